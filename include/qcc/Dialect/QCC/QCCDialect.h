@@ -1,0 +1,25 @@
+//===- QCCDialect.h - the qcc dialect ---------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_DIALECT_QCC_QCCDIALECT_H
+#define QCC_DIALECT_QCC_QCCDIALECT_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/AffineMap.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/RegionKindInterface.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "qcc/Dialect/QCC/QCCDialect.h.inc"
+#include "qcc/Dialect/QCC/QCCEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "qcc/Dialect/QCC/QCCAttrs.h.inc"
+#define GET_OP_CLASSES
+#include "qcc/Dialect/QCC/QCCOps.h.inc"
+
+#endif // QCC_DIALECT_QCC_QCCDIALECT_H

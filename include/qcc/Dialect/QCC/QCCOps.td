@@ -1,0 +1,348 @@
+//===- QCCOps.td - operations of the qcc dialect --------------*- tablegen -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_OPS_TD
+#define QCC_OPS_TD
+
+include "qcc/Dialect/QCC/QCCDialect.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+class QCC_Op<string mnemonic, list<Trait> traits = []> : Op<QCC_Dialect, mnemonic, traits>;
+def QCC_Tensor : Type<CPred<"::llvm::isa<::mlir::RankedTensorType>($_self)">, "ranked tensor", "::mlir::RankedTensorType">;
+
+//===----------------------------------------------------------------------===//
+// The workhorse and what stands in its body
+//===----------------------------------------------------------------------===//
+
+def QCC_GenericOp : QCC_Op<"generic", [Pure, AttrSizedOperandSegments, SingleBlock]> {
+  let summary = "a value per output element, or a reduction";
+  let description = [{
+    Iterates over the dimensions of the result and then over the reduction extents `over`. Each operand of `ins` is
+    read at the element its affine map gives for the current iteration point and arrives in the body as a scalar; each
+    operand of `whole` arrives as a tensor that the body reads with `qcc.read`. The body yields one scalar: the
+    result element if the combiner is `none`, else the value to be combined over the reduction dimensions (in
+    ascending order, starting from the combiner's neutral element; integer sums wrap).
+    Unsigned and boolean elements arrive as signless integers.
+
+    Example, row sums of squares:
+    ```mlir
+    %r = qcc.generic sum ins(%x : tensor<4x8xf32>) maps [affine_map<(d0, d1) -> (d0, d1)>]
+        over affine_map<() -> (8)> {
+    ^bb0(%v: f32):
+      %q = arith.mulf %v, %v : f32
+      qcc.yield %q : f32
+    } -> tensor<4xf32>
+    ```
+  }];
+  let arguments = (ins DefaultValuedAttr<QCC_Combiner, "::qcc::Combiner::None">:$combiner,
+                       Variadic<QCC_Tensor>:$inputs, AffineMapArrayAttr:$maps,
+                       Variadic<QCC_Tensor>:$whole, OptionalAttr<AffineMapAttr>:$over);
+  let results = (outs QCC_Tensor:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+  let extraClassDeclaration = [{
+    /// Number of parallel iteration dimensions: the rank of the result.
+    unsigned getNumParallel() { return getResult().getType().getRank(); }
+    /// Number of reduction dimensions; 0 without `over`.
+    unsigned getNumReduction() { return getOver() ? getOver()->getNumResults() : 0; }
+    unsigned getNumDims() { return getNumParallel() + getNumReduction(); }
+    /// Extents of all iteration dimensions as expressions of the module's symbols, parallel ones first.
+    ::llvm::SmallVector<::mlir::AffineExpr> getExtents();
+    ::mlir::AffineMap getMap(unsigned input) {
+      return ::llvm::cast<::mlir::AffineMapAttr>(getMaps()[input]).getValue();
+    }
+    ::mlir::Block *getBlock() { return &getBody().front(); }
+    ::mlir::Value getYielded();
+    bool isReduction() { return getCombiner() != ::qcc::Combiner::None; }
+    /// True if every input is read at some element by an identity body (transpose, slice, broadcast).
+    bool isCopy();
+  }];
+}
+
+def QCC_YieldOp : QCC_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["GenericOp", "DispatchOp", "KernelOp"]>]> {
+  let summary = "ends the body of a generic, dispatch or kernel";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+}
+
+def QCC_IndexOp : QCC_Op<"index", [Pure]> {
+  let summary = "the current index of an iteration dimension of the enclosing generic";
+  let arguments = (ins I64Attr:$dim);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$dim attr-dict";
+}
+
+def QCC_ExtentOp : QCC_Op<"extent", [Pure]> {
+  let summary = "a size: an expression of the module's symbols";
+  let description = "The map has no dimensions and one result, for example `affine_map<()[s0] -> (s0 floordiv 2)>`.";
+  let arguments = (ins AffineMapAttr:$expr);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$expr attr-dict";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def QCC_ReadOp : QCC_Op<"read", [Pure]> {
+  let summary = "reads one element of a whole operand inside a generic";
+  let description = "Indices must be within the tensor; the body clamps or selects where they may not be.";
+  let arguments = (ins QCC_Tensor:$tensor, Variadic<Index>:$indices);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$tensor `[` $indices `]` attr-dict `:` type($tensor) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Constants, parameters, state
+//===----------------------------------------------------------------------===//
+
+def QCC_ConstantOp : QCC_Op<"constant", [Pure, ConstantLike]> {
+  let summary = "a small constant tensor, kept in the text";
+  let arguments = (ins ElementsAttr:$value);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$value attr-dict `->` type($result)";
+  let hasFolder = 1;
+  let hasVerifier = 1;
+}
+
+def QCC_ParamOp : QCC_Op<"param", [Pure]> {
+  let summary = "a weight in the parameter store";
+  let description = [{
+    Names a range of a mapped model file by its key. Operations on parameters only (transposes, scalings, packings)
+    are constant expressions: they stay in the text and are evaluated once, while the artifact is written.
+  }];
+  let arguments = (ins StrAttr:$key);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$key attr-dict `:` type($result)";
+}
+
+def QCC_StateOp : QCC_Op<"state", [Symbol]> {
+  let summary = "a tensor that lives in the context between runs, zero at first";
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type);
+  let assemblyFormat = "$sym_name `:` $type attr-dict";
+}
+def QCC_StateReadOp : QCC_Op<"state_read"> {
+  let summary = "the value of a state at the start of the run";
+  let arguments = (ins FlatSymbolRefAttr:$state);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$state attr-dict `:` type($result)";
+}
+def QCC_StateWriteOp : QCC_Op<"state_write"> {
+  let summary = "replaces the value of a state at the end of the run";
+  let arguments = (ins FlatSymbolRefAttr:$state, QCC_Tensor:$value);
+  let assemblyFormat = "$state `,` $value attr-dict `:` type($value)";
+}
+
+def QCC_ObserveOp : QCC_Op<"observe"> {
+  let summary = "hands a tensor to the calibrator while calibration code runs; removed otherwise";
+  let arguments = (ins QCC_Tensor:$value, StrAttr:$name);
+  let assemblyFormat = "$name `,` $value attr-dict `:` type($value)";
+}
+
+//===----------------------------------------------------------------------===//
+// Shape and movement
+//===----------------------------------------------------------------------===//
+
+def QCC_ReshapeOp : QCC_Op<"reshape", [Pure]> {
+  let summary = "the same elements in row-major order under another shape; never copies";
+  let arguments = (ins QCC_Tensor:$input);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasFolder = 1;
+  let hasVerifier = 1;
+}
+
+def QCC_ConcatOp : QCC_Op<"concat", [Pure]> {
+  let summary = "joins tensors along an axis";
+  let arguments = (ins I64Attr:$axis, Variadic<QCC_Tensor>:$inputs);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$axis `,` $inputs attr-dict `:` functional-type($inputs, $result)";
+  let hasFolder = 1;
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Named computations
+//===----------------------------------------------------------------------===//
+
+def QCC_MatMulOp : QCC_Op<"matmul", [Pure]> {
+  let summary = "matrix product over the last two dimensions";
+  let description = [{
+    `[..., M, K] x [..., K, N] -> [..., M, N]`; leading dimensions broadcast as in numpy. `trans_a` and `trans_b` say
+    that the operand is stored with its last two dimensions swapped. Both operands have rank 2 or more.
+    Sums in f32 (i32 for i8 operands, exact).
+  }];
+  let arguments = (ins QCC_Tensor:$lhs, QCC_Tensor:$rhs, UnitAttr:$trans_a, UnitAttr:$trans_b);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def QCC_ConvOp : QCC_Op<"conv", [Pure]> {
+  let summary = "convolution, NCHW input, OIHW weights, 1 to 3 spatial dimensions";
+  let description = [{
+    `[N, C, spatial...] * [O, C/groups, kernel...] -> [N, O, out...]`. `pads` holds the begins and then the ends.
+    Bias and activation are epilogues.
+  }];
+  let arguments = (ins QCC_Tensor:$input, QCC_Tensor:$weight, DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$pads,
+                       DenseI64ArrayAttr:$dilations, I64Attr:$groups);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input `,` $weight attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def QCC_ConvTransposeOp : QCC_Op<"conv_transpose", [Pure]> {
+  let summary = "transposed convolution, NCHW input, [C, O/groups, kernel...] weights";
+  let arguments = (ins QCC_Tensor:$input, QCC_Tensor:$weight, DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$pads,
+                       DenseI64ArrayAttr:$dilations, I64Attr:$groups);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input `,` $weight attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def QCC_PoolOp : QCC_Op<"pool", [Pure]> {
+  let summary = "window reduction over the spatial dimensions of an NC... tensor";
+  let description = [{
+    Padding never takes part in a maximum; in an average it counts only with `count_include_pad` (and then only the
+    declared padding, not what ceil mode adds). For `lp`, `p` is the exponent.
+  }];
+  let arguments = (ins QCC_PoolKind:$kind, QCC_Tensor:$input, DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$strides,
+                       DenseI64ArrayAttr:$pads, DenseI64ArrayAttr:$dilations, UnitAttr:$count_include_pad,
+                       DefaultValuedAttr<I64Attr, "2">:$p);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$kind $input attr-dict `:` functional-type($input, $result)";
+  let hasVerifier = 1;
+}
+
+def QCC_SoftmaxOp : QCC_Op<"softmax", [Pure]> {
+  let summary = "softmax (or its logarithm) along the last dimension";
+  let arguments = (ins QCC_Tensor:$input, UnitAttr:$log);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def QCC_NormOp : QCC_Op<"norm", [Pure]> {
+  let summary = "normalisation of the last dimension by its mean and variance (layer) or mean square (rms)";
+  let description = [{
+    `(x - mean) / sqrt(var + epsilon)` or `x / sqrt(mean(x^2) + epsilon)`; scale and shift are epilogues.
+  }];
+  let arguments = (ins QCC_NormKind:$kind, QCC_Tensor:$input, F32Attr:$epsilon);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$kind $input attr-dict `:` type($input) `->` type($result)";
+}
+
+def QCC_AttentionOp : QCC_Op<"attention", [Pure]> {
+  let summary = "scaled dot-product attention";
+  let description = [{
+    `softmax(scale * Q K^T + mask) V` with `Q [B, H, S, D]`, `K [B, G, T, D]`, `V [B, G, T, E]` (G divides H), and an
+    additive mask of rank 4 whose dimensions are 1 or those of `[B, H, S, T]`. `causal`: query i sees key j iff
+    `j <= i + T - S`. A row with nothing to see gives zeros.
+  }];
+  let arguments = (ins QCC_Tensor:$query, QCC_Tensor:$key, QCC_Tensor:$value, Optional<QCC_Tensor>:$mask,
+                       F32Attr:$scale, UnitAttr:$causal);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = [{$query `,` $key `,` $value (`mask` $mask^)? attr-dict `:` functional-type(operands, results)}];
+  let hasVerifier = 1;
+}
+
+def QCC_ArgReduceOp : QCC_Op<"arg_reduce", [Pure]> {
+  let summary = "index of the largest (or smallest) element along an axis";
+  let arguments = (ins QCC_Tensor:$input, I64Attr:$axis, UnitAttr:$smallest, UnitAttr:$select_last);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Quantization
+//===----------------------------------------------------------------------===//
+
+def QCC_EncodeOp : QCC_Op<"encode", [Pure]> {
+  let summary = "a weight in the storage format of a scheme (a constant expression)";
+  let description = [{
+    `weight` is `[K, N]` float. The result is an opaque array of bytes whose layout the scheme defines
+    (`qcc::Scheme::encode`); it is computed while the artifact is written.
+  }];
+  let arguments = (ins QCC_Tensor:$weight, QCC_FormatAttr:$format);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$weight $format attr-dict `:` type($weight) `->` type($result)";
+}
+
+def QCC_QuantizeRowsOp : QCC_Op<"quantize_rows", [Pure]> {
+  let summary = "dynamic symmetric int8 of activations, a scale per row and group";
+  let description = [{
+    `input [..., K]` float gives `codes [..., K]` i8 in [-127, 127] with `scale = max|x| / 127` per group of `group`
+    consecutive elements (0: the whole row), `scales [..., K/group]` f32 and `sums [..., K/group]` i32, the sum of the
+    codes of each group (what a weight's zero point is multiplied by). A group of zeros has scale 0.
+  }];
+  let arguments = (ins QCC_Tensor:$input, I64Attr:$group);
+  let results = (outs QCC_Tensor:$codes, QCC_Tensor:$scales, QCC_Tensor:$sums);
+  let assemblyFormat = "$input attr-dict `:` functional-type($input, results)";
+}
+
+def QCC_QMatMulOp : QCC_Op<"qmatmul", [Pure]> {
+  let summary = "matrix product with a weight in a scheme's storage format";
+  let description = [{
+    `[..., M, K] x encoded [K, N] -> [..., M, N]`. With integer compute the activations are the three results of
+    `qcc.quantize_rows`; with float compute a single float tensor. Group sums of products are exact int32 and are
+    scaled and added in f32 in ascending order of groups.
+  }];
+  let arguments = (ins Variadic<QCC_Tensor>:$activations, QCC_Tensor:$weight, QCC_FormatAttr:$format, I64Attr:$n);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$activations `,` $weight $format attr-dict `:` functional-type(operands, results)";
+}
+
+//===----------------------------------------------------------------------===//
+// Dispatches (after Fuse) and kernels (after Schedule)
+//===----------------------------------------------------------------------===//
+
+def QCC_DispatchOp : QCC_Op<"dispatch", [Pure, IsolatedFromAbove, SingleBlock]> {
+  let summary = "work that becomes one kernel";
+  let description = [{
+    The region holds one root and elementwise generics before and after it; operands arrive as block arguments.
+  }];
+  let arguments = (ins Variadic<QCC_Tensor>:$inputs);
+  let results = (outs Variadic<QCC_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "`(` $inputs `)` attr-dict `:` functional-type($inputs, $results) $body";
+  let hasVerifier = 1;
+}
+
+def QCC_PackOp : QCC_Op<"pack", [Pure]> {
+  let summary = "a weight in the order a kernel reads it (a constant expression)";
+  let description = [{
+    `layout` names it: `panel` turns `[K, N]` f32 (or `[N, K]` with `transposed`) into `[ceil(N/nr)][K][nr]` with zero
+    padding; `conv_panel` turns `[O, I, kh, kw]` into `[ceil(O/nr)][kh][kw][I][nr]`, `depthwise` into
+    `[ceil(C/nr)][kh][kw][nr]`.
+  }];
+  let arguments = (ins QCC_Tensor:$weight, StrAttr:$layout, I64Attr:$nr, UnitAttr:$transposed);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$weight $layout attr-dict `:` type($weight) `->` type($result)";
+}
+
+def QCC_KernelOp : QCC_Op<"kernel", [Symbol, IsolatedFromAbove, SingleBlock]> {
+  let summary = "a scheduled dispatch, shared by all launches of the same work";
+  let description = [{
+    The region is that of the dispatch with symbols renumbered from s0. `schedule` is what the target chose: the
+    emitter's name under `kernel` and its parameters.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, DictionaryAttr:$schedule);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name $schedule $body attr-dict";
+}
+
+def QCC_LaunchOp : QCC_Op<"launch", [Pure]> {
+  let summary = "runs a kernel";
+  let description = [{
+    `dims` gives the kernel's symbols as expressions of the module's; `tasks` the number of independent parts.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<QCC_Tensor>:$inputs, AffineMapAttr:$dims,
+                       AffineMapAttr:$tasks);
+  let results = (outs Variadic<QCC_Tensor>:$results);
+  let assemblyFormat = [{$kernel `(` $inputs `)` `dims` $dims `tasks` $tasks attr-dict `:`
+                         functional-type($inputs, $results)}];
+}
+
+#endif // QCC_OPS_TD

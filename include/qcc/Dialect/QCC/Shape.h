@@ -1,0 +1,70 @@
+//===- Shape.h - symbolic shapes in tensor types ----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A dimension is an affine expression over the module's symbols
+// (`qcc.symbols`). A tensor type with at least one dimension that is not a
+// constant carries all of them as the affine map that is its encoding.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_DIALECT_QCC_SHAPE_H
+#define QCC_DIALECT_QCC_SHAPE_H
+
+#include "mlir/IR/AffineExpr.h"
+#include "mlir/IR/AffineMap.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+
+namespace qcc {
+
+/// Name of the module attribute: an array of strings, the name of each symbol
+/// by position.
+inline constexpr llvm::StringLiteral kSymbolsAttr = "qcc.symbols";
+
+/// Dimensions of a tensor type as expressions without affine dims; constants
+/// where the size is static.
+llvm::SmallVector<mlir::AffineExpr> getDims(mlir::Type type);
+
+/// The ranked tensor type with these dimensions (simplified); no encoding if
+/// all are constants.
+mlir::RankedTensorType makeTensorType(llvm::ArrayRef<mlir::AffineExpr> dims,
+                                      mlir::Type elementType);
+mlir::RankedTensorType makeTensorType(mlir::MLIRContext *context,
+                                      llvm::ArrayRef<int64_t> dims,
+                                      mlir::Type elementType);
+
+/// The map `()[s0, ...] -> (exprs)` with as many symbols as the highest one
+/// used plus one: the canonical form.
+mlir::AffineMap makeSizeMap(llvm::ArrayRef<mlir::AffineExpr> exprs,
+                            mlir::MLIRContext *context);
+
+/// The constant value of a size expression, if it is one.
+std::optional<int64_t> getConstantSize(mlir::AffineExpr expr);
+bool isStatic(mlir::Type type);
+
+/// Product of all dimensions (1 for rank 0).
+mlir::AffineExpr getNumElements(mlir::Type type);
+mlir::AffineExpr product(llvm::ArrayRef<mlir::AffineExpr> exprs,
+                         mlir::MLIRContext *context);
+
+/// Bytes of one element in memory: bool and 8-bit and smaller types take 1.
+int64_t getElementBytes(mlir::Type elementType);
+
+/// The signless form of an element type: what a scalar of it is in the body of
+/// a generic.
+mlir::Type getScalarType(mlir::Type elementType);
+
+/// Value of a size expression for given symbol values; none on overflow,
+/// division by zero or a missing symbol.
+std::optional<int64_t> evaluateSize(mlir::AffineExpr expr,
+                                    llvm::ArrayRef<int64_t> symbols);
+
+/// Identity map of a rank; and the map that reads a tensor of `operandDims`
+/// broadcast (numpy rules, aligned at the last dimension) to a result of `rank`
+/// dimensions: dimensions of size 1 are read at 0 unless the result's is 1 too.
+mlir::AffineMap getBroadcastMap(llvm::ArrayRef<mlir::AffineExpr> operandDims,
+                                llvm::ArrayRef<mlir::AffineExpr> resultDims,
+                                mlir::MLIRContext *context);
+
+} // namespace qcc
+
+#endif // QCC_DIALECT_QCC_SHAPE_H

@@ -1,0 +1,76 @@
+//===- Target.h - what a target offers to the compiler ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGET_TARGET_H
+#define QCC_TARGET_TARGET_H
+
+#include "qcc/Codegen/KernelBuilder.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Error.h"
+
+namespace qcc {
+
+/// A constant operand that the kernel wants in another order.
+struct PackRequest {
+  unsigned operand;   ///< index of the dispatch's operand
+  std::string layout; ///< of qcc.pack
+  int64_t nr;         ///< panel width in elements
+  bool transposed = false;
+};
+
+/// How one dispatch will be done.
+struct KernelSchedule {
+  mlir::DictionaryAttr params; ///< emitter parameters, part of the kernel's key
+  mlir::AffineExpr tasks;      ///< number of independent tasks (symbols of the dispatch)
+  llvm::SmallVector<PackRequest> packs;
+  int64_t scratchBytes = 0; ///< per worker
+};
+
+/// One way of making kernels for some class of dispatches.
+class KernelEmitter {
+public:
+  virtual ~KernelEmitter() = default;
+  virtual llvm::StringRef getName() const = 0;
+  /// What the emitter would do for this dispatch at every one of `levels`, or
+  /// none if it is not for it. `isConstant` tells which operands are constant
+  /// expressions. Layouts must be readable at all levels.
+  virtual std::optional<KernelSchedule>
+  match(DispatchOp dispatch, llvm::ArrayRef<Capabilities> levels,
+        llvm::function_ref<bool(unsigned operand)> isConstant) const = 0;
+  /// Builds the kernel's body for one level. After packing, block arguments
+  /// have the packed types.
+  virtual mlir::LogicalResult emit(KernelBuilder &builder) const = 0;
+};
+
+/// A machine to compile for: a name, its feature levels and its emitters in
+/// order of preference (the last one matches everything).
+class Target {
+public:
+  virtual ~Target() = default;
+  virtual llvm::StringRef getName() const = 0;
+  virtual llvm::StringRef getSummary() const = 0;
+  /// Feature levels named by a `--target` value this target answers to, or an
+  /// empty list. The first is the lowest.
+  virtual llvm::SmallVector<Capabilities> parse(llvm::StringRef value) const = 0;
+  virtual llvm::ArrayRef<std::unique_ptr<KernelEmitter>> getEmitters() const = 0;
+};
+
+/// Targets by name; no global state: the pipeline owns one.
+class TargetRegistry {
+public:
+  void add(std::unique_ptr<Target> target) { targets.push_back(std::move(target)); }
+  llvm::ArrayRef<std::unique_ptr<Target>> all() const { return targets; }
+  /// The target and levels for a `--target` value ("native", "avx2+amx", ...).
+  llvm::Expected<std::pair<const Target *, llvm::SmallVector<Capabilities>>>
+  find(llvm::StringRef value) const;
+
+private:
+  std::vector<std::unique_ptr<Target>> targets;
+};
+
+/// Adds the targets of the tree (defined in targets/).
+void registerReferenceTarget(TargetRegistry &registry);
+void registerX86Target(TargetRegistry &registry);
+
+} // namespace qcc
+
+#endif // QCC_TARGET_TARGET_H

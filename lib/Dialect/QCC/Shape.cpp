@@ -1,0 +1,144 @@
+//===- Shape.cpp - symbolic shapes in tensor types --------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Dialect/QCC/Shape.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace qcc {
+
+SmallVector<AffineExpr> getDims(Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  MLIRContext *context = type.getContext();
+  if (auto map = dyn_cast_or_null<AffineMapAttr>(tensor.getEncoding()))
+    return llvm::to_vector(map.getValue().getResults());
+  SmallVector<AffineExpr> dims;
+  for (int64_t size : tensor.getShape())
+    dims.push_back(getAffineConstantExpr(size, context));
+  return dims;
+}
+
+AffineMap makeSizeMap(ArrayRef<AffineExpr> exprs, MLIRContext *context) {
+  unsigned numSymbols = 0;
+  SmallVector<AffineExpr> simple;
+  for (AffineExpr expr : exprs) {
+    simple.push_back(simplifyAffineExpr(expr, 0, 64));
+    simple.back().walk([&](AffineExpr e) {
+      if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
+        numSymbols = std::max(numSymbols, symbol.getPosition() + 1);
+    });
+  }
+  return AffineMap::get(0, numSymbols, simple, context);
+}
+
+std::optional<int64_t> getConstantSize(AffineExpr expr) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return constant.getValue();
+  return std::nullopt;
+}
+
+RankedTensorType makeTensorType(ArrayRef<AffineExpr> dims, Type elementType) {
+  MLIRContext *context = elementType.getContext();
+  AffineMap map = makeSizeMap(dims, context);
+  SmallVector<int64_t> shape;
+  bool dynamic = false;
+  for (AffineExpr expr : map.getResults()) {
+    std::optional<int64_t> size = getConstantSize(expr);
+    dynamic |= !size;
+    shape.push_back(size.value_or(ShapedType::kDynamic));
+  }
+  return RankedTensorType::get(shape, elementType,
+                               dynamic ? Attribute(AffineMapAttr::get(map))
+                                       : Attribute());
+}
+
+RankedTensorType makeTensorType(MLIRContext *context, ArrayRef<int64_t> dims,
+                                Type elementType) {
+  return RankedTensorType::get(dims, elementType);
+}
+
+bool isStatic(Type type) {
+  return cast<RankedTensorType>(type).hasStaticShape();
+}
+
+AffineExpr product(ArrayRef<AffineExpr> exprs, MLIRContext *context) {
+  AffineExpr result = getAffineConstantExpr(1, context);
+  for (AffineExpr expr : exprs)
+    result = result * expr;
+  return simplifyAffineExpr(result, 0, 64);
+}
+
+AffineExpr getNumElements(Type type) {
+  return product(getDims(type), type.getContext());
+}
+
+int64_t getElementBytes(Type elementType) {
+  if (elementType.isIndex())
+    return 8;
+  return llvm::divideCeil(elementType.getIntOrFloatBitWidth(), 8);
+}
+
+Type getScalarType(Type elementType) {
+  if (auto integer = dyn_cast<IntegerType>(elementType);
+      integer && !integer.isSignless())
+    return IntegerType::get(elementType.getContext(), integer.getWidth());
+  return elementType;
+}
+
+/// Floor division for a positive divisor, none otherwise.
+static std::optional<int64_t> divide(int64_t a, int64_t b, bool ceil) {
+  if (b <= 0)
+    return std::nullopt;
+  return ceil ? llvm::divideCeilSigned(a, b) : llvm::divideFloorSigned(a, b);
+}
+
+std::optional<int64_t> evaluateSize(AffineExpr expr,
+                                    ArrayRef<int64_t> symbols) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return constant.getValue();
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
+    if (symbol.getPosition() >= symbols.size())
+      return std::nullopt;
+    return symbols[symbol.getPosition()];
+  }
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary)
+    return std::nullopt;
+  std::optional<int64_t> lhs = evaluateSize(binary.getLHS(), symbols),
+                         rhs = evaluateSize(binary.getRHS(), symbols);
+  if (!lhs || !rhs)
+    return std::nullopt;
+  int64_t result = 0;
+  switch (expr.getKind()) {
+  case AffineExprKind::Add:
+    return llvm::AddOverflow(*lhs, *rhs, result) ? std::nullopt
+                                                 : std::optional(result);
+  case AffineExprKind::Mul:
+    return llvm::MulOverflow(*lhs, *rhs, result) ? std::nullopt
+                                                 : std::optional(result);
+  case AffineExprKind::FloorDiv:
+    return divide(*lhs, *rhs, /*ceil=*/false);
+  case AffineExprKind::CeilDiv:
+    return divide(*lhs, *rhs, /*ceil=*/true);
+  case AffineExprKind::Mod:
+    return *rhs > 0 ? std::optional(llvm::mod(*lhs, *rhs)) : std::nullopt;
+  default:
+    return std::nullopt;
+  }
+}
+
+AffineMap getBroadcastMap(ArrayRef<AffineExpr> operandDims,
+                          ArrayRef<AffineExpr> resultDims,
+                          MLIRContext *context) {
+  size_t rank = resultDims.size(), skip = rank - operandDims.size();
+  SmallVector<AffineExpr> exprs;
+  for (auto [i, dim] : llvm::enumerate(operandDims)) {
+    bool one =
+        getConstantSize(dim) == 1 && getConstantSize(resultDims[skip + i]) != 1;
+    exprs.push_back(one ? getAffineConstantExpr(0, context)
+                        : getAffineDimExpr(skip + i, context));
+  }
+  return AffineMap::get(rank, 0, exprs, context);
+}
+
+} // namespace qcc
