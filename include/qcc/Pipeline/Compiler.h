@@ -1,0 +1,83 @@
+//===- Compiler.h - from a model file to an artifact ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PIPELINE_COMPILER_H
+#define QCC_PIPELINE_COMPILER_H
+
+#include "qcc/Pipeline/Stage.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mlir {
+class DialectRegistry;
+class MLIRContext;
+} // namespace mlir
+
+namespace qcc {
+
+/// Everything that decides the bytes of an artifact, and how it is made.
+struct CompileOptions {
+  std::string model;     ///< path of the ONNX file
+  std::string outputDir; ///< "" : MODEL.qcc beside the model
+  std::string target = "native";
+  std::string precision = "f32"; ///< key of a scheme, or "f32"
+  std::vector<std::string> algorithms;
+  std::string calibration; ///< --calib: .npz, folder or ONNX test data
+  std::string statistics;  ///< --stats
+  /// --dim NAME=VALUE: symbol fixed to a size.
+  std::vector<std::pair<std::string, int64_t>> dims;
+  /// --state INPUT=OUTPUT: the input holds what the output was in the run
+  /// before (zero at first) and vanishes from the signature.
+  std::vector<std::pair<std::string, std::string>> states;
+  std::vector<std::string> keep; ///< regexes of nodes that stay float
+  bool requireFused = false;
+  std::optional<bool> embedWeights; ///< none: below 16 MiB
+  unsigned jobs = 0;                ///< 0: all cores
+  std::string cacheDir;             ///< "" : no kernel cache
+  std::vector<std::string> plugins;
+  Stage stopAfter = Stage::Package; ///< --emit
+  std::string workerProgram;        ///< executable that answers `--worker`; "":
+                                    ///< compile kernels in this process
+};
+
+/// One line of the report: what became of one named operation of the model.
+struct OpReport {
+  std::string node, op, kernel;
+  std::string requested, executed,
+      reason; ///< reason: "as asked", "kept: ...", "not supported: ..."
+  std::string flops, bytes; ///< size expressions as text
+};
+
+/// Counts and sizes of a finished compile, for the summary.
+struct CompileResult {
+  std::string artifact; ///< folder, or "" when a stage was printed
+  std::string text;     ///< IR or listing when `stopAfter` is not Package
+  uint64_t weightBytes = 0, libraryBytes = 0;
+  unsigned kernels = 0, launches = 0;
+  std::vector<OpReport> ops;
+  /// What compiling found worth telling: `warning` lines with their codes.
+  std::vector<std::string> warnings;
+};
+
+/// Told of each stage that begins (`done` false) and ends.
+using StageObserver =
+    llvm::function_ref<void(Stage stage, bool done, llvm::StringRef detail)>;
+
+/// Registers the dialects and interfaces a compile needs.
+void registerDialects(mlir::DialectRegistry &registry);
+/// Registers every pass of the tree with MLIR's pass registry (qcc-opt).
+void registerAllPasses();
+
+/// Compiles. Errors carry codes (CodedError, or MLIR diagnostics that start
+/// with `[QCC-E...]` and go to the context's handlers).
+llvm::Expected<CompileResult> compile(const CompileOptions &options,
+                                      mlir::MLIRContext &context,
+                                      StageObserver observer);
+
+} // namespace qcc
+
+#endif // QCC_PIPELINE_COMPILER_H
