@@ -33,7 +33,7 @@ class Graph:
     def initializer(self, name: str, value: np.ndarray) -> str:
         """Adds a weight; the same name again is the same weight."""
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+            self.initializers[name] = numpy_helper.from_array(np.array(value, order="C"), name)
         return name
 
     def scalar(self, value: float) -> str:
