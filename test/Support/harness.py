@@ -13,9 +13,9 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
@@ -60,11 +60,6 @@ def run(*command: object, timeout: float = 600, check: bool = True, **options) -
         said = (done.stderr or done.stdout).strip().splitlines()[-4:]
         raise Failure(f"{' '.join(words)}: exit status {done.returncode}: {' / '.join(said)}")
     return done
-
-
-def compile_model(model: object, out: object, *flags: str, timeout: float = 600) -> subprocess.CompletedProcess:
-    """Compiles `model` to the artifact folder `out` with the driver."""
-    return run(QCC, model, "-o", out, *flags, timeout=timeout)
 
 
 def run_case(name: str, body: Callable[[], str | None]) -> Result:
@@ -146,32 +141,33 @@ def cpu_name() -> str:
     return f"{name} ({', '.join(text for flag, text in features.items() if flag in cpu_flags())})"
 
 
-def peak_anonymous_mb(command: list[object], timeout: float = 600) -> tuple[int, float, float]:
-    """Runs a program; its exit status, the peak of its own anonymous memory in MB and its seconds.
-
-    The peak is that of one process (workers are counted by themselves), sampled every 10 ms from RssAnon: file-backed
-    pages (the mapped model) do not count.
-    """
-    start = time.monotonic()
-    process = subprocess.Popen(
-        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    peak = 0
-    while process.poll() is None:
-        if time.monotonic() - start > timeout:
-            process.kill()
-            process.wait()
-            raise Failure(f"{command[0]} ran longer than {timeout:.0f} s")
-        try:
-            with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
-                rss = next((line for line in status if line.startswith("RssAnon")), "RssAnon: 0 kB")
-            peak = max(peak, int(rss.split()[1]))
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.01)
-    return process.returncode, peak / 1024, time.monotonic() - start
+def anonymous_kb(pid: int) -> int:
+    """The anonymous memory of a process and all below it, in kB; file-backed pages (a mapped model) do not count."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:
+            own = next((int(line.split()[1]) for line in status if line.startswith("RssAnon")), 0)
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            return own + sum(anonymous_kb(int(child)) for child in children.read().split())
+    except (OSError, ValueError):  # it ended meanwhile
+        return 0
 
 
-def limit_memory(megabytes: int) -> Callable[[], None]:
-    """For `preexec_fn`: bounds the address space of a program."""
-    return lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+def run_measured(*command: object, timeout: float = 600) -> tuple[float, float]:
+    """Runs a program; the peak of its process tree's anonymous memory in MB, sampled every 20 ms, and its seconds."""
+    start, peak = time.monotonic(), 0
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        while process.poll() is None:
+            peak = max(peak, anonymous_kb(process.pid))
+            if time.monotonic() - start > timeout:
+                process.kill()
+                process.wait()
+                raise Failure(f"{command[0]} ran longer than {timeout:.0f} s")
+            time.sleep(0.02)
+        if process.returncode != 0:
+            output.seek(0)
+            said = output.read().strip().splitlines()[-4:]
+            raise Failure(f"{command[0]}: exit status {process.returncode}: {' / '.join(said)}")
+    return peak / 1024, time.monotonic() - start
