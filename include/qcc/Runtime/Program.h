@@ -1,5 +1,4 @@
-/*===- Program.h - what generated code and the runtime agree on
- * -----------------*- C -*-===*/
+/*===- Program.h - contract of generated code and runtime ---------*- C -*-===*/
 /* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception */
 /*
  * The binary contract inside one libmodel.so: a read-only description of the
@@ -14,12 +13,7 @@
  * never change or drop one. qcc::ProgramWriter builds it,
  * qcc::runtime::ProgramView checks all of it before anything is used.
  *
- * What the compiler emits, with hidden visibility:
- *   const unsigned char qcc_program_blob[]     the blob, 8-byte aligned
- *   const qcc_kernel_fn qcc_kernel_table[]     kernel k at level l is number l
- * * number of kernels + k const qcc_entry_fn qcc_entry_table[]       one
- * function per entry const unsigned char qcc_embedded_weights[] aligned to the
- * blob's weights.alignment; one zero byte when there are none
+ * What the compiler emits is declared at the end, all with hidden visibility.
  */
 #ifndef QCC_RUNTIME_PROGRAM_H
 #define QCC_RUNTIME_PROGRAM_H
@@ -40,7 +34,7 @@ extern "C" {
 #define QCC_NO_OFFSET UINT64_MAX
 
 /*===--- sizes
- * ---------------------------------------------------------------------------------------------------===*/
+ * --------------------------------------------------------------===*/
 
 /**
  * A size: the value itself when it is not negative, else the number of an
@@ -70,7 +64,7 @@ enum qcc_expr_opcode {
 #define QCC_EXPR_MAX_DEPTH 32u
 
 /*===--- records
- * -------------------------------------------------------------------------------------------------===*/
+ * ------------------------------------------------------------===*/
 
 /** Text in the blob: length bytes at offset from its start, then a zero byte
  * that is not counted. */
@@ -273,7 +267,7 @@ enum qcc_cpu_feature {
 };
 
 /*===--- code
- * ----------------------------------------------------------------------------------------------------===*/
+ * ---------------------------------------------------------------===*/
 
 /** What a binding's index counts. */
 enum qcc_space {
@@ -361,6 +355,27 @@ typedef struct qcc_exec_table {
  */
 typedef int32_t (*qcc_entry_fn)(const qcc_exec_table *table, qcc_exec *x,
                                 const int64_t *symbols);
+
+/*===--- what the compiler emits ------------------------------------------===*/
+
+/** The blob, 8-byte aligned. */
+extern __attribute__((visibility("hidden")))
+const unsigned char qcc_program_blob[];
+
+/** Kernel k at level l is element l * (number of kernels) + k. */
+extern __attribute__((visibility("hidden")))
+const qcc_kernel_fn qcc_kernel_table[];
+
+/** One function per entry. */
+extern __attribute__((visibility("hidden")))
+const qcc_entry_fn qcc_entry_table[];
+
+/**
+ * The weights, aligned as the blob says, when the blob names no file for them;
+ * else one byte.
+ */
+extern __attribute__((visibility("hidden")))
+const unsigned char qcc_embedded_weights[];
 
 #ifdef __cplusplus
 } /* extern "C" */
