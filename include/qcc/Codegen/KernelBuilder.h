@@ -9,18 +9,18 @@
 #ifndef QCC_CODEGEN_KERNELBUILDER_H
 #define QCC_CODEGEN_KERNELBUILDER_H
 
-#include "qcc/Dialect/QCC/QCCDialect.h"
-#include "qcc/Dialect/QCC/Shape.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
 
 namespace qcc {
 
 /// What the instructions of one feature level can do; all an emitter may know
 /// of the machine. Filled by a target.
 struct Capabilities {
-  std::string level;       ///< "avx2", "avx512", "avx512-vnni", "amx", "scalar"
-  std::string llvmCpu;     ///< for TargetMachine, e.g. "haswell"
+  std::string level;   ///< "avx2", "avx512", "avx512-vnni", "amx", "scalar"
+  std::string llvmCpu; ///< for TargetMachine, e.g. "haswell"
   std::string llvmFeatures;
   unsigned vectorBits = 0; ///< 512, 256; 0: scalar code only
   bool hasFma = false, hasAvx512 = false, hasVnni = false, hasAmx = false;
@@ -71,7 +71,8 @@ public:
   /// Row-major strides (in elements) of a tensor type, as index values.
   llvm::SmallVector<mlir::Value> strides(mlir::Type tensorType);
   /// Element offset of `indices` in a dense row-major tensor of that type.
-  mlir::Value offset(mlir::Type tensorType, llvm::ArrayRef<mlir::Value> indices);
+  mlir::Value offset(mlir::Type tensorType,
+                     llvm::ArrayRef<mlir::Value> indices);
 
   // Memory. `element` is the storage element type (unsigned are read as
   // signless; i1 is a byte holding 0 or 1); `offset` counts elements. With
@@ -83,6 +84,10 @@ public:
              mlir::Value offset, mlir::Value mask = {});
   mlir::Value elementPointer(mlir::Value pointer, mlir::Type element,
                              mlir::Value offset);
+  /// Elements at a vector of offsets (vector<lanes x index>); lanes that the
+  /// mask has off read zero.
+  mlir::Value gather(mlir::Value pointer, mlir::Type element,
+                     mlir::Value offsets, mlir::Value mask = {});
   /// Mask of the first `count` (index) of `lanes` lanes.
   mlir::Value firstLanes(mlir::Value count, unsigned lanes);
   void prefetch(mlir::Value pointer, mlir::Type element, mlir::Value offset);
@@ -101,7 +106,8 @@ public:
   forLoop(mlir::Value lower, mlir::Value upper, mlir::Value step,
           llvm::ArrayRef<mlir::Value> init,
           llvm::function_ref<llvm::SmallVector<mlir::Value>(
-              mlir::Value, llvm::ArrayRef<mlir::Value>)> body,
+              mlir::Value, llvm::ArrayRef<mlir::Value>)>
+              body,
           LoopHint hint = LoopHint::None);
   /// The same without carried values.
   void forLoop(mlir::Value lower, mlir::Value upper, mlir::Value step,
@@ -113,32 +119,75 @@ public:
   /// indices for qcc.index (the last one is the first lane's when lanes > 1
   /// and lane i is index + i); whole operands are read from memory through
   /// `wholePointer`. Types of all scalar ops are lifted to vectors of `lanes`.
-  /// Returns the yielded value; fails if the body cannot be lifted (then use
-  /// lanes = 1, which always works).
+  /// Lanes that `mask` has off do not touch memory. Returns the yielded value;
+  /// fails if the body cannot be lifted (then use lanes = 1, which always
+  /// works).
   mlir::FailureOr<mlir::Value>
   inlineBody(GenericOp generic, llvm::ArrayRef<mlir::Value> args,
              llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
-             llvm::function_ref<mlir::Value(unsigned wholeIndex)> wholePointer);
+             llvm::function_ref<mlir::Value(unsigned wholeIndex)> wholePointer,
+             mlir::Value mask = {});
 
 private:
+  mlir::Value symbol(unsigned position);
+  mlir::Value fromStorage(mlir::Value value, mlir::Type element);
+  mlir::Value toStorage(mlir::Value value, mlir::Type element);
+
   Capabilities capabilities;
   KernelOp kernelOp;
   mlir::Value begin, end, scratchPtr, dimsPtr;
   llvm::SmallVector<mlir::Value> pointers, symbols;
 };
 
-/// The scalar prologue or epilogue chains around a kernel's root, ready to be
-/// inlined in an emitter. `Epilogue` follows the root's only use through
-/// generics that read it by an identity map (in the parallel dimensions) up to
+/// True if `inlineBody` can lift the body to vectors: it has no region of its
+/// own.
+bool canVectorize(GenericOp generic);
+
+/// By how much an expression grows with iteration dimension `dim`; none if the
+/// growth is not constant.
+std::optional<int64_t> getDimStep(mlir::AffineExpr expr, unsigned dim);
+
+/// Values that are in registers already: (tensor, its element or elements at
+/// the point of the read).
+using ComputedValues = llvm::ArrayRef<std::pair<mlir::Value, mlir::Value>>;
+
+/// Pointer of a tensor of the kernel that lies in memory: an argument or a
+/// constant, also behind reshapes. Null for a computed one.
+mlir::Value getTensorPointer(KernelBuilder &b, mlir::Value tensor);
+
+/// Reads any tensor of the kernel at `map(indices)`: loads it, or computes it
+/// there if it is the result of an elementwise generic (a prologue). With
+/// lanes > 1 the last index runs over the lanes, and the result is a vector, or
+/// a scalar if it is equal in all lanes. With a mask only its lanes are read;
+/// lane 0 must be on. Fails for reads that vectors cannot do; with lanes = 1
+/// only for results of reductions and of named operations.
+mlir::FailureOr<mlir::Value> readTensor(KernelBuilder &b, mlir::Value tensor,
+                                        mlir::AffineMap map,
+                                        llvm::ArrayRef<mlir::Value> indices,
+                                        unsigned lanes, mlir::Value mask = {},
+                                        ComputedValues computed = {});
+
+/// The body of a generic at `indices` with inputs as `readTensor` gives them;
+/// for a reduction the value to be combined. Vector or scalar as there.
+mlir::FailureOr<mlir::Value> computeGeneric(KernelBuilder &b, GenericOp generic,
+                                            llvm::ArrayRef<mlir::Value> indices,
+                                            unsigned lanes,
+                                            mlir::Value mask = {},
+                                            ComputedValues computed = {});
+
+/// The elementwise chain after a kernel's root, ready to be inlined in an
+/// emitter: the generics that follow the root's result by identity maps up to
 /// the kernel's yield.
 struct Epilogue {
   llvm::SmallVector<GenericOp> chain;
+  mlir::Value rootResult;
   /// Applies the chain to `value` (scalar or vector of lanes along the last
   /// dimension) at `indices` of the result; loads the other operands. With a
-  /// mask only its lanes are read.
+  /// mask only its lanes are read; lane 0 must be on.
   mlir::FailureOr<mlir::Value> apply(KernelBuilder &b, mlir::Value value,
                                      llvm::ArrayRef<mlir::Value> indices,
-                                     unsigned lanes, mlir::Value mask = {}) const;
+                                     unsigned lanes,
+                                     mlir::Value mask = {}) const;
 };
 /// The epilogue of `root`; fails if the root's users have another form.
 mlir::FailureOr<Epilogue> getEpilogue(mlir::Operation *root);
