@@ -11,6 +11,40 @@ using namespace qcc;
 #define GET_OP_CLASSES
 #include "qcc/Dialect/QCC/QCCOps.cpp.inc"
 
+/// True if a generic's body or reduction asks for a size that is symbolic.
+static bool usesSymbols(Operation *op) {
+  auto generic = dyn_cast<GenericOp>(op);
+  if (!generic)
+    return false;
+  if (generic.getOver() && generic.getOver()->getNumSymbols())
+    return true;
+  return generic.getBody()
+      .walk([](ExtentOp extent) {
+        return extent.getExpr().getNumSymbols() ? WalkResult::interrupt()
+                                                : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
+bool qcc::isConstantExpression(Value value) {
+  SmallVector<Operation *> work{value.getDefiningOp()};
+  llvm::SmallPtrSet<Operation *, 8> seen;
+  while (!work.empty()) {
+    Operation *op = work.pop_back_val();
+    if (!op || !isa<GenericOp, ReshapeOp, ConcatOp, ParamOp, ConstantOp, PackOp,
+                    EncodeOp>(op))
+      return false;
+    if (!seen.insert(op).second)
+      continue;
+    // A constant expanded to a symbolic size is known only at run time.
+    if (!isStatic(op->getResult(0).getType()) || usesSymbols(op))
+      return false;
+    for (Value operand : op->getOperands())
+      work.push_back(operand.getDefiningOp());
+  }
+  return true;
+}
+
 //===----------------------------------------------------------------------===//
 // GenericOp
 //===----------------------------------------------------------------------===//
@@ -321,7 +355,17 @@ static bool mayEqual(AffineExpr a, AffineExpr b) {
   return !x || !y || *x == *y;
 }
 
+/// In a kernel a weight has the type its packing gave it: only the schedule
+/// knows what it was.
+static bool isScheduled(Operation *op) {
+  return op->getParentOfType<KernelOp>() != nullptr;
+}
+
 LogicalResult MatMulOp::verify() {
+  if ((*this)->hasAttr(kPackedAttr))
+    return success();
+  if (isScheduled(*this))
+    return success();
   SmallVector<AffineExpr> a = getDims(getLhs().getType()),
                           b = getDims(getRhs().getType()),
                           c = getDims(getResult().getType());
@@ -365,6 +409,8 @@ static LogicalResult verifyConvolution(ConvLike op) {
 }
 
 LogicalResult ConvOp::verify() {
+  if (isScheduled(*this))
+    return success();
   if (failed(verifyConvolution(*this)))
     return failure();
   AffineExpr channels = getDims(getInput().getType())[1],
@@ -376,7 +422,11 @@ LogicalResult ConvOp::verify() {
   return success();
 }
 
-LogicalResult ConvTransposeOp::verify() { return verifyConvolution(*this); }
+LogicalResult ConvTransposeOp::verify() {
+  if ((*this)->hasAttr(kPackedAttr))
+    return success();
+  return verifyConvolution(*this);
+}
 
 LogicalResult PoolOp::verify() {
   size_t spatial = getInput().getType().getRank() - 2;

@@ -22,4 +22,14 @@
 #define GET_OP_CLASSES
 #include "qcc/Dialect/QCC/QCCOps.h.inc"
 
+namespace qcc {
+/// Marks an operation in a kernel whose weight operand is in packed order
+/// (`qcc.pack`): the operand's type then is that of the packed bytes.
+inline constexpr llvm::StringLiteral kPackedAttr = "qcc.packed";
+
+/// True if the value is a parameter, a constant, or computed from such only by
+/// operations that are evaluated while the artifact is written.
+bool isConstantExpression(mlir::Value value);
+} // namespace qcc
+
 #endif // QCC_DIALECT_QCC_QCCDIALECT_H

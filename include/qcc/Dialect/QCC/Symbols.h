@@ -1,0 +1,29 @@
+//===- Symbols.h - replacing size symbols in IR -----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_DIALECT_QCC_SYMBOLS_H
+#define QCC_DIALECT_QCC_SYMBOLS_H
+
+#include "mlir/IR/AffineExpr.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Operation.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace qcc {
+
+/// Replaces symbol i by `replacement[i]` (an expression without dimensions) in
+/// every type and attribute of `root` and of what is nested in it. Symbols
+/// beyond the list stay. Tensor types and size maps come out canonical: a size
+/// that becomes a constant becomes static.
+void substituteSymbols(mlir::Operation *root,
+                       llvm::ArrayRef<mlir::AffineExpr> replacement);
+
+/// Positions of all symbols that types and attributes of `root` and of what is
+/// nested in it use, ascending.
+llvm::SmallVector<unsigned> collectSymbols(mlir::Operation *root);
+
+/// Names of the module's symbols by position.
+llvm::SmallVector<llvm::StringRef> getSymbolNames(mlir::ModuleOp module);
+
+} // namespace qcc
+
+#endif // QCC_DIALECT_QCC_SYMBOLS_H

@@ -1,0 +1,128 @@
+//===- Fuse.cpp - forming dispatches ----------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Inline.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "mlir/Transforms/RegionUtils.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+
+namespace qcc {
+#define GEN_PASS_DEF_FUSE
+#include "qcc/passes/Fuse.h.inc"
+} // namespace qcc
+
+using namespace mlir;
+using namespace qcc;
+
+/// True for operations that stay outside dispatches.
+static bool isView(Operation *op) {
+  return isa<ReshapeOp, ParamOp, ConstantOp, PackOp, EncodeOp, StateReadOp,
+             StateWriteOp, ObserveOp, DispatchOp, func::ReturnOp>(op);
+}
+
+/// True for roots whose result an epilogue may transform before it is stored.
+static bool takesEpilogue(Operation *op) {
+  if (auto generic = dyn_cast<GenericOp>(op))
+    return generic.isReduction();
+  return isa<MatMulOp, ConvOp, QMatMulOp, SoftmaxOp, NormOp, AttentionOp>(op);
+}
+
+/// The generic that alone uses `value`, reads it point by point and yields the
+/// same shape: what may become an epilogue.
+static GenericOp getEpilogueUser(Value value) {
+  if (!value.hasOneUse())
+    return {};
+  OpOperand &use = *value.getUses().begin();
+  auto user = dyn_cast<GenericOp>(use.getOwner());
+  if (!user || user.isReduction() ||
+      use.getOperandNumber() >= user.getInputs().size())
+    return {};
+  if (!user.getMap(use.getOperandNumber()).isIdentity() ||
+      getDims(user.getResult().getType()) != getDims(value.getType()))
+    return {};
+  return user;
+}
+
+/// Wraps `ops` (in program order) in a dispatch at the last one's place.
+static void wrap(ArrayRef<Operation *> ops, IRRewriter &rewriter) {
+  Operation *last = ops.back();
+  rewriter.setInsertionPoint(last);
+  llvm::SetVector<Value> inputs;
+  llvm::SmallPtrSet<Operation *, 4> inside(ops.begin(), ops.end());
+  SmallVector<Location> locs;
+  for (Operation *op : ops) {
+    locs.push_back(op->getLoc());
+    for (Value operand : op->getOperands())
+      if (!inside.contains(operand.getDefiningOp()))
+        inputs.insert(operand);
+  }
+  Location loc = rewriter.getFusedLoc(locs);
+  auto dispatch = DispatchOp::create(rewriter, loc, last->getResultTypes(),
+                                     inputs.getArrayRef());
+  // What passes before noted about the root (precision and its reason).
+  dispatch->setDiscardableAttrs(ops[0]->getDiscardableAttrDictionary());
+  Block *block = rewriter.createBlock(&dispatch.getBody());
+  IRMapping mapping;
+  for (Value input : inputs)
+    mapping.map(input, block->addArgument(input.getType(), loc));
+  for (Operation *op : ops)
+    rewriter.clone(*op, mapping);
+  SmallVector<Value> yielded;
+  for (Value result : last->getResults())
+    yielded.push_back(mapping.lookup(result));
+  YieldOp::create(rewriter, loc, yielded);
+  rewriter.replaceOp(last, dispatch.getResults());
+  for (Operation *op : llvm::reverse(ops.drop_back()))
+    rewriter.eraseOp(op);
+}
+
+/// Forms the dispatches of one function.
+static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
+  SmallVector<Operation *> work;
+  for (Operation &op : func.getBody().front())
+    work.push_back(&op);
+  // An epilogue that two roots could claim goes to the later one: the operand
+  // that was computed last is still in cache, and the other one exists by then.
+  llvm::DenseMap<Operation *, Operation *> claimedBy;
+  for (Operation *op : work)
+    if (takesEpilogue(op))
+      if (GenericOp user = getEpilogueUser(op->getResult(0)))
+        claimedBy[user] = op;
+  llvm::SmallPtrSet<Operation *, 16> taken;
+  for (Operation *op : work) {
+    if (isView(op) || taken.contains(op) ||
+        (op->getNumResults() == 1 && isConstantExpression(op->getResult(0))))
+      continue;
+    SmallVector<Operation *> group{op};
+    if (takesEpilogue(op)) {
+      GenericOp user = getEpilogueUser(op->getResult(0));
+      if (user && claimedBy.lookup(user) == op) {
+        group.push_back(user);
+        taken.insert(user);
+      }
+    } else if (claimedBy.contains(op)) {
+      continue; // wrapped with its root, which comes later in no case
+    }
+    wrap(group, rewriter);
+  }
+}
+
+namespace {
+struct FusePass : qcc::impl::FuseBase<FusePass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    RewritePatternSet patterns(&getContext());
+    populateInlinePatterns(patterns);
+    GreedyRewriteConfig config;
+    config.setMaxIterations(GreedyRewriteConfig::kNoLimit);
+    if (failed(applyPatternsGreedily(module, std::move(patterns), config)))
+      return signalPassFailure();
+    IRRewriter rewriter(&getContext());
+    for (auto func : module.getOps<func::FuncOp>())
+      formDispatches(func, rewriter);
+  }
+};
+} // namespace

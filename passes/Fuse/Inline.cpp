@@ -1,0 +1,223 @@
+//===- Inline.cpp - inlining elementwise producers --------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Inline.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+
+using namespace mlir;
+using namespace qcc;
+
+/// Operations of a body that count as work when a producer would be repeated.
+static unsigned bodyCost(GenericOp op) {
+  unsigned cost = 0;
+  op.getBody().walk([&](Operation *inner) {
+    if (isa<YieldOp, IndexOp, ExtentOp, arith::ConstantOp>(inner))
+      return;
+    bool costly = isa<math::MathDialect>(inner->getDialect()) ||
+                  isa<arith::DivFOp, scf::IfOp, scf::ForOp>(inner);
+    cost += costly ? 8 : 1;
+  });
+  return cost;
+}
+
+/// True if `map` reads each element of its operand about once: every iteration
+/// dimension appears as a result of its own.
+static bool readsOnce(AffineMap map) {
+  llvm::SmallBitVector seen(map.getNumDims());
+  for (AffineExpr expr : map.getResults())
+    expr.walk([&](AffineExpr e) {
+      if (auto dim = dyn_cast<AffineDimExpr>(e))
+        seen.set(dim.getPosition());
+    });
+  return seen.all();
+}
+
+static bool mayInline(GenericOp producer, GenericOp consumer, AffineMap map) {
+  if (producer.isReduction() || isConstantExpression(producer.getResult()))
+    return false;
+  bool once = producer->hasOneUse() && readsOnce(map);
+  if (once || producer.isCopy())
+    return true;
+  // Broadcasts of small producers: repeating a few adds beats a buffer.
+  return producer->hasOneUse() ? bodyCost(producer) <= 4
+                               : bodyCost(producer) <= 1;
+}
+
+/// An index value for `expr` over the consumer's iteration dimensions.
+static Value materialise(OpBuilder &b, Location loc, AffineExpr expr) {
+  MLIRContext *context = b.getContext();
+  if (auto dim = dyn_cast<AffineDimExpr>(expr))
+    return IndexOp::create(b, loc, b.getIndexType(), dim.getPosition());
+  if (expr.isSymbolicOrConstant())
+    return ExtentOp::create(b, loc, b.getIndexType(),
+                            AffineMapAttr::get(makeSizeMap({expr}, context)));
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  Value lhs = materialise(b, loc, binary.getLHS());
+  Value rhs = materialise(b, loc, binary.getRHS());
+  switch (expr.getKind()) {
+  case AffineExprKind::Add:
+    return arith::AddIOp::create(b, loc, lhs, rhs);
+  case AffineExprKind::Mul:
+    return arith::MulIOp::create(b, loc, lhs, rhs);
+  case AffineExprKind::FloorDiv:
+    return arith::FloorDivSIOp::create(b, loc, lhs, rhs);
+  case AffineExprKind::CeilDiv:
+    return arith::CeilDivSIOp::create(b, loc, lhs, rhs);
+  default:
+    return arith::RemSIOp::create(b, loc, lhs, rhs);
+  }
+}
+
+/// Clones the producer's body before the first operation of the consumer's and
+/// returns the yielded value. `mapping` holds the body arguments.
+static Value cloneProducer(OpBuilder &b, GenericOp producer, AffineMap map,
+                           IRMapping &mapping) {
+  for (Operation &op : producer.getBlock()->without_terminator())
+    b.clone(op, mapping);
+  Value yielded = mapping.lookup(producer.getYielded());
+  // Index operations may be nested in regions of the clone: rewrite in place.
+  producer.getBody().walk([&](IndexOp index) {
+    auto clone = mapping.lookup(index.getResult()).getDefiningOp();
+    OpBuilder inner(clone);
+    Value value =
+        materialise(inner, index.getLoc(), map.getResult(index.getDim()));
+    clone->getResult(0).replaceAllUsesWith(value);
+    if (yielded == clone->getResult(0))
+      yielded = value;
+    clone->erase();
+  });
+  return yielded;
+}
+
+namespace {
+/// Moves a producer's body into its consumer.
+struct InlineProducer : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(GenericOp consumer,
+                                PatternRewriter &rewriter) const override {
+    for (unsigned i = 0, e = consumer.getInputs().size(); i < e; ++i) {
+      auto producer = consumer.getInputs()[i].getDefiningOp<GenericOp>();
+      // A constant expression folds as a whole: merging a producer into it
+      // would tie it to run-time values.
+      if (producer && mayInline(producer, consumer, consumer.getMap(i)))
+        return inlineAt(consumer, producer, i, rewriter);
+    }
+    return failure();
+  }
+
+  LogicalResult inlineAt(GenericOp consumer, GenericOp producer, unsigned at,
+                         PatternRewriter &rewriter) const {
+    AffineMap map = consumer.getMap(at);
+    SmallVector<Value> inputs, whole;
+    SmallVector<Attribute> maps;
+    unsigned numInputs = consumer.getInputs().size();
+    for (unsigned i = 0; i < numInputs; ++i)
+      if (i != at) {
+        inputs.push_back(consumer.getInputs()[i]);
+        maps.push_back(consumer.getMaps()[i]);
+      }
+    for (unsigned i = 0, e = producer.getInputs().size(); i < e; ++i) {
+      inputs.push_back(producer.getInputs()[i]);
+      AffineMap composed = simplifyAffineMap(producer.getMap(i).compose(map));
+      maps.push_back(AffineMapAttr::get(composed));
+    }
+    llvm::append_range(whole, consumer.getWhole());
+    llvm::append_range(whole, producer.getWhole());
+
+    Location loc = rewriter.getFusedLoc({consumer.getLoc(), producer.getLoc()});
+    auto fresh = GenericOp::create(
+        rewriter, loc, consumer.getResult().getType(), consumer.getCombiner(),
+        inputs, rewriter.getArrayAttr(maps), whole, consumer.getOverAttr());
+    Block *block = rewriter.createBlock(&fresh.getBody());
+    IRMapping consumerMap, producerMap;
+    addArguments(fresh, block, numInputs, at, consumer, producer, consumerMap,
+                 producerMap);
+    rewriter.setInsertionPointToStart(block);
+    Value value = cloneProducer(rewriter, producer, map, producerMap);
+    consumerMap.map(consumer.getBlock()->getArgument(at), value);
+    rewriter.setInsertionPointToEnd(block);
+    for (Operation &op : consumer.getBlock()->getOperations())
+      rewriter.clone(op, consumerMap);
+    rewriter.replaceOp(consumer, fresh);
+    return success();
+  }
+
+  static void addArguments(GenericOp fresh, Block *block, unsigned numInputs,
+                           unsigned at, GenericOp consumer, GenericOp producer,
+                           IRMapping &consumerMap, IRMapping &producerMap) {
+    auto addAll = [&](IRMapping &mapping, Block *from, unsigned begin,
+                      unsigned end, unsigned skip) {
+      for (unsigned i = begin; i < end; ++i)
+        if (i != skip) {
+          BlockArgument old = from->getArgument(i);
+          mapping.map(old, block->addArgument(old.getType(), old.getLoc()));
+        }
+    };
+    Block *c = consumer.getBlock(), *p = producer.getBlock();
+    unsigned producerInputs = producer.getInputs().size();
+    addAll(consumerMap, c, 0, numInputs, at);
+    addAll(producerMap, p, 0, producerInputs, ~0u);
+    addAll(consumerMap, c, numInputs, c->getNumArguments(), ~0u);
+    addAll(producerMap, p, producerInputs, p->getNumArguments(), ~0u);
+  }
+};
+
+/// Replaces an operand that is the same constant everywhere by that constant.
+struct InlineScalarConstant : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    for (auto [i, input] : llvm::enumerate(op.getInputs())) {
+      BlockArgument arg = op.getBlock()->getArgument(i);
+      Value source = input;
+      while (auto reshape = source.getDefiningOp<ReshapeOp>())
+        source = reshape.getInput();
+      auto constant = source.getDefiningOp<ConstantOp>();
+      auto dense =
+          constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+      if (!dense || !dense.isSplat() || arg.use_empty())
+        continue;
+      rewriter.setInsertionPointToStart(op.getBlock());
+      Attribute value = dense.getSplatValue<Attribute>();
+      if (auto integer = dyn_cast<IntegerAttr>(value))
+        value = IntegerAttr::get(arg.getType(), integer.getValue());
+      Value scalar = arith::ConstantOp::create(rewriter, op.getLoc(),
+                                               cast<TypedAttr>(value));
+      rewriter.modifyOpInPlace(op, [&] { arg.replaceAllUsesWith(scalar); });
+      return success();
+    }
+    return failure();
+  }
+};
+
+/// Reads an operand once where two inputs are the same at the same map.
+struct MergeEqualInputs : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    for (unsigned i = 0, e = op.getInputs().size(); i < e; ++i)
+      for (unsigned j = i + 1; j < e; ++j) {
+        BlockArgument second = op.getBlock()->getArgument(j);
+        if (op.getInputs()[i] != op.getInputs()[j] ||
+            op.getMap(i) != op.getMap(j) || second.use_empty())
+          continue;
+        rewriter.modifyOpInPlace(op, [&] {
+          second.replaceAllUsesWith(op.getBlock()->getArgument(i));
+        });
+        return success();
+      }
+    return failure();
+  }
+};
+} // namespace
+
+void qcc::populateInlinePatterns(RewritePatternSet &patterns) {
+  patterns.add<InlineProducer, InlineScalarConstant, MergeEqualInputs>(
+      patterns.getContext());
+  GenericOp::getCanonicalizationPatterns(patterns, patterns.getContext());
+}

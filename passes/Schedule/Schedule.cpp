@@ -1,0 +1,210 @@
+//===- Schedule.cpp - choosing kernels --------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Pass/Pass.h"
+#include "qcc/Dialect/QCC/Pack.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
+#include "qcc/Support/Diagnostics.h"
+#include "qcc/Target/Target.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace qcc {
+#define GEN_PASS_DEF_SCHEDULE
+#include "qcc/passes/Schedule.h.inc"
+} // namespace qcc
+
+using namespace mlir;
+using namespace qcc;
+
+namespace {
+
+/// Turns dispatches into launches of shared kernels.
+class Scheduler {
+public:
+  Scheduler(ModuleOp module, const Target &target,
+            ArrayRef<Capabilities> levels)
+      : module(module), target(target), levels(levels),
+        rewriter(module.getContext()) {}
+
+  LogicalResult run() {
+    SmallVector<DispatchOp> dispatches;
+    module.walk([&](DispatchOp op) { dispatches.push_back(op); });
+    for (DispatchOp dispatch : dispatches)
+      if (failed(schedule(dispatch)))
+        return failure();
+    return success();
+  }
+
+private:
+  LogicalResult schedule(DispatchOp dispatch);
+  void splitEpilogue(DispatchOp dispatch, SmallVectorImpl<DispatchOp> &parts);
+  DispatchOp pack(DispatchOp dispatch, ArrayRef<PackRequest> requests);
+  void outline(DispatchOp dispatch, StringRef emitter,
+               const KernelSchedule &schedule);
+  StringAttr getKernel(DispatchOp dispatch, ArrayRef<unsigned> symbols,
+                       StringRef emitter, DictionaryAttr params);
+
+  ModuleOp module;
+  const Target &target;
+  ArrayRef<Capabilities> levels;
+  IRRewriter rewriter;
+  llvm::StringMap<StringAttr> kernels; // printed kernel -> name
+};
+
+} // namespace
+
+LogicalResult Scheduler::schedule(DispatchOp dispatch) {
+  auto isConstant = [&](unsigned operand) {
+    return isConstantExpression(dispatch.getInputs()[operand]);
+  };
+  for (const auto &emitter : target.getEmitters())
+    if (std::optional<KernelSchedule> found =
+            emitter->match(dispatch, levels, isConstant)) {
+      outline(pack(dispatch, found->packs), emitter->getName(), *found);
+      return success();
+    }
+  SmallVector<DispatchOp> parts;
+  splitEpilogue(dispatch, parts);
+  if (parts.size() < 2)
+    return emitCoded(dispatch.getLoc(), Diag::Internal)
+           << "no kernel of target '" << target.getName()
+           << "' takes this operation";
+  for (DispatchOp part : parts)
+    if (failed(schedule(part)))
+      return failure();
+  return success();
+}
+
+/// Gives every operation of the dispatch a dispatch of its own.
+void Scheduler::splitEpilogue(DispatchOp dispatch,
+                              SmallVectorImpl<DispatchOp> &parts) {
+  Block &block = dispatch.getBody().front();
+  if (llvm::range_size(block.without_terminator()) < 2)
+    return;
+  IRMapping values;
+  for (auto [arg, input] :
+       llvm::zip_equal(block.getArguments(), dispatch.getInputs()))
+    values.map(arg, input);
+  rewriter.setInsertionPoint(dispatch);
+  for (Operation &op : block.without_terminator()) {
+    SmallVector<Value> inputs;
+    for (Value operand : op.getOperands())
+      inputs.push_back(values.lookup(operand));
+    OpBuilder::InsertionGuard guard(rewriter);
+    auto part =
+        DispatchOp::create(rewriter, op.getLoc(), op.getResultTypes(), inputs);
+    Block *body = rewriter.createBlock(&part.getBody());
+    IRMapping inner;
+    for (Value operand : op.getOperands())
+      inner.map(operand, body->addArgument(operand.getType(), op.getLoc()));
+    Operation *clone = rewriter.clone(op, inner);
+    YieldOp::create(rewriter, op.getLoc(), clone->getResults());
+    values.map(op.getResults(), part.getResults());
+    parts.push_back(part);
+  }
+  SmallVector<Value> results;
+  for (Value yielded : block.getTerminator()->getOperands())
+    results.push_back(values.lookup(yielded));
+  rewriter.replaceOp(dispatch, results);
+}
+
+/// Replaces the operands that the schedule wants packed.
+DispatchOp Scheduler::pack(DispatchOp dispatch,
+                           ArrayRef<PackRequest> requests) {
+  rewriter.setInsertionPoint(dispatch);
+  for (const PackRequest &request : requests) {
+    OpOperand &operand = dispatch->getOpOperand(request.operand);
+    auto type = cast<RankedTensorType>(operand.get().getType());
+    RankedTensorType packed =
+        packedType(type, request.layout, request.nr, request.transposed);
+    Value value =
+        PackOp::create(rewriter, operand.get().getLoc(), packed, operand.get(),
+                       request.layout, request.nr, request.transposed);
+    BlockArgument arg = dispatch.getBody().front().getArgument(request.operand);
+    rewriter.modifyOpInPlace(dispatch, [&] {
+      operand.set(value);
+      arg.setType(packed);
+      for (Operation *user : arg.getUsers())
+        user->setAttr(kPackedAttr, rewriter.getUnitAttr());
+    });
+  }
+  return dispatch;
+}
+
+/// The kernel for the dispatch's region: an existing equal one or a new one.
+StringAttr Scheduler::getKernel(DispatchOp dispatch, ArrayRef<unsigned> symbols,
+                                StringRef emitter, DictionaryAttr params) {
+  OpBuilder::InsertionGuard guard(rewriter);
+  rewriter.setInsertionPointToEnd(module.getBody());
+  NamedAttrList schedule(params);
+  schedule.set("kernel", rewriter.getStringAttr(emitter));
+  Location unknown = rewriter.getUnknownLoc();
+  auto kernel = KernelOp::create(rewriter, unknown, "kernel",
+                                 schedule.getDictionary(module.getContext()));
+  rewriter.cloneRegionBefore(dispatch.getBody(), kernel.getBody(),
+                             kernel.getBody().end());
+  kernel->walk([&](Operation *op) { op->setLoc(unknown); });
+  SmallVector<AffineExpr> replacement(symbols.empty() ? 0 : symbols.back() + 1,
+                                      AffineExpr());
+  for (auto [i, symbol] : llvm::enumerate(symbols))
+    replacement[symbol] = getAffineSymbolExpr(i, module.getContext());
+  substituteSymbols(kernel, replacement);
+
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  kernel.print(os, OpPrintingFlags().printGenericOpForm().useLocalScope());
+  auto [entry, isNew] = kernels.try_emplace(text);
+  if (!isNew) {
+    rewriter.eraseOp(kernel);
+    return entry->second;
+  }
+  entry->second =
+      rewriter.getStringAttr("k" + llvm::Twine(kernels.size() - 1) + "_" +
+                             StringRef(emitter).split('.').first);
+  kernel.setSymName(entry->second);
+  return entry->second;
+}
+
+void Scheduler::outline(DispatchOp dispatch, StringRef emitter,
+                        const KernelSchedule &schedule) {
+  MLIRContext *context = module.getContext();
+  SmallVector<unsigned> symbols = collectSymbols(dispatch);
+  NamedAttrList params(schedule.params);
+  if (schedule.scratchBytes)
+    params.set("scratch", rewriter.getI64IntegerAttr(schedule.scratchBytes));
+  StringAttr name =
+      getKernel(dispatch, symbols, emitter, params.getDictionary(context));
+  SmallVector<AffineExpr> dims;
+  for (unsigned symbol : symbols)
+    dims.push_back(getAffineSymbolExpr(symbol, context));
+  rewriter.setInsertionPoint(dispatch);
+  auto launch =
+      LaunchOp::create(rewriter, dispatch.getLoc(), dispatch.getResultTypes(),
+                       name, dispatch.getInputs(), makeSizeMap(dims, context),
+                       makeSizeMap({schedule.tasks}, context));
+  launch->setDiscardableAttrs(dispatch->getDiscardableAttrDictionary());
+  rewriter.replaceOp(dispatch, launch.getResults());
+}
+
+namespace {
+struct SchedulePass : qcc::impl::ScheduleBase<SchedulePass> {
+  using ScheduleBase::ScheduleBase;
+  void runOnOperation() override {
+    TargetRegistry registry;
+    registerReferenceTarget(registry);
+    registerX86Target(registry);
+    auto found = registry.find(target);
+    if (!found) {
+      emitError(UnknownLoc::get(&getContext()), toString(found.takeError()));
+      return signalPassFailure();
+    }
+    if (failed(Scheduler(getOperation(), *found->first, found->second).run()))
+      signalPassFailure();
+  }
+};
+} // namespace
