@@ -11,7 +11,6 @@ disagrees with ONNX Runtime or a quantized one loses more than 3 points of accur
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 import subprocess
 import sys
@@ -29,17 +28,6 @@ PRECISIONS = ("fp32", "int8", "w4a8")
 BATCH = 64
 # The bounds that the demo checks: fp32 against ONNX Runtime, relative to the largest logit; points lost by quantizing.
 FLOAT_BOUND, ACCURACY_BOUND = 1e-4, 0.03
-
-
-def train(folder: pathlib.Path) -> None:
-    """Trains the models unless the same scripts have done so before."""
-    sources = (HERE / name for name in ("train.py", "layers.py", "graph.py"))
-    stamp, key = folder / "stamp", hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    if stamp.exists() and stamp.read_text() == key:
-        print(f"models from an earlier run lie in {folder}")
-        return
-    subprocess.run([sys.executable, HERE / "train.py", folder], check=True)
-    stamp.write_text(key)
 
 
 def compile_model(folder: pathlib.Path, name: str, precision: str) -> pathlib.Path:
@@ -97,7 +85,7 @@ def print_table(rows: list[list[str]]) -> None:
 def main() -> None:
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else BUILD / "demo")
     folder.mkdir(parents=True, exist_ok=True)
-    train(folder)
+    subprocess.run([sys.executable, HERE / "train.py", folder], check=True)
     header = ["model", "precision", "accuracy", "error", "qcc", "ONNX Runtime fp32", "speed against it"]
     rows, misses = [header], []
     for name in MODELS:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # Trains the demo's models on scikit-learn's digits and writes them as ONNX with their data; about a minute on 2 cores.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: train.py FOLDER [MODEL...]
+"""usage: train.py FOLDER
 
-Writes for each model (mlp, cnn, transformer):
+Writes for each model (mlp, cnn, transformer), unless the same scripts have done so before:
   MODEL.onnx        float32, dynamic batch: image -> logits
   MODEL_calib.npz   128 images for calibration
   MODEL_test.npz    500 images that neither training nor calibration saw
@@ -12,6 +12,7 @@ and labels.npy, the classes of the 500. Seeds are fixed.
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import sys
 import time
@@ -135,13 +136,22 @@ def export(name: str, model: layers.Layer) -> onnx.ModelProto:
     return graph.model()
 
 
+def source_hash() -> str:
+    """What the models depend on: the scripts that make them."""
+    here = pathlib.Path(__file__).resolve().parent
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in ("train.py", "layers.py", "graph.py"))).hexdigest()
+
+
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / "stamp"
+    if stamp.exists() and stamp.read_text() == source_hash():
+        return
     images, labels = load()
     test, calibration, rest = np.split(np.arange(len(images)), [TEST, TEST + CALIBRATION])
     np.save(folder / "labels.npy", labels[test].astype(np.int64))
-    for name in sys.argv[2:] or MODELS:
+    for name in MODELS:
         start = time.monotonic()
         model = train(name, images[rest], labels[rest])
         shape = MODELS[name][1]
@@ -150,6 +160,7 @@ def main() -> None:
         np.savez(folder / f"{name}_test.npz", image=images[test].reshape(-1, *shape))
         np.savez(folder / f"{name}_calib.npz", image=images[calibration].reshape(-1, *shape))
         print(f"trained {name} in {time.monotonic() - start:.0f} s: {accuracy:.1%} of {TEST} test images", flush=True)
+    stamp.write_text(source_hash())
 
 
 if __name__ == "__main__":
