@@ -3,6 +3,7 @@
 #ifndef QCC_PIPELINE_COMPILER_H
 #define QCC_PIPELINE_COMPILER_H
 
+#include "qcc/Package/OpReport.h"
 #include "qcc/Pipeline/Stage.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -42,14 +43,6 @@ struct CompileOptions {
   Stage stopAfter = Stage::Package; ///< --emit
   std::string workerProgram;        ///< executable that answers `--worker`; "":
                                     ///< compile kernels in this process
-};
-
-/// One line of the report: what became of one named operation of the model.
-struct OpReport {
-  std::string node, op, kernel;
-  std::string requested, executed,
-      reason; ///< reason: "as asked", "kept: ...", "not supported: ..."
-  std::string flops, bytes; ///< size expressions as text
 };
 
 /// Counts and sizes of a finished compile, for the summary.

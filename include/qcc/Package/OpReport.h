@@ -1,0 +1,27 @@
+//===- OpReport.h - what became of one operation ----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PACKAGE_OPREPORT_H
+#define QCC_PACKAGE_OPREPORT_H
+
+#include <string>
+
+namespace qcc {
+
+/// One line of the report: what became of one named operation of the model.
+/// Nothing falls back silently: where `executed` is not `requested`, `reason`
+/// says why.
+struct OpReport {
+  std::string node;      ///< name of the ONNX node
+  std::string op;        ///< kind, for example "qcc.matmul"
+  std::string kernel;    ///< symbol of the kernel that it runs in
+  std::string requested; ///< precision that was asked for
+  std::string executed;  ///< precision that it runs in
+  /// "as asked", "kept: ..." or "not supported: ...".
+  std::string reason;
+  std::string flops; ///< size expression as text; "" if not known
+  std::string bytes; ///< bytes read and written, likewise
+};
+
+} // namespace qcc
+
+#endif // QCC_PACKAGE_OPREPORT_H

@@ -1,0 +1,41 @@
+//===- Recipe.h - the choices behind an artifact ----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PACKAGE_RECIPE_H
+#define QCC_PACKAGE_RECIPE_H
+
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace qcc {
+
+/// Everything but the input files that decides the bytes of an artifact:
+/// `recipe.yaml`, schema `qcc-recipe/1`. It holds no path, so that it is the
+/// same wherever it was written.
+struct Recipe {
+  std::string target = "native";
+  std::string precision = "f32";
+  std::vector<std::string> algorithms;
+  /// Symbolic dimensions that are fixed.
+  std::vector<std::pair<std::string, int64_t>> dims;
+  /// Inputs that are fed by an output of the run before.
+  std::vector<std::pair<std::string, std::string>> states;
+  std::vector<std::string> keep; ///< regexes of nodes that stay float
+  bool requireFused = false;
+  std::optional<bool> embedWeights; ///< none: by size
+};
+
+/// The recipe as YAML. Equal recipes give equal text; every key is written.
+std::string writeRecipe(const Recipe &recipe);
+
+/// Reads YAML. Every key but `schema` is optional, an unknown one is an error.
+/// Errors: Usage, with `name` and the line.
+llvm::Expected<Recipe> readRecipe(llvm::StringRef text, llvm::StringRef name);
+
+} // namespace qcc
+
+#endif // QCC_PACKAGE_RECIPE_H

@@ -1,0 +1,75 @@
+//===- AtomicDirectory.h - a folder that is whole or not there --*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// An artifact is written in a folder beside its final place and renamed when
+// every byte of it is on disk. Whatever ends the process before that, a signal
+// that cannot be caught included, the final place holds what it held before.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_SUPPORT_ATOMICDIRECTORY_H
+#define QCC_SUPPORT_ATOMICDIRECTORY_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <memory>
+#include <string>
+
+namespace qcc {
+
+/// A folder under construction. All errors are CannotWrite and name the final
+/// path.
+class AtomicDirectory {
+public:
+  /// Makes `.NAME.tmp-PID-N` beside `finalPath`, holds a lock on it, and
+  /// removes folders of that form that nobody holds (of processes that were
+  /// killed). `isReplaceable` is asked about a folder that is there already and
+  /// not empty: what is not ours is not replaced.
+  static llvm::Expected<std::unique_ptr<AtomicDirectory>>
+  create(llvm::StringRef finalPath,
+         llvm::function_ref<bool(llvm::StringRef path)> isReplaceable);
+
+  AtomicDirectory(const AtomicDirectory &) = delete;
+  AtomicDirectory &operator=(const AtomicDirectory &) = delete;
+  /// Removes the folder unless it was committed.
+  ~AtomicDirectory();
+
+  /// Path of a file in the folder under construction.
+  std::string getPath(llvm::StringRef file) const;
+
+  /// Writes a whole file.
+  llvm::Error write(llvm::StringRef file, llvm::StringRef bytes);
+
+  /// Makes a file of `size` bytes and has `fill` write them through a mapping:
+  /// pages of the file, not anonymous memory. Space is reserved before, so
+  /// that a full disk is an error and not a signal.
+  llvm::Error writeMapped(
+      llvm::StringRef file, uint64_t size,
+      llvm::function_ref<llvm::Error(llvm::MutableArrayRef<char> bytes)> fill);
+
+  /// Removes a file that is not part of the result.
+  llvm::Error remove(llvm::StringRef file);
+
+  /// Makes every file durable, then moves the folder to its place in one step
+  /// (an older one is exchanged and removed) and makes that durable.
+  llvm::Error commit();
+
+  /// Removes every folder of this process that is under construction: what a
+  /// program does before it ends because a user interrupted it. Folders made
+  /// later are refused.
+  static void removeAll();
+
+private:
+  AtomicDirectory(std::string finalPath, std::string path, int descriptor);
+  llvm::Error fail(llvm::StringRef what) const;
+  llvm::Error publish();
+
+  std::string finalPath, path;
+  int descriptor;
+  bool committed = false;
+};
+
+} // namespace qcc
+
+#endif // QCC_SUPPORT_ATOMICDIRECTORY_H

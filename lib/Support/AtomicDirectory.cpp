@@ -1,0 +1,277 @@
+//===- AtomicDirectory.cpp - a folder that is whole or not there -*- C++
+//-*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Support/AtomicDirectory.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/ManagedStatic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <mutex>
+#include <set>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+using namespace llvm;
+
+namespace qcc {
+
+namespace {
+
+/// The folders under construction. A signal concerns the whole process, so
+/// this list does too.
+struct OpenFolders {
+  std::mutex mutex;
+  std::set<std::string> paths;
+  bool refused = false;
+};
+
+OpenFolders &openFolders() {
+  static OpenFolders folders;
+  return folders;
+}
+
+/// linux/fs.h has these, but not in the C library's headers of every version.
+constexpr unsigned kRenameNoReplace = 1, kRenameExchange = 2;
+
+int renameAt2(const std::string &from, const std::string &to, unsigned flags) {
+  return static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from.c_str(),
+                                  AT_FDCWD, to.c_str(), flags));
+}
+
+/// Opens a folder and locks it; -1 if it is locked or not there.
+int lockFolder(const std::string &path) {
+  int descriptor = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0)
+    return -1;
+  struct stat status;
+  // A folder without links was removed between open and lock.
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 &&
+      fstat(descriptor, &status) == 0 && status.st_nlink > 0)
+    return descriptor;
+  close(descriptor);
+  return -1;
+}
+
+std::string folderOf(StringRef path) {
+  StringRef parent = sys::path::parent_path(path);
+  return parent.empty() ? "." : parent.str();
+}
+
+std::string temporaryPrefix(StringRef finalPath) {
+  return ("." + sys::path::filename(finalPath) + ".tmp-").str();
+}
+
+/// Removes folders of killed processes: those that can be locked.
+void removeStale(StringRef finalPath) {
+  std::string prefix = temporaryPrefix(finalPath);
+  std::error_code error;
+  for (sys::fs::directory_iterator it(folderOf(finalPath), error), end;
+       !error && it != end; it.increment(error)) {
+    if (!sys::path::filename(it->path()).starts_with(prefix))
+      continue;
+    int descriptor = lockFolder(it->path());
+    if (descriptor < 0)
+      continue;
+    // Failure leaves what was left before; the next compile tries again.
+    (void)sys::fs::remove_directories(it->path());
+    close(descriptor);
+  }
+}
+
+bool syncPath(const std::string &path, int flags) {
+  int descriptor = open(path.c_str(), flags | O_CLOEXEC);
+  if (descriptor < 0)
+    return false;
+  bool done = fsync(descriptor) == 0;
+  return close(descriptor) == 0 && done;
+}
+
+/// Empty, not there, or accepted by the caller.
+bool mayReplace(StringRef path, function_ref<bool(StringRef)> isReplaceable) {
+  if (!sys::fs::exists(path))
+    return true;
+  if (!sys::fs::is_directory(path))
+    return false;
+  std::error_code error;
+  bool empty =
+      sys::fs::directory_iterator(path, error) == sys::fs::directory_iterator();
+  return !error && (empty || isReplaceable(path));
+}
+
+} // namespace
+
+AtomicDirectory::AtomicDirectory(std::string finalPath, std::string path,
+                                 int descriptor)
+    : finalPath(std::move(finalPath)), path(std::move(path)),
+      descriptor(descriptor) {}
+
+Error AtomicDirectory::fail(StringRef what) const {
+  return makeError(Diag::CannotWrite, finalPath,
+                   what + ": " + StringRef(strerror(errno)));
+}
+
+Expected<std::unique_ptr<AtomicDirectory>>
+AtomicDirectory::create(StringRef requested,
+                        function_ref<bool(StringRef)> isReplaceable) {
+  SmallString<256> finalPath(requested);
+  while (finalPath.size() > 1 && finalPath.back() == '/')
+    finalPath.pop_back();
+  StringRef name = sys::path::filename(finalPath);
+  if (name.empty() || name == "." || name == ".." || name == "/")
+    return makeError(Diag::CannotWrite, requested,
+                     "expected the name of a folder to make");
+  if (!mayReplace(finalPath, isReplaceable))
+    return makeError(Diag::CannotWrite, requested,
+                     "is there already and is not an artifact of qcc; it will "
+                     "not be replaced");
+  removeStale(finalPath);
+
+  OpenFolders &folders = openFolders();
+  for (unsigned attempt = 0; attempt < 64; ++attempt) {
+    SmallString<256> path(folderOf(finalPath));
+    sys::path::append(path, temporaryPrefix(finalPath) + Twine(getpid()) + "-" +
+                                Twine(attempt));
+    std::lock_guard<std::mutex> guard(folders.mutex);
+    if (folders.refused)
+      break;
+    if (mkdir(path.c_str(), 0777) != 0) {
+      if (errno == EEXIST)
+        continue;
+      return makeError(Diag::CannotWrite, requested,
+                       Twine("cannot make a folder beside it: ") +
+                           strerror(errno));
+    }
+    int descriptor = lockFolder(path.str().str());
+    if (descriptor < 0) // another process took it for a stale one
+      continue;
+    folders.paths.insert(path.str().str());
+    return std::unique_ptr<AtomicDirectory>(new AtomicDirectory(
+        finalPath.str().str(), path.str().str(), descriptor));
+  }
+  return makeError(Diag::CannotWrite, requested,
+                   "cannot make a folder beside it: interrupted, or too many "
+                   "left there");
+}
+
+AtomicDirectory::~AtomicDirectory() {
+  OpenFolders &folders = openFolders();
+  std::lock_guard<std::mutex> guard(folders.mutex);
+  if (!committed)
+    (void)sys::fs::remove_directories(path);
+  folders.paths.erase(path);
+  close(descriptor);
+}
+
+void AtomicDirectory::removeAll() {
+  OpenFolders &folders = openFolders();
+  std::lock_guard<std::mutex> guard(folders.mutex);
+  folders.refused = true;
+  for (const std::string &path : folders.paths)
+    (void)sys::fs::remove_directories(path);
+  folders.paths.clear();
+}
+
+std::string AtomicDirectory::getPath(StringRef file) const {
+  SmallString<256> result(path);
+  sys::path::append(result, file);
+  return result.str().str();
+}
+
+Error AtomicDirectory::write(StringRef file, StringRef bytes) {
+  int out = open(getPath(file).c_str(),
+                 O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (out < 0)
+    return fail(file);
+  while (!bytes.empty()) {
+    ssize_t count = ::write(out, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0) {
+      Error error = fail(file);
+      close(out);
+      return error;
+    }
+    bytes = bytes.drop_front(count);
+  }
+  return close(out) == 0 ? Error::success() : fail(file);
+}
+
+Error AtomicDirectory::writeMapped(
+    StringRef file, uint64_t size,
+    function_ref<Error(MutableArrayRef<char>)> fill) {
+  int out =
+      open(getPath(file).c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (out < 0)
+    return fail(file);
+  llvm::scope_exit closeFile([&] { close(out); });
+  if (size == 0)
+    return fill({});
+  if (int error = posix_fallocate(out, 0, static_cast<off_t>(size))) {
+    errno = error;
+    return fail(file);
+  }
+  void *data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, out, 0);
+  if (data == MAP_FAILED)
+    return fail(file);
+  Error error = fill({static_cast<char *>(data), static_cast<size_t>(size)});
+  munmap(data, size);
+  return error;
+}
+
+Error AtomicDirectory::remove(StringRef file) {
+  return unlink(getPath(file).c_str()) == 0 ? Error::success() : fail(file);
+}
+
+/// Moves the folder to its place. Where the file system cannot exchange two
+/// folders, there is a moment with none, but never one with a part.
+Error AtomicDirectory::publish() {
+  if (renameAt2(path, finalPath, kRenameNoReplace) == 0)
+    return Error::success();
+  if (errno != EEXIST && errno != EINVAL && errno != ENOSYS)
+    return fail("cannot be renamed");
+  if (renameAt2(path, finalPath, kRenameExchange) == 0) {
+    (void)sys::fs::remove_directories(path);
+    return Error::success();
+  }
+  std::string aside = path + "-old";
+  if (rename(finalPath.c_str(), aside.c_str()) != 0 && errno != ENOENT)
+    return fail("the older folder cannot be renamed");
+  if (rename(path.c_str(), finalPath.c_str()) != 0)
+    return fail("cannot be renamed");
+  (void)sys::fs::remove_directories(aside);
+  return Error::success();
+}
+
+Error AtomicDirectory::commit() {
+  std::error_code error;
+  for (sys::fs::directory_iterator it(path, error), end; !error && it != end;
+       it.increment(error))
+    if (!syncPath(it->path(), O_RDONLY))
+      return fail(sys::path::filename(it->path()));
+  if (error || !syncPath(path, O_RDONLY | O_DIRECTORY))
+    return fail("cannot be made durable");
+
+  OpenFolders &folders = openFolders();
+  std::lock_guard<std::mutex> guard(folders.mutex);
+  if (folders.refused)
+    return makeError(Diag::CannotWrite, finalPath, "interrupted");
+  if (Error failure = publish())
+    return failure;
+  committed = true;
+  folders.paths.erase(path);
+  // The result is in place; that its name is durable cannot be undone if it
+  // fails, and is worth no error.
+  (void)syncPath(folderOf(finalPath), O_RDONLY | O_DIRECTORY);
+  return Error::success();
+}
+
+} // namespace qcc
