@@ -103,8 +103,9 @@ void GenericOp::print(OpAsmPrinter &p) {
     p << " over ";
     p.printAttribute(getOverAttr());
   }
-  p.printOptionalAttrDict((*this)->getAttrs(), {"combiner", "maps", "over",
-                                                getOperandSegmentSizeAttr()});
+  p.printOptionalAttrDictWithKeyword(
+      (*this)->getAttrs(),
+      {"combiner", "maps", "over", getOperandSegmentSizeAttr()});
   p << ' ';
   p.printRegion(getBody());
   p << " -> " << getResult().getType();
@@ -131,7 +132,7 @@ ParseResult GenericOp::parse(OpAsmParser &p, OperationState &state) {
       p.parseAttribute(over, "over", state.attributes))
     return failure();
   Type resultType;
-  if (p.parseOptionalAttrDict(state.attributes) ||
+  if (p.parseOptionalAttrDictWithKeyword(state.attributes) ||
       p.parseRegion(*state.addRegion()) || p.parseArrow() ||
       p.parseType(resultType))
     return failure();

@@ -1,0 +1,407 @@
+//===- ConvF32.cpp - f32 convolution as an implicit matrix product -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Output channels are the rows and output pixels the columns of a tile. The
+// weight is packed [G][O/mr][K][mr] with K = I * kh * kw; the input pixels of a
+// tile are copied to a panel [K][nr] in scratch, where padding, strides and
+// dilations vanish, and serve all output channels from there. K is cut by
+// channels so that the panel stays in a quarter of L2; partial sums lie in the
+// output.
+//
+//===----------------------------------------------------------------------===//
+#include "ConvShape.h"
+#include "Emitters.h"
+#include "Tiles.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+namespace {
+
+/// Scratch for the panel: a quarter of the smallest L2 of an AVX-512 core.
+constexpr int64_t kPanelBytes = 256 << 10;
+/// Output channels below which a tile's channels are not cut into tasks.
+constexpr int64_t kChunkChannels = 256;
+constexpr int64_t kWantedTasks = 16;
+
+struct TileShape {
+  int64_t mr, nr;
+};
+
+/// The tile that computes the fewest idle elements; more pixels first, since
+/// each tile reads all weights.
+TileShape chooseTile(int64_t channels, std::optional<int64_t> pixels,
+                     bool avx512) {
+  if (!avx512)
+    return {6, 48};
+  TileShape best{8, 48};
+  double bestCost = 1e300;
+  for (TileShape t : {TileShape{8, 48}, TileShape{6, 64}}) {
+    double vectors = pixels ? llvm::divideCeil(*pixels, 16) : 64;
+    double tiles = pixels ? llvm::divideCeil(*pixels, t.nr) : 1;
+    double cost = double(llvm::alignTo(channels, t.mr)) *
+                  (vectors + 0.25 * (tiles - 1) / tiles);
+    if (cost < bestCost * 0.98) {
+      best = t;
+      bestCost = cost;
+    }
+  }
+  return best;
+}
+
+class ConvF32Emitter final : public KernelEmitter {
+public:
+  StringRef getName() const override { return "conv.f32"; }
+  std::optional<KernelSchedule>
+  match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+        function_ref<bool(unsigned)> isConstant) const override;
+  LogicalResult emit(KernelBuilder &builder) const override;
+};
+
+/// State of one emission.
+class Conv {
+public:
+  Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape, Epilogue epilogue);
+  LogicalResult emit();
+
+private:
+  void emitTask(Value task);
+  void emitBlock(Value channelBegin, int64_t channels, bool first, bool last);
+  void emitPack(Value channelBegin, int64_t channels);
+  void emitChannels(Value kBegin, int64_t kCount, bool first, bool last);
+  void emitPanel(Value panel, int64_t liveRows, Value kBegin, int64_t kCount,
+                 bool first, bool last);
+  void emitColumns(Value channel, Value weights, unsigned rows, int64_t kCount,
+                   bool first, bool last);
+  void emitTile(Value channel, Value weights, unsigned rows, unsigned vectors,
+                Value tileColumn, Value lastLanes, int64_t kCount, bool first,
+                bool last);
+
+  KernelBuilder &b;
+  ConvShape shape;
+  Epilogue epilogue;
+  Type f32, stored;
+  Value input, weight, out;
+  bool flat;
+  int64_t mr, nr, panels, chunk, blockChannels;
+  unsigned lanes, tileRows, tileVectors;
+  // Of the current task.
+  Value image, group, firstPanel, endPanel, row, column, live;
+  LogicalResult status = success();
+};
+
+} // namespace
+
+std::optional<KernelSchedule>
+ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                      function_ref<bool(unsigned)> isConstant) const {
+  auto op = getRoot<ConvOp>(dispatch.getBody().front());
+  if (!op || !isF32Tensor(op.getInput().getType()) ||
+      !isF32Tensor(op.getWeight().getType()) ||
+      !isF32Tensor(op.getResult().getType()))
+    return std::nullopt;
+  auto input = dyn_cast<BlockArgument>(op.getInput());
+  auto weight = dyn_cast<BlockArgument>(op.getWeight());
+  if (!input || !weight || input == weight ||
+      !isConstant(weight.getArgNumber()) ||
+      !llvm::hasSingleElement(weight.getUses()) ||
+      llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
+    return std::nullopt;
+  auto weightType = cast<RankedTensorType>(weight.getType());
+  if (weightType.getRank() > 4 || !weightType.hasStaticShape() ||
+      weightType.getNumElements() == 0)
+    return std::nullopt;
+  ConvShape shape(op, weightType.getShape().drop_front(2));
+  if (!shape.inChannels || !shape.outChannels ||
+      (shape.groups > 1 && *shape.inChannels == shape.groups))
+    return std::nullopt;
+
+  bool avx512 = llvm::any_of(
+      levels, [](const Capabilities &c) { return c.hasAvx512; });
+  bool flat = shape.canFlatten(*getEpilogue(op));
+  std::optional<int64_t> pixels =
+      getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
+  int64_t perGroup = *shape.outChannels / shape.groups;
+  TileShape tile = chooseTile(perGroup, pixels, avx512);
+  int64_t channelBytes = shape.kernelSize() * tile.nr * 4;
+  int64_t blockChannels = std::clamp<int64_t>(
+      kPanelBytes / channelBytes, 1, *shape.inChannels / shape.groups);
+  if (!getStoredType(dispatch.getBody().front()).isF32())
+    blockChannels = *shape.inChannels / shape.groups;
+  int64_t panels = llvm::divideCeil(perGroup, tile.mr), chunk = panels;
+  AffineExpr tiles = shape.getTiles(flat, tile.nr);
+  std::optional<int64_t> numTiles = getConstantSize(tiles);
+  if (numTiles && *numTiles * shape.groups < kWantedTasks) {
+    int64_t wanted =
+        llvm::divideCeil(kWantedTasks, *numTiles * shape.groups);
+    int64_t most = std::max<int64_t>(perGroup / kChunkChannels, 1);
+    chunk = llvm::divideCeil(panels, std::min(wanted, most));
+  }
+
+  Builder builder(op.getContext());
+  auto number = [&](StringRef name, int64_t value) {
+    return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
+  };
+  KernelSchedule schedule;
+  schedule.params = builder.getDictionaryAttr(
+      {number("block", blockChannels), number("chunk", chunk),
+       builder.getNamedAttr("flat", builder.getBoolAttr(flat)),
+       builder.getNamedAttr("window",
+                            builder.getDenseI64ArrayAttr(
+                                weightType.getShape().drop_front(2))),
+       number("nr", tile.nr)});
+  schedule.tasks = tiles * llvm::divideCeil(panels, chunk) * shape.groups *
+                   shape.batch;
+  schedule.packs.push_back({weight.getArgNumber(),
+                            "conv_panel:" + std::to_string(shape.groups),
+                            tile.mr, false});
+  schedule.scratchBytes = blockChannels * channelBytes;
+  return schedule;
+}
+
+LogicalResult ConvF32Emitter::emit(KernelBuilder &builder) const {
+  auto op = getRoot<ConvOp>(builder.kernel().getBody().front());
+  if (!op)
+    return failure();
+  auto window =
+      builder.kernel().getSchedule().getAs<DenseI64ArrayAttr>("window");
+  ConvShape shape(op, window.asArrayRef());
+  return Conv(builder, op, shape, *getEpilogue(op)).emit();
+}
+
+Conv::Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape,
+           Epilogue epilogue)
+    : b(b), shape(shape), epilogue(std::move(epilogue)), f32(b.getF32Type()) {
+  auto packed = cast<RankedTensorType>(op.getWeight().getType());
+  DictionaryAttr params = b.kernel().getSchedule();
+  auto number = [&](StringRef name) {
+    return params.getAs<IntegerAttr>(name).getInt();
+  };
+  panels = packed.getDimSize(1);
+  mr = packed.getDimSize(3);
+  nr = number("nr");
+  chunk = number("chunk");
+  blockChannels = number("block");
+  flat = params.getAs<BoolAttr>("flat").getValue();
+  if (flat)
+    this->shape.flattenPointwise();
+  stored = getStoredType(b.kernel().getBody().front());
+  lanes = b.caps().f32Lanes();
+  tileRows = b.caps().hasAvx512 ? mr : (mr % 6 == 0 ? 6 : 4);
+  tileVectors = b.caps().hasAvx512 ? nr / lanes : 12 / tileRows;
+  input = b.pointer(cast<BlockArgument>(op.getInput()));
+  weight = b.pointer(cast<BlockArgument>(op.getWeight()));
+  out = b.resultPointer(0);
+}
+
+LogicalResult Conv::emit() {
+  b.forLoop(
+      b.taskBegin(), b.taskEnd(), b.idx(1),
+      [&](Value task) { emitTask(task); }, KernelBuilder::LoopHint::NoUnroll);
+  return status;
+}
+
+/// A task: (image, group, chunk of output channels, tile of pixels), the last
+/// running fastest.
+void Conv::emitTask(Value task) {
+  auto split = [&](Value size) {
+    Value index = b.mod(task, size);
+    task = b.divFloor(task, size);
+    return index;
+  };
+  Value tile = split(b.size(shape.getTiles(flat, nr)));
+  Value chunkIndex = split(b.idx(llvm::divideCeil(panels, chunk)));
+  group = split(b.idx(shape.groups));
+  image = task;
+  firstPanel = b.mul(chunkIndex, b.idx(chunk));
+  endPanel = b.minIdx(b.add(firstPanel, b.idx(chunk)), b.idx(panels));
+  if (flat) {
+    row = b.idx(0);
+    column = b.mul(tile, b.idx(nr));
+    live = b.minIdx(
+        b.sub(b.size(shape.outHeight * shape.outWidth), column), b.idx(nr));
+  } else {
+    Value perRow = b.size(shape.outWidth.ceilDiv(nr));
+    row = b.divFloor(tile, perRow);
+    column = b.mul(b.mod(tile, perRow), b.idx(nr));
+    live = b.minIdx(b.sub(b.size(shape.outWidth), column), b.idx(nr));
+  }
+
+  int64_t channels = *shape.inChannels / shape.groups;
+  if (blockChannels >= channels) {
+    emitBlock(b.idx(0), channels, true, true);
+    return;
+  }
+  int64_t lastBegin = (channels - 1) / blockChannels * blockChannels;
+  emitBlock(b.idx(0), blockChannels, true, false);
+  if (lastBegin > blockChannels)
+    b.forLoop(b.idx(blockChannels), b.idx(lastBegin), b.idx(blockChannels),
+              [&](Value begin) {
+                emitBlock(begin, blockChannels, false, false);
+              });
+  emitBlock(b.idx(lastBegin), channels - lastBegin, false, true);
+}
+
+void Conv::emitBlock(Value channelBegin, int64_t channels, bool first,
+                     bool last) {
+  emitPack(channelBegin, channels);
+  emitChannels(b.mul(channelBegin, b.idx(shape.kernelSize())),
+               channels * shape.kernelSize(), first, last);
+}
+
+/// Copies the input elements that the tile's pixels read from the channels
+/// [channelBegin, channelBegin + channels) to the panel.
+void Conv::emitPack(Value channelBegin, int64_t channels) {
+  Value perImage = b.size(shape.inHeight * shape.inWidth);
+  int64_t perGroup = *shape.inChannels / shape.groups;
+  Value channel =
+      b.add(b.add(b.mul(image, b.idx(*shape.inChannels)),
+                  b.mul(group, b.idx(perGroup))),
+            channelBegin);
+  Value base = b.elementPointer(input, f32, b.mul(channel, perImage));
+  Value vectors = b.divFloor(b.add(live, b.idx(lanes - 1)), b.idx(lanes));
+  PixelReader reader(b, shape, flat, lanes);
+  b.forLoop(b.idx(0), vectors, b.idx(1), [&](Value v) {
+    Value at = b.mul(v, b.idx(lanes));
+    reader.setPixels(row, b.add(column, at));
+    b.forLoop(b.idx(0), b.idx(shape.kernelHeight), b.idx(1), [&](Value kh) {
+      b.forLoop(b.idx(0), b.idx(shape.kernelWidth), b.idx(1), [&](Value kw) {
+        reader.setTap(kh, kw);
+        Value tap = b.add(b.mul(kh, b.idx(shape.kernelWidth)), kw);
+        b.forLoop(b.idx(0), b.idx(channels), b.idx(1), [&](Value c) {
+          Value pixels = reader.read(base, b.mul(c, perImage));
+          Value k = b.add(b.mul(c, b.idx(shape.kernelSize())), tap);
+          b.store(pixels, b.scratch(), f32, b.add(b.mul(k, b.idx(nr)), at));
+        });
+      });
+    });
+  });
+}
+
+void Conv::emitChannels(Value kBegin, int64_t kCount, bool first, bool last) {
+  int64_t perGroup = *shape.outChannels / shape.groups, ragged = perGroup % mr;
+  Value endFull = ragged ? b.minIdx(endPanel, b.idx(panels - 1)) : endPanel;
+  b.forLoop(
+      firstPanel, endFull, b.idx(1),
+      [&](Value panel) { emitPanel(panel, mr, kBegin, kCount, first, last); },
+      KernelBuilder::LoopHint::NoUnroll);
+  if (!ragged)
+    return;
+  auto branch = scf::IfOp::create(b, b.less(endFull, endPanel),
+                                  /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard restore(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  emitPanel(b.idx(panels - 1), ragged, kBegin, kCount, first, last);
+}
+
+/// The first `liveRows` output channels of a weight panel.
+void Conv::emitPanel(Value panel, int64_t liveRows, Value kBegin,
+                     int64_t kCount, bool first, bool last) {
+  int64_t inputs = *shape.inChannels / shape.groups * shape.kernelSize();
+  Value flatPanel = b.add(b.mul(group, b.idx(panels)), panel);
+  Value at = b.mul(b.add(b.mul(flatPanel, b.idx(inputs)), kBegin), b.idx(mr));
+  Value channel = b.add(b.mul(group, b.idx(*shape.outChannels / shape.groups)),
+                        b.mul(panel, b.idx(mr)));
+  for (int64_t r = 0; r < liveRows; r += tileRows) {
+    unsigned rows = std::min<int64_t>(tileRows, liveRows - r);
+    emitColumns(b.add(channel, b.idx(r)),
+                b.elementPointer(weight, f32, b.add(at, b.idx(r))), rows,
+                kCount, first, last);
+  }
+}
+
+/// All live pixels of the task for some output channels: whole tiles, then a
+/// narrower one whose last vector is masked.
+void Conv::emitColumns(Value channel, Value weights, unsigned rows,
+                       int64_t kCount, bool first, bool last) {
+  int64_t width = int64_t(tileVectors) * lanes;
+  std::optional<int64_t> pixels = getConstantSize(
+      flat ? shape.outHeight * shape.outWidth : shape.outWidth);
+  Value whole = b.mul(b.divFloor(live, b.idx(width)), b.idx(width));
+  if (!pixels || *pixels >= width)
+    b.forLoop(
+        b.idx(0), whole, b.idx(width),
+        [&](Value at) {
+          emitTile(channel, weights, rows, tileVectors, at, Value(), kCount,
+                   first, last);
+        },
+        KernelBuilder::LoopHint::NoUnroll);
+  if (pixels && *pixels % width == 0)
+    return;
+  Value rest = b.sub(live, whole);
+  Value vectors = b.divFloor(b.add(rest, b.idx(lanes - 1)), b.idx(lanes));
+  for (unsigned v = 1; v <= tileVectors; ++v) {
+    if (pixels && llvm::divideCeil(*pixels % width, lanes) != v)
+      continue;
+    Value wanted = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, vectors,
+                                         b.idx(v));
+    auto branch = scf::IfOp::create(b, wanted, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard restore(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    emitTile(channel, weights, rows, v, whole,
+             b.sub(rest, b.idx((v - 1) * lanes)), kCount, first, last);
+  }
+}
+
+/// `rows` channels by `vectors` of pixels from `column` of the tile on; only
+/// `lastLanes` lanes of the last vector are there (none: all).
+void Conv::emitTile(Value channel, Value weights, unsigned rows,
+                    unsigned vectors, Value tileColumn, Value lastLanes,
+                    int64_t kCount, bool first, bool last) {
+  Tile tile{rows, vectors, lanes};
+  Value pixel = b.add(column, tileColumn);
+  auto liveLanes = [&](unsigned v) {
+    return v + 1 == vectors ? lastLanes : Value();
+  };
+  Value pixelCount = b.size(shape.outHeight * shape.outWidth);
+  Value plane = b.mul(row, b.size(shape.outWidth));
+  auto outOffset = [&](unsigned r, unsigned v) {
+    Value o = b.add(b.mul(image, b.idx(*shape.outChannels)),
+                    b.add(channel, b.idx(r)));
+    return b.add(b.add(b.mul(o, pixelCount), plane),
+                 b.add(pixel, b.idx(v * lanes)));
+  };
+
+  SmallVector<Value> init = zeros(b, rows * vectors, lanes);
+  if (!first)
+    for (unsigned r = 0; r < rows; ++r)
+      for (unsigned v = 0; v < vectors; ++v) {
+        Value count = liveLanes(v);
+        init[r * vectors + v] =
+            b.load(out, f32, outOffset(r, v), lanes,
+                   count ? b.firstLanes(count, lanes) : Value());
+      }
+  Value panel = b.elementPointer(b.scratch(), f32, tileColumn);
+  SmallVector<Value> sums = emitFmaLoop(
+      b, tile, b.idx(kCount), init,
+      [&](unsigned r, Value k) {
+        return b.load(weights, f32, b.add(b.mul(k, b.idx(mr)), b.idx(r)));
+      },
+      [&](unsigned v, Value k) {
+        return b.load(panel, f32,
+                      b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)), lanes);
+      });
+  for (unsigned r = 0; r < rows; ++r)
+    for (unsigned v = 0; v < vectors; ++v) {
+      Value sum = sums[r * vectors + v], count = liveLanes(v);
+      if (!last) {
+        b.store(sum, out, f32, outOffset(r, v),
+                count ? b.firstLanes(count, lanes) : Value());
+        continue;
+      }
+      SmallVector<Value> indices{image, b.add(channel, b.idx(r))};
+      if (shape.spatialRank == 2)
+        indices.push_back(row);
+      indices.push_back(b.add(pixel, b.idx(v * lanes)));
+      if (failed(storeWithEpilogue(b, epilogue, sum, indices, lanes, count, out,
+                                   stored, outOffset(r, v))))
+        status = failure();
+    }
+}
+
+std::unique_ptr<KernelEmitter> x86::createConvF32Emitter() {
+  return std::make_unique<ConvF32Emitter>();
+}

@@ -1,0 +1,220 @@
+//===- ConvShape.cpp - sizes of a convolution and its reads -----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "ConvShape.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <numeric>
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+ConvShape::ConvShape(ConvOp op, ArrayRef<int64_t> window) {
+  SmallVector<AffineExpr> in = getDims(op.getInput().getType()),
+                          out = getDims(op.getResult().getType());
+  spatialRank = in.size() - 2;
+  AffineExpr one = getAffineConstantExpr(1, op.getContext());
+  batch = in[0];
+  inChannels = getConstantSize(in[1]);
+  outChannels = getConstantSize(out[1]);
+  inWidth = in.back();
+  outWidth = out.back();
+  inHeight = spatialRank == 2 ? in[2] : one;
+  outHeight = spatialRank == 2 ? out[2] : one;
+  groups = op.getGroups();
+  size_t last = spatialRank - 1;
+  kernelWidth = window[last];
+  strideWidth = op.getStrides()[last];
+  padLeft = op.getPads()[last];
+  dilationWidth = op.getDilations()[last];
+  if (spatialRank == 2) {
+    kernelHeight = window[0];
+    strideHeight = op.getStrides()[0];
+    padTop = op.getPads()[0];
+    dilationHeight = op.getDilations()[0];
+  }
+}
+
+/// True if `map` reads its operand at the pixel of the last two of `rank`
+/// dimensions, or at a place that does not depend on the pixel.
+static bool readsAtPixel(AffineMap map, Type operand, Type result,
+                         unsigned rank) {
+  auto usesPixel = [&](AffineExpr e) {
+    return e.isFunctionOfDim(rank - 1) || e.isFunctionOfDim(rank - 2);
+  };
+  ArrayRef<AffineExpr> results = map.getResults();
+  if (llvm::none_of(results, usesPixel))
+    return true;
+  MLIRContext *context = map.getContext();
+  size_t n = results.size();
+  if (n < 2 || results[n - 1] != getAffineDimExpr(rank - 1, context) ||
+      results[n - 2] != getAffineDimExpr(rank - 2, context) ||
+      llvm::any_of(results.drop_back(2), usesPixel))
+    return false;
+  SmallVector<AffineExpr> from = getDims(operand), to = getDims(result);
+  return from[n - 1] == to[rank - 1] && from[n - 2] == to[rank - 2];
+}
+
+bool ConvShape::canFlatten(const Epilogue &epilogue) const {
+  if (spatialRank == 1)
+    return true;
+  if (!getConstantSize(outWidth) || !getConstantSize(outHeight))
+    return false;
+  Value previous = epilogue.rootResult;
+  for (GenericOp generic : epilogue.chain) {
+    Type result = generic.getResult().getType();
+    for (auto [i, operand] : llvm::enumerate(generic.getInputs()))
+      if (operand != previous &&
+          (!isa<BlockArgument>(operand) ||
+           !readsAtPixel(generic.getMap(i), operand.getType(), result, 4)))
+        return false;
+    WalkResult indexed = generic.getBody().walk([](IndexOp index) {
+      return index.getDim() >= 2 ? WalkResult::interrupt()
+                                 : WalkResult::advance();
+    });
+    if (indexed.wasInterrupted())
+      return false;
+    previous = generic.getResult();
+  }
+  return true;
+}
+
+void ConvShape::flattenPointwise() {
+  bool pointwise = kernelSize() == 1 && strideHeight == 1 && strideWidth == 1 &&
+                   padTop == 0 && padLeft == 0;
+  if (!pointwise || inHeight != outHeight || inWidth != outWidth)
+    return;
+  AffineExpr pixels = simplifyAffineExpr(inHeight * inWidth, 0, 64);
+  inWidth = outWidth = pixels;
+  inHeight = outHeight = getAffineConstantExpr(1, pixels.getContext());
+}
+
+AffineExpr ConvShape::getTiles(bool flat, int64_t nr) const {
+  AffineExpr tiles = flat ? (outHeight * outWidth).ceilDiv(nr)
+                          : outHeight * outWidth.ceilDiv(nr);
+  return simplifyAffineExpr(tiles, 0, 64);
+}
+
+//===----------------------------------------------------------------------===//
+// PixelReader
+//===----------------------------------------------------------------------===//
+
+PixelReader::PixelReader(KernelBuilder &b, const ConvShape &shape, bool flat,
+                         unsigned lanes)
+    : b(b), shape(shape), lanes(lanes) {
+  std::optional<int64_t> width = getConstantSize(shape.outWidth),
+                         height = getConstantSize(shape.outHeight);
+  if (flat && width && height && *width > 0) {
+    // The first pixel's column is a multiple of the common divisor.
+    int64_t step = std::gcd(*width, int64_t(lanes));
+    segments = (*width - step + lanes - 1) / *width + 1;
+    segments = std::min<int64_t>(segments, std::max<int64_t>(*height, 1));
+  }
+}
+
+void PixelReader::setPixels(Value row, Value column) {
+  if (getConstantSize(shape.outHeight) == 1) {
+    firstRow = row;
+    firstColumn = column;
+    return;
+  }
+  Value width = b.size(shape.outWidth);
+  firstRow = b.add(row, b.divFloor(column, width));
+  firstColumn = b.mod(column, width);
+}
+
+/// Lanes [low, high).
+Value PixelReader::range(Value low, Value high) {
+  Value below = b.firstLanes(high, lanes);
+  Value skip = b.firstLanes(b.minIdx(low, high), lanes);
+  return arith::XOrIOp::create(b, below, skip);
+}
+
+void PixelReader::setTap(Value kh, Value kw) {
+  reads.clear();
+  int64_t stride = shape.strideWidth;
+  Value inWidth = b.size(shape.inWidth), outWidth = b.size(shape.outWidth);
+  // Input column of output column c: c * stride + shift.
+  Value shift = b.sub(b.mul(kw, b.idx(shape.dilationWidth)),
+                      b.idx(shape.padLeft));
+  // Divisions are done on numbers made positive.
+  int64_t lift = shape.kernelWidth * shape.dilationWidth + 1;
+  Value firstIn = b.sub(
+      b.divFloor(b.sub(b.idx(lift * stride + stride - 1), shift),
+                 b.idx(stride)),
+      b.idx(lift));
+  Value endIn = b.sub(
+      b.divFloor(b.add(b.sub(inWidth, shift),
+                       b.idx(stride - 1 + lift * stride)),
+                 b.idx(stride)),
+      b.idx(lift));
+  Value low = b.maxIdx(firstIn, b.idx(0)), high = b.minIdx(endIn, outWidth);
+  for (unsigned s = 0; s < segments; ++s) {
+    Segment segment;
+    // Lane of output column 0 in this row.
+    Value origin = b.sub(b.mul(b.idx(s), outWidth), firstColumn);
+    Value from = b.maxIdx(b.add(low, origin), b.idx(0));
+    Value to = b.minIdx(b.add(high, origin), b.idx(lanes));
+    Value outRow = b.add(firstRow, b.idx(s));
+    Value inRow = b.sub(b.add(b.mul(outRow, b.idx(shape.strideHeight)),
+                              b.mul(kh, b.idx(shape.dilationHeight))),
+                        b.idx(shape.padTop));
+    Value inHeight = b.size(shape.inHeight);
+    Value inside = arith::AndIOp::create(
+        b, b.less(b.idx(-1), inRow),
+        arith::AndIOp::create(b, b.less(inRow, inHeight),
+                              b.less(outRow, b.size(shape.outHeight))));
+    to = arith::SelectOp::create(b, inside, to, b.idx(0));
+    // A row that is not there is not an address either.
+    inRow = b.maxIdx(b.minIdx(inRow, b.sub(inHeight, b.idx(1))), b.idx(0));
+    segment.offset =
+        b.add(b.sub(b.mul(inRow, inWidth), b.mul(origin, b.idx(stride))),
+              shift);
+    segment.mask = range(from, to);
+    if (stride == 2) {
+      Value wideFrom = b.mul(from, b.idx(2)),
+            wideTo = b.sub(b.mul(to, b.idx(2)), b.idx(1));
+      for (unsigned half = 0; half < 2; ++half) {
+        Value skip = b.idx(half * lanes);
+        segment.wideMasks.push_back(
+            range(b.sub(wideFrom, skip), b.sub(wideTo, skip)));
+      }
+    }
+    reads.push_back(segment);
+  }
+}
+
+Value PixelReader::readSegment(Value base, Value offset, unsigned s) {
+  Type f32 = b.getF32Type();
+  const Segment &segment = reads[s];
+  offset = b.add(offset, segment.offset);
+  if (shape.strideWidth == 1)
+    return b.load(base, f32, offset, lanes, segment.mask);
+  if (shape.strideWidth == 2) {
+    Value low = b.load(base, f32, offset, lanes, segment.wideMasks[0]);
+    Value high = b.load(base, f32, b.add(offset, b.idx(lanes)), lanes,
+                        segment.wideMasks[1]);
+    SmallVector<int64_t> even;
+    for (unsigned i = 0; i < lanes; ++i)
+      even.push_back(2 * i);
+    return vector::ShuffleOp::create(b, low, high, even);
+  }
+  auto lanesType = VectorType::get(lanes, b.getIndexType());
+  SmallVector<Attribute> steps;
+  for (unsigned i = 0; i < lanes; ++i)
+    steps.push_back(b.getIndexAttr(i * shape.strideWidth));
+  Value offsets = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(lanesType, steps));
+  Value start = vector::BroadcastOp::create(b, lanesType, offset);
+  return b.gather(base, f32, arith::AddIOp::create(b, start, offsets),
+                  segment.mask);
+}
+
+Value PixelReader::read(Value base, Value channelOffset) {
+  Value result = readSegment(base, channelOffset, 0);
+  for (unsigned s = 1; s < segments; ++s)
+    result = arith::SelectOp::create(b, reads[s].mask,
+                                     readSegment(base, channelOffset, s),
+                                     result);
+  return result;
+}

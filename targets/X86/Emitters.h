@@ -1,0 +1,17 @@
+//===- Emitters.h - the kernel emitters of the x86 target -------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_EMITTERS_H
+#define QCC_TARGETS_X86_EMITTERS_H
+
+#include "qcc/Target/Target.h"
+
+namespace qcc::x86 {
+
+/// `[..., M, K] x constant [K, N]` in f32.
+std::unique_ptr<KernelEmitter> createGemmF32Emitter();
+/// Convolution with one or two spatial dimensions and constant f32 weights.
+std::unique_ptr<KernelEmitter> createConvF32Emitter();
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_EMITTERS_H

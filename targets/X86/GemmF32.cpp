@@ -1,0 +1,273 @@
+//===- GemmF32.cpp - f32 matrix product with a constant weight --*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The weight is packed in panels of `nr` columns, [N/nr][K][nr]. A task is a
+// panel and a range of rows: a block of the panel that fits half of L2 stays
+// there while the rows walk by, read in place. The accumulators of a tile stay
+// in registers over a block of K; partial sums of a longer K lie in the output.
+//
+//===----------------------------------------------------------------------===//
+#include "Emitters.h"
+#include "Tiles.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+namespace {
+
+/// Rows of a task: a multiple of 6, 8 and 12, the heights of tiles.
+constexpr int64_t kTaskRows = 96;
+
+/// The panel width that wastes the fewest columns; on AVX-512 three or four
+/// vectors, so that a row of the panel feeds enough products per load.
+int64_t choosePanel(int64_t n, bool avx512) {
+  if (!avx512)
+    return 16;
+  if (n <= 48)
+    return llvm::alignTo(n, 16);
+  return llvm::alignTo(n, 48) < llvm::alignTo(n, 64) ? 48 : 64;
+}
+
+/// Number of rows of all leading dimensions.
+AffineExpr getRows(MatMulOp op) {
+  SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
+  dims.pop_back();
+  return product(dims, op.getContext());
+}
+
+class GemmF32Emitter final : public KernelEmitter {
+public:
+  StringRef getName() const override { return "gemm.f32"; }
+  std::optional<KernelSchedule>
+  match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+        function_ref<bool(unsigned)> isConstant) const override;
+  LogicalResult emit(KernelBuilder &builder) const override;
+};
+
+/// State of one emission.
+class Gemm {
+public:
+  Gemm(KernelBuilder &b, MatMulOp op, Epilogue epilogue);
+  LogicalResult emit();
+
+private:
+  void emitPanel(Value panel, int64_t columns, Value rowBegin, Value rowEnd);
+  void emitColumns(Value panel, int64_t column, int64_t columns, Value rowBegin,
+                   Value rowEnd);
+  void emitTile(Value panel, int64_t column, int64_t columns, Value row,
+                unsigned rows, Value kBegin, Value kCount, bool first,
+                bool last);
+
+  KernelBuilder &b;
+  MatMulOp op;
+  Epilogue epilogue;
+  Type f32, stored;
+  Value lhs, rhs, out;
+  int64_t n, k, nr, kBlock;
+  unsigned lanes;
+  AffineExpr rowsExpr;
+  Value rowStride, kStride;
+  LogicalResult status = success();
+};
+
+} // namespace
+
+std::optional<KernelSchedule>
+GemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                      function_ref<bool(unsigned)> isConstant) const {
+  auto op = getRoot<MatMulOp>(dispatch.getBody().front());
+  if (!op || !isF32Tensor(op.getLhs().getType()) ||
+      !isF32Tensor(op.getRhs().getType()) ||
+      !isF32Tensor(op.getResult().getType()))
+    return std::nullopt;
+  auto lhs = dyn_cast<BlockArgument>(op.getLhs());
+  auto rhs = dyn_cast<BlockArgument>(op.getRhs());
+  if (!lhs || !rhs || lhs == rhs || !isConstant(rhs.getArgNumber()) ||
+      !llvm::hasSingleElement(rhs.getUses()))
+    return std::nullopt;
+  auto weight = cast<RankedTensorType>(rhs.getType());
+  int64_t rank = cast<RankedTensorType>(lhs.getType()).getRank();
+  if (weight.getRank() != 2 || !weight.hasStaticShape() ||
+      weight.getNumElements() == 0 || (op.getTransA() && rank != 2))
+    return std::nullopt;
+  if (llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
+    return std::nullopt;
+
+  bool avx512 = llvm::any_of(
+      levels, [](const Capabilities &c) { return c.hasAvx512; });
+  int64_t n = weight.getDimSize(op.getTransB() ? 0 : 1);
+  int64_t nr = choosePanel(n, avx512);
+  Builder builder(op.getContext());
+  KernelSchedule schedule;
+  schedule.params = builder.getDictionaryAttr(
+      builder.getNamedAttr("nr", builder.getI64IntegerAttr(nr)));
+  schedule.tasks =
+      getRows(op).ceilDiv(kTaskRows) * int64_t(llvm::divideCeil(n, nr));
+  schedule.packs.push_back({rhs.getArgNumber(), "panel", nr, op.getTransB()});
+  return schedule;
+}
+
+LogicalResult GemmF32Emitter::emit(KernelBuilder &builder) const {
+  Block &body = builder.kernel().getBody().front();
+  auto op = getRoot<MatMulOp>(body);
+  if (!op)
+    return failure();
+  return Gemm(builder, op, *getEpilogue(op)).emit();
+}
+
+Gemm::Gemm(KernelBuilder &b, MatMulOp op, Epilogue epilogue)
+    : b(b), op(op), epilogue(std::move(epilogue)), f32(b.getF32Type()),
+      rowsExpr(getRows(op)) {
+  auto packed = cast<RankedTensorType>(op.getRhs().getType());
+  k = packed.getDimSize(1);
+  nr = packed.getDimSize(2);
+  n = op.getResult().getType().getShape().back();
+  stored = getStoredType(b.kernel().getBody().front());
+  lanes = b.caps().f32Lanes();
+  lhs = b.pointer(cast<BlockArgument>(op.getLhs()));
+  rhs = b.pointer(cast<BlockArgument>(op.getRhs()));
+  out = b.resultPointer(0);
+  rowStride = op.getTransA() ? b.idx(1) : b.idx(k);
+  kStride = op.getTransA() ? b.size(rowsExpr) : b.idx(1);
+  // Partial sums can only wait in the output if it is f32.
+  int64_t fits = std::max<int64_t>(b.caps().l2Bytes / 2 / (nr * 4), 256);
+  kBlock = k;
+  if (stored.isF32() && k > fits)
+    kBlock = llvm::divideCeil(k, llvm::divideCeil(k, fits));
+}
+
+LogicalResult Gemm::emit() {
+  int64_t panels = llvm::divideCeil(n, nr), ragged = n % nr;
+  Value rows = b.size(rowsExpr);
+  Value rowBlocks = b.size(rowsExpr.ceilDiv(kTaskRows));
+  b.forLoop(
+      b.taskBegin(), b.taskEnd(), b.idx(1),
+      [&](Value task) {
+        Value panel = b.divFloor(task, rowBlocks);
+        Value begin = b.mul(b.mod(task, rowBlocks), b.idx(kTaskRows));
+        Value end = b.minIdx(b.add(begin, b.idx(kTaskRows)), rows);
+        if (!ragged || panels == 1) {
+          emitPanel(panel, ragged ? ragged : nr, begin, end);
+          return;
+        }
+        auto branch = scf::IfOp::create(b, b.less(panel, b.idx(panels - 1)),
+                                        /*withElseRegion=*/true);
+        OpBuilder::InsertionGuard restore(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        emitPanel(panel, nr, begin, end);
+        b.setInsertionPointToStart(branch.elseBlock());
+        emitPanel(panel, ragged, begin, end);
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+  return status;
+}
+
+/// The first `columns` columns of a panel: all at once, or on AVX2 two vectors
+/// after two vectors.
+void Gemm::emitPanel(Value panel, int64_t columns, Value rowBegin,
+                     Value rowEnd) {
+  int64_t step = b.caps().hasAvx512 ? nr : 2 * lanes;
+  for (int64_t column = 0; column < columns; column += step)
+    emitColumns(panel, column, std::min(step, columns - column), rowBegin,
+                rowEnd);
+}
+
+void Gemm::emitColumns(Value panel, int64_t column, int64_t columns,
+                       Value rowBegin, Value rowEnd) {
+  unsigned maxRows =
+      getTileRows(b.caps(), llvm::divideCeil(columns, lanes));
+  std::optional<int64_t> total = getConstantSize(rowsExpr);
+  auto sweep = [&](Value kBegin, Value kCount, bool first, bool last) {
+    emitRowBlocks(
+        b, rowBegin, rowEnd, maxRows,
+        [&](unsigned rows) {
+          return needsRowBlock(total, kTaskRows, maxRows, rows);
+        },
+        [&](Value row, unsigned rows) {
+          emitTile(panel, column, columns, row, rows, kBegin, kCount, first,
+                   last);
+        });
+  };
+  if (kBlock == k) {
+    sweep(b.idx(0), b.idx(k), true, true);
+    return;
+  }
+  int64_t lastBegin = (k - 1) / kBlock * kBlock;
+  sweep(b.idx(0), b.idx(kBlock), true, false);
+  if (lastBegin > kBlock)
+    b.forLoop(b.idx(kBlock), b.idx(lastBegin), b.idx(kBlock), [&](Value begin) {
+      sweep(begin, b.idx(kBlock), false, false);
+    });
+  sweep(b.idx(lastBegin), b.idx(k - lastBegin), false, true);
+}
+
+/// Rows [row, row + rows) by columns [column, column + columns) of the panel
+/// over a block of K. `first` starts from zero, else from the output; `last`
+/// applies the epilogue.
+void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
+                    unsigned rows, Value kBegin, Value kCount, bool first,
+                    bool last) {
+  Tile tile{rows, unsigned(llvm::divideCeil(columns, lanes)), lanes};
+  SmallVector<Value> rowPointers;
+  for (unsigned r = 0; r < rows; ++r) {
+    Value at = b.add(b.mul(b.add(row, b.idx(r)), rowStride),
+                     b.mul(kBegin, kStride));
+    rowPointers.push_back(b.elementPointer(lhs, f32, at));
+  }
+  Value panelOffset = b.mul(b.add(b.mul(panel, b.idx(k)), kBegin), b.idx(nr));
+  Value panelPointer =
+      b.elementPointer(rhs, f32, b.add(panelOffset, b.idx(column)));
+  Value columnIndex = b.add(b.mul(panel, b.idx(nr)), b.idx(column));
+  auto outOffset = [&](unsigned r, unsigned v) {
+    return b.add(b.mul(b.add(row, b.idx(r)), b.idx(n)),
+                 b.add(columnIndex, b.idx(v * lanes)));
+  };
+  auto liveLanes = [&](unsigned v) {
+    int64_t left = columns - int64_t(v) * lanes;
+    return left < int64_t(lanes) ? b.idx(left) : Value();
+  };
+
+  SmallVector<Value> init = zeros(b, rows * tile.vectors, lanes);
+  if (!first)
+    for (unsigned r = 0; r < rows; ++r)
+      for (unsigned v = 0; v < tile.vectors; ++v) {
+        Value live = liveLanes(v);
+        init[r * tile.vectors + v] =
+            b.load(out, f32, outOffset(r, v), lanes,
+                   live ? b.firstLanes(live, lanes) : Value());
+      }
+  SmallVector<Value> sums = emitFmaLoop(
+      b, tile, kCount, init,
+      [&](unsigned r, Value kk) {
+        return b.load(rowPointers[r], f32, b.mul(kk, kStride));
+      },
+      [&](unsigned v, Value kk) {
+        Value at = b.add(b.mul(kk, b.idx(nr)), b.idx(v * lanes));
+        return b.load(panelPointer, f32, at, lanes);
+      });
+
+  SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
+  leading.pop_back();
+  for (unsigned r = 0; r < rows; ++r) {
+    SmallVector<Value> indices =
+        splitIndex(b, b.add(row, b.idx(r)), leading);
+    indices.push_back(columnIndex);
+    for (unsigned v = 0; v < tile.vectors; ++v) {
+      Value value = sums[r * tile.vectors + v], live = liveLanes(v);
+      indices.back() = b.add(columnIndex, b.idx(v * lanes));
+      if (last) {
+        if (failed(storeWithEpilogue(b, epilogue, value, indices, lanes, live,
+                                     out, stored, outOffset(r, v))))
+          status = failure();
+      } else {
+        b.store(value, out, f32, outOffset(r, v),
+                live ? b.firstLanes(live, lanes) : Value());
+      }
+    }
+  }
+}
+
+std::unique_ptr<KernelEmitter> x86::createGemmF32Emitter() {
+  return std::make_unique<GemmF32Emitter>();
+}

@@ -1,0 +1,145 @@
+//===- Tiles.cpp - register tiles shared by the x86 kernels -----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Tiles.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+Type x86::getStoredType(Block &body) {
+  return cast<RankedTensorType>(body.getTerminator()->getOperand(0).getType())
+      .getElementType();
+}
+
+bool x86::isF32Tensor(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && tensor.getElementType().isF32();
+}
+
+unsigned x86::getTileRows(const Capabilities &caps, unsigned vectors) {
+  // 24 accumulators of 32 registers, 12 of 16: one more row spills (a third of
+  // the speed), and more than 12 rows are as many streams of scalars.
+  unsigned accumulators = caps.hasAvx512 ? 24 : 12;
+  return std::clamp(accumulators / vectors, 1u, 12u);
+}
+
+SmallVector<Value> x86::emitFmaLoop(KernelBuilder &b, const Tile &tile,
+                                    Value count, ArrayRef<Value> init,
+                                    TileLoad scalar, TileLoad vector) {
+  // LLVM would unroll a short loop whole and spill the addresses.
+  return b.forLoop(
+      b.idx(0), count, b.idx(1), init,
+      [&](Value k, ArrayRef<Value> carried) {
+        SmallVector<Value> acc(carried), columns;
+        for (unsigned v = 0; v < tile.vectors; ++v)
+          columns.push_back(vector(v, k));
+        for (unsigned r = 0; r < tile.rows; ++r) {
+          Value a = b.splat(scalar(r, k), tile.lanes);
+          for (unsigned v = 0; v < tile.vectors; ++v) {
+            Value &sum = acc[r * tile.vectors + v];
+            sum = b.fma(a, columns[v], sum);
+          }
+        }
+        return acc;
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+}
+
+SmallVector<Value> x86::zeros(KernelBuilder &b, unsigned count,
+                              unsigned lanes) {
+  Value zero = b.constant(0.0, VectorType::get(lanes, b.getF32Type()));
+  return SmallVector<Value>(count, zero);
+}
+
+void x86::emitRowBlocks(KernelBuilder &b, Value begin, Value end,
+                        unsigned maxRows, function_ref<bool(unsigned)> needed,
+                        function_ref<void(Value, unsigned)> body) {
+  Value row = begin;
+  for (unsigned rows = maxRows; rows > 0;
+       rows = rows == 1 ? 0 : llvm::bit_floor(rows - 1)) {
+    if (!needed(rows))
+      continue;
+    Value blocks = b.divFloor(b.sub(end, row), b.idx(rows));
+    Value stop = b.add(row, b.mul(blocks, b.idx(rows)));
+    b.forLoop(
+        row, stop, b.idx(rows), [&](Value i) { body(i, rows); },
+        KernelBuilder::LoopHint::NoUnroll);
+    row = stop;
+  }
+}
+
+bool x86::needsRowBlock(std::optional<int64_t> total, int64_t grain,
+                        unsigned maxRows, unsigned rows) {
+  if (!total)
+    return true;
+  auto occurs = [&](int64_t range) {
+    for (unsigned size = maxRows; size > 0;
+         size = size == 1 ? 0 : llvm::bit_floor(size - 1)) {
+      if (size == rows)
+        return range >= int64_t(size);
+      range %= size;
+    }
+    return false;
+  };
+  return (*total >= grain && occurs(grain)) || occurs(*total % grain);
+}
+
+LogicalResult x86::storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue,
+                                     Value value, ArrayRef<Value> indices,
+                                     unsigned lanes, Value count, Value pointer,
+                                     Type stored, Value offset) {
+  Value mask = count ? b.firstLanes(count, lanes) : Value();
+  FailureOr<Value> result =
+      epilogue.apply(b, value, indices, lanes, mask);
+  if (succeeded(result)) {
+    b.store(*result, pointer, stored, offset, mask);
+    return success();
+  }
+  // A body without a vector form: one lane after the other.
+  LogicalResult status = success();
+  auto storeLane = [&](unsigned lane) {
+    Value scalar = vector::ExtractOp::create(b, value, int64_t(lane));
+    SmallVector<Value> at(indices);
+    at.back() = b.add(at.back(), b.idx(lane));
+    FailureOr<Value> one = epilogue.apply(b, scalar, at, 1);
+    if (failed(one)) {
+      status = failure();
+      return;
+    }
+    b.store(*one, pointer, stored, b.add(offset, b.idx(lane)));
+  };
+  for (unsigned lane = 0; lane < lanes && succeeded(status); ++lane) {
+    if (!count) {
+      storeLane(lane);
+      continue;
+    }
+    auto guard = scf::IfOp::create(b, b.less(b.idx(lane), count),
+                                   /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard restore(b);
+    b.setInsertionPointToStart(guard.thenBlock());
+    storeLane(lane);
+  }
+  return status;
+}
+
+SmallVector<Value> x86::splitIndex(KernelBuilder &b, Value flat,
+                                   ArrayRef<AffineExpr> dims) {
+  SmallVector<Value> indices(dims.size());
+  for (size_t i = dims.size(); i-- > 0;) {
+    bool leadingOnes = llvm::all_of(dims.take_front(i), [](AffineExpr dim) {
+      return getConstantSize(dim) == 1;
+    });
+    if (getConstantSize(dims[i]) == 1) {
+      indices[i] = b.idx(0);
+    } else if (leadingOnes) {
+      indices[i] = flat;
+    } else {
+      Value size = b.size(dims[i]);
+      indices[i] = b.mod(flat, size);
+      flat = b.divFloor(flat, size);
+    }
+  }
+  return indices;
+}

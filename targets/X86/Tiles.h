@@ -1,0 +1,89 @@
+//===- Tiles.h - register tiles shared by the x86 kernels -------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_TILES_H
+#define QCC_TARGETS_X86_TILES_H
+
+#include "qcc/Codegen/KernelBuilder.h"
+
+namespace qcc::x86 {
+
+/// The one operation of type `Op` in the body of a dispatch or kernel, if all
+/// other operations are its epilogue and the body yields one value; else null.
+template <typename Op>
+Op getRoot(mlir::Block &body) {
+  Op root;
+  for (mlir::Operation &op : body.without_terminator())
+    if (auto candidate = llvm::dyn_cast<Op>(op)) {
+      if (root)
+        return {};
+      root = candidate;
+    }
+  if (!root || body.getTerminator()->getNumOperands() != 1)
+    return {};
+  mlir::FailureOr<Epilogue> epilogue = getEpilogue(root);
+  if (mlir::failed(epilogue))
+    return {};
+  size_t numOps = std::distance(body.begin(), body.end());
+  return numOps == epilogue->chain.size() + 2 ? root : Op();
+}
+
+/// Element type of the value that a body yields.
+mlir::Type getStoredType(mlir::Block &body);
+
+/// True if the type is a tensor of f32.
+bool isF32Tensor(mlir::Type type);
+
+/// A block of `rows` by `vectors * lanes` accumulators held in registers.
+struct Tile {
+  unsigned rows, vectors, lanes;
+};
+
+/// Rows of accumulators that `vectors` vectors per row leave room for, next to
+/// the vectors of the other operand and one broadcast.
+unsigned getTileRows(const Capabilities &caps, unsigned vectors);
+
+using TileLoad = llvm::function_ref<mlir::Value(unsigned, mlir::Value)>;
+
+/// `acc[r][v] += scalar(r, k) * vector(v, k)` for k in [0, count), starting
+/// from `init` (row-major, rows * vectors); returns the accumulators.
+llvm::SmallVector<mlir::Value> emitFmaLoop(KernelBuilder &b, const Tile &tile,
+                                           mlir::Value count,
+                                           llvm::ArrayRef<mlir::Value> init,
+                                           TileLoad scalar, TileLoad vector);
+
+/// Zeros of `count` vectors.
+llvm::SmallVector<mlir::Value> zeros(KernelBuilder &b, unsigned count,
+                                     unsigned lanes);
+
+/// Runs `body(row, rows)` over [begin, end) in blocks of `maxRows` and then of
+/// the powers of two below, so that no row is computed twice and a row's
+/// arithmetic does not depend on how many there are. Sizes for which `needed`
+/// is false are left out.
+void emitRowBlocks(KernelBuilder &b, mlir::Value begin, mlir::Value end,
+                   unsigned maxRows,
+                   llvm::function_ref<bool(unsigned rows)> needed,
+                   llvm::function_ref<void(mlir::Value row, unsigned rows)> body);
+
+/// Which block sizes of emitRowBlocks occur when `total` rows (none: any
+/// number) are cut into ranges of `grain`.
+bool needsRowBlock(std::optional<int64_t> total, int64_t grain,
+                   unsigned maxRows, unsigned rows);
+
+/// Applies an epilogue to `value` at `indices` and stores the result at
+/// `offset` of `pointer`; lane by lane if the body has no vector form. `count`
+/// is the number of live lanes (none: all).
+mlir::LogicalResult storeWithEpilogue(KernelBuilder &b,
+                                      const Epilogue &epilogue,
+                                      mlir::Value value,
+                                      llvm::ArrayRef<mlir::Value> indices,
+                                      unsigned lanes, mlir::Value count,
+                                      mlir::Value pointer, mlir::Type stored,
+                                      mlir::Value offset);
+
+/// Splits a flat row number into indices of the leading dimensions `dims`.
+llvm::SmallVector<mlir::Value> splitIndex(KernelBuilder &b, mlir::Value flat,
+                                          llvm::ArrayRef<mlir::AffineExpr> dims);
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_TILES_H

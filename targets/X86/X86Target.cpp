@@ -1,0 +1,34 @@
+//===- X86Target.cpp - x86-64 with AVX2 and above ---------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Emitters.h"
+#include "Levels.h"
+
+using namespace qcc;
+
+namespace {
+class X86Target final : public Target {
+public:
+  X86Target() {
+    emitters.push_back(x86::createGemmF32Emitter());
+    emitters.push_back(x86::createConvF32Emitter());
+  }
+  llvm::StringRef getName() const override { return "x86"; }
+  llvm::StringRef getSummary() const override {
+    return "x86-64: avx2, avx512, avx512-vnni (cascadelake, icelake), amx "
+           "(sapphirerapids), native, or several joined by +";
+  }
+  llvm::SmallVector<Capabilities> parse(llvm::StringRef value) const override {
+    return x86::parseLevels(value);
+  }
+  llvm::ArrayRef<std::unique_ptr<KernelEmitter>> getEmitters() const override {
+    return emitters;
+  }
+
+private:
+  std::vector<std::unique_ptr<KernelEmitter>> emitters;
+};
+} // namespace
+
+void qcc::registerX86Target(TargetRegistry &registry) {
+  registry.add(std::make_unique<X86Target>());
+}
