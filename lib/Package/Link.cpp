@@ -28,8 +28,9 @@ StringSet<> readAllowedSymbols(StringRef text) {
     auto [line, rest] = text.split('\n');
     text = rest;
     line = line.split('#').first.trim();
+    // "library version name"; the stubs carry the first two.
     if (!line.empty())
-      allowed.insert(line);
+      allowed.insert(line.substr(line.rfind(' ') + 1));
   }
   return allowed;
 }

@@ -33,8 +33,7 @@ extern "C" {
 /** A buffer whose place is planned at run time. */
 #define QCC_NO_OFFSET UINT64_MAX
 
-/*===--- sizes
- * --------------------------------------------------------------===*/
+/*===--- sizes ---===*/
 
 /**
  * A size: the value itself when it is not negative, else the number of an
@@ -63,8 +62,7 @@ enum qcc_expr_opcode {
 #define QCC_EXPR_MAX_OPS 256u
 #define QCC_EXPR_MAX_DEPTH 32u
 
-/*===--- records
- * ------------------------------------------------------------===*/
+/*===--- records ---===*/
 
 /** Text in the blob: length bytes at offset from its start, then a zero byte
  * that is not counted. */
@@ -266,8 +264,7 @@ enum qcc_cpu_feature {
   QCC_CPU_NUM_FEATURES = 24
 };
 
-/*===--- code
- * ---------------------------------------------------------------===*/
+/*===--- code ---===*/
 
 /** What a binding's index counts. */
 enum qcc_space {
