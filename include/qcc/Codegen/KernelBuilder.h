@@ -22,6 +22,8 @@ struct Capabilities {
   std::string level;   ///< "avx2", "avx512", "avx512-vnni", "amx", "scalar"
   std::string llvmCpu; ///< for TargetMachine, e.g. "haswell"
   std::string llvmFeatures;
+  /// What the CPU must have: bits 1 << qcc_cpu_feature (qcc/Runtime/Program.h).
+  uint64_t cpuFeatures = 0;
   unsigned vectorBits = 0; ///< 512, 256; 0: scalar code only
   bool hasFma = false, hasAvx512 = false, hasVnni = false, hasAmx = false;
   bool exactMath = false; ///< call libm instead of polynomials (Reference)

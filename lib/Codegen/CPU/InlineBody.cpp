@@ -180,7 +180,8 @@ bool qcc::canVectorize(GenericOp generic) {
   // division of vectors: LLVM would make scalar code of it.
   return llvm::all_of(*generic.getBlock(), [](Operation &op) {
     if (isa<arith::DivSIOp, arith::DivUIOp, arith::RemSIOp, arith::RemUIOp,
-            arith::CeilDivSIOp, arith::CeilDivUIOp, arith::FloorDivSIOp>(op))
+            arith::CeilDivSIOp, arith::CeilDivUIOp, arith::FloorDivSIOp,
+            math::IPowIOp>(op))
       return false;
     return op.getNumRegions() == 0 &&
            (isa<IndexOp, ExtentOp, ReadOp, YieldOp>(op) ||

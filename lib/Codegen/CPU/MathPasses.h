@@ -1,0 +1,25 @@
+//===- MathPasses.h - steps of expandMath -----------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_CODEGEN_CPU_MATHPASSES_H
+#define QCC_LIB_CODEGEN_CPU_MATHPASSES_H
+
+namespace mlir {
+class Operation;
+} // namespace mlir
+
+namespace qcc {
+
+/// Computes f16 and bf16 arithmetic in f32, rounding each result; conversions
+/// to and from bf16 become integer operations.
+void promoteSmallFloats(mlir::Operation *root);
+
+/// Integer divisions and remainders by zero, and of the smallest integer by
+/// minus one, give an unspecified value instead of a trap.
+void makeDivisionsSafe(mlir::Operation *root);
+
+/// rsqrt, clampf, isinf, isnormal, fpowi and ipowi by simpler operations.
+void expandSimpleMath(mlir::Operation *root);
+
+} // namespace qcc
+
+#endif // QCC_LIB_CODEGEN_CPU_MATHPASSES_H
