@@ -3,7 +3,7 @@
 #ifndef QCC_PIPELINE_COMPILER_H
 #define QCC_PIPELINE_COMPILER_H
 
-#include "qcc/Package/OpReport.h"
+#include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Stage.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -41,6 +41,7 @@ struct CompileOptions {
   std::string cacheDir;             ///< "" : no kernel cache
   std::vector<std::string> plugins;
   Stage stopAfter = Stage::Package; ///< --emit
+  PackageKind kind = PackageKind::Library; ///< --emit=obj, --emit=a
   std::string workerProgram;        ///< executable that answers `--worker`; "":
                                     ///< compile kernels in this process
 };
