@@ -11,25 +11,28 @@
 
 namespace qcc {
 
-/// What the host module says about the artifact besides the program itself.
-struct HostOptions {
-  std::string modelName, producer;
-  std::array<uint8_t, 32> sourceSha256{};
-  WeightsDesc weights;
-  /// The weights' bytes when they are embedded, else empty.
-  llvm::ArrayRef<char> embeddedWeights;
-  /// Names of the levels and the features each needs, lowest first.
-  std::vector<std::pair<std::string, uint64_t>> levels;
+/// A feature level of the artifact: its name and the features it needs, bits
+/// 1 << qcc_cpu_feature.
+struct ProgramLevel {
+  std::string name;
+  uint64_t features;
 };
 
 /// Name of the function of kernel `kernel` at a level.
 std::string getKernelSymbol(llvm::StringRef kernel, llvm::StringRef level);
 
-/// Builds the module (llvm dialect) of the host program: the blob, the tables
-/// of kernels and entries, a function per entry. `planned` is a module after
-/// Plan. Fails with a diagnostic only on an internal fault.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
-buildHostModule(mlir::ModuleOp planned, const HostOptions &options);
+/// Builds the module (llvm dialect) of the host program: a function per entry
+/// and the tables of kernels and entries. `planned` is a module after Plan;
+/// levels go from the least to the most demanding.
+mlir::OwningOpRef<mlir::ModuleOp>
+buildHostModule(mlir::ModuleOp planned, llvm::ArrayRef<ProgramLevel> levels);
+
+/// Adds everything of a planned module to the description of the program:
+/// levels, symbols, kernels, states, entries, and a site for each operation of
+/// each entry, in the order in which the host module numbers them.
+void describeProgram(mlir::ModuleOp planned,
+                     llvm::ArrayRef<ProgramLevel> levels,
+                     ProgramWriter &writer);
 
 } // namespace qcc
 

@@ -25,14 +25,14 @@ namespace {
 /// Builds the module of one program.
 class HostBuilder {
 public:
-  HostBuilder(ModuleOp planned, const HostOptions &options)
-      : planned(planned), options(options),
+  HostBuilder(ModuleOp planned, ArrayRef<ProgramLevel> levels)
+      : planned(planned), levels(levels),
         module(ModuleOp::create(UnknownLoc::get(planned.getContext()))),
         b(module->getLoc(), module->getBodyRegion()),
         ptr(LLVM::LLVMPointerType::get(planned.getContext())),
         i64(b.getI64Type()), i32(b.getI32Type()) {}
 
-  FailureOr<OwningOpRef<ModuleOp>> run();
+  OwningOpRef<ModuleOp> run();
 
 private:
   void addBytes(StringRef name, ArrayRef<char> bytes, uint64_t alignment);
@@ -51,7 +51,7 @@ private:
   Value getSizes(AffineMap map);
 
   ModuleOp planned;
-  const HostOptions &options;
+  ArrayRef<ProgramLevel> levels;
   OwningOpRef<ModuleOp> module;
   ImplicitLocOpBuilder b;
   Type ptr, i64, i32;
@@ -68,10 +68,9 @@ void HostBuilder::addBytes(StringRef name, ArrayRef<char> bytes,
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(module->getBody());
   auto type = LLVM::LLVMArrayType::get(b.getI8Type(), bytes.size());
-  auto global = LLVM::GlobalOp::create(
-      b, type, /*isConstant=*/true, LLVM::Linkage::External, name,
+  LLVM::GlobalOp::create(
+      b, type, /*isConstant=*/true, LLVM::Linkage::Internal, name,
       b.getStringAttr(StringRef(bytes.data(), bytes.size())), alignment);
-  global.setVisibility_(LLVM::Visibility::Hidden);
 }
 
 /// A constant array of function addresses; declares the functions that are not
@@ -236,26 +235,13 @@ void HostBuilder::addEntry(host::EntryOp entry, StringRef name) {
   LLVM::ReturnOp::create(b, constant(i32, 0));
 }
 
-FailureOr<OwningOpRef<ModuleOp>> HostBuilder::run() {
-  std::vector<uint8_t> blob = describeProgram(planned, options);
-  if (blob.empty())
-    return emitCoded(planned.getLoc(), Diag::LimitReached)
-           << "the description of the program exceeds 2 GiB";
-  addBytes(
-      "qcc_program_blob",
-      ArrayRef<char>(reinterpret_cast<const char *>(blob.data()), blob.size()),
-      8);
-  char none = 0;
-  addBytes("qcc_embedded_weights",
-           options.embeddedWeights.empty() ? ArrayRef<char>(none)
-                                           : options.embeddedWeights,
-           options.weights.alignment);
+OwningOpRef<ModuleOp> HostBuilder::run() {
   std::vector<std::string> names, entries;
   for (auto kernel : planned.getOps<KernelOp>())
     kernels.try_emplace(kernel.getSymName(), kernels.size());
-  for (const auto &level : options.levels)
+  for (const ProgramLevel &level : levels)
     for (auto kernel : planned.getOps<KernelOp>())
-      names.push_back(getKernelSymbol(kernel.getSymName(), level.first));
+      names.push_back(getKernelSymbol(kernel.getSymName(), level.name));
   for (auto entry : planned.getOps<host::EntryOp>()) {
     entries.push_back("qcc_entry_" + std::to_string(entries.size()));
     addEntry(entry, entries.back());
@@ -265,7 +251,7 @@ FailureOr<OwningOpRef<ModuleOp>> HostBuilder::run() {
   return std::move(module);
 }
 
-FailureOr<OwningOpRef<ModuleOp>>
-qcc::buildHostModule(ModuleOp planned, const HostOptions &options) {
-  return HostBuilder(planned, options).run();
+OwningOpRef<ModuleOp> qcc::buildHostModule(ModuleOp planned,
+                                           ArrayRef<ProgramLevel> levels) {
+  return HostBuilder(planned, levels).run();
 }

@@ -1,7 +1,9 @@
 //===- ProgramDescription.cpp - the blob of a planned module ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "ProgramDescription.h"
+#include "qcc/Codegen/HostEmitter.h"
 #include "qcc/Dialect/Host/HostDialect.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
@@ -101,13 +103,10 @@ static SiteDesc getSite(Operation &op, uint32_t entry,
   return desc;
 }
 
-std::vector<uint8_t> qcc::describeProgram(ModuleOp planned,
-                                          const HostOptions &options) {
-  ProgramWriter writer;
-  writer.setModel(options.modelName, options.producer, options.sourceSha256);
-  writer.setWeights(options.weights);
-  for (const auto &[name, features] : options.levels)
-    writer.addLevel(name, features);
+void qcc::describeProgram(ModuleOp planned, ArrayRef<ProgramLevel> levels,
+                          ProgramWriter &writer) {
+  for (const ProgramLevel &level : levels)
+    writer.addLevel(level.name, level.features);
   for (StringRef name : getSymbolNames(planned))
     writer.addSymbol(std::string_view(name), 0, INT64_MAX);
   llvm::StringMap<uint32_t> kernels;
@@ -126,5 +125,4 @@ std::vector<uint8_t> qcc::describeProgram(ModuleOp planned,
     for (Operation &op : entry.getBody().front())
       writer.addSite(getSite(op, number, kernels));
   }
-  return writer.finish();
 }

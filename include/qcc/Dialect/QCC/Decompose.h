@@ -1,0 +1,34 @@
+//===- Decompose.h - the meaning of named operations ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_DIALECT_QCC_DECOMPOSE_H
+#define QCC_DIALECT_QCC_DECOMPOSE_H
+
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "mlir/IR/PatternMatch.h"
+
+namespace qcc {
+
+/// Creates a generic. `maps` has one map per input; `over` are the extents of
+/// the reduction dimensions. `body` gets the scalars of the inputs and then the
+/// whole tensors and returns what is yielded.
+GenericOp createGeneric(
+    mlir::OpBuilder &builder, mlir::Location loc, mlir::RankedTensorType type,
+    Combiner combiner, mlir::ValueRange inputs,
+    llvm::ArrayRef<mlir::AffineMap> maps, mlir::ValueRange whole,
+    llvm::ArrayRef<mlir::AffineExpr> over,
+    llvm::function_ref<mlir::Value(mlir::ImplicitLocOpBuilder &,
+                                   mlir::ValueRange)>
+        body);
+
+/// True for the named operations that `decompose` can replace.
+bool isDecomposable(mlir::Operation *op);
+
+/// Replaces a named operation by generics that compute the same: this is what
+/// the operation means. 16-bit floats are computed in f32 and rounded once at
+/// the end. Fails with a diagnostic for an operation that it does not know.
+mlir::LogicalResult decompose(mlir::Operation *op,
+                              mlir::RewriterBase &rewriter);
+
+} // namespace qcc
+
+#endif // QCC_DIALECT_QCC_DECOMPOSE_H

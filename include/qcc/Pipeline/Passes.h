@@ -1,0 +1,21 @@
+//===- Passes.h - the passes of the tree by constructor ---------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Generated from the .td file in each folder of passes/.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_PIPELINE_PASSES_H
+#define QCC_PIPELINE_PASSES_H
+
+#include "mlir/Pass/Pass.h"
+
+namespace qcc {
+#define GEN_PASS_DECL
+#include "qcc/passes/Fuse.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/Plan.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/Schedule.h.inc"
+} // namespace qcc
+
+#endif // QCC_PIPELINE_PASSES_H

@@ -1,0 +1,65 @@
+//===- Compilation.h - one compile, stage by stage --------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_PIPELINE_COMPILATION_H
+#define QCC_LIB_PIPELINE_COMPILATION_H
+
+#include "qcc/Pipeline/Compiler.h"
+#include "qcc/Support/ParameterStore.h"
+#include "qcc/Target/Target.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Pass/PassManager.h"
+#include <chrono>
+
+namespace qcc {
+
+/// The state of one compile. Each method is a stage or a step of one; the
+/// module and the parameters are what flows between them.
+class Compilation {
+public:
+  Compilation(const CompileOptions &options, mlir::MLIRContext &context,
+              StageObserver observer)
+      : options(options), context(context), observer(observer) {}
+
+  /// Runs the stages up to `options.stopAfter`.
+  llvm::Expected<CompileResult> run();
+
+  /// The parts that a host executor needs: runs Lower to Plan on a module that
+  /// is already imported and quantized, for another target.
+  llvm::Error lowerToPlan();
+
+  mlir::ModuleOp getModule() { return *module; }
+
+private:
+  llvm::Error findTarget();
+  llvm::Error import();
+  llvm::Error calibrate();
+  llvm::Error transform();
+  llvm::Error quantize();
+  llvm::Error build();
+
+  /// Runs passes on the module, checks the stage's invariant after them.
+  llvm::Error runPasses(Stage stage,
+                        llvm::function_ref<void(mlir::OpPassManager &)> add);
+  /// Runs one stage: tells the observer, takes the time. True in the result:
+  /// go on; false: this was the last stage asked for.
+  llvm::Expected<bool> runStage(Stage stage,
+                                llvm::function_ref<llvm::Error()> body);
+  std::vector<OpReport> getReport();
+  std::string print();
+
+  const CompileOptions &options;
+  mlir::MLIRContext &context;
+  StageObserver observer;
+  TargetRegistry targets;
+  const Target *target = nullptr;
+  llvm::SmallVector<Capabilities> levels;
+  ParameterStore parameters;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::vector<std::pair<std::string, double>> timings;
+  CompileResult result;
+};
+
+} // namespace qcc
+
+#endif // QCC_LIB_PIPELINE_COMPILATION_H

@@ -1,0 +1,186 @@
+//===- Compiler.cpp - from a model file to an artifact ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Pipeline/Compiler.h"
+#include "Compilation.h"
+#include "States.h"
+#include "qcc/Dialect/Host/HostDialect.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Import/ONNX/Import.h"
+#include "qcc/Pipeline/Passes.h"
+#include "qcc/Pipeline/Verify.h"
+#include "qcc/Support/Diagnostics.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace qcc;
+
+//===----------------------------------------------------------------------===//
+// From MLIR diagnostics to coded errors
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Keeps the first error that MLIR reports in a scope, as a coded error.
+class ErrorCatcher : public ScopedDiagnosticHandler {
+public:
+  explicit ErrorCatcher(MLIRContext *context)
+      : ScopedDiagnosticHandler(context) {
+    setHandler([this](Diagnostic &diagnostic) {
+      if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+        return success();
+      if (text.empty()) {
+        text = diagnostic.str();
+        where = getNodeName(diagnostic.getLocation()).str();
+      }
+      return success();
+    });
+  }
+
+  /// The error; call once, after a failure.
+  llvm::Error take() {
+    Diag id = Diag::Internal;
+    StringRef message = text;
+    // emitCoded puts the code first.
+    if (message.consume_front("[")) {
+      auto [code, rest] = message.split("] ");
+      if (const DiagInfo *info = findDiag(code)) {
+        id = info->id;
+        message = rest;
+      }
+    }
+    if (message.empty())
+      message = "a pass failed without saying why";
+    return makeError(id, where.empty() ? "" : "node '" + where + "'", message);
+  }
+
+private:
+  std::string text, where;
+};
+} // namespace
+
+llvm::Error
+Compilation::runPasses(Stage stage,
+                       llvm::function_ref<void(OpPassManager &)> add) {
+  ErrorCatcher catcher(&context);
+  PassManager passes(&context);
+  add(passes);
+  if (failed(passes.run(*module)) || failed(verifyStage(*module, stage)))
+    return catcher.take();
+  return llvm::Error::success();
+}
+
+llvm::Expected<bool>
+Compilation::runStage(Stage stage, llvm::function_ref<llvm::Error()> body) {
+  observer(stage, /*done=*/false, "");
+  auto start = std::chrono::steady_clock::now();
+  if (llvm::Error error = body())
+    return std::move(error);
+  std::chrono::duration<double> seconds =
+      std::chrono::steady_clock::now() - start;
+  timings.emplace_back(getStageName(stage).str(), seconds.count());
+  observer(stage, /*done=*/true, "");
+  return stage != options.stopAfter;
+}
+
+//===----------------------------------------------------------------------===//
+// Stages
+//===----------------------------------------------------------------------===//
+
+llvm::Error Compilation::findTarget() {
+  registerReferenceTarget(targets);
+  registerX86Target(targets);
+  auto found = targets.find(options.target);
+  if (!found)
+    return found.takeError();
+  target = found->first;
+  levels = std::move(found->second);
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::import() {
+  ImportOptions importOptions;
+  importOptions.dims = options.dims;
+  auto imported = importOnnx(options.model, importOptions, context, parameters);
+  if (!imported)
+    return imported.takeError();
+  module = std::move(*imported);
+  if (llvm::Error error = addStates(*module, options.states))
+    return error;
+  return runPasses(Stage::Import, [](OpPassManager &) {});
+}
+
+llvm::Error Compilation::calibrate() { return llvm::Error::success(); }
+
+llvm::Error Compilation::transform() {
+  return runPasses(Stage::Transform, [](OpPassManager &passes) {
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+  });
+}
+
+llvm::Error Compilation::quantize() { return llvm::Error::success(); }
+
+llvm::Error Compilation::lowerToPlan() {
+  return llvm::Error::success();
+}
+
+std::string Compilation::print() {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  module->print(os);
+  return text;
+}
+
+llvm::Expected<CompileResult> Compilation::run() {
+  if (llvm::Error error = findTarget())
+    return std::move(error);
+  auto addFuse = [&](OpPassManager &passes) {
+    LowerOptions lower;
+    lower.target = options.target;
+    passes.addPass(createLower(lower));
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+    passes.addPass(createFuse());
+  };
+  auto addSchedule = [&](OpPassManager &passes) {
+    ScheduleOptions schedule;
+    schedule.target = options.target;
+    passes.addPass(createSchedule(schedule));
+    passes.addPass(createCSEPass());
+  };
+  auto addPlan = [&](OpPassManager &passes) { passes.addPass(createPlan()); };
+  auto none = [] { return llvm::Error::success(); };
+
+  struct Step {
+    Stage stage;
+    std::function<llvm::Error()> body;
+  };
+  const Step steps[] = {
+      {Stage::Import, [&] { return import(); }},
+      {Stage::Calibrate, [&] { return calibrate(); }},
+      {Stage::Transform, [&] { return transform(); }},
+      {Stage::Assign, none},
+      {Stage::Quantize, [&] { return quantize(); }},
+      {Stage::Fuse, [&] { return runPasses(Stage::Fuse, addFuse); }},
+      {Stage::Schedule, [&] { return runPasses(Stage::Schedule, addSchedule); }},
+      {Stage::Plan, [&] { return runPasses(Stage::Plan, addPlan); }},
+  };
+  for (const Step &step : steps) {
+    llvm::Expected<bool> more = runStage(step.stage, step.body);
+    if (!more)
+      return more.takeError();
+    if (!*more) {
+      result.text = print();
+      return std::move(result);
+    }
+  }
+  if (llvm::Error error = build())
+    return std::move(error);
+  return std::move(result);
+}
+
+llvm::Expected<CompileResult> qcc::compile(const CompileOptions &options,
+                                           MLIRContext &context,
+                                           StageObserver observer) {
+  return Compilation(options, context, observer).run();
+}

@@ -1,0 +1,68 @@
+//===- States.cpp - inputs that become states -------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "States.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Support/Diagnostics.h"
+
+using namespace mlir;
+using namespace qcc;
+
+/// Position of the argument or result whose `qcc.name` is `name`.
+template <typename GetAttr>
+static std::optional<unsigned> findName(unsigned count, StringRef name,
+                                        GetAttr get) {
+  for (unsigned i = 0; i < count; ++i)
+    if (auto attr = get(i); attr && attr.getValue() == name)
+      return i;
+  return std::nullopt;
+}
+
+static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
+                            StringRef output) {
+  std::optional<unsigned> arg =
+      findName(func.getNumArguments(), input, [&](unsigned i) {
+        return func.getArgAttrOfType<StringAttr>(i, "qcc.name");
+      });
+  if (!arg)
+    return makeError(Diag::Usage, "--state",
+                     "the model has no input '" + input + "'");
+  std::optional<unsigned> result =
+      findName(func.getNumResults(), output, [&](unsigned i) {
+        return func.getResultAttrOfType<StringAttr>(i, "qcc.name");
+      });
+  if (!result)
+    return makeError(Diag::Usage, "--state",
+                     "the model has no output '" + output + "'");
+  auto ret = cast<func::ReturnOp>(func.getBody().front().getTerminator());
+  Value value = ret.getOperand(*result);
+  BlockArgument old = func.getArgument(*arg);
+  if (value.getType() != old.getType()) {
+    std::string text;
+    llvm::raw_string_ostream(text)
+        << "expected input '" << input << "' and output '" << output
+        << "' of one type, but got " << old.getType() << " and "
+        << value.getType();
+    return makeError(Diag::Usage, "--state", text);
+  }
+  OpBuilder b(func);
+  StateOp::create(b, old.getLoc(), input, TypeAttr::get(old.getType()));
+  b.setInsertionPointToStart(&func.getBody().front());
+  Value state = StateReadOp::create(b, old.getLoc(), old.getType(), input);
+  old.replaceAllUsesWith(state);
+  b.setInsertionPoint(ret);
+  StateWriteOp::create(b, ret.getLoc(), input, ret.getOperand(*result));
+  if (failed(func.eraseArgument(*arg)))
+    return makeError(Diag::Internal, "--state", "cannot drop an argument");
+  return llvm::Error::success();
+}
+
+llvm::Error
+qcc::addStates(ModuleOp module,
+               ArrayRef<std::pair<std::string, std::string>> states) {
+  auto func = module.lookupSymbol<func::FuncOp>("main");
+  for (const auto &[input, output] : states)
+    if (llvm::Error error = addState(module, func, input, output))
+      return error;
+  return llvm::Error::success();
+}

@@ -1,0 +1,23 @@
+//===- States.h - inputs that become states ---------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_PIPELINE_STATES_H
+#define QCC_LIB_PIPELINE_STATES_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/Support/Error.h"
+#include <string>
+#include <utility>
+
+namespace qcc {
+
+/// For each pair of input and output of `main`: the input vanishes from the
+/// signature and reads a `qcc.state` that the output's value replaces at the
+/// end of the run. The output stays. Errors: Usage if there is no such input
+/// or output or their types differ.
+llvm::Error
+addStates(mlir::ModuleOp module,
+          llvm::ArrayRef<std::pair<std::string, std::string>> states);
+
+} // namespace qcc
+
+#endif // QCC_LIB_PIPELINE_STATES_H
