@@ -19,8 +19,11 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import json
+import os
 import pathlib
-import shutil
+import re
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -65,52 +68,80 @@ def names_in(model: pathlib.Path) -> tuple[set[str], set[str]]:
     return ops, {value.name for value in [*proto.graph.input, *proto.graph.output]}
 
 
-def run_test(folder: pathlib.Path, scratch: pathlib.Path, target: str) -> Outcome:
-    """Compiles and runs one test."""
+def named_in(message: str, folder: pathlib.Path) -> list[str]:
+    """The op types that a refusal names, longest first; else the inputs and outputs that it quotes."""
+    ops, values = names_in(folder / "model.onnx")
+    text = message.replace(str(folder), "")
+    named = [op for op in sorted(ops, key=len, reverse=True) if re.search(rf"\b{re.escape(op)}\b", text)]
+    return named or [value for value in sorted(values) if f"'{value}'" in text]
+
+
+def compile_all(folders: list[pathlib.Path], scratch: pathlib.Path, target: str) -> dict[str, tuple[int, str]]:
+    """Compiles tests in forks of one driver; exit code and error line of each, by the path of its model."""
+    items = scratch / "items"
+    items.write_text("".join(f"{folder}/model.onnx\t{scratch}/{folder.name}\n" for folder in folders), encoding="utf-8")
+    command = [harness.QCC, f"--batch={items}", f"--target={target}", f"--jobs={harness.JOBS}", "-q"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        errors="replace", start_new_session=True,
+    )  # fmt: skip
+    try:
+        printed, _ = process.communicate(timeout=60 + 5 * len(folders))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the fork that hangs
+        printed, _ = process.communicate()
+    found = {}
+    for line in printed.splitlines():
+        if line.count("\t") >= 2:
+            model, code, text = line.split("\t", 2)
+            found[model] = (int(code), text)
+    return found
+
+
+def judge(folder: pathlib.Path, artifact: pathlib.Path, compiled: tuple[int, str] | None) -> Outcome:
+    """How a test ended, from how its compilation did; runs it if there is something to run."""
     start = time.monotonic()
 
     def outcome(kind: str, message: str = "") -> Outcome:
         return Outcome(folder.name, kind, time.monotonic() - start, message)
 
-    model, artifact = folder / "model.onnx", scratch / folder.name
+    if compiled is None:
+        return outcome("crashed", "qcc ended without a word about it")
+    code, message = compiled
+    if code == UNSUPPORTED:
+        if named_in(message, folder):
+            return outcome("unsupported", message)
+        return outcome("crashed", f"refused without naming an op: {message}")
+    if code != 0:
+        return outcome("crashed", f"qcc: exit status {code}: {message}")
     try:
-        done = harness.run(
-            harness.QCC, model, "-o", artifact, f"--target={target}", "--jobs=1", "-q", timeout=120, check=False
-        )
-        if done.returncode == UNSUPPORTED:
-            message = last_line(done.stderr)
-            ops, values = names_in(model)
-            if any(name in message for name in ops | values):
-                return outcome("unsupported", message)
-            return outcome("crashed", f"refused without naming an op: {message}")
-        if done.returncode != 0:
-            return outcome("crashed", f"qcc: exit status {done.returncode}: {last_line(done.stderr)}")
         for data in sorted(folder.glob("test_data_set_*")):
             done = harness.run(harness.QCC_RUN, artifact, f"--test-data={data}", *TOLERANCES, timeout=60, check=False)
             if done.returncode != 0:
                 kind = "wrong" if done.returncode == 6 else "crashed"
                 return outcome(kind, f"qcc-run: exit status {done.returncode}: {last_line(done.stderr + done.stdout)}")
-        return outcome("passed")
     except harness.Failure as failure:
         return outcome("crashed", str(failure))
-    finally:
-        shutil.rmtree(artifact, ignore_errors=True)
+    return outcome("passed")
 
 
-def run_all(folders: list[pathlib.Path], target: str) -> list[Outcome]:
-    """Runs tests on all cores; prints progress, and each that is wrong or crashed."""
+def run_all(folders: list[pathlib.Path], target: str, chunk: int = 120) -> list[Outcome]:
+    """Runs tests, `chunk` at a time on all cores; prints progress, and each that is wrong or crashed."""
     outcomes = []
-    with tempfile.TemporaryDirectory(prefix="qcc-node-") as scratch, \
-            concurrent.futures.ThreadPoolExecutor(harness.JOBS) as pool:  # fmt: skip
-        futures = [pool.submit(run_test, folder, pathlib.Path(scratch), target) for folder in folders]
-        for future in concurrent.futures.as_completed(futures):
-            outcome = future.result()
-            outcomes.append(outcome)
-            if outcome.kind in ("wrong", "crashed"):
-                print(f"{outcome.kind.upper():7} {outcome.name}: {outcome.message}", flush=True)
-            if len(outcomes) % 200 == 0:
-                print(f"{len(outcomes)} of {len(folders)}", flush=True)
-    return sorted(outcomes, key=lambda outcome: outcome.name)
+    for first in range(0, len(folders), chunk):
+        part = folders[first : first + chunk]
+        with tempfile.TemporaryDirectory(prefix="qcc-node-") as name, \
+                concurrent.futures.ThreadPoolExecutor(harness.JOBS) as pool:  # fmt: skip
+            scratch = pathlib.Path(name)
+            compiled = compile_all(part, scratch, target)
+            jobs = [pool.submit(judge, f, scratch / f.name, compiled.get(f"{f}/model.onnx")) for f in part]
+            for job in jobs:
+                outcome = job.result()
+                outcomes.append(outcome)
+                if outcome.kind in ("wrong", "crashed"):
+                    print(f"{outcome.kind.upper():7} {outcome.name}: {outcome.message}", flush=True)
+        print(f"{len(outcomes)} of {len(folders)}", flush=True)
+    return outcomes
 
 
 def to_results(outcomes: list[Outcome], expected: set[str], target: str) -> list[harness.Result]:
@@ -140,9 +171,9 @@ def write_table(outcomes: list[Outcome], target: str) -> None:
     by_op: dict[str, list[str]] = collections.defaultdict(list)
     for o in outcomes:
         if o.kind == "unsupported":
-            ops, values = names_in(NODE_TESTS / o.name / "model.onnx")
-            named = [op for op in sorted(ops, key=len, reverse=True) if op in o.message] or ["(type of an input or output)"]
-            by_op[named[0]].append(o.name.removeprefix("test_"))
+            ops, _ = names_in(NODE_TESTS / o.name / "model.onnx")
+            named = named_in(o.message, NODE_TESTS / o.name)[0]
+            by_op[named if named in ops else "an input or output"].append(o.name.removeprefix("test_"))
     lines = [
         "# ONNX backend node tests",
         "",
