@@ -3,22 +3,22 @@
 #ifndef QCC_DIALECT_QCC_DECOMPOSE_H
 #define QCC_DIALECT_QCC_DECOMPOSE_H
 
-#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "mlir/IR/PatternMatch.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 
 namespace qcc {
 
 /// Creates a generic. `maps` has one map per input; `over` are the extents of
 /// the reduction dimensions. `body` gets the scalars of the inputs and then the
 /// whole tensors and returns what is yielded.
-GenericOp createGeneric(
-    mlir::OpBuilder &builder, mlir::Location loc, mlir::RankedTensorType type,
-    Combiner combiner, mlir::ValueRange inputs,
-    llvm::ArrayRef<mlir::AffineMap> maps, mlir::ValueRange whole,
-    llvm::ArrayRef<mlir::AffineExpr> over,
-    llvm::function_ref<mlir::Value(mlir::ImplicitLocOpBuilder &,
-                                   mlir::ValueRange)>
-        body);
+GenericOp
+createGeneric(mlir::OpBuilder &builder, mlir::Location loc,
+              mlir::RankedTensorType type, Combiner combiner,
+              mlir::ValueRange inputs, llvm::ArrayRef<mlir::AffineMap> maps,
+              mlir::ValueRange whole, llvm::ArrayRef<mlir::AffineExpr> over,
+              llvm::function_ref<mlir::Value(mlir::ImplicitLocOpBuilder &,
+                                             mlir::ValueRange)>
+                  body);
 
 /// True for the named operations that `decompose` can replace.
 bool isDecomposable(mlir::Operation *op);
