@@ -58,6 +58,9 @@ endfunction()
 function(qcc_tool name)
   add_executable(${name} ${ARGN})
   qcc_compile_options(${name})
+  # The precompiled header is position-independent code, not that of an executable.
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${name} PRIVATE -fPIC)
   target_precompile_headers(${name} REUSE_FROM QCCObjects)
   target_link_libraries(${name} PRIVATE QCC MLIR LLVM)
   set_target_properties(${name} PROPERTIES INSTALL_RPATH "\$ORIGIN/../${CMAKE_INSTALL_LIBDIR}:/usr/lib/llvm-22/lib"

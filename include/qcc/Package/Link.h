@@ -15,8 +15,8 @@ struct LinkInput {
   llvm::StringRef name, bytes;
 };
 
-/// Names of the symbols that a library may need from the C library and libm:
-/// one per line, `#` begins a comment.
+/// Names of the symbols that a library may need from the C library and libm.
+/// A line of the list holds library, version and name; `#` begins a comment.
 llvm::StringSet<> readAllowedSymbols(llvm::StringRef text);
 
 /// Fails if an input has an undefined symbol that no input defines and that is

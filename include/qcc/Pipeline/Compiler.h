@@ -20,6 +20,8 @@ class MLIRContext;
 
 namespace qcc {
 
+class Extensions;
+
 /// Everything that decides the bytes of an artifact, and how it is made.
 struct CompileOptions {
   std::string model;     ///< path of the ONNX file
@@ -36,14 +38,14 @@ struct CompileOptions {
   std::vector<std::pair<std::string, std::string>> states;
   std::vector<std::string> keep; ///< regexes of nodes that stay float
   bool requireFused = false;
-  std::optional<bool> embedWeights; ///< none: below 16 MiB
-  unsigned jobs = 0;                ///< 0: all cores
-  std::string cacheDir;             ///< "" : no kernel cache
-  std::vector<std::string> plugins;
-  Stage stopAfter = Stage::Package; ///< --emit
+  std::optional<bool> embedWeights;        ///< none: below 16 MiB
+  unsigned jobs = 0;                       ///< 0: all cores
+  std::string cacheDir;                    ///< "" : no kernel cache
+  const Extensions *extensions = nullptr;  ///< passes of plugins; may be null
+  Stage stopAfter = Stage::Package;        ///< --emit
   PackageKind kind = PackageKind::Library; ///< --emit=obj, --emit=a
-  std::string workerProgram;        ///< executable that answers `--worker`; "":
-                                    ///< compile kernels in this process
+  std::string workerProgram; ///< executable that answers `--worker`; "":
+                             ///< compile kernels in this process
 };
 
 /// Counts and sizes of a finished compile, for the summary.

@@ -1,0 +1,79 @@
+//===- Plugin.h - what extends the compiler ---------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A plugin is a shared library that links libQCC and defines one C function:
+//
+//   extern "C" qcc::PluginInfo qccGetPluginInfo() {
+//     return {qcc::kPluginApi, QCC_VERSION_STRING, "name",
+//             [](qcc::Extensions &extensions) { ... }};
+//   }
+//
+// It is loaded by `--load-plugin=LIB`. The interface is C++: a plugin works
+// with the version of qcc that it was built with, and is refused by others.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_PLUGIN_PLUGIN_H
+#define QCC_PLUGIN_PLUGIN_H
+
+#include "mlir/Pass/Pass.h"
+#include "qcc/Pipeline/Stage.h"
+#include "qcc/Support/Version.h"
+#include "llvm/Support/Error.h"
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mlir {
+class DialectRegistry;
+class OpPassManager;
+} // namespace mlir
+
+namespace qcc {
+
+/// Version of PluginInfo itself: what is read before anything else.
+inline constexpr uint32_t kPluginApi = 1;
+
+/// What plugins bring to a compile; no global state. Schemes and dialects are
+/// registered in each context, passes run at a stage.
+class Extensions {
+public:
+  using PassFactory = std::function<std::unique_ptr<mlir::Pass>()>;
+  using DialectHook = std::function<void(mlir::DialectRegistry &)>;
+
+  /// Runs a pass on the module after the passes of a stage from Import to
+  /// Plan, and before the stage's invariant is checked. Passes of one stage run
+  /// in the order in which they were added.
+  void addPass(Stage stage, PassFactory factory) {
+    passes.emplace_back(stage, std::move(factory));
+  }
+  /// Adds the passes for a stage to a pipeline.
+  void buildPipeline(Stage stage, mlir::OpPassManager &pipeline) const;
+
+  /// Registers dialects, interfaces of them or schemes in each context, for
+  /// example `extensions.addDialects(qcc::registerScheme<MyScheme>)`.
+  void addDialects(DialectHook hook) { dialects.push_back(std::move(hook)); }
+  void registerDialects(mlir::DialectRegistry &registry) const;
+
+  /// Loads a plugin and lets it register. The library stays loaded: what it
+  /// registered refers to it. Errors: BadPlugin.
+  llvm::Error load(const std::string &path);
+
+private:
+  std::vector<std::pair<Stage, PassFactory>> passes;
+  std::vector<DialectHook> dialects;
+};
+
+/// What qccGetPluginInfo returns.
+struct PluginInfo {
+  uint32_t api;        ///< kPluginApi
+  const char *version; ///< QCC_VERSION_STRING
+  const char *name;    ///< for messages
+  void (*extend)(Extensions &extensions);
+};
+
+} // namespace qcc
+
+extern "C" qcc::PluginInfo qccGetPluginInfo();
+
+#endif // QCC_PLUGIN_PLUGIN_H

@@ -1,0 +1,52 @@
+//===- Commands.h - the sub-commands of qcc ---------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TOOLS_QCC_COMMANDS_H
+#define QCC_TOOLS_QCC_COMMANDS_H
+
+#include "ErrorSink.h"
+#include "Options.h"
+#include "Progress.h"
+#include "mlir/IR/DialectRegistry.h"
+#include "qcc/Plugin/Plugin.h"
+
+namespace qcc::driver {
+
+/// What every sub-command gets. Errors go to `sink`, which knows the exit code
+/// then; results go to stdout.
+struct Session {
+  const CommandLine &line;
+  ErrorSink &sink;
+  std::string self;      ///< path of this program
+  Extensions extensions; ///< what --load-plugin brought
+  Progress::Mode progress = Progress::Mode::None;
+};
+
+llvm::Error runCompile(Session &session);
+llvm::Error runBatch(Session &session);
+llvm::Error runCalibrate(Session &session);
+llvm::Error runCheck(Session &session);
+llvm::Error runInspect(Session &session);
+llvm::Error runCompare(Session &session);
+llvm::Error runVerify(Session &session);
+llvm::Error runTargets(Session &session);
+llvm::Error runSchemes(Session &session);
+llvm::Error runExplain(Session &session);
+
+/// The dialects of the compiler and of the plugins.
+mlir::DialectRegistry makeRegistry(const Session &session);
+
+/// Answers as a kernel compiler (`--worker`); returns the exit code.
+int runWorker(llvm::ArrayRef<const char *> words);
+
+/// Compiles with a context of its own and prints progress. Errors of MLIR go
+/// to the sink.
+llvm::Expected<CompileResult> compileModel(Session &session,
+                                           CompileOptions options);
+
+/// Writes a result of `--emit` or `calibrate`: to a file, whole or not at all,
+/// or to stdout. Errors: CannotWrite.
+llvm::Error writeResult(llvm::StringRef path, llvm::StringRef text);
+
+} // namespace qcc::driver
+
+#endif // QCC_TOOLS_QCC_COMMANDS_H

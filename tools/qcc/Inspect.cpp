@@ -1,0 +1,272 @@
+//===- Inspect.cpp - qcc check, qcc inspect ---------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Commands.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
+#include "qcc/Import/ONNX/Import.h"
+#include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/MappedFile.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/raw_ostream.h"
+#include <map>
+
+using namespace mlir;
+using llvm::Error;
+using llvm::Expected;
+
+namespace qcc::driver {
+
+/// What is shown of a model.
+namespace {
+struct TensorLine {
+  std::string name, type;
+  std::vector<std::string> dims;
+};
+struct ModelFacts {
+  std::vector<TensorLine> inputs, outputs;
+  std::map<std::string, unsigned> ops;
+  uint64_t parameters = 0, parameterBytes = 0;
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Text of types
+//===----------------------------------------------------------------------===//
+
+/// A size with the names of the model's symbols.
+static std::string printSize(AffineExpr expr, llvm::ArrayRef<StringRef> names) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return std::to_string(constant.getValue());
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
+    unsigned position = symbol.getPosition();
+    return position < names.size() ? names[position].str()
+                                   : "s" + std::to_string(position);
+  }
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary)
+    return "?";
+  const char *sign = "";
+  switch (expr.getKind()) {
+  case AffineExprKind::Add:
+    sign = " + ";
+    break;
+  case AffineExprKind::Mul:
+    sign = " * ";
+    break;
+  case AffineExprKind::FloorDiv:
+    sign = " floordiv ";
+    break;
+  case AffineExprKind::CeilDiv:
+    sign = " ceildiv ";
+    break;
+  default:
+    sign = " mod ";
+  }
+  return "(" + printSize(binary.getLHS(), names) + sign +
+         printSize(binary.getRHS(), names) + ")";
+}
+
+static TensorLine describe(Type type, DictionaryAttr attributes,
+                           llvm::ArrayRef<StringRef> names) {
+  TensorLine line;
+  if (attributes)
+    if (auto name = attributes.getAs<StringAttr>("qcc.name"))
+      line.name = name.str();
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  if (!tensor)
+    return line;
+  llvm::raw_string_ostream(line.type) << tensor.getElementType();
+  for (AffineExpr dim : getDims(tensor))
+    line.dims.push_back(printSize(dim, names));
+  return line;
+}
+
+static ModelFacts collectFacts(ModuleOp module,
+                               const ParameterStore &parameters) {
+  ModelFacts facts;
+  llvm::SmallVector<StringRef> names = getSymbolNames(module);
+  if (auto main = module.lookupSymbol<func::FuncOp>("main")) {
+    for (auto [index, type] : llvm::enumerate(main.getArgumentTypes()))
+      facts.inputs.push_back(describe(type, main.getArgAttrDict(index), names));
+    for (auto [index, type] : llvm::enumerate(main.getResultTypes()))
+      facts.outputs.push_back(
+          describe(type, main.getResultAttrDict(index), names));
+    main.walk([&](Operation *op) {
+      // What is computed; not the scalars inside and the weights.
+      if (isa<QCCDialect>(op->getDialect()) && !isa<ParamOp, ConstantOp>(op) &&
+          isa<func::FuncOp>(op->getParentOp()))
+        ++facts.ops[op->getName().getStringRef().str()];
+    });
+  }
+  for (const Parameter &parameter : parameters) {
+    uint64_t count = 1;
+    for (int64_t size : parameter.shape)
+      count *= static_cast<uint64_t>(size);
+    facts.parameters += count;
+    facts.parameterBytes += parameter.bytes.size();
+  }
+  return facts;
+}
+
+//===----------------------------------------------------------------------===//
+// Import
+//===----------------------------------------------------------------------===//
+
+/// Imports the model of the command line and calls `body` with it.
+static Error
+withModel(Session &session, bool collectAll,
+          llvm::function_ref<void(ModuleOp, const ParameterStore &)> body) {
+  Expected<std::string> model = getOnlyPositional(session.line, "a model");
+  if (!model)
+    return model.takeError();
+  Expected<CompileOptions> options =
+      makeCompileOptions(session.line, *model, session.self);
+  if (!options)
+    return options.takeError();
+  session.sink.setFile(*model);
+  DialectRegistry registry = makeRegistry(session);
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  session.sink.attach(context);
+  ParameterStore parameters;
+  ImportOptions importOptions;
+  importOptions.dims = options->dims;
+  importOptions.collectAll = collectAll;
+  Expected<OwningOpRef<ModuleOp>> module =
+      importOnnx(*model, importOptions, context, parameters);
+  if (!module)
+    return module.takeError();
+  body(**module, parameters);
+  return Error::success();
+}
+
+static void printTensors(StringRef title, llvm::ArrayRef<TensorLine> tensors) {
+  for (const TensorLine &tensor : tensors)
+    llvm::outs() << llvm::left_justify(title, 8) << tensor.name << "  "
+                 << tensor.type << " [" << llvm::join(tensor.dims, ", ")
+                 << "]\n";
+}
+
+static void writeTensors(llvm::json::OStream &json, StringRef key,
+                         llvm::ArrayRef<TensorLine> tensors) {
+  json.attributeArray(key, [&] {
+    for (const TensorLine &tensor : tensors)
+      json.object([&] {
+        json.attribute("name", llvm::json::fixUTF8(tensor.name));
+        json.attribute("dtype", tensor.type);
+        json.attribute("shape", llvm::json::Array(tensor.dims));
+      });
+  });
+}
+
+static void printJson(const ModelFacts &facts) {
+  llvm::json::OStream json(llvm::outs(), /*IndentSize=*/1);
+  json.object([&] {
+    writeTensors(json, "inputs", facts.inputs);
+    writeTensors(json, "outputs", facts.outputs);
+    json.attribute("parameters", facts.parameters);
+    json.attribute("parameter_bytes", facts.parameterBytes);
+    json.attributeObject("ops", [&] {
+      for (const auto &[name, count] : facts.ops)
+        json.attribute(name, count);
+    });
+  });
+  llvm::outs() << "\n";
+}
+
+static void printText(const ModelFacts &facts) {
+  printTensors("input", facts.inputs);
+  printTensors("output", facts.outputs);
+  llvm::outs() << facts.parameters << " parameters in " << facts.parameterBytes
+               << " bytes\n";
+  for (const auto &[name, count] : facts.ops)
+    llvm::outs() << llvm::right_justify(std::to_string(count), 6) << "  "
+                 << name << "\n";
+}
+
+//===----------------------------------------------------------------------===//
+// Commands
+//===----------------------------------------------------------------------===//
+
+/// The manifest of an artifact, as it is or in short.
+static Error inspectArtifact(Session &session, StringRef folder) {
+  std::string path = (folder + "/manifest.json").str();
+  Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
+  if (!file)
+    return file.takeError();
+  llvm::ArrayRef<char> bytes = (*file)->getBytes();
+  StringRef text(bytes.data(), bytes.size());
+  if (session.line.has(OPT_json)) {
+    llvm::outs() << text;
+    return Error::success();
+  }
+  Expected<llvm::json::Value> value = llvm::json::parse(text);
+  if (!value)
+    return makeError(Diag::BadArtifact, path, toString(value.takeError()));
+  const llvm::json::Object *manifest = value->getAsObject();
+  for (StringRef key : {"model", "qcc", "options", "entries", "states",
+                        "levels", "memory", "files"})
+    if (const llvm::json::Value *entry = manifest->get(key))
+      llvm::outs() << llvm::left_justify(key, 9) << llvm::formatv("{0}", *entry)
+                   << "\n";
+  return Error::success();
+}
+
+Error runInspect(Session &session) {
+  if (session.line.positionals.size() == 1 &&
+      llvm::sys::fs::is_directory(session.line.positionals[0])) {
+    StringRef folder = session.line.positionals[0];
+    if (!isArtifact(folder))
+      return makeError(Diag::BadArtifact, folder,
+                       "expected an artifact with a manifest.json");
+    return inspectArtifact(session, folder);
+  }
+  return withModel(session, /*collectAll=*/false,
+                   [&](ModuleOp module, const ParameterStore &parameters) {
+                     ModelFacts facts = collectFacts(module, parameters);
+                     if (session.line.has(OPT_json))
+                       printJson(facts);
+                     else
+                       printText(facts);
+                   });
+}
+
+Error runCheck(Session &session) {
+  unsigned numOps = 0;
+  Error error = withModel(session, /*collectAll=*/true,
+                          [&](ModuleOp module, const ParameterStore &store) {
+                            for (const auto &[name, count] :
+                                 collectFacts(module, store).ops)
+                              numOps += count;
+                          });
+  std::vector<std::pair<std::string, std::string>> problems;
+  error = llvm::handleErrors(
+      std::move(error), [&](std::unique_ptr<CodedError> coded) -> Error {
+        problems.emplace_back(getDiagInfo(coded->getDiag()).code.str(),
+                              coded->message());
+        return Error(std::move(coded));
+      });
+  if (session.line.has(OPT_json)) {
+    llvm::json::OStream json(llvm::outs(), /*IndentSize=*/1);
+    json.object([&] {
+      json.attribute("supported", problems.empty());
+      json.attributeArray("problems", [&] {
+        for (const auto &[code, text] : problems)
+          json.object([&] {
+            json.attribute("code", code);
+            json.attribute("text", llvm::json::fixUTF8(text));
+          });
+      });
+    });
+    llvm::outs() << "\n";
+  } else if (problems.empty() && !error) {
+    llvm::outs() << "supported: " << numOps << " operations\n";
+  }
+  return error;
+}
+
+} // namespace qcc::driver

@@ -1,0 +1,300 @@
+//===- Options.cpp - the command line of qcc --------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Options.h"
+#include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/MappedFile.h"
+#include "qcc/Support/Version.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/Regex.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace llvm;
+using namespace llvm::opt;
+
+namespace qcc::driver {
+
+namespace {
+
+// Names that the generated table uses: a bit for each sub-command.
+enum VerbVisibility {
+  DefaultVis = 1,
+  CompileVis = 2,
+  CheckVis = 4,
+  InspectVis = 8,
+  CalibrateVis = 16,
+  CompareVis = 32,
+  VerifyVis = 64,
+  TargetsVis = 128,
+  SchemesVis = 256,
+  ExplainVis = 512
+};
+
+#define OPTTABLE_STR_TABLE_CODE
+#include "Options.inc"
+#undef OPTTABLE_STR_TABLE_CODE
+
+#define OPTTABLE_PREFIXES_TABLE_CODE
+#include "Options.inc"
+#undef OPTTABLE_PREFIXES_TABLE_CODE
+
+constexpr OptTable::Info kInfos[] = {
+#define OPTION(...) LLVM_CONSTRUCT_OPT_INFO(__VA_ARGS__),
+#include "Options.inc"
+#undef OPTION
+};
+
+class Table : public GenericOptTable {
+public:
+  Table() : GenericOptTable(OptionStrTable, OptionPrefixesTable, kInfos) {}
+};
+
+struct VerbInfo {
+  Verb verb;
+  StringLiteral name, usage, title;
+};
+
+constexpr VerbInfo kVerbs[] = {
+    {Verb::Compile, "compile", "qcc MODEL [flags]",
+     "Compile an ONNX model to a native library."},
+    {Verb::Check, "check", "qcc check MODEL [flags]",
+     "Say everything of a model that is not supported."},
+    {Verb::Inspect, "inspect", "qcc inspect MODEL|ARTIFACT [flags]",
+     "Show inputs, outputs, sizes and operators."},
+    {Verb::Calibrate, "calibrate",
+     "qcc calibrate MODEL --calib=DATA -o FILE [flags]",
+     "Write the statistics that quantization needs."},
+    {Verb::Compare, "compare", "qcc compare MODEL --inputs=NPZ [flags]",
+     "Run a model on two targets and show the first node that differs."},
+    {Verb::Verify, "verify", "qcc verify ARTIFACT",
+     "Compare the files of an artifact with its manifest."},
+    {Verb::Targets, "targets", "qcc targets", "List the targets."},
+    {Verb::Schemes, "schemes", "qcc schemes",
+     "List the precisions that a model can be compiled to."},
+    {Verb::Explain, "explain", "qcc explain CODE",
+     "Say what a code such as QCC-E301 means."},
+};
+
+const VerbInfo &getInfo(Verb verb) { return kVerbs[static_cast<size_t>(verb)]; }
+
+Visibility getVisibility(Verb verb) {
+  return Visibility(CompileVis << static_cast<unsigned>(verb));
+}
+
+Error usage(const Twine &where, const Twine &text) {
+  return makeError(Diag::Usage, where, text);
+}
+
+/// The first word that is no flag of the sub-command, as an error.
+Error checkKnown(const Table &table, const InputArgList &args, Verb verb) {
+  for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
+    StringRef text = arg->getSpelling();
+    std::string nearest;
+    unsigned distance = table.findNearest(text, nearest, getVisibility(verb));
+    return usage("", "unknown flag '" + text + "'" +
+                         (distance <= 3 ? ", did you mean '" + nearest + "'?"
+                                        : std::string()));
+  }
+  return Error::success();
+}
+
+} // namespace
+
+Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
+  CommandLine line;
+  bool hasVerb = false;
+  if (!argv.empty())
+    for (const VerbInfo &info : kVerbs)
+      if (info.name == argv[0]) {
+        line.verb = info.verb;
+        hasVerb = true;
+      }
+  if (hasVerb)
+    argv = argv.drop_front();
+
+  Table table;
+  unsigned missingIndex, missingCount;
+  line.args = table.ParseArgs(argv, missingIndex, missingCount,
+                              getVisibility(line.verb));
+  if (missingCount)
+    return usage("", "expected a value after '" +
+                         StringRef(argv[missingIndex]) + "'");
+  if (Error error = checkKnown(table, line.args, line.verb))
+    return std::move(error);
+  line.positionals = line.args.getAllArgValues(OPT_INPUT);
+  return line;
+}
+
+void printHelp(raw_ostream &os, Verb verb, bool advanced) {
+  const VerbInfo &info = getInfo(verb);
+  Table().printHelp(os, info.usage.data(), info.title.data(), advanced,
+                    /*ShowAllAliases=*/false, getVisibility(verb));
+  if (verb != Verb::Compile)
+    return;
+  os << "\nSUB-COMMANDS (qcc NAME --help shows their flags):\n";
+  for (const VerbInfo &other : drop_begin(kVerbs))
+    os << "  " << left_justify(other.name, 12) << other.title << "\n";
+  os << "\nExit codes: 0 done, 1 internal error, 2 usage, 3 bad model, 4 not "
+        "supported,\n5 calibration data, 6 accuracy, 7 limit of a resource, 8 "
+        "cannot write,\n9 integrity, 130 interrupted.\n";
+}
+
+Expected<std::string> getOnlyPositional(const CommandLine &line,
+                                        StringRef what) {
+  if (line.positionals.size() == 1)
+    return line.positionals[0];
+  if (line.positionals.empty())
+    return usage("", "expected " + what + ": " + getInfo(line.verb).usage);
+  return usage("", "expected one " + what + ", but got '" +
+                       line.positionals[0] + "' and '" + line.positionals[1] +
+                       "'");
+}
+
+Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,
+                             uint64_t fallback) {
+  const Arg *arg = line.args.getLastArg(id);
+  if (!arg)
+    return fallback;
+  uint64_t value;
+  if (StringRef(arg->getValue()).getAsInteger(10, value) ||
+      value > INT64_MAX / 2)
+    return usage(arg->getSpelling(), "expected a number, but got '" +
+                                         StringRef(arg->getValue()) + "'");
+  return value;
+}
+
+//===----------------------------------------------------------------------===//
+// Compile options
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Takes the choices of a recipe over.
+Error applyRecipe(StringRef path, CompileOptions &options) {
+  Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
+  if (!file) {
+    consumeError(file.takeError());
+    return usage(path, "the recipe cannot be read");
+  }
+  ArrayRef<char> bytes = (*file)->getBytes();
+  Expected<Recipe> recipe =
+      readRecipe(StringRef(bytes.data(), bytes.size()), path);
+  if (!recipe)
+    return recipe.takeError();
+  options.target = recipe->target;
+  options.precision = recipe->precision;
+  options.algorithms = recipe->algorithms;
+  options.dims = recipe->dims;
+  options.states = recipe->states;
+  options.keep = recipe->keep;
+  options.requireFused = recipe->requireFused;
+  options.embedWeights = recipe->embedWeights;
+  return Error::success();
+}
+
+Error applyDims(const CommandLine &line, CompileOptions &options) {
+  for (const std::string &text : line.args.getAllArgValues(OPT_dim)) {
+    auto [name, value] = StringRef(text).rsplit('=');
+    int64_t size;
+    if (name.empty() || value.getAsInteger(10, size) || size < 1)
+      return usage("--dim", "expected NAME=SIZE with a size of at least 1, "
+                            "but got '" +
+                                text + "'");
+    // A flag has the last word over a recipe and over flags before it.
+    erase_if(options.dims, [&](const auto &dim) { return dim.first == name; });
+    options.dims.emplace_back(name.str(), size);
+  }
+  return Error::success();
+}
+
+Error applyStates(const CommandLine &line, CompileOptions &options) {
+  for (const std::string &text : line.args.getAllArgValues(OPT_state)) {
+    auto [input, output] = StringRef(text).split('=');
+    if (input.empty() || output.empty())
+      return usage("--state", "expected INPUT=OUTPUT, but got '" + text + "'");
+    options.states.emplace_back(input.str(), output.str());
+  }
+  return Error::success();
+}
+
+/// Regexes are checked here, so that one that is wrong is an error of usage.
+Error applyKeep(const CommandLine &line, CompileOptions &options) {
+  append_range(options.keep, line.args.getAllArgValues(OPT_keep));
+  for (const std::string &text : options.keep) {
+    std::string problem;
+    if (!Regex(text).isValid(problem))
+      return usage("--keep", "expected a regular expression, but got '" + text +
+                                 "': " + problem);
+  }
+  return Error::success();
+}
+
+Error applyEmit(const CommandLine &line, CompileOptions &options) {
+  const Arg *arg = line.args.getLastArg(OPT_emit);
+  if (!arg)
+    return Error::success();
+  StringRef name = arg->getValue();
+  if (name == "obj" || name == "a") {
+    options.kind = name == "a" ? PackageKind::Archive : PackageKind::Object;
+    return Error::success();
+  }
+  std::optional<Stage> stage = parseStage(name);
+  if (!stage) {
+    std::string names;
+    for (Stage known : getAllStages())
+      names += getStageName(known).str() + ", ";
+    return usage("--emit",
+                 "expected one of " + names + "obj, a, but got '" + name + "'");
+  }
+  options.stopAfter = *stage;
+  return Error::success();
+}
+
+/// Where compiled kernels are kept between compiles.
+std::string getCacheDir(const CommandLine &line) {
+  if (line.has(OPT_no_cache))
+    return "";
+  if (line.has(OPT_cache_dir))
+    return line.get(OPT_cache_dir).str();
+  if (std::optional<std::string> set = sys::Process::GetEnv("QCC_CACHE_DIR"))
+    return *set;
+  SmallString<128> path;
+  if (!sys::path::cache_directory(path))
+    return "";
+  sys::path::append(path, "qcc");
+  return path.str().str();
+}
+
+} // namespace
+
+Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
+                                            StringRef model, StringRef self) {
+  CompileOptions options;
+  if (line.has(OPT_recipe))
+    if (Error error = applyRecipe(line.get(OPT_recipe), options))
+      return std::move(error);
+  options.model = model.str();
+  options.outputDir = line.get(OPT_output).str();
+  options.target = line.get(OPT_target, options.target).str();
+  options.precision = line.get(OPT_precision, options.precision).str();
+  if (line.has(OPT_algo))
+    options.algorithms = line.args.getAllArgValues(OPT_algo);
+  options.calibration = line.get(OPT_calib).str();
+  options.statistics = line.get(OPT_stats).str();
+  options.requireFused |= line.has(OPT_require_fused);
+  if (const Arg *arg =
+          line.args.getLastArg(OPT_embed_weights, OPT_no_embed_weights))
+    options.embedWeights = arg->getOption().matches(OPT_embed_weights);
+  options.cacheDir = getCacheDir(line);
+  options.workerProgram = self.str();
+  Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
+  if (!jobs)
+    return jobs.takeError();
+  options.jobs = static_cast<unsigned>(std::min<uint64_t>(*jobs, 4096));
+  for (auto apply : {applyDims, applyStates, applyKeep, applyEmit})
+    if (Error error = apply(line, options))
+      return std::move(error);
+  return options;
+}
+
+} // namespace qcc::driver

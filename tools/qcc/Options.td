@@ -1,0 +1,93 @@
+//===- Options.td - the command line of qcc ------------------*- tablegen -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One table for all sub-commands: the visibility of a flag says which of them
+// take it. Flags with HelpHidden are shown by --help-advanced.
+//
+//===----------------------------------------------------------------------===//
+include "llvm/Option/OptParser.td"
+
+// One per sub-command; the order is that of `enum class Verb`.
+def CompileVis : OptionVisibility;
+def CheckVis : OptionVisibility;
+def InspectVis : OptionVisibility;
+def CalibrateVis : OptionVisibility;
+def CompareVis : OptionVisibility;
+def VerifyVis : OptionVisibility;
+def TargetsVis : OptionVisibility;
+def SchemesVis : OptionVisibility;
+def ExplainVis : OptionVisibility;
+
+defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis, VerifyVis, TargetsVis, SchemesVis,
+              ExplainVis];
+// What reads a model.
+defvar Readers = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis];
+// What runs the compiler's stages.
+defvar Makers = [CompileVis, CalibrateVis, CompareVis];
+
+class Switch<string name, list<OptionVisibility> vis, string help>
+    : Flag<["--"], name>, Visibility<vis>, HelpText<help>;
+class Setting<string name, string var, list<OptionVisibility> vis, string help>
+    : Joined<["--"], name # "=">, MetaVarName<var>, Visibility<vis>, HelpText<help>;
+
+def grp_make : OptionGroup<"<what to make>">, HelpText<"WHAT TO MAKE">;
+def grp_data : OptionGroup<"<data>">, HelpText<"DATA AND SHAPES">;
+def grp_run : OptionGroup<"<run>">, HelpText<"HOW IT RUNS">;
+
+// What to make.
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis]>,
+             Group<grp_make>, HelpText<"Folder to write (default: MODEL.qcc), or file with --emit">;
+def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, TargetsVis],
+                     "Machine to compile for (default: native; see `qcc targets`)">, Group<grp_make>;
+def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`)">,
+                Group<grp_make>;
+def algo : CommaJoined<["--"], "algo=">, MetaVarName<"NAME,...">, Visibility<Makers>, Group<grp_make>,
+           HelpText<"Quantization algorithms, in order">;
+def keep : Setting<"keep", "REGEX", Makers, "Nodes to leave in float; may be repeated">, Group<grp_make>;
+def require_fused : Switch<"require-fused", [CompileVis], "Refuse a node that cannot run in the precision asked for">,
+                    Group<grp_make>;
+def emit : Setting<"emit", "STAGE", [CompileVis],
+                   "Stop after a stage and print it (import ... emit), or make obj, a">, Group<grp_make>;
+def embed_weights : Switch<"embed-weights", [CompileVis], "Put the weights in the library (default: below 16 MiB)">,
+                    Group<grp_make>;
+def no_embed_weights : Switch<"no-embed-weights", [CompileVis], "Leave the weights in weights.safetensors">,
+                       Group<grp_make>, Flags<[HelpHidden]>;
+def recipe : Setting<"recipe", "FILE", Makers, "Take the choices of a recipe.yaml; flags have the last word">,
+             Group<grp_make>;
+def load_plugin : Setting<"load-plugin", "LIB", All, "Load a plugin; may be repeated">, Group<grp_make>;
+
+// Data and shapes.
+def calib : Setting<"calib", "DATA", Makers, "Calibrate on an .npz, a folder of them or ONNX test data">,
+            Group<grp_data>;
+def stats : Setting<"stats", "FILE", Makers, "Statistics that `qcc calibrate` wrote">, Group<grp_data>;
+def dim : Setting<"dim", "NAME=SIZE", Readers, "Fix a symbolic dimension; may be repeated">, Group<grp_data>;
+def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CompareVis],
+                    "Keep an output and feed it to an input of the next run">, Group<grp_data>;
+def inputs : Setting<"inputs", "NPZ", [CompareVis], "Inputs to run both sides on">, Group<grp_data>;
+def reference : Setting<"against", "NAME", [CompareVis], "Target to compare with (default: reference)">,
+                Group<grp_data>;
+def rtol : Setting<"rtol", "X", [CompareVis],
+                   "Largest difference allowed, of the reference's largest magnitude (default: 1e-4)">,
+           Group<grp_data>;
+
+// How it runs.
+def jobs : Setting<"jobs", "N", Makers, "Kernels compiled at the same time (default: all cores)">, Group<grp_run>;
+def max_memory : Setting<"max-memory", "MIB", Readers, "Stop with exit code 7 when more memory is needed">,
+                 Group<grp_run>;
+def cache_dir : Setting<"cache-dir", "DIR", Makers,
+                        "Compiled kernels are kept here (default: $QCC_CACHE_DIR, or qcc in the user's cache)">,
+                Group<grp_run>, Flags<[HelpHidden]>;
+def no_cache : Switch<"no-cache", Makers, "Compile every kernel anew">, Group<grp_run>, Flags<[HelpHidden]>;
+def json : Switch<"json", All, "Print the result as JSON">, Group<grp_run>;
+def progress : Setting<"progress", "WHEN", Readers, "auto, plain, bar or none">, Group<grp_run>, Flags<[HelpHidden]>;
+def color : Setting<"color", "WHEN", All, "auto, always or never">, Group<grp_run>, Flags<[HelpHidden]>;
+def quiet : Flag<["-"], "q">, Visibility<Readers>, Group<grp_run>, HelpText<"Print errors only">;
+def verbose : Flag<["-"], "v">, Visibility<Readers>, Group<grp_run>, HelpText<"Print what happened to every operation">;
+def batch : Setting<"batch", "FILE", [CompileVis],
+                    "Compile many: a line MODEL<tab>FOLDER for each; prints a line for each">,
+            Group<grp_run>, Flags<[HelpHidden]>;
+
+def help : Switch<"help", All, "Show this text">, Group<grp_run>;
+def help_h : Flag<["-"], "h">, Alias<help>, Visibility<All>;
+def help_advanced : Switch<"help-advanced", All, "Show all flags">, Group<grp_run>;
+def version : Switch<"version", All, "Show the version">, Group<grp_run>;

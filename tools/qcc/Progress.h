@@ -1,0 +1,40 @@
+//===- Progress.h - what a compile is doing ---------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TOOLS_QCC_PROGRESS_H
+#define QCC_TOOLS_QCC_PROGRESS_H
+
+#include "qcc/Pipeline/Stage.h"
+#include "llvm/ADT/StringRef.h"
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace qcc::driver {
+
+/// Prints a line for each stage that ended; while somebody watches, the one
+/// that runs is shown too and overwritten.
+class Progress {
+public:
+  enum class Mode { None, Plain, Bar };
+
+  Progress(Mode mode, Stage last)
+      : mode(mode), numStages(static_cast<unsigned>(last) + 1),
+        begin(std::chrono::steady_clock::now()) {}
+
+  /// To be called as a StageObserver.
+  void operator()(Stage stage, bool done, llvm::StringRef detail);
+
+  /// Ends a line that is still to be overwritten.
+  void clear();
+
+private:
+  Mode mode;
+  unsigned numStages;
+  std::chrono::steady_clock::time_point begin;
+  bool hasOpenLine = false;
+};
+
+} // namespace qcc::driver
+
+#endif // QCC_TOOLS_QCC_PROGRESS_H
