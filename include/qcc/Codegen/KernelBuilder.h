@@ -118,8 +118,8 @@ public:
 
   /// Clones the body of a generic on given argument values. `args` are the
   /// scalars (or vectors of `lanes`) of the inputs; `indices` the iteration
-  /// indices for qcc.index (the last one is the first lane's when lanes > 1
-  /// and lane i is index + i); whole operands are read from memory through
+  /// indices for qcc.index (that of `laneDim`, by default the last one, is the
+  /// first lane's and lane i is index + i); whole operands are read through
   /// `wholePointer`. Types of all scalar ops are lifted to vectors of `lanes`.
   /// Lanes that `mask` has off do not touch memory. Returns the yielded value;
   /// fails if the body cannot be lifted (then use lanes = 1, which always
@@ -128,7 +128,7 @@ public:
   inlineBody(GenericOp generic, llvm::ArrayRef<mlir::Value> args,
              llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
              llvm::function_ref<mlir::Value(unsigned wholeIndex)> wholePointer,
-             mlir::Value mask = {});
+             mlir::Value mask = {}, std::optional<unsigned> laneDim = {});
 
 private:
   mlir::Value symbol(unsigned position);
@@ -159,23 +159,25 @@ mlir::Value getTensorPointer(KernelBuilder &b, mlir::Value tensor);
 
 /// Reads any tensor of the kernel at `map(indices)`: loads it, or computes it
 /// there if it is the result of an elementwise generic (a prologue). With
-/// lanes > 1 the last index runs over the lanes, and the result is a vector, or
-/// a scalar if it is equal in all lanes. With a mask only its lanes are read;
-/// lane 0 must be on. Fails for reads that vectors cannot do; with lanes = 1
-/// only for results of reductions and of named operations.
+/// lanes > 1 index `laneDim` (the last one by default) runs over the lanes, and
+/// the result is a vector, or a scalar if it is equal in all lanes. With a mask
+/// only its lanes are read; lane 0 must be on. Fails for reads that vectors
+/// cannot do; with lanes = 1 only for results of reductions and of named
+/// operations.
 mlir::FailureOr<mlir::Value> readTensor(KernelBuilder &b, mlir::Value tensor,
                                         mlir::AffineMap map,
                                         llvm::ArrayRef<mlir::Value> indices,
                                         unsigned lanes, mlir::Value mask = {},
-                                        ComputedValues computed = {});
+                                        ComputedValues computed = {},
+                                        std::optional<unsigned> laneDim = {});
 
 /// The body of a generic at `indices` with inputs as `readTensor` gives them;
 /// for a reduction the value to be combined. Vector or scalar as there.
-mlir::FailureOr<mlir::Value> computeGeneric(KernelBuilder &b, GenericOp generic,
-                                            llvm::ArrayRef<mlir::Value> indices,
-                                            unsigned lanes,
-                                            mlir::Value mask = {},
-                                            ComputedValues computed = {});
+mlir::FailureOr<mlir::Value>
+computeGeneric(KernelBuilder &b, GenericOp generic,
+               llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
+               mlir::Value mask = {}, ComputedValues computed = {},
+               std::optional<unsigned> laneDim = {});
 
 /// The elementwise chain after a kernel's root, ready to be inlined in an
 /// emitter: the generics that follow the root's result by identity maps up to

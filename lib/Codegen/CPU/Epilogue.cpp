@@ -35,13 +35,13 @@ std::optional<int64_t> qcc::getDimStep(AffineExpr expr, unsigned dim) {
 /// Offsets of the elements that a map reads when the last index runs over the
 /// lanes, as a vector of index.
 static Value laneOffsets(KernelBuilder &b, RankedTensorType type, AffineMap map,
-                         ArrayRef<Value> indices, unsigned lanes) {
+                         ArrayRef<Value> indices, unsigned lanes,
+                         unsigned last) {
   SmallVector<Value> steps = b.strides(type);
   auto vectorType = VectorType::get(lanes, b.getIndexType());
   Value stepped = vector::StepOp::create(b, vectorType);
   Value uniform = b.idx(0);
   Value offsets = b.constantInt(0, vectorType);
-  unsigned last = map.getNumDims() - 1;
   for (auto [expr, stride] : llvm::zip_equal(map.getResults(), steps)) {
     std::optional<int64_t> step = getDimStep(expr, last);
     if (step) {
@@ -139,10 +139,10 @@ static Value splatValue(KernelBuilder &b, Value tensor) {
                        getScalarType(element));
 }
 
-/// Reads a buffer.
+/// Reads a buffer; `last` is the dimension that runs over the lanes.
 static Value readBuffer(KernelBuilder &b, Value pointer, RankedTensorType type,
                         AffineMap map, ArrayRef<Value> indices, unsigned lanes,
-                        Value mask) {
+                        Value mask, unsigned last) {
   Type element = type.getElementType();
   auto base = [&] {
     SmallVector<Value> at;
@@ -154,7 +154,7 @@ static Value readBuffer(KernelBuilder &b, Value pointer, RankedTensorType type,
     return b.load(pointer, element, base());
   bool uniform = true, contiguous = true;
   for (auto [i, expr] : llvm::enumerate(map.getResults())) {
-    std::optional<int64_t> step = getDimStep(expr, map.getNumDims() - 1);
+    std::optional<int64_t> step = getDimStep(expr, last);
     uniform &= step == 0;
     contiguous &= step == (i + 1 == map.getNumResults() ? 1 : 0);
   }
@@ -164,8 +164,8 @@ static Value readBuffer(KernelBuilder &b, Value pointer, RankedTensorType type,
     return b.load(pointer, element, base());
   if (contiguous)
     return b.load(pointer, element, base(), lanes, mask);
-  return b.gather(pointer, element, laneOffsets(b, type, map, indices, lanes),
-                  mask);
+  return b.gather(pointer, element,
+                  laneOffsets(b, type, map, indices, lanes, last), mask);
 }
 
 /// The map of a read through a reshape that only adds or drops dimensions of
@@ -193,52 +193,61 @@ static AffineMap throughReshape(ReshapeOp reshape, AffineMap map) {
                         map.getContext());
 }
 
+/// A producer is computed where it is read. For a vector of it, its own last
+/// index must run with the lanes, or none of its indices.
+static FailureOr<Value> readProducer(KernelBuilder &b, GenericOp generic,
+                                     AffineMap map, ArrayRef<Value> indices,
+                                     unsigned lanes, Value mask,
+                                     ComputedValues computed, unsigned last) {
+  bool uniform = true, contiguous = true;
+  for (auto [i, expr] : llvm::enumerate(map.getResults())) {
+    std::optional<int64_t> step = getDimStep(expr, last);
+    uniform &= step == 0;
+    contiguous &= step == (i + 1 == map.getNumResults() ? 1 : 0);
+  }
+  if (lanes > 1 && !uniform && !contiguous)
+    return failure();
+  SmallVector<Value> at;
+  for (AffineExpr expr : map.getResults())
+    at.push_back(b.apply(expr, indices));
+  if (uniform)
+    return computeGeneric(b, generic, at, 1, {}, computed);
+  return computeGeneric(b, generic, at, lanes, mask, computed);
+}
+
 FailureOr<Value> qcc::readTensor(KernelBuilder &b, Value tensor, AffineMap map,
                                  ArrayRef<Value> indices, unsigned lanes,
-                                 Value mask, ComputedValues computed) {
+                                 Value mask, ComputedValues computed,
+                                 std::optional<unsigned> laneDim) {
   for (auto [known, value] : computed)
     if (known == tensor)
       return value;
+  unsigned last = laneDim.value_or(map.getNumDims() ? map.getNumDims() - 1 : 0);
   if (Value value = splatValue(b, tensor))
     return value;
   if (Value pointer = getTensorPointer(b, tensor))
     return readBuffer(b, pointer, cast<RankedTensorType>(tensor.getType()), map,
-                      indices, lanes, mask);
+                      indices, lanes, mask, last);
   if (auto reshape = tensor.getDefiningOp<ReshapeOp>()) {
     AffineMap inner = throughReshape(reshape, map);
     return inner ? readTensor(b, reshape.getInput(), inner, indices, lanes,
-                              mask, computed)
+                              mask, computed, last)
                  : FailureOr<Value>(failure());
   }
   auto generic = tensor.getDefiningOp<GenericOp>();
   if (!generic || generic.isReduction())
     return failure();
-  // The producer is computed where it is read. Its own last index must run with
-  // the lanes for a vector of them, or not depend on them at all.
-  if (lanes > 1) {
-    unsigned last = map.getNumDims() - 1;
-    bool uniform = llvm::all_of(map.getResults(), [&](AffineExpr expr) {
-      return getDimStep(expr, last) == 0;
-    });
-    if (uniform)
-      return readTensor(b, tensor, map, indices, 1, {}, computed);
-    for (auto [i, expr] : llvm::enumerate(map.getResults()))
-      if (getDimStep(expr, last) != (i + 1 == map.getNumResults() ? 1 : 0))
-        return failure();
-  }
-  SmallVector<Value> at;
-  for (AffineExpr expr : map.getResults())
-    at.push_back(b.apply(expr, indices));
-  return computeGeneric(b, generic, at, lanes, mask, computed);
+  return readProducer(b, generic, map, indices, lanes, mask, computed, last);
 }
 
 FailureOr<Value> qcc::computeGeneric(KernelBuilder &b, GenericOp generic,
                                      ArrayRef<Value> indices, unsigned lanes,
-                                     Value mask, ComputedValues computed) {
+                                     Value mask, ComputedValues computed,
+                                     std::optional<unsigned> laneDim) {
   SmallVector<Value> args;
   for (auto [i, input] : llvm::enumerate(generic.getInputs())) {
-    FailureOr<Value> arg =
-        readTensor(b, input, generic.getMap(i), indices, lanes, mask, computed);
+    FailureOr<Value> arg = readTensor(b, input, generic.getMap(i), indices,
+                                      lanes, mask, computed, laneDim);
     if (failed(arg))
       return failure();
     args.push_back(*arg);
@@ -246,7 +255,8 @@ FailureOr<Value> qcc::computeGeneric(KernelBuilder &b, GenericOp generic,
   auto wholePointer = [&](unsigned whole) {
     return getTensorPointer(b, generic.getWhole()[whole]);
   };
-  return b.inlineBody(generic, args, indices, lanes, wholePointer, mask);
+  return b.inlineBody(generic, args, indices, lanes, wholePointer, mask,
+                      laneDim);
 }
 
 //===----------------------------------------------------------------------===//

@@ -15,15 +15,21 @@ using namespace mlir;
 using namespace qcc;
 
 namespace {
+/// An index value as base + step * lane.
+struct LaneIndex {
+  Value base;
+  int64_t step;
+};
+
 /// Clones one body.
 class Inliner {
 public:
   Inliner(KernelBuilder &b, GenericOp generic, ArrayRef<Value> indices,
           unsigned lanes,
           llvm::function_ref<Value(unsigned wholeIndex)> wholePointer,
-          Value mask)
+          Value mask, unsigned laneDim)
       : b(b), generic(generic), indices(indices), lanes(lanes),
-        wholePointer(wholePointer), mask(mask) {}
+        wholePointer(wholePointer), mask(mask), laneDim(laneDim) {}
 
   FailureOr<Value> run(ArrayRef<Value> args);
 
@@ -32,6 +38,9 @@ private:
   LogicalResult cloneRegionOp(Operation &op);
   LogicalResult cloneLifted(Operation &op);
   FailureOr<Value> read(ReadOp op);
+  void trackIndex(Operation &op);
+  std::optional<LaneIndex> getLaneIndex(Value original);
+  std::optional<LaneIndex> getRun(ReadOp op);
   Value index(IndexOp op);
 
   KernelBuilder &b;
@@ -40,7 +49,9 @@ private:
   unsigned lanes;
   llvm::function_ref<Value(unsigned)> wholePointer;
   Value mask;
+  unsigned laneDim;
   IRMapping mapping;
+  llvm::DenseMap<Value, LaneIndex> laneIndices;
 };
 } // namespace
 
@@ -48,11 +59,56 @@ static bool isVector(Value value) { return isa<VectorType>(value.getType()); }
 
 Value Inliner::index(IndexOp op) {
   Value first = indices[op.getDim()];
-  if (lanes == 1 || op.getDim() + 1 != indices.size())
+  if (lanes == 1 || op.getDim() != laneDim)
     return first;
+  laneIndices[op.getResult()] = {first, 1};
   auto type = VectorType::get(lanes, b.getIndexType());
   return arith::AddIOp::create(b, b.splat(first, lanes),
                                vector::StepOp::create(b, type));
+}
+
+std::optional<LaneIndex> Inliner::getLaneIndex(Value original) {
+  if (auto found = laneIndices.find(original); found != laneIndices.end())
+    return found->second;
+  Value mapped = mapping.lookupOrDefault(original);
+  if (isVector(mapped))
+    return std::nullopt;
+  return LaneIndex{mapped, 0};
+}
+
+/// Notes how the result of index arithmetic moves with the lanes.
+void Inliner::trackIndex(Operation &op) {
+  if (lanes == 1 || !isa<arith::AddIOp, arith::SubIOp, arith::MulIOp>(op) ||
+      !op.getResult(0).getType().isIndex())
+    return;
+  std::optional<LaneIndex> lhs = getLaneIndex(op.getOperand(0)),
+                           rhs = getLaneIndex(op.getOperand(1));
+  if (!lhs || !rhs || (lhs->step == 0 && rhs->step == 0))
+    return;
+  LaneIndex &result = laneIndices[op.getResult(0)];
+  APInt factor;
+  if (isa<arith::AddIOp>(op))
+    result = {b.add(lhs->base, rhs->base), lhs->step + rhs->step};
+  else if (isa<arith::SubIOp>(op))
+    result = {b.sub(lhs->base, rhs->base), lhs->step - rhs->step};
+  else if (matchPattern(op.getOperand(1), m_ConstantInt(&factor)))
+    result = {b.mul(lhs->base, rhs->base), lhs->step * factor.getSExtValue()};
+  else
+    laneIndices.erase(op.getResult(0));
+}
+
+/// The first offset of a read whose lanes are consecutive elements.
+std::optional<LaneIndex> Inliner::getRun(ReadOp op) {
+  RankedTensorType type = op.getTensor().getType();
+  SmallVector<Value> bases;
+  for (auto [i, index] : llvm::enumerate(op.getIndices())) {
+    std::optional<LaneIndex> at = getLaneIndex(index);
+    bool last = i + 1 == op.getIndices().size();
+    if (!at || at->step != (last ? 1 : 0))
+      return std::nullopt;
+    bases.push_back(at->base);
+  }
+  return LaneIndex{b.offset(type, bases), 1};
 }
 
 FailureOr<Value> Inliner::read(ReadOp op) {
@@ -69,6 +125,8 @@ FailureOr<Value> Inliner::read(ReadOp op) {
   if (llvm::none_of(at, isVector))
     return b.load(pointer, type.getElementType(), b.offset(type, at));
   SmallVector<Value> steps = b.strides(type);
+  if (std::optional<LaneIndex> run = getRun(op))
+    return b.load(pointer, type.getElementType(), run->base, lanes, mask);
   Value offsets = b.constantInt(0, VectorType::get(lanes, b.getIndexType()));
   for (auto [index, step] : llvm::zip_equal(at, steps))
     offsets = arith::AddIOp::create(
@@ -88,7 +146,7 @@ LogicalResult Inliner::cloneRegionOp(Operation &op) {
       if (Value mapped = mapping.lookupOrNull(operand))
         uniform &= !isVector(mapped);
     if (auto index = dyn_cast<IndexOp>(inner))
-      uniform &= lanes == 1 || index.getDim() + 1 != indices.size();
+      uniform &= lanes == 1 || index.getDim() != laneDim;
   });
   if (!uniform)
     return failure();
@@ -155,6 +213,7 @@ LogicalResult Inliner::clone(Operation &op) {
     mapping.map(readOp.getResult(), *value);
     return success();
   }
+  trackIndex(op);
   return op.getNumRegions() ? cloneRegionOp(op) : cloneLifted(op);
 }
 
@@ -171,8 +230,10 @@ FailureOr<Value> Inliner::run(ArrayRef<Value> args) {
 FailureOr<Value> KernelBuilder::inlineBody(
     GenericOp generic, ArrayRef<Value> args, ArrayRef<Value> indices,
     unsigned lanes, llvm::function_ref<Value(unsigned wholeIndex)> wholePointer,
-    Value mask) {
-  return Inliner(*this, generic, indices, lanes, wholePointer, mask).run(args);
+    Value mask, std::optional<unsigned> laneDim) {
+  unsigned dim = laneDim.value_or(indices.empty() ? 0 : indices.size() - 1);
+  return Inliner(*this, generic, indices, lanes, wholePointer, mask, dim)
+      .run(args);
 }
 
 bool qcc::canVectorize(GenericOp generic) {

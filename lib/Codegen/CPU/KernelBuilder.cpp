@@ -94,8 +94,9 @@ KernelBuilder::KernelBuilder(ModuleOp module, StringRef name, KernelOp kernel,
 void KernelBuilder::finish() { func::ReturnOp::create(*this); }
 
 Value KernelBuilder::pointer(BlockArgument arg) {
-  assert(arg.getOwner() == &kernelOp.getBody().front() &&
-         "expected an argument of the kernel");
+  // Also of a copy of the kernel that an emitter has transformed.
+  assert(isa<KernelOp>(arg.getOwner()->getParentOp()) &&
+         "expected an argument of a kernel");
   return pointers[arg.getArgNumber()];
 }
 

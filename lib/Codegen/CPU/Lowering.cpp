@@ -19,6 +19,8 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/IR/DiagnosticInfo.h"
+#include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -125,6 +127,18 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
 LogicalResult qcc::emitCode(ModuleOp module, const Capabilities &caps,
                             SmallVectorImpl<char> &code, CodeKind kind) {
   llvm::LLVMContext context;
+  // A loop that LLVM cannot vectorise although asked to is no news to a user;
+  // errors are.
+  std::string problem;
+  context.setDiagnosticHandlerCallBack(
+      [](const llvm::DiagnosticInfo *info, void *text) {
+        if (info->getSeverity() != llvm::DS_Error)
+          return;
+        llvm::raw_string_ostream os(*static_cast<std::string *>(text));
+        llvm::DiagnosticPrinterRawOStream printer(os);
+        info->print(printer);
+      },
+      &problem);
   std::unique_ptr<llvm::Module> translated =
       translateModuleToLLVMIR(module, context, "qcc");
   if (!translated)
@@ -155,5 +169,7 @@ LogicalResult qcc::emitCode(ModuleOp module, const Capabilities &caps,
                                        : llvm::CodeGenFileType::AssemblyFile))
     return module.emitError("expected a machine that can emit code");
   codegen.run(*translated);
+  if (!problem.empty())
+    return module.emitError("expected code, but LLVM says: ") << problem;
   return success();
 }

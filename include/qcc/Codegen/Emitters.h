@@ -1,0 +1,26 @@
+//===- Emitters.h - kernel emitters that any CPU target can use -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_CODEGEN_EMITTERS_H
+#define QCC_CODEGEN_EMITTERS_H
+
+#include "qcc/Target/Target.h"
+
+namespace qcc {
+
+/// Every dispatch that holds generics only, at most one of them a reduction:
+/// the last resort of each target. With vectors, or scalar at a level without.
+std::unique_ptr<KernelEmitter> createGenericEmitter();
+
+/// `qcc.softmax` and `qcc.norm` over rows that stay in cache, with epilogue.
+std::unique_ptr<KernelEmitter> createRowEmitter();
+
+/// `qcc.quantize_rows`: codes, scales and sums in one pass over each row.
+std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
+
+/// `qcc.arg_reduce` and `qcc.concat`.
+std::unique_ptr<KernelEmitter> createArgReduceEmitter();
+std::unique_ptr<KernelEmitter> createConcatEmitter();
+
+} // namespace qcc
+
+#endif // QCC_CODEGEN_EMITTERS_H

@@ -1,0 +1,61 @@
+//===- LoopNest.h - the iteration space of a generic kernel -----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_CODEGEN_CPU_LOOPNEST_H
+#define QCC_LIB_CODEGEN_CPU_LOOPNEST_H
+
+#include "qcc/Codegen/KernelBuilder.h"
+
+namespace qcc {
+
+/// A root generic and what follows it.
+struct LoopNest {
+  GenericOp root;
+  Epilogue epilogue;
+  /// All generics of the nest, the root first.
+  llvm::SmallVector<GenericOp> generics() {
+    llvm::SmallVector<GenericOp> all{root};
+    llvm::append_range(all, epilogue.chain);
+    return all;
+  }
+};
+
+/// The nest in a dispatch's or kernel's block, if the block holds generics
+/// only, in a form that the generic emitter takes.
+mlir::FailureOr<LoopNest> getLoopNest(mlir::Block &block);
+
+/// Merges neighbouring iteration dimensions that all operands of the nest read
+/// contiguously, by reshapes before and after it. Changes the block.
+void collapseDims(LoopNest &nest);
+
+/// The root's dimensions that `collapseDims` would merge: the first and the
+/// number of dimensions of each group, in order.
+llvm::SmallVector<std::pair<unsigned, unsigned>> getDimGroups(LoopNest &nest);
+
+/// How the work is split into tasks: blocks of `rows` iterations of all
+/// parallel dimensions but the last, by `cols` of the last. Functions of the
+/// shapes only, never of the machine.
+struct Grain {
+  mlir::AffineExpr outer, inner; ///< extents of both spaces
+  mlir::AffineExpr rows, cols;   ///< of one task
+  mlir::AffineExpr rowTasks, colTasks;
+};
+/// `parallel` are the extents of the parallel dimensions, `depth` the work for
+/// each of their points.
+Grain getGrain(llvm::ArrayRef<mlir::AffineExpr> parallel,
+               mlir::AffineExpr depth);
+
+/// Calls `body(row, colBegin, colEnd)` for everything in the tasks of this call
+/// of the kernel.
+void forEachRow(KernelBuilder &b, const Grain &grain,
+                llvm::function_ref<void(mlir::Value row, mlir::Value colBegin,
+                                        mlir::Value colEnd)>
+                    body);
+
+/// The indices along `extents` of position `linear` in row-major order.
+llvm::SmallVector<mlir::Value>
+delinearize(KernelBuilder &b, mlir::Value linear,
+            llvm::ArrayRef<mlir::AffineExpr> extents);
+
+} // namespace qcc
+
+#endif // QCC_LIB_CODEGEN_CPU_LOOPNEST_H
