@@ -3,15 +3,28 @@
 #ifndef QCC_LIB_PIPELINE_COMPILATION_H
 #define QCC_LIB_PIPELINE_COMPILATION_H
 
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Pass/PassManager.h"
+#include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Compiler.h"
 #include "qcc/Support/ParameterStore.h"
 #include "qcc/Target/Target.h"
-#include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/OwningOpRef.h"
-#include "mlir/Pass/PassManager.h"
 #include <chrono>
 
 namespace qcc {
+
+/// Keeps the first error that MLIR reports in a scope, as a coded error.
+class ErrorCatcher : public mlir::ScopedDiagnosticHandler {
+public:
+  explicit ErrorCatcher(mlir::MLIRContext *context);
+  /// The error; call once, after a failure.
+  llvm::Error take();
+
+private:
+  std::string text, where;
+};
 
 /// The state of one compile. Each method is a stage or a step of one; the
 /// module and the parameters are what flows between them.
@@ -24,19 +37,17 @@ public:
   /// Runs the stages up to `options.stopAfter`.
   llvm::Expected<CompileResult> run();
 
-  /// The parts that a host executor needs: runs Lower to Plan on a module that
-  /// is already imported and quantized, for another target.
-  llvm::Error lowerToPlan();
-
-  mlir::ModuleOp getModule() { return *module; }
-
 private:
   llvm::Error findTarget();
   llvm::Error import();
   llvm::Error calibrate();
   llvm::Error transform();
   llvm::Error quantize();
+  /// Codegen to Package.
   llvm::Error build();
+  llvm::Error printKernels();
+  llvm::Error emitObjects(bool assembly);
+  llvm::Error package();
 
   /// Runs passes on the module, checks the stage's invariant after them.
   llvm::Error runPasses(Stage stage,
@@ -57,6 +68,7 @@ private:
   ParameterStore parameters;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::vector<std::pair<std::string, double>> timings;
+  std::vector<PackageObject> objects;
   CompileResult result;
 };
 

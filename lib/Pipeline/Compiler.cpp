@@ -3,14 +3,14 @@
 #include "qcc/Pipeline/Compiler.h"
 #include "Compilation.h"
 #include "States.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Transforms/Passes.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Import/ONNX/Import.h"
 #include "qcc/Pipeline/Passes.h"
 #include "qcc/Pipeline/Verify.h"
 #include "qcc/Support/Diagnostics.h"
-#include "mlir/IR/Diagnostics.h"
-#include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -19,44 +19,34 @@ using namespace qcc;
 // From MLIR diagnostics to coded errors
 //===----------------------------------------------------------------------===//
 
-namespace {
-/// Keeps the first error that MLIR reports in a scope, as a coded error.
-class ErrorCatcher : public ScopedDiagnosticHandler {
-public:
-  explicit ErrorCatcher(MLIRContext *context)
-      : ScopedDiagnosticHandler(context) {
-    setHandler([this](Diagnostic &diagnostic) {
-      if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-        return success();
-      if (text.empty()) {
-        text = diagnostic.str();
-        where = getNodeName(diagnostic.getLocation()).str();
-      }
+ErrorCatcher::ErrorCatcher(MLIRContext *context)
+    : ScopedDiagnosticHandler(context) {
+  setHandler([this](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
       return success();
-    });
-  }
-
-  /// The error; call once, after a failure.
-  llvm::Error take() {
-    Diag id = Diag::Internal;
-    StringRef message = text;
-    // emitCoded puts the code first.
-    if (message.consume_front("[")) {
-      auto [code, rest] = message.split("] ");
-      if (const DiagInfo *info = findDiag(code)) {
-        id = info->id;
-        message = rest;
-      }
+    if (text.empty()) {
+      text = diagnostic.str();
+      where = getNodeName(diagnostic.getLocation()).str();
     }
-    if (message.empty())
-      message = "a pass failed without saying why";
-    return makeError(id, where.empty() ? "" : "node '" + where + "'", message);
-  }
+    return success();
+  });
+}
 
-private:
-  std::string text, where;
-};
-} // namespace
+llvm::Error ErrorCatcher::take() {
+  Diag id = Diag::Internal;
+  StringRef message = text;
+  // emitCoded puts the code first.
+  if (message.consume_front("[")) {
+    auto [code, rest] = message.split("] ");
+    if (const DiagInfo *info = findDiag(code)) {
+      id = info->id;
+      message = rest;
+    }
+  }
+  if (message.empty())
+    message = "a pass failed without saying why";
+  return makeError(id, where.empty() ? "" : "node '" + where + "'", message);
+}
 
 llvm::Error
 Compilation::runPasses(Stage stage,
@@ -120,10 +110,6 @@ llvm::Error Compilation::transform() {
 
 llvm::Error Compilation::quantize() { return llvm::Error::success(); }
 
-llvm::Error Compilation::lowerToPlan() {
-  return llvm::Error::success();
-}
-
 std::string Compilation::print() {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -162,7 +148,8 @@ llvm::Expected<CompileResult> Compilation::run() {
       {Stage::Assign, none},
       {Stage::Quantize, [&] { return quantize(); }},
       {Stage::Fuse, [&] { return runPasses(Stage::Fuse, addFuse); }},
-      {Stage::Schedule, [&] { return runPasses(Stage::Schedule, addSchedule); }},
+      {Stage::Schedule,
+       [&] { return runPasses(Stage::Schedule, addSchedule); }},
       {Stage::Plan, [&] { return runPasses(Stage::Plan, addPlan); }},
   };
   for (const Step &step : steps) {

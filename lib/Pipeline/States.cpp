@@ -46,7 +46,8 @@ static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
     return makeError(Diag::Usage, "--state", text);
   }
   OpBuilder b(func);
-  StateOp::create(b, old.getLoc(), input, TypeAttr::get(old.getType()));
+  StateOp::create(b, old.getLoc(), b.getStringAttr(input),
+                  TypeAttr::get(old.getType()));
   b.setInsertionPointToStart(&func.getBody().front());
   Value state = StateReadOp::create(b, old.getLoc(), old.getType(), input);
   old.replaceAllUsesWith(state);

@@ -10,6 +10,7 @@
 #include "qcc/Target/Target.h"
 
 namespace qcc {
+#define GEN_PASS_DECL_LOWER
 #define GEN_PASS_DEF_LOWER
 #include "qcc/passes/Schedule.h.inc"
 } // namespace qcc

@@ -14,12 +14,62 @@
 #include "llvm/ADT/StringMap.h"
 
 namespace qcc {
+#define GEN_PASS_DECL_SCHEDULE
 #define GEN_PASS_DEF_SCHEDULE
 #include "qcc/passes/Schedule.h.inc"
 } // namespace qcc
 
 using namespace mlir;
 using namespace qcc;
+
+/// Bytes of the tensors that a dispatch reads and writes.
+static AffineExpr getTraffic(DispatchOp dispatch) {
+  AffineExpr bytes = getAffineConstantExpr(0, dispatch.getContext());
+  auto count = [&](TypeRange types) {
+    for (Type type : types)
+      bytes = bytes + getNumElements(type) *
+                          getElementBytes(
+                              cast<RankedTensorType>(type).getElementType());
+  };
+  count(dispatch.getInputs().getTypes());
+  count(dispatch.getResultTypes());
+  return bytes;
+}
+
+/// Arithmetic of the root: multiplications and additions of a product or
+/// window, one operation per element or reduced element otherwise.
+static AffineExpr getArithmetic(Operation *root) {
+  AffineExpr result = getNumElements(root->getResult(0).getType());
+  if (auto matmul = dyn_cast<MatMulOp>(root)) {
+    SmallVector<AffineExpr> a = getDims(matmul.getLhs().getType());
+    return result * a[a.size() - (matmul.getTransA() ? 2 : 1)] * 2;
+  }
+  if (auto matmul = dyn_cast<QMatMulOp>(root))
+    return result * getDims(matmul.getActivations()[0].getType()).back() * 2;
+  if (isa<ConvOp, ConvTransposeOp>(root)) {
+    SmallVector<AffineExpr> w = getDims(root->getOperand(1).getType());
+    return result * product(ArrayRef(w).drop_front(), root->getContext()) * 2;
+  }
+  if (auto attention = dyn_cast<AttentionOp>(root)) {
+    SmallVector<AffineExpr> q = getDims(attention.getQuery().getType());
+    AffineExpr keys = getDims(attention.getKey().getType())[2];
+    return product(q, root->getContext()) * keys * 4;
+  }
+  if (auto generic = dyn_cast<GenericOp>(root))
+    return product(generic.getExtents(), root->getContext());
+  return result;
+}
+
+/// Notes what profiles and the report say of a launch.
+static void describe(LaunchOp launch, StringAttr root, AffineExpr flops,
+                     AffineExpr bytes) {
+  MLIRContext *context = launch.getContext();
+  launch->setAttr("qcc.op", root);
+  launch->setAttr("qcc.flops",
+                  AffineMapAttr::get(makeSizeMap({flops}, context)));
+  launch->setAttr("qcc.bytes",
+                  AffineMapAttr::get(makeSizeMap({bytes}, context)));
+}
 
 namespace {
 
@@ -45,7 +95,7 @@ private:
   void splitEpilogue(DispatchOp dispatch, SmallVectorImpl<DispatchOp> &parts);
   DispatchOp pack(DispatchOp dispatch, ArrayRef<PackRequest> requests);
   void outline(DispatchOp dispatch, StringRef emitter,
-               const KernelSchedule &schedule);
+               const KernelSchedule &schedule, AffineExpr flops);
   StringAttr getKernel(DispatchOp dispatch, ArrayRef<unsigned> symbols,
                        StringRef emitter, DictionaryAttr params);
 
@@ -65,7 +115,9 @@ LogicalResult Scheduler::schedule(DispatchOp dispatch) {
   for (const auto &emitter : target.getEmitters())
     if (std::optional<KernelSchedule> found =
             emitter->match(dispatch, levels, isConstant)) {
-      outline(pack(dispatch, found->packs), emitter->getName(), *found);
+      Operation &root = dispatch.getBody().front().front();
+      AffineExpr flops = getArithmetic(&root);
+      outline(pack(dispatch, found->packs), emitter->getName(), *found, flops);
       return success();
     }
   SmallVector<DispatchOp> parts;
@@ -171,8 +223,11 @@ StringAttr Scheduler::getKernel(DispatchOp dispatch, ArrayRef<unsigned> symbols,
 }
 
 void Scheduler::outline(DispatchOp dispatch, StringRef emitter,
-                        const KernelSchedule &schedule) {
+                        const KernelSchedule &schedule, AffineExpr flops) {
   MLIRContext *context = module.getContext();
+  AffineExpr bytes = getTraffic(dispatch);
+  StringAttr root =
+      dispatch.getBody().front().front().getName().getIdentifier();
   SmallVector<unsigned> symbols = collectSymbols(dispatch);
   NamedAttrList params(schedule.params);
   if (schedule.scratchBytes)
@@ -188,6 +243,7 @@ void Scheduler::outline(DispatchOp dispatch, StringRef emitter,
                        name, dispatch.getInputs(), makeSizeMap(dims, context),
                        makeSizeMap({schedule.tasks}, context));
   launch->setDiscardableAttrs(dispatch->getDiscardableAttrDictionary());
+  describe(launch, root, flops, bytes);
   rewriter.replaceOp(dispatch, launch.getResults());
 }
 

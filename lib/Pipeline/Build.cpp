@@ -1,0 +1,255 @@
+//===- Build.cpp - kernels, weights and host program to an artifact -*- C++
+//-*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Compilation.h"
+#include "KernelModules.h"
+#include "mlir/IR/Verifier.h"
+#include "qcc/Codegen/HostEmitter.h"
+#include "qcc/Codegen/Lowering.h"
+#include "qcc/Dialect/Host/HostDialect.h"
+#include "qcc/Dialect/QCC/ConstEval.h"
+#include "qcc/Package/Package.h"
+#include "qcc/Scheme/Scheme.h"
+#include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Version.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace qcc;
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+/// Text that tells a person what a weight's bytes are.
+static std::string describeWeight(Value value) {
+  if (auto pack = value.getDefiningOp<PackOp>())
+    return (pack.getLayout() + " " + llvm::Twine(pack.getNr())).str();
+  if (auto encode = value.getDefiningOp<EncodeOp>())
+    return encode.getFormat().getScheme().str();
+  std::string text;
+  llvm::raw_string_ostream(text)
+      << cast<RankedTensorType>(value.getType()).getElementType();
+  return text;
+}
+
+/// The parameter a weight is made from, for its name; "" for a constant.
+static std::string getParameterName(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto param = dyn_cast<ParamOp>(op))
+      return param.getKey().str();
+    if (op->getNumOperands() == 0)
+      return "";
+    value = op->getOperand(0);
+  }
+  return "";
+}
+
+static ConstSource getSource(const ParameterStore &parameters) {
+  ConstSource source;
+  source.parameter = [&](StringRef key) { return parameters.getBytes(key); };
+  source.encode = [](EncodeOp op, ArrayRef<char> weight,
+                     MutableArrayRef<char> out) -> llvm::Error {
+    StringRef key = op.getFormat().getScheme();
+    const Scheme *scheme = getSchemes(op.getContext()).lookup(key);
+    auto type = cast<RankedTensorType>(op.getWeight().getType());
+    if (!scheme || failed(encodeWeight(*scheme, type.getDimSize(0),
+                                       type.getDimSize(1), weight, out)))
+      return makeError(Diag::UnsupportedScheme, getNodeName(op.getLoc()),
+                       "cannot encode a weight as '" + key + "'");
+    return llvm::Error::success();
+  };
+  return source;
+}
+
+/// The weights of a planned module, in the order and at the offsets that its
+/// slots refer to.
+static llvm::Expected<std::vector<PackedTensor>>
+getWeights(ModuleOp module, const ConstSource &source) {
+  std::vector<PackedTensor> weights;
+  auto op = *module.getOps<host::WeightsOp>().begin();
+  auto end = cast<host::EndOp>(op.getBody().front().getTerminator());
+  for (auto [i, value] : llvm::enumerate(end.getValues())) {
+    PackedTensor tensor;
+    tensor.name = "w" + std::to_string(i);
+    if (std::string parameter = getParameterName(value); !parameter.empty())
+      tensor.name += "." + parameter;
+    tensor.format = describeWeight(value);
+    tensor.size = getTensorBytes(value.getType()).value_or(0);
+    tensor.fill = [value = Value(value), &source](MutableArrayRef<char> bytes) {
+      return evaluateConstant(value, source, bytes);
+    };
+    weights.push_back(std::move(tensor));
+  }
+  llvm::Expected<uint64_t> bytes = layoutWeights(weights);
+  if (!bytes)
+    return bytes.takeError();
+  for (auto [weight, offset] : llvm::zip_equal(weights, op.getOffsets()))
+    if (weight.offset != static_cast<uint64_t>(offset))
+      return makeError(Diag::Internal, weight.name,
+                       "expected a weight at offset " + llvm::Twine(offset) +
+                           ", but got " + llvm::Twine(weight.offset));
+  return std::move(weights);
+}
+
+//===----------------------------------------------------------------------===//
+// Report
+//===----------------------------------------------------------------------===//
+
+/// A size expression as people write it, with the symbols' names.
+static std::string getSizeText(AffineMapAttr map, ArrayRef<StringRef> names) {
+  if (!map)
+    return "";
+  std::string text;
+  llvm::raw_string_ostream(text) << map.getValue().getResult(0);
+  // From the highest symbol, so that s1 does not match in s10.
+  for (size_t i = names.size(); i-- > 0;) {
+    std::string symbol = "s" + std::to_string(i);
+    for (size_t at = 0; (at = text.find(symbol, at)) != std::string::npos;
+         at += names[i].size())
+      text.replace(at, symbol.size(), names[i].str());
+  }
+  return text;
+}
+
+std::vector<OpReport> Compilation::getReport() {
+  std::vector<OpReport> report;
+  SmallVector<StringRef> names;
+  if (auto symbols = (*module)->getAttrOfType<ArrayAttr>("qcc.symbols"))
+    for (Attribute name : symbols)
+      names.push_back(cast<StringAttr>(name).getValue());
+  module->walk([&](host::DispatchOp op) {
+    auto text = [&](StringRef attr, StringRef otherwise) {
+      auto value = op->getAttrOfType<StringAttr>(attr);
+      return (value ? value.getValue() : otherwise).str();
+    };
+    OpReport line;
+    line.node = getNodeName(op.getLoc()).str();
+    line.op = text("qcc.op", "qcc.generic");
+    line.kernel = op.getKernel().str();
+    line.requested = text("qcc.requested", options.precision);
+    line.executed = text("qcc.executed", "f32");
+    line.reason = text("qcc.reason", line.requested == line.executed
+                                         ? "as asked"
+                                         : "kept: not a quantized operation");
+    line.flops =
+        getSizeText(op->getAttrOfType<AffineMapAttr>("qcc.flops"), names);
+    line.bytes =
+        getSizeText(op->getAttrOfType<AffineMapAttr>("qcc.bytes"), names);
+    report.push_back(std::move(line));
+  });
+  return report;
+}
+
+//===----------------------------------------------------------------------===//
+// Codegen, Emit, Package
+//===----------------------------------------------------------------------===//
+
+llvm::Error Compilation::emitObjects(bool assembly) {
+  ErrorCatcher catcher(&context);
+  std::vector<ProgramLevel> programLevels;
+  for (const Capabilities &level : levels) {
+    programLevels.push_back({level.level, level.cpuFeatures});
+    for (auto kernel : module->getOps<KernelOp>()) {
+      OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
+      SmallVector<char> bytes;
+      if (!code || failed(verify(*code)) ||
+          failed(lowerKernelModule(*code, level)) ||
+          failed(emitCode(*code, level, bytes,
+                          assembly ? CodeKind::Assembly : CodeKind::Object)))
+        return catcher.take();
+      objects.push_back({getKernelSymbol(kernel.getSymName(), level.level),
+                         std::string(bytes.begin(), bytes.end())});
+    }
+  }
+  OwningOpRef<ModuleOp> host = buildHostModule(*module, programLevels);
+  Capabilities baseline;
+  baseline.level = "scalar";
+  baseline.llvmCpu = "x86-64";
+  SmallVector<char> bytes;
+  if (failed(verify(*host)) ||
+      failed(emitCode(*host, baseline, bytes,
+                      assembly ? CodeKind::Assembly : CodeKind::Object)))
+    return catcher.take();
+  objects.push_back({"host", std::string(bytes.begin(), bytes.end())});
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::printKernels() {
+  ErrorCatcher catcher(&context);
+  llvm::raw_string_ostream os(result.text);
+  for (const Capabilities &level : levels)
+    for (auto kernel : module->getOps<KernelOp>()) {
+      OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
+      if (!code)
+        return catcher.take();
+      code->print(os);
+      os << "\n";
+    }
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::package() {
+  ConstSource source = getSource(parameters);
+  llvm::Expected<std::vector<PackedTensor>> weights =
+      getWeights(*module, source);
+  if (!weights)
+    return weights.takeError();
+  std::vector<ProgramLevel> programLevels;
+  for (const Capabilities &level : levels)
+    programLevels.push_back({level.level, level.cpuFeatures});
+  ProgramWriter program;
+  describeProgram(*module, programLevels, program);
+
+  PackageRequest request;
+  request.outputDir = options.outputDir;
+  request.kind = options.kind;
+  request.modelName = llvm::sys::path::filename(options.model).str();
+  request.sources.push_back({request.modelName, options.model});
+  llvm::SetVector<StringRef> files;
+  for (const Parameter &parameter : parameters)
+    if (parameter.file)
+      files.insert(parameter.file->getPath());
+  for (StringRef file : files)
+    if (file != options.model)
+      request.sources.push_back(
+          {llvm::sys::path::filename(file).str(), file.str()});
+  request.program = &program;
+  request.objects = std::move(objects);
+  request.weights = std::move(*weights);
+  request.recipe = {options.target,       options.precision,
+                    options.algorithms,   options.dims,
+                    options.states,       options.keep,
+                    options.requireFused, options.embedWeights};
+  request.ops = result.ops = getReport();
+  request.warnings = result.warnings;
+  request.timings = timings;
+  llvm::Expected<PackageResult> written = writePackage(request);
+  if (!written)
+    return written.takeError();
+  result.artifact = options.outputDir;
+  result.libraryBytes = written->libraryBytes;
+  result.weightBytes = written->weightBytes;
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::build() {
+  result.kernels = llvm::range_size(module->getOps<KernelOp>());
+  module->walk([&](host::DispatchOp) { ++result.launches; });
+  // Codegen prints modules; objects need no text in between, so building and
+  // compiling a kernel is one step otherwise.
+  if (options.stopAfter == Stage::Codegen)
+    return runStage(Stage::Codegen, [&] { return printKernels(); }).takeError();
+  bool listing = options.stopAfter == Stage::Emit;
+  llvm::Expected<bool> more =
+      runStage(Stage::Emit, [&] { return emitObjects(listing); });
+  if (!more)
+    return more.takeError();
+  if (listing) {
+    for (const PackageObject &object : objects)
+      result.text += object.bytes;
+    return llvm::Error::success();
+  }
+  return runStage(Stage::Package, [&] { return package(); }).takeError();
+}
