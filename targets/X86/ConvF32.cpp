@@ -1,4 +1,5 @@
-//===- ConvF32.cpp - f32 convolution as an implicit matrix product -*- C++ -*-===//
+//===- ConvF32.cpp - f32 convolution as an implicit matrix product -*- C++
+//-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Output channels are the rows and output pixels the columns of a tile. The
@@ -119,24 +120,23 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
       (shape.groups > 1 && *shape.inChannels == shape.groups))
     return std::nullopt;
 
-  bool avx512 = llvm::any_of(
-      levels, [](const Capabilities &c) { return c.hasAvx512; });
+  bool avx512 =
+      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
   bool flat = shape.canFlatten(*getEpilogue(op));
   std::optional<int64_t> pixels =
       getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
   int64_t perGroup = *shape.outChannels / shape.groups;
   TileShape tile = chooseTile(perGroup, pixels, avx512);
   int64_t channelBytes = shape.kernelSize() * tile.nr * 4;
-  int64_t blockChannels = std::clamp<int64_t>(
-      kPanelBytes / channelBytes, 1, *shape.inChannels / shape.groups);
+  int64_t blockChannels = std::clamp<int64_t>(kPanelBytes / channelBytes, 1,
+                                              *shape.inChannels / shape.groups);
   if (!getStoredType(dispatch.getBody().front()).isF32())
     blockChannels = *shape.inChannels / shape.groups;
   int64_t panels = llvm::divideCeil(perGroup, tile.mr), chunk = panels;
   AffineExpr tiles = shape.getTiles(flat, tile.nr);
   std::optional<int64_t> numTiles = getConstantSize(tiles);
   if (numTiles && *numTiles * shape.groups < kWantedTasks) {
-    int64_t wanted =
-        llvm::divideCeil(kWantedTasks, *numTiles * shape.groups);
+    int64_t wanted = llvm::divideCeil(kWantedTasks, *numTiles * shape.groups);
     int64_t most = std::max<int64_t>(perGroup / kChunkChannels, 1);
     chunk = llvm::divideCeil(panels, std::min(wanted, most));
   }
@@ -149,12 +149,11 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   schedule.params = builder.getDictionaryAttr(
       {number("block", blockChannels), number("chunk", chunk),
        builder.getNamedAttr("flat", builder.getBoolAttr(flat)),
-       builder.getNamedAttr("window",
-                            builder.getDenseI64ArrayAttr(
-                                weightType.getShape().drop_front(2))),
+       builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
+                                          weightType.getShape().drop_front(2))),
        number("nr", tile.nr)});
-  schedule.tasks = tiles * llvm::divideCeil(panels, chunk) * shape.groups *
-                   shape.batch;
+  schedule.tasks =
+      tiles * llvm::divideCeil(panels, chunk) * shape.groups * shape.batch;
   schedule.packs.push_back({weight.getArgNumber(),
                             "conv_panel:" + std::to_string(shape.groups),
                             tile.mr, false});
@@ -199,8 +198,8 @@ Conv::Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape,
 
 LogicalResult Conv::emit() {
   b.forLoop(
-      b.taskBegin(), b.taskEnd(), b.idx(1),
-      [&](Value task) { emitTask(task); }, KernelBuilder::LoopHint::NoUnroll);
+      b.taskBegin(), b.taskEnd(), b.idx(1), [&](Value task) { emitTask(task); },
+      KernelBuilder::LoopHint::NoUnroll);
   return status;
 }
 
@@ -221,8 +220,8 @@ void Conv::emitTask(Value task) {
   if (flat) {
     row = b.idx(0);
     column = b.mul(tile, b.idx(nr));
-    live = b.minIdx(
-        b.sub(b.size(shape.outHeight * shape.outWidth), column), b.idx(nr));
+    live = b.minIdx(b.sub(b.size(shape.outHeight * shape.outWidth), column),
+                    b.idx(nr));
   } else {
     Value perRow = b.size(shape.outWidth.ceilDiv(nr));
     row = b.divFloor(tile, perRow);
@@ -238,10 +237,9 @@ void Conv::emitTask(Value task) {
   int64_t lastBegin = (channels - 1) / blockChannels * blockChannels;
   emitBlock(b.idx(0), blockChannels, true, false);
   if (lastBegin > blockChannels)
-    b.forLoop(b.idx(blockChannels), b.idx(lastBegin), b.idx(blockChannels),
-              [&](Value begin) {
-                emitBlock(begin, blockChannels, false, false);
-              });
+    b.forLoop(
+        b.idx(blockChannels), b.idx(lastBegin), b.idx(blockChannels),
+        [&](Value begin) { emitBlock(begin, blockChannels, false, false); });
   emitBlock(b.idx(lastBegin), channels - lastBegin, false, true);
 }
 
@@ -257,10 +255,9 @@ void Conv::emitBlock(Value channelBegin, int64_t channels, bool first,
 void Conv::emitPack(Value channelBegin, int64_t channels) {
   Value perImage = b.size(shape.inHeight * shape.inWidth);
   int64_t perGroup = *shape.inChannels / shape.groups;
-  Value channel =
-      b.add(b.add(b.mul(image, b.idx(*shape.inChannels)),
-                  b.mul(group, b.idx(perGroup))),
-            channelBegin);
+  Value channel = b.add(b.add(b.mul(image, b.idx(*shape.inChannels)),
+                              b.mul(group, b.idx(perGroup))),
+                        channelBegin);
   Value base = b.elementPointer(input, f32, b.mul(channel, perImage));
   Value vectors = b.divFloor(b.add(live, b.idx(lanes - 1)), b.idx(lanes));
   PixelReader reader(b, shape, flat, lanes);
@@ -318,8 +315,8 @@ void Conv::emitPanel(Value panel, int64_t liveRows, Value kBegin,
 void Conv::emitColumns(Value channel, Value weights, unsigned rows,
                        int64_t kCount, bool first, bool last) {
   int64_t width = int64_t(tileVectors) * lanes;
-  std::optional<int64_t> pixels = getConstantSize(
-      flat ? shape.outHeight * shape.outWidth : shape.outWidth);
+  std::optional<int64_t> pixels =
+      getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
   Value whole = b.mul(b.divFloor(live, b.idx(width)), b.idx(width));
   if (!pixels || *pixels >= width)
     b.forLoop(
@@ -336,8 +333,8 @@ void Conv::emitColumns(Value channel, Value weights, unsigned rows,
   for (unsigned v = 1; v <= tileVectors; ++v) {
     if (pixels && llvm::divideCeil(*pixels % width, lanes) != v)
       continue;
-    Value wanted = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, vectors,
-                                         b.idx(v));
+    Value wanted =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, vectors, b.idx(v));
     auto branch = scf::IfOp::create(b, wanted, /*withElseRegion=*/false);
     OpBuilder::InsertionGuard restore(b);
     b.setInsertionPointToStart(branch.thenBlock());
@@ -381,8 +378,8 @@ void Conv::emitTile(Value channel, Value weights, unsigned rows,
         return b.load(weights, f32, b.add(b.mul(k, b.idx(mr)), b.idx(r)));
       },
       [&](unsigned v, Value k) {
-        return b.load(panel, f32,
-                      b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)), lanes);
+        return b.load(panel, f32, b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)),
+                      lanes);
       });
   for (unsigned r = 0; r < rows; ++r)
     for (unsigned v = 0; v < vectors; ++v) {

@@ -135,19 +135,18 @@ void PixelReader::setTap(Value kh, Value kw) {
   int64_t stride = shape.strideWidth;
   Value inWidth = b.size(shape.inWidth), outWidth = b.size(shape.outWidth);
   // Input column of output column c: c * stride + shift.
-  Value shift = b.sub(b.mul(kw, b.idx(shape.dilationWidth)),
-                      b.idx(shape.padLeft));
+  Value shift =
+      b.sub(b.mul(kw, b.idx(shape.dilationWidth)), b.idx(shape.padLeft));
   // Divisions are done on numbers made positive.
   int64_t lift = shape.kernelWidth * shape.dilationWidth + 1;
-  Value firstIn = b.sub(
-      b.divFloor(b.sub(b.idx(lift * stride + stride - 1), shift),
-                 b.idx(stride)),
-      b.idx(lift));
-  Value endIn = b.sub(
-      b.divFloor(b.add(b.sub(inWidth, shift),
-                       b.idx(stride - 1 + lift * stride)),
-                 b.idx(stride)),
-      b.idx(lift));
+  Value firstIn =
+      b.sub(b.divFloor(b.sub(b.idx(lift * stride + stride - 1), shift),
+                       b.idx(stride)),
+            b.idx(lift));
+  Value endIn = b.sub(b.divFloor(b.add(b.sub(inWidth, shift),
+                                       b.idx(stride - 1 + lift * stride)),
+                                 b.idx(stride)),
+                      b.idx(lift));
   Value low = b.maxIdx(firstIn, b.idx(0)), high = b.minIdx(endIn, outWidth);
   for (unsigned s = 0; s < segments; ++s) {
     Segment segment;
@@ -167,9 +166,8 @@ void PixelReader::setTap(Value kh, Value kw) {
     to = arith::SelectOp::create(b, inside, to, b.idx(0));
     // A row that is not there is not an address either.
     inRow = b.maxIdx(b.minIdx(inRow, b.sub(inHeight, b.idx(1))), b.idx(0));
-    segment.offset =
-        b.add(b.sub(b.mul(inRow, inWidth), b.mul(origin, b.idx(stride))),
-              shift);
+    segment.offset = b.add(
+        b.sub(b.mul(inRow, inWidth), b.mul(origin, b.idx(stride))), shift);
     segment.mask = range(from, to);
     if (stride == 2) {
       Value wideFrom = b.mul(from, b.idx(2)),
@@ -203,8 +201,8 @@ Value PixelReader::readSegment(Value base, Value offset, unsigned s) {
   SmallVector<Attribute> steps;
   for (unsigned i = 0; i < lanes; ++i)
     steps.push_back(b.getIndexAttr(i * shape.strideWidth));
-  Value offsets = arith::ConstantOp::create(
-      b, DenseElementsAttr::get(lanesType, steps));
+  Value offsets =
+      arith::ConstantOp::create(b, DenseElementsAttr::get(lanesType, steps));
   Value start = vector::BroadcastOp::create(b, lanesType, offset);
   return b.gather(base, f32, arith::AddIOp::create(b, start, offsets),
                   segment.mask);
@@ -213,8 +211,7 @@ Value PixelReader::readSegment(Value base, Value offset, unsigned s) {
 Value PixelReader::read(Value base, Value channelOffset) {
   Value result = readSegment(base, channelOffset, 0);
   for (unsigned s = 1; s < segments; ++s)
-    result = arith::SelectOp::create(b, reads[s].mask,
-                                     readSegment(base, channelOffset, s),
-                                     result);
+    result = arith::SelectOp::create(
+        b, reads[s].mask, readSegment(base, channelOffset, s), result);
   return result;
 }

@@ -94,8 +94,8 @@ GemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   if (llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
     return std::nullopt;
 
-  bool avx512 = llvm::any_of(
-      levels, [](const Capabilities &c) { return c.hasAvx512; });
+  bool avx512 =
+      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
   int64_t n = weight.getDimSize(op.getTransB() ? 0 : 1);
   int64_t nr = choosePanel(n, avx512);
   Builder builder(op.getContext());
@@ -175,8 +175,7 @@ void Gemm::emitPanel(Value panel, int64_t columns, Value rowBegin,
 
 void Gemm::emitColumns(Value panel, int64_t column, int64_t columns,
                        Value rowBegin, Value rowEnd) {
-  unsigned maxRows =
-      getTileRows(b.caps(), llvm::divideCeil(columns, lanes));
+  unsigned maxRows = getTileRows(b.caps(), llvm::divideCeil(columns, lanes));
   std::optional<int64_t> total = getConstantSize(rowsExpr);
   auto sweep = [&](Value kBegin, Value kCount, bool first, bool last) {
     emitRowBlocks(
@@ -196,9 +195,8 @@ void Gemm::emitColumns(Value panel, int64_t column, int64_t columns,
   int64_t lastBegin = (k - 1) / kBlock * kBlock;
   sweep(b.idx(0), b.idx(kBlock), true, false);
   if (lastBegin > kBlock)
-    b.forLoop(b.idx(kBlock), b.idx(lastBegin), b.idx(kBlock), [&](Value begin) {
-      sweep(begin, b.idx(kBlock), false, false);
-    });
+    b.forLoop(b.idx(kBlock), b.idx(lastBegin), b.idx(kBlock),
+              [&](Value begin) { sweep(begin, b.idx(kBlock), false, false); });
   sweep(b.idx(lastBegin), b.idx(k - lastBegin), false, true);
 }
 
@@ -211,8 +209,8 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
   Tile tile{rows, unsigned(llvm::divideCeil(columns, lanes)), lanes};
   SmallVector<Value> rowPointers;
   for (unsigned r = 0; r < rows; ++r) {
-    Value at = b.add(b.mul(b.add(row, b.idx(r)), rowStride),
-                     b.mul(kBegin, kStride));
+    Value at =
+        b.add(b.mul(b.add(row, b.idx(r)), rowStride), b.mul(kBegin, kStride));
     rowPointers.push_back(b.elementPointer(lhs, f32, at));
   }
   Value panelOffset = b.mul(b.add(b.mul(panel, b.idx(k)), kBegin), b.idx(nr));
@@ -250,8 +248,7 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
   SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
   leading.pop_back();
   for (unsigned r = 0; r < rows; ++r) {
-    SmallVector<Value> indices =
-        splitIndex(b, b.add(row, b.idx(r)), leading);
+    SmallVector<Value> indices = splitIndex(b, b.add(row, b.idx(r)), leading);
     indices.push_back(columnIndex);
     for (unsigned v = 0; v < tile.vectors; ++v) {
       Value value = sums[r * tile.vectors + v], live = liveLanes(v);

@@ -30,10 +30,9 @@ std::array<Capabilities, NumLevels> makeLevels() {
   c.llvmCpu = "haswell";
   c.vectorBits = 256;
   c.hasFma = true;
-  c.cpuFeatures = featureMask({QCC_CPU_SSE42, QCC_CPU_POPCNT, QCC_CPU_MOVBE,
-                               QCC_CPU_LZCNT, QCC_CPU_BMI, QCC_CPU_BMI2,
-                               QCC_CPU_AVX, QCC_CPU_F16C, QCC_CPU_FMA,
-                               QCC_CPU_AVX2});
+  c.cpuFeatures = featureMask(
+      {QCC_CPU_SSE42, QCC_CPU_POPCNT, QCC_CPU_MOVBE, QCC_CPU_LZCNT, QCC_CPU_BMI,
+       QCC_CPU_BMI2, QCC_CPU_AVX, QCC_CPU_F16C, QCC_CPU_FMA, QCC_CPU_AVX2});
   c.l1Bytes = 32 << 10;
   c.l2Bytes = 512 << 10;
   levels[AVX2] = c;
@@ -55,10 +54,10 @@ std::array<Capabilities, NumLevels> makeLevels() {
   c.llvmCpu = "sapphirerapids";
   c.hasAmx = true;
   // What -mcpu=sapphirerapids lets LLVM use besides the tiles.
-  c.cpuFeatures |= featureMask(
-      {QCC_CPU_AVXVNNI, QCC_CPU_AVX512VBMI, QCC_CPU_AVX512VBMI2,
-       QCC_CPU_AVX512BF16, QCC_CPU_AVX512FP16, QCC_CPU_AMX_TILE,
-       QCC_CPU_AMX_INT8, QCC_CPU_AMX_BF16});
+  c.cpuFeatures |=
+      featureMask({QCC_CPU_AVXVNNI, QCC_CPU_AVX512VBMI, QCC_CPU_AVX512VBMI2,
+                   QCC_CPU_AVX512BF16, QCC_CPU_AVX512FP16, QCC_CPU_AMX_TILE,
+                   QCC_CPU_AMX_INT8, QCC_CPU_AMX_BF16});
   c.l1Bytes = 48 << 10;
   c.l2Bytes = 2 << 20;
   levels[AMX] = c;
@@ -95,8 +94,7 @@ std::optional<unsigned> x86::detectNativeLevel() {
   unsigned low, high;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   constexpr unsigned ymmState = 0x6, zmmState = 0xe6, tileState = 0x60000;
-  if ((low & ymmState) != ymmState ||
-      !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+  if ((low & ymmState) != ymmState || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
     return std::nullopt;
   bool avx2 = has(b, 5), bmi2 = has(b, 8);
   if (!avx2 || !bmi2)

@@ -91,8 +91,7 @@ LogicalResult x86::storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue,
                                      unsigned lanes, Value count, Value pointer,
                                      Type stored, Value offset) {
   Value mask = count ? b.firstLanes(count, lanes) : Value();
-  FailureOr<Value> result =
-      epilogue.apply(b, value, indices, lanes, mask);
+  FailureOr<Value> result = epilogue.apply(b, value, indices, lanes, mask);
   if (succeeded(result)) {
     b.store(*result, pointer, stored, offset, mask);
     return success();

@@ -9,8 +9,7 @@ namespace qcc::x86 {
 
 /// The one operation of type `Op` in the body of a dispatch or kernel, if all
 /// other operations are its epilogue and the body yields one value; else null.
-template <typename Op>
-Op getRoot(mlir::Block &body) {
+template <typename Op> Op getRoot(mlir::Block &body) {
   Op root;
   for (mlir::Operation &op : body.without_terminator())
     if (auto candidate = llvm::dyn_cast<Op>(op)) {
@@ -59,10 +58,10 @@ llvm::SmallVector<mlir::Value> zeros(KernelBuilder &b, unsigned count,
 /// the powers of two below, so that no row is computed twice and a row's
 /// arithmetic does not depend on how many there are. Sizes for which `needed`
 /// is false are left out.
-void emitRowBlocks(KernelBuilder &b, mlir::Value begin, mlir::Value end,
-                   unsigned maxRows,
-                   llvm::function_ref<bool(unsigned rows)> needed,
-                   llvm::function_ref<void(mlir::Value row, unsigned rows)> body);
+void emitRowBlocks(
+    KernelBuilder &b, mlir::Value begin, mlir::Value end, unsigned maxRows,
+    llvm::function_ref<bool(unsigned rows)> needed,
+    llvm::function_ref<void(mlir::Value row, unsigned rows)> body);
 
 /// Which block sizes of emitRowBlocks occur when `total` rows (none: any
 /// number) are cut into ranges of `grain`.
@@ -72,17 +71,16 @@ bool needsRowBlock(std::optional<int64_t> total, int64_t grain,
 /// Applies an epilogue to `value` at `indices` and stores the result at
 /// `offset` of `pointer`; lane by lane if the body has no vector form. `count`
 /// is the number of live lanes (none: all).
-mlir::LogicalResult storeWithEpilogue(KernelBuilder &b,
-                                      const Epilogue &epilogue,
-                                      mlir::Value value,
-                                      llvm::ArrayRef<mlir::Value> indices,
-                                      unsigned lanes, mlir::Value count,
-                                      mlir::Value pointer, mlir::Type stored,
-                                      mlir::Value offset);
+mlir::LogicalResult
+storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue, mlir::Value value,
+                  llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
+                  mlir::Value count, mlir::Value pointer, mlir::Type stored,
+                  mlir::Value offset);
 
 /// Splits a flat row number into indices of the leading dimensions `dims`.
-llvm::SmallVector<mlir::Value> splitIndex(KernelBuilder &b, mlir::Value flat,
-                                          llvm::ArrayRef<mlir::AffineExpr> dims);
+llvm::SmallVector<mlir::Value>
+splitIndex(KernelBuilder &b, mlir::Value flat,
+           llvm::ArrayRef<mlir::AffineExpr> dims);
 
 } // namespace qcc::x86
 

@@ -11,6 +11,8 @@ public:
   X86Target() {
     emitters.push_back(x86::createGemmF32Emitter());
     emitters.push_back(x86::createConvF32Emitter());
+    emitters.push_back(x86::createQMatMulEmitter());
+    emitters.push_back(x86::createQuantizeRowsEmitter());
   }
   llvm::StringRef getName() const override { return "x86"; }
   llvm::StringRef getSummary() const override {

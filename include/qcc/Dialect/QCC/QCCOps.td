@@ -291,7 +291,7 @@ def QCC_QMatMulOp : QCC_Op<"qmatmul", [Pure]> {
   }];
   let arguments = (ins Variadic<QCC_Tensor>:$activations, QCC_Tensor:$weight, QCC_FormatAttr:$format, I64Attr:$n);
   let results = (outs QCC_Tensor:$result);
-  let assemblyFormat = "$activations `,` $weight $format attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = "`(` $activations `)` `,` $weight $format attr-dict `:` functional-type(operands, results)";
 }
 
 //===----------------------------------------------------------------------===//
@@ -313,9 +313,9 @@ def QCC_DispatchOp : QCC_Op<"dispatch", [Pure, IsolatedFromAbove, SingleBlock]> 
 def QCC_PackOp : QCC_Op<"pack", [Pure]> {
   let summary = "a weight in the order a kernel reads it (a constant expression)";
   let description = [{
-    `layout` names it: `panel` turns `[K, N]` f32 (or `[N, K]` with `transposed`) into `[ceil(N/nr)][K][nr]` with zero
-    padding; `conv_panel` turns `[O, I, kh, kw]` into `[ceil(O/nr)][kh][kw][I][nr]`, `depthwise` into
-    `[ceil(C/nr)][kh][kw][nr]`.
+    `layout` names it: `panel` turns `[K, N]` (or `[N, K]` with `transposed`) into `[ceil(N/nr), K, nr]` with zero
+    padding, `conv_panel:G` turns the `[O, I, kernel...]` of a convolution with G groups into
+    `[G, ceil(O/G/nr), I * kernel, nr]` (qcc/Dialect/QCC/Pack.h).
   }];
   let arguments = (ins QCC_Tensor:$weight, StrAttr:$layout, I64Attr:$nr, UnitAttr:$transposed);
   let results = (outs QCC_Tensor:$result);

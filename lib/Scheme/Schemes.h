@@ -1,0 +1,13 @@
+//===- Schemes.h - the schemes of the tree ----------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_SCHEME_SCHEMES_H
+#define QCC_LIB_SCHEME_SCHEMES_H
+
+#include "qcc/Scheme/Scheme.h"
+
+namespace qcc {
+void registerInt8Scheme(mlir::DialectRegistry &registry);
+void registerW4A8Scheme(mlir::DialectRegistry &registry);
+} // namespace qcc
+
+#endif // QCC_LIB_SCHEME_SCHEMES_H

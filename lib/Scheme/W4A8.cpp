@@ -1,0 +1,84 @@
+//===- W4A8.cpp - the w4a8 scheme: int4 weights in groups of 32 -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Schemes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace qcc;
+
+namespace {
+/// Symmetric int4 weights in [-8, 7] with a half-precision scale per 32 rows
+/// and column; int8 activations with a scale per row and 32 elements. A unit of
+/// 64 bytes holds 8 rows: the low nibbles are rows 0 to 3, the high ones rows 4
+/// to 7, each in the order of int8's units.
+class W4A8Scheme final : public Scheme {
+public:
+  StringRef getKey() const override { return "w4a8"; }
+  StringRef getSummary() const override {
+    return "int4 weights and int8 activations, a scale per 32 elements";
+  }
+  unsigned getWeightBits() const override { return 4; }
+  int64_t getGroup() const override { return 32; }
+  CodeUnit getUnit() const override { return {8, 64}; }
+  unsigned getMaxCode() const override { return 15; }
+  std::optional<int32_t> getZero() const override { return 8; }
+  bool hasHalfScales() const override { return true; }
+
+  /// The element of largest magnitude becomes -8: the side with one code more.
+  GroupAffine quantize(ArrayRef<float> weights,
+                       MutableArrayRef<uint8_t> codes) const override {
+    float extreme = 0;
+    for (float w : weights)
+      if (std::fabs(w) > std::fabs(extreme))
+        extreme = w;
+    float scale = extreme != 0 ? roundToHalf(extreme / -8) : 0;
+    for (auto [w, code] : llvm::zip_equal(weights, codes)) {
+      float q = scale != 0 ? w / scale : 0;
+      code = uint8_t(roundCode(q, -8, 7) + 8);
+    }
+    return {scale, 8};
+  }
+
+  void pack(ArrayRef<uint8_t> codes,
+            MutableArrayRef<char> bytes) const override {
+    for (size_t k = 0; k < 4; ++k)
+      for (size_t j = 0; j < kSchemeColumns; ++j) {
+        unsigned low = codes[k * kSchemeColumns + j],
+                 high = codes[(k + 4) * kSchemeColumns + j];
+        bytes[j * 4 + k] = char(low | high << 4);
+      }
+  }
+
+  SmallVector<Value> decode(ImplicitLocOpBuilder &b,
+                            Value bytes) const override {
+    auto type = cast<VectorType>(bytes.getType());
+    auto words = VectorType::get(type.getNumElements() / 2, b.getI16Type());
+    Value mask = splat(b, type, 15), four = splat(b, words, 4);
+    Value low = arith::AndIOp::create(b, bytes, mask);
+    // Bytes have no shift of their own; what crosses is masked away.
+    Value shifted = arith::ShRUIOp::create(
+        b, vector::BitCastOp::create(b, words, bytes), four);
+    Value high = arith::AndIOp::create(
+        b, vector::BitCastOp::create(b, type, shifted), mask);
+    return {low, high};
+  }
+
+private:
+  static Value splat(ImplicitLocOpBuilder &b, VectorType type, int64_t value) {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(type, Attribute(b.getIntegerAttr(
+                                            type.getElementType(), value))));
+  }
+};
+} // namespace
+
+void qcc::registerW4A8Scheme(DialectRegistry &registry) {
+  registerScheme<W4A8Scheme>(registry);
+}
+
+void qcc::registerSchemes(DialectRegistry &registry) {
+  registerInt8Scheme(registry);
+  registerW4A8Scheme(registry);
+}

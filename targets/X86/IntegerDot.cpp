@@ -1,0 +1,151 @@
+//===- IntegerDot.cpp - exact dot products of bytes -------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "IntegerDot.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <numeric>
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+/// Bytes of codes of one step: 16 columns by 4 rows.
+static constexpr unsigned kStepBytes = 64;
+
+IntegerDot::IntegerDot(const Capabilities &caps, unsigned maxCode,
+                       int64_t groupK) {
+  vectorBytes = caps.hasAvx512 ? 64 : 32;
+  // A 16-bit sum takes two products per four rows.
+  int64_t largest = int64_t(maxCode) * 127 * 2 * llvm::divideCeil(groupK, 4);
+  if (caps.hasVnni)
+    kind = Kind::Vnni;
+  else
+    kind = largest <= 32767 ? Kind::Bytes : Kind::Words;
+}
+
+unsigned IntegerDot::getNumValues() const {
+  switch (kind) {
+  case Kind::Vnni:
+    return 1;
+  case Kind::Bytes:
+    return kStepBytes / vectorBytes;
+  case Kind::Words:
+    return 2 * kStepBytes / vectorBytes;
+  }
+  llvm_unreachable("a kind without a name");
+}
+
+unsigned IntegerDot::getRegisters() const { return getNumValues(); }
+
+static Value callIntrinsic(KernelBuilder &b, StringRef name, Type result,
+                           ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(b, result, b.getStringAttr(name),
+                                       operands)
+      .getResult(0);
+}
+
+SmallVector<Value> IntegerDot::zero(KernelBuilder &b) const {
+  Type element = kind == Kind::Bytes ? b.getI16Type() : b.getI32Type();
+  unsigned lanes = vectorBytes / (kind == Kind::Bytes ? 2 : 4);
+  if (kind == Kind::Vnni)
+    lanes = 16;
+  Value zero = b.constantInt(0, VectorType::get(lanes, element));
+  return SmallVector<Value>(getNumValues(), zero);
+}
+
+Value IntegerDot::prepareActivation(KernelBuilder &b, Value word) const {
+  Type i8 = b.getI8Type(), i16 = b.getI16Type();
+  if (kind == Kind::Vnni || kind == Kind::Bytes) {
+    unsigned bytes = kind == Kind::Vnni ? kStepBytes : vectorBytes;
+    return vector::BitCastOp::create(b, VectorType::get(bytes, i8),
+                                     b.splat(word, bytes / 4));
+  }
+  // Widened by one sign extension of the word in every lane.
+  unsigned words = vectorBytes / 2;
+  Value bytes = vector::BitCastOp::create(b, VectorType::get(words, i8),
+                                          b.splat(word, words / 4));
+  return arith::ExtSIOp::create(b, VectorType::get(words, i16), bytes);
+}
+
+SmallVector<Value> IntegerDot::prepareCodes(KernelBuilder &b,
+                                            Value codes) const {
+  if (kind == Kind::Vnni)
+    return {codes};
+  unsigned piece = kind == Kind::Bytes ? vectorBytes : vectorBytes / 2;
+  SmallVector<Value> pieces;
+  for (unsigned at = 0; at < kStepBytes; at += piece) {
+    Value part = codes;
+    if (piece != kStepBytes)
+      part = vector::ExtractStridedSliceOp::create(
+          b, codes, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{piece},
+          ArrayRef<int64_t>{1});
+    if (kind == Kind::Words)
+      part = arith::ExtUIOp::create(b, VectorType::get(piece, b.getI16Type()),
+                                    part);
+    pieces.push_back(part);
+  }
+  return pieces;
+}
+
+void IntegerDot::step(KernelBuilder &b, MutableArrayRef<Value> accumulator,
+                      ArrayRef<Value> codes, Value activation) const {
+  bool wide = vectorBytes == 64;
+  if (kind == Kind::Vnni) {
+    accumulator[0] = callIntrinsic(b, "llvm.x86.avx512.vpdpbusd.512",
+                                   accumulator[0].getType(),
+                                   {accumulator[0], codes[0], activation});
+    return;
+  }
+  StringRef name =
+      kind == Kind::Bytes
+          ? (wide ? "llvm.x86.avx512.pmaddubs.w.512"
+                  : "llvm.x86.avx2.pmadd.ub.sw")
+          : (wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd");
+  for (auto [sum, part] : llvm::zip_equal(accumulator, codes)) {
+    Value products = callIntrinsic(b, name, sum.getType(), {part, activation});
+    sum = arith::AddIOp::create(b, sum, products);
+  }
+}
+
+/// One vector of the elements of several.
+static Value concatenate(KernelBuilder &b, ArrayRef<Value> parts) {
+  SmallVector<Value> work(parts);
+  while (work.size() > 1) {
+    SmallVector<Value> next;
+    for (size_t i = 0; i < work.size(); i += 2) {
+      int64_t lanes = cast<VectorType>(work[i].getType()).getNumElements();
+      SmallVector<int64_t> order(2 * lanes);
+      std::iota(order.begin(), order.end(), 0);
+      next.push_back(vector::ShuffleOp::create(b, work[i], work[i + 1], order));
+    }
+    work = next;
+  }
+  return work[0];
+}
+
+Value IntegerDot::finish(KernelBuilder &b, ArrayRef<Value> accumulator) const {
+  if (kind == Kind::Vnni)
+    return accumulator[0];
+  if (kind == Kind::Bytes) {
+    // Pairs of 16-bit sums of a column: one product with ones.
+    SmallVector<Value> sums;
+    bool wide = vectorBytes == 64;
+    auto type = VectorType::get(vectorBytes / 4, b.getI32Type());
+    for (Value part : accumulator) {
+      Value ones = b.constantInt(1, part.getType());
+      sums.push_back(callIntrinsic(
+          b, wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd",
+          type, {part, ones}));
+    }
+    return concatenate(b, sums);
+  }
+  Value all = concatenate(b, accumulator);
+  SmallVector<int64_t> even, odd;
+  for (int64_t i = 0; i < 16; ++i) {
+    even.push_back(2 * i);
+    odd.push_back(2 * i + 1);
+  }
+  return arith::AddIOp::create(b, vector::ShuffleOp::create(b, all, all, even),
+                               vector::ShuffleOp::create(b, all, all, odd));
+}

@@ -1,0 +1,47 @@
+//===- IntegerDot.h - exact dot products of bytes ---------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_INTEGERDOT_H
+#define QCC_TARGETS_X86_INTEGERDOT_H
+
+#include "qcc/Codegen/KernelBuilder.h"
+
+namespace qcc::x86 {
+
+/// Sums over rows of `code * activation` for 16 columns at once, in int32 and
+/// exact, with the best instructions of a level:
+///   vpdpbusd     AVX-512 VNNI
+///   vpmaddubsw   codes so small that no sum of 16 bits saturates over a group
+///   vpmaddwd     on codes and activations widened to 16 bits
+/// All give the same number.
+class IntegerDot {
+public:
+  /// `groupK` rows are summed; codes are at most `maxCode`, activations within
+  /// [-127, 127].
+  IntegerDot(const Capabilities &caps, unsigned maxCode, int64_t groupK);
+
+  /// Vector registers of one accumulator of 16 columns.
+  unsigned getRegisters() const;
+  /// Values of one accumulator.
+  unsigned getNumValues() const;
+  llvm::SmallVector<mlir::Value> zero(KernelBuilder &b) const;
+  /// What the steps of one row of activations read: four signed bytes in an
+  /// i32, in every lane.
+  mlir::Value prepareActivation(KernelBuilder &b, mlir::Value word) const;
+  /// What they read of 64 codes (vector<64 x i8> in order [16][4]).
+  llvm::SmallVector<mlir::Value> prepareCodes(KernelBuilder &b,
+                                              mlir::Value codes) const;
+  /// Adds the products of four rows to an accumulator.
+  void step(KernelBuilder &b, llvm::MutableArrayRef<mlir::Value> accumulator,
+            llvm::ArrayRef<mlir::Value> codes, mlir::Value activation) const;
+  /// The sums of 16 columns: vector<16 x i32>.
+  mlir::Value finish(KernelBuilder &b,
+                     llvm::ArrayRef<mlir::Value> accumulator) const;
+
+private:
+  enum class Kind { Vnni, Bytes, Words } kind;
+  unsigned vectorBytes; ///< of a register
+};
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_INTEGERDOT_H
