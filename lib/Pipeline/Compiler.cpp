@@ -105,6 +105,8 @@ llvm::Error Compilation::transform() {
   return runPasses(Stage::Transform, [](OpPassManager &passes) {
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
+    passes.addPass(createRecognize());
+    passes.addPass(createCanonicalizerPass());
   });
 }
 

@@ -19,6 +19,8 @@ namespace qcc {
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Plan.h.inc"
 #define GEN_PASS_REGISTRATION
+#include "qcc/passes/Recognize.h.inc"
+#define GEN_PASS_REGISTRATION
 #include "qcc/passes/Schedule.h.inc"
 } // namespace qcc
 
@@ -32,6 +34,7 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
 void qcc::registerAllPasses() {
   registerFusePasses();
   registerPlanPasses();
+  registerRecognizePasses();
   registerSchedulePasses();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();

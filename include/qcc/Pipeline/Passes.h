@@ -15,6 +15,8 @@ namespace qcc {
 #define GEN_PASS_DECL
 #include "qcc/passes/Plan.h.inc"
 #define GEN_PASS_DECL
+#include "qcc/passes/Recognize.h.inc"
+#define GEN_PASS_DECL
 #include "qcc/passes/Schedule.h.inc"
 } // namespace qcc
 
