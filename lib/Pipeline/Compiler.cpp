@@ -110,7 +110,17 @@ llvm::Error Compilation::transform() {
   });
 }
 
-llvm::Error Compilation::quantize() { return llvm::Error::success(); }
+llvm::Error Compilation::quantize() {
+  return runPasses(Stage::Quantize, [&](OpPassManager &passes) {
+    if (options.precision == "f32")
+      return;
+    RoundToNearestOptions rounding;
+    rounding.scheme = options.precision;
+    llvm::append_range(rounding.keep, options.keep);
+    passes.addPass(createRoundToNearest(rounding));
+    passes.addPass(createCSEPass());
+  });
+}
 
 std::string Compilation::print() {
   std::string text;

@@ -12,6 +12,7 @@
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Pipeline/Compiler.h"
+#include "qcc/Scheme/Scheme.h"
 
 namespace qcc {
 #define GEN_PASS_REGISTRATION
@@ -21,6 +22,8 @@ namespace qcc {
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Recognize.h.inc"
 #define GEN_PASS_REGISTRATION
+#include "qcc/passes/RoundToNearest.h.inc"
+#define GEN_PASS_REGISTRATION
 #include "qcc/passes/Schedule.h.inc"
 } // namespace qcc
 
@@ -29,12 +32,14 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
                   mlir::cf::ControlFlowDialect, mlir::func::FuncDialect,
                   mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
+  registerSchemes(registry);
 }
 
 void qcc::registerAllPasses() {
   registerFusePasses();
   registerPlanPasses();
   registerRecognizePasses();
+  registerRoundToNearestPasses();
   registerSchedulePasses();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();

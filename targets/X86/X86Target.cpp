@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitters.h"
 #include "Levels.h"
+#include "qcc/Codegen/Emitters.h"
 
 using namespace qcc;
 
@@ -13,6 +14,7 @@ public:
     emitters.push_back(x86::createConvF32Emitter());
     emitters.push_back(x86::createQMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
+    emitters.push_back(createGenericEmitter());
   }
   llvm::StringRef getName() const override { return "x86"; }
   llvm::StringRef getSummary() const override {
