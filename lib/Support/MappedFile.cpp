@@ -16,7 +16,8 @@
 
 namespace qcc {
 
-// O_NONBLOCK: opening a pipe that poses as a model must not wait for its writer.
+// O_NONBLOCK: opening a pipe that poses as a model must not wait for its
+// writer.
 static constexpr int kOpenFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 MappedFile::~MappedFile() {
@@ -25,7 +26,8 @@ MappedFile::~MappedFile() {
   ::close(descriptor);
 }
 
-std::shared_ptr<const MappedFile> MappedFile::map(std::string path, int descriptor, std::string &problem) {
+std::shared_ptr<const MappedFile>
+MappedFile::map(std::string path, int descriptor, std::string &problem) {
   struct stat info;
   if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
     problem = "expected a regular file";
@@ -43,16 +45,21 @@ std::shared_ptr<const MappedFile> MappedFile::map(std::string path, int descript
     }
     data = static_cast<const char *>(memory);
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(std::move(path), descriptor, data, size));
+  return std::shared_ptr<const MappedFile>(
+      new MappedFile(std::move(path), descriptor, data, size));
 }
 
-llvm::Expected<std::shared_ptr<const MappedFile>> MappedFile::open(llvm::StringRef path) {
+llvm::Expected<std::shared_ptr<const MappedFile>>
+MappedFile::open(llvm::StringRef path) {
   std::string name = path.str();
   int descriptor = ::open(name.c_str(), kOpenFlags);
   if (descriptor < 0)
-    return makeError(Diag::BadModelFile, path, llvm::Twine("cannot open the file: ") + std::strerror(errno));
+    return makeError(Diag::BadModelFile, path,
+                     llvm::Twine("cannot open the file: ") +
+                         std::strerror(errno));
   std::string problem;
-  std::shared_ptr<const MappedFile> file = map(std::move(name), descriptor, problem);
+  std::shared_ptr<const MappedFile> file =
+      map(std::move(name), descriptor, problem);
   if (!file)
     return makeError(Diag::BadModelFile, path, problem);
   return file;
@@ -64,11 +71,14 @@ llvm::Expected<Folder> Folder::containing(llvm::StringRef filePath) {
     folder = ".";
   int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0)
-    return makeError(Diag::BadModelFile, filePath, llvm::Twine("cannot open its folder: ") + std::strerror(errno));
+    return makeError(Diag::BadModelFile, filePath,
+                     llvm::Twine("cannot open its folder: ") +
+                         std::strerror(errno));
   return Folder(std::move(folder), descriptor);
 }
 
-Folder::Folder(Folder &&other) noexcept : path(std::move(other.path)), descriptor(other.descriptor) {
+Folder::Folder(Folder &&other) noexcept
+    : path(std::move(other.path)), descriptor(other.descriptor) {
   other.descriptor = -1;
 }
 
@@ -77,7 +87,8 @@ Folder::~Folder() {
     ::close(descriptor);
 }
 
-/// For kernels without `openat2`: each component is opened by itself, none may be a link or `..`.
+/// For kernels without `openat2`: each component is opened by itself, none may
+/// be a link or `..`.
 static int openComponents(int folder, llvm::StringRef relativePath) {
   llvm::SmallVector<llvm::StringRef> parts;
   relativePath.split(parts, '/', -1, /*KeepEmpty=*/false);
@@ -88,7 +99,8 @@ static int openComponents(int folder, llvm::StringRef relativePath) {
       errno = EXDEV;
       return -1;
     }
-    int flags = i + 1 < parts.size() ? O_PATH | O_DIRECTORY | O_CLOEXEC : kOpenFlags;
+    int flags =
+        i + 1 < parts.size() ? O_PATH | O_DIRECTORY | O_CLOEXEC : kOpenFlags;
     int next = ::openat(current, parts[i].str().c_str(), flags | O_NOFOLLOW);
     int error = errno;
     ::close(current);
@@ -110,24 +122,32 @@ static std::string describeOpenError(int error) {
   }
 }
 
-llvm::Expected<std::shared_ptr<const MappedFile>> Folder::open(llvm::StringRef relativePath) const {
+llvm::Expected<std::shared_ptr<const MappedFile>>
+Folder::open(llvm::StringRef relativePath) const {
   std::string name = relativePath.str();
-  if (name.empty() || name.size() > 4096 || relativePath.contains('\0') || relativePath.starts_with("/"))
-    return makeError(Diag::BadExternalData, path, "expected a relative path of external data, but got '" + name + "'");
+  if (name.empty() || name.size() > 4096 || relativePath.contains('\0') ||
+      relativePath.starts_with("/"))
+    return makeError(Diag::BadExternalData, path,
+                     "expected a relative path of external data, but got '" +
+                         name + "'");
   open_how how = {};
   how.flags = kOpenFlags;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  int file = static_cast<int>(::syscall(SYS_openat2, descriptor, name.c_str(), &how, sizeof(how)));
+  int file = static_cast<int>(
+      ::syscall(SYS_openat2, descriptor, name.c_str(), &how, sizeof(how)));
   // EPERM: some container profiles refuse calls that they do not know.
   if (file < 0 && (errno == ENOSYS || errno == EPERM))
     file = openComponents(descriptor, relativePath);
   if (file < 0)
     return makeError(Diag::BadExternalData, path,
-                     "cannot open external data '" + name + "': " + describeOpenError(errno));
+                     "cannot open external data '" + name +
+                         "': " + describeOpenError(errno));
   std::string problem;
-  std::shared_ptr<const MappedFile> mapped = MappedFile::map(path + "/" + name, file, problem);
+  std::shared_ptr<const MappedFile> mapped =
+      MappedFile::map(path + "/" + name, file, problem);
   if (!mapped)
-    return makeError(Diag::BadExternalData, path, "cannot use external data '" + name + "': " + problem);
+    return makeError(Diag::BadExternalData, path,
+                     "cannot use external data '" + name + "': " + problem);
   return mapped;
 }
 

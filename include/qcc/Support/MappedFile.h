@@ -1,8 +1,9 @@
 //===- MappedFile.h - files of strangers, opened with care ------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The only code of the compiler that opens model files and what they refer to. Files are regular, mapped read-only and
-// kept open; a path that comes from inside a model is resolved by the kernel below the model's folder.
+// The only code of the compiler that opens model files and what they refer to.
+// Files are regular, mapped read-only and kept open; a path that comes from
+// inside a model is resolved by the kernel below the model's folder.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QCC_SUPPORT_MAPPEDFILE_H
@@ -16,11 +17,14 @@
 
 namespace qcc {
 
-/// A regular file mapped read-only as a whole. Its pages are file-backed: they cost no anonymous memory.
+/// A regular file mapped read-only as a whole. Its pages are file-backed: they
+/// cost no anonymous memory.
 class MappedFile {
 public:
-  /// Opens the file that a user named. Follows symbolic links. Errors: BadModelFile.
-  static llvm::Expected<std::shared_ptr<const MappedFile>> open(llvm::StringRef path);
+  /// Opens the file that a user named. Follows symbolic links. Errors:
+  /// BadModelFile.
+  static llvm::Expected<std::shared_ptr<const MappedFile>>
+  open(llvm::StringRef path);
 
   MappedFile(const MappedFile &) = delete;
   MappedFile &operator=(const MappedFile &) = delete;
@@ -34,8 +38,10 @@ private:
   friend class Folder;
   MappedFile(std::string path, int descriptor, const char *data, uint64_t size)
       : path(std::move(path)), descriptor(descriptor), data(data), size(size) {}
-  /// Takes the descriptor over. `problem` says what is wrong if there is no file.
-  static std::shared_ptr<const MappedFile> map(std::string path, int descriptor, std::string &problem);
+  /// Takes the descriptor over. `problem` says what is wrong if there is no
+  /// file.
+  static std::shared_ptr<const MappedFile> map(std::string path, int descriptor,
+                                               std::string &problem);
 
   std::string path;
   int descriptor;
@@ -53,13 +59,16 @@ public:
   Folder &operator=(Folder &&) = delete;
   ~Folder();
 
-  /// Opens a regular file below the folder by a relative path, without following a link anywhere on the way and without
-  /// leaving the folder (`openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS; component by component where the
-  /// kernel is older). Errors: BadExternalData.
-  llvm::Expected<std::shared_ptr<const MappedFile>> open(llvm::StringRef relativePath) const;
+  /// Opens a regular file below the folder by a relative path, without
+  /// following a link anywhere on the way and without leaving the folder
+  /// (`openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS; component by
+  /// component where the kernel is older). Errors: BadExternalData.
+  llvm::Expected<std::shared_ptr<const MappedFile>>
+  open(llvm::StringRef relativePath) const;
 
 private:
-  Folder(std::string path, int descriptor) : path(std::move(path)), descriptor(descriptor) {}
+  Folder(std::string path, int descriptor)
+      : path(std::move(path)), descriptor(descriptor) {}
   std::string path;
   int descriptor;
 };

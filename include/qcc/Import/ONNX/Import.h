@@ -1,0 +1,53 @@
+//===- Import.h - from an ONNX file to the qcc dialect ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_IMPORT_ONNX_IMPORT_H
+#define QCC_IMPORT_ONNX_IMPORT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "qcc/Support/ParameterStore.h"
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace qcc {
+
+/// Name of the module attribute that holds what the importer assumed of sizes:
+/// maps with two results that must be equal when the model runs.
+inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
+
+struct ImportOptions {
+  /// Symbolic dimensions that are fixed: name and size.
+  std::vector<std::pair<std::string, int64_t>> dims;
+  /// Go on after a node that cannot be imported, to report all of them.
+  bool collectAll = false;
+};
+
+/// Reads an ONNX model (opset 7 to the newest) as a module with one function
+/// `main`: arguments are the graph's inputs that have no initializer, results
+/// its outputs, both named by the attribute `qcc.name`. Every operation has the
+/// name of its ONNX node as location. Weights become entries of `parameters`,
+/// which keeps the files mapped. All shapes are known afterwards as expressions
+/// of the module's symbols. Errors: one `CodedError`, or several joined ones
+/// with `collectAll`; each names the node, the operator and a remedy.
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+importOnnx(llvm::StringRef path, const ImportOptions &options,
+           mlir::MLIRContext &context, ParameterStore &parameters);
+
+/// An operator that can be imported: from which opset of its domain on, and
+/// what of it cannot be.
+struct OpSupport {
+  llvm::StringRef domain, op;
+  int64_t sinceOpset;
+  llvm::StringRef notes;
+};
+/// All of them, sorted by domain, operator and opset. The source of
+/// docs/onnx-support.md.
+llvm::ArrayRef<OpSupport> getSupportedOps();
+
+/// The table above as Markdown.
+void printSupportedOps(llvm::raw_ostream &os);
+
+} // namespace qcc
+
+#endif // QCC_IMPORT_ONNX_IMPORT_H

@@ -1,0 +1,362 @@
+//===- Attention.cpp - attention and rotary embeddings ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Registry.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+namespace {
+
+/// Inputs of an attention after heads are split and the past is prepended, all
+/// of rank 4 and f32 (or f64).
+struct Heads {
+  Value query, key, value;
+  /// Number of positions that precede the queries; null without a past.
+  AffineExpr past;
+  bool isFlat = false;
+};
+
+/// `[B, S, H * D]` as `[B, H, S, D]`.
+Value splitHeads(NodeContext &node, Value input, int64_t heads) {
+  Dims in = node.dims(input);
+  if (heads < 1 ||
+      (getConstantSize(in[2]) && *getConstantSize(in[2]) % heads)) {
+    (void)node.refuse(
+        Diag::BadAttribute,
+        "expected a number of heads that divides the hidden size, but got " +
+            Twine(heads));
+    return {};
+  }
+  Value split = node.reshape(input, {in[0], in[1], node.size(heads),
+                                     simplifyDim(in[2].floorDiv(heads))});
+  return node.transpose(split, {0, 2, 1, 3});
+}
+
+std::optional<Heads> readHeads(NodeContext &node) {
+  Heads heads;
+  heads.query = node.in(0);
+  heads.key = node.in(1);
+  heads.value = node.in(2);
+  heads.isFlat = node.inRank(0) == 3;
+  if (heads.isFlat && node.inRank(1) == 3 && node.inRank(2) == 3) {
+    int64_t q = node.attrInt("q_num_heads", 0),
+            kv = node.attrInt("kv_num_heads", 0);
+    heads.query = splitHeads(node, heads.query, q);
+    heads.key = splitHeads(node, heads.key, kv);
+    heads.value = splitHeads(node, heads.value, kv);
+  } else if (node.inRank(0) != 4 || node.inRank(1) != 4 ||
+             node.inRank(2) != 4) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected query, key and value of one rank, 3 or 4");
+    return std::nullopt;
+  }
+  if (node.has(4) != node.has(5)) {
+    (void)node.refuse(Diag::BadGraph,
+                      "expected past_key and past_value together");
+    return std::nullopt;
+  }
+  if (node.has(4) && heads.key && heads.value) {
+    if (node.inRank(4) != 4 || node.inRank(5) != 4) {
+      (void)node.refuse(Diag::BadShape, "expected a past of rank 4");
+      return std::nullopt;
+    }
+    heads.past = node.inDims(4)[2];
+    heads.key = node.concat({node.in(4), heads.key}, 2);
+    heads.value = node.concat({node.in(5), heads.value}, 2);
+  }
+  if (node.wants(1) && failed(node.set(1, heads.key)))
+    return std::nullopt;
+  if (node.wants(2) && failed(node.set(2, heads.value)))
+    return std::nullopt;
+  if (!heads.query || !heads.key || !heads.value)
+    return std::nullopt;
+  if (!node.requireEqual(node.dims(heads.key)[1], node.dims(heads.value)[1],
+                         "the heads of key and value"))
+    return std::nullopt;
+  return heads;
+}
+
+/// What hides keys from queries.
+struct Hiding {
+  bool causal = false;
+  int64_t left = -1, right = -1;
+  Value mask, lengths;
+
+  bool needsPositions() const { return causal || left >= 0 || right >= 0; }
+};
+
+/// All of it as a tensor to be added to the scores, of rank 4 with dimensions
+/// of 1 where they make no difference; null if nothing is hidden.
+Value emitBias(NodeContext &node, const Hiding &hiding, const Heads &heads) {
+  Dims q = node.dims(heads.query), k = node.dims(heads.key);
+  AffineExpr one = node.size(1);
+  Dims to = {one, one, one, one};
+  Type type = getComputeType(node.inElem(0));
+  SmallVector<Value> inputs, whole;
+  Dims maskDims;
+  if (hiding.mask) {
+    Value mask = node.expandRank(hiding.mask, 4);
+    maskDims = node.dims(mask);
+    if (maskDims.size() != 4) {
+      (void)node.refuse(Diag::BadShape, "expected a mask of rank 4 or less");
+      return {};
+    }
+    whole.push_back(mask);
+    to = maskDims;
+    // A shorter mask hides the keys that it does not reach.
+    to[3] = k[2];
+  }
+  if (hiding.needsPositions()) {
+    to[2] = q[2];
+    to[3] = k[2];
+  }
+  bool perBatch = static_cast<bool>(hiding.lengths);
+  if (perBatch) {
+    to[0] = q[0];
+    to[3] = k[2];
+    whole.push_back(hiding.lengths);
+  }
+  if (!hiding.mask && !perBatch && !hiding.needsPositions())
+    return {};
+  Type maskType = hiding.mask ? node.elem(hiding.mask) : Type();
+  return node.generic(to, type, {}, {}, whole, [&](Body &body, ValueRange x) {
+    Value bias = body.number(0, type),
+          hidden = body.number(-std::numeric_limits<double>::infinity(), type);
+    Value i = body.dim(2), j = body.dim(3);
+    if (hiding.mask) {
+      SmallVector<Value> at;
+      for (unsigned d = 0; d < 4; ++d)
+        at.push_back(getConstantSize(maskDims[d]) == 1 ? body.index(0)
+                                                       : body.dim(d));
+      bool isShorter = maskDims[3] != k[2];
+      Value width = body.extent(maskDims[3]);
+      if (isShorter)
+        at[3] = body.clampIndex(at[3], width);
+      Value value = body.read(x[0], at);
+      bias = maskType.isInteger(1) ? body.select(value, bias, hidden) : value;
+      if (isShorter)
+        bias = body.select(body.lt(j, width), bias, hidden);
+    }
+    Value seen = body.boolean(true),
+          offset = heads.past ? body.extent(heads.past) : body.index(0);
+    if (perBatch) {
+      Value length = body.toIndex(body.read(x.back(), body.dim(0)));
+      seen = body.lt(j, length);
+      if (!heads.past)
+        offset = body.sub(length, body.extent(q[2]));
+    }
+    Value position = body.add(i, offset);
+    if (hiding.causal)
+      seen = body.both(seen, body.le(j, position));
+    if (hiding.left >= 0)
+      seen = body.both(seen,
+                       body.le(body.sub(position, body.index(hiding.left)), j));
+    if (hiding.right >= 0)
+      seen = body.both(
+          seen, body.le(j, body.add(position, body.index(hiding.right))));
+    return body.select(seen, bias, hidden);
+  });
+}
+
+/// Each head of `[B, G, T, D]` `H / G` times.
+Value repeatHeads(NodeContext &node, Value input, AffineExpr heads) {
+  Dims in = node.dims(input);
+  std::optional<int64_t> have = getConstantSize(in[1]),
+                         want = getConstantSize(heads);
+  if (in[1] == heads)
+    return input;
+  if (!have || !want || *have < 1 || *want % *have) {
+    (void)node.refuse(
+        Diag::BadShape,
+        "expected a number of key heads that divides that of query heads");
+    return {};
+  }
+  Dims to = {in[0], heads, in[2], in[3]};
+  return node.copy(
+      to, input,
+      node.makeMap(4, {node.d(0), node.d(1).floorDiv(*want / *have), node.d(2),
+                       node.d(3)}));
+}
+
+/// Scores, their intermediate output, and the weighted sum, one after the
+/// other: what the named operation cannot say.
+Value emitSpelledOut(NodeContext &node, const Heads &heads, Value bias,
+                     double scale, double softcap) {
+  AffineExpr numHeads = node.dims(heads.query)[1];
+  Value key = repeatHeads(node, heads.key, numHeads),
+        value = repeatHeads(node, heads.value, numHeads);
+  Value scores = node.matmul(heads.query, key, false, true);
+  int64_t mode = node.attrInt("qk_matmul_output_mode", 0);
+  Type type = node.inElem(0);
+  scores = node.unary(scores, [&](Body &body, Value x) {
+    Value scaled = body.mul(x, body.number(scale, x.getType()));
+    if (softcap <= 0)
+      return scaled;
+    Value cap = body.number(softcap, x.getType());
+    return body.mul(cap, body.tanh(body.div(scaled, cap)));
+  });
+  Value biased = bias ? node.add(scores, bias) : scores;
+  Value weights = node.softmax(biased, 3, false);
+  if (bias) {
+    // A row that sees nothing gives zeros, whatever its scores are.
+    Value largest =
+        node.reduce(Combiner::Max, bias, {3}, true, node.elem(bias));
+    weights = node.elementwise(
+        {weights, largest}, node.elem(weights), [](Body &body, ValueRange x) {
+          Value isHidden = body.eq(
+              x[1], body.number(-std::numeric_limits<double>::infinity(),
+                                x[1].getType()));
+          return body.select(isHidden, body.number(0, x[0].getType()), x[0]);
+        });
+  }
+  if (node.wants(3) && failed(node.set(3, node.cast(mode == 3   ? weights
+                                                    : mode == 2 ? biased
+                                                                : scores,
+                                                    type))))
+    return {};
+  return node.matmul(weights, value);
+}
+
+LogicalResult convertAttention(NodeContext &node) {
+  std::optional<Heads> heads = readHeads(node);
+  if (!heads)
+    return failure();
+  Type type = node.inElem(0);
+  heads->query = node.widen(heads->query);
+  heads->key = node.widen(heads->key);
+  heads->value = node.widen(heads->value);
+  if (!heads->query || !heads->key || !heads->value)
+    return failure();
+  Dims q = node.dims(heads->query), k = node.dims(heads->key),
+       v = node.dims(heads->value);
+  std::optional<int64_t> width = getConstantSize(q[3]);
+  if (!width || *width < 1 ||
+      !node.requireEqual(q[3], k[3], "the head sizes of query and key"))
+    return node.refuse(Diag::UnsupportedShape,
+                       "expected a head size that is known");
+  double scale =
+      node.attrFloat("scale", 1 / std::sqrt(static_cast<double>(*width)));
+  double softcap = node.attrFloat("softcap", 0);
+  Hiding hiding;
+  hiding.causal = node.attrInt("is_causal", 0) != 0;
+  hiding.left = node.attrInt("left_window_size", -1);
+  hiding.right = node.attrInt("right_window_size", -1);
+  hiding.mask = node.in(3);
+  hiding.lengths = node.in(6);
+  bool named =
+      softcap <= 0 && !node.wants(3) && node.elem(heads->query).isF32();
+  // The named operation aligns the triangle at the end of the keys.
+  AffineExpr offset = simplifyDim(k[2] - q[2]);
+  bool aligned =
+      named && !hiding.lengths && hiding.left < 0 && hiding.right < 0 &&
+      hiding.causal &&
+      offset == (heads->past ? simplifyDim(heads->past) : node.size(0));
+  if (aligned)
+    hiding.causal = false;
+  Value bias = emitBias(node, hiding, *heads);
+  if (node.getProblem())
+    return failure();
+  Value result;
+  if (named)
+    result = AttentionOp::create(
+        node.b,
+        makeTensorType({q[0], q[1], q[2], v[3]}, node.elem(heads->query)),
+        heads->query, heads->key, heads->value, bias,
+        llvm::APFloat(static_cast<float>(scale)), aligned);
+  else
+    result = emitSpelledOut(node, *heads, bias, scale, softcap);
+  result = node.cast(result, type);
+  if (heads->isFlat && result)
+    result = node.reshape(node.transpose(result, {0, 2, 1, 3}),
+                          {q[0], q[2], simplifyDim(q[1] * v[3])});
+  return node.set(0, result);
+}
+
+LogicalResult convertRotary(NodeContext &node) {
+  Dims in = node.inDims(0);
+  bool isFlat = in.size() == 3;
+  int64_t heads = node.attrInt("num_heads", 0);
+  std::optional<int64_t> hidden =
+      in.size() > 2 ? getConstantSize(in.back()) : std::nullopt;
+  if ((in.size() != 3 && in.size() != 4) || !hidden ||
+      (isFlat && (heads < 1 || *hidden % heads)))
+    return node.refuse(
+        Diag::BadShape,
+        "expected a tensor of rank 4, or of rank 3 with num_heads");
+  int64_t width = isFlat ? *hidden / heads : *hidden,
+          rotated = node.attrInt("rotary_embedding_dim", 0);
+  if (rotated == 0)
+    rotated = width;
+  if (rotated < 2 || rotated > width || rotated % 2)
+    return node.refuse(Diag::BadAttribute,
+                       "expected an even rotary_embedding_dim of at most " +
+                           Twine(width) + ", but got " + Twine(rotated));
+  bool interleaved = node.attrInt("interleaved", 0) != 0,
+       hasPositions = node.has(3);
+  if (node.inRank(1) != (hasPositions ? 2 : 3) ||
+      node.inRank(2) != node.inRank(1))
+    return node.refuse(
+        Diag::BadShape,
+        "expected caches of rank 2 with position_ids, of rank 3 without");
+  SmallVector<Value> whole = {node.in(0), node.in(1), node.in(2)}, inputs;
+  SmallVector<AffineMap> maps;
+  unsigned time = isFlat ? 1 : 2;
+  if (hasPositions) {
+    inputs.push_back(node.in(3));
+    maps.push_back(node.makeMap(in.size(), {node.d(0), node.d(time)}));
+  }
+  Dims cache = node.inDims(1);
+  return node.set(
+      0, node.generic(
+             in, node.inElem(0), inputs, maps, whole,
+             [&](Body &body, ValueRange x) {
+               ValueRange tensors = hasPositions ? x.drop_front() : x;
+               SmallVector<Value> here;
+               for (unsigned i = 0; i < in.size(); ++i)
+                 here.push_back(body.dim(i));
+               Value last = here.back(), half = body.index(rotated / 2),
+                     two = body.index(2);
+               Value column =
+                   isFlat ? body.rem(last, body.index(width), true) : last;
+               Value inside = body.lt(column, body.index(rotated));
+               Value isSecond =
+                   interleaved
+                       ? body.eq(body.rem(column, two, true), body.index(1))
+                       : body.le(half, column);
+               Value distance = interleaved ? body.index(1) : half;
+               Value pair =
+                   interleaved
+                       ? body.div(column, two, true)
+                       : body.select(isSecond, body.sub(column, half), column);
+               pair = body.clampIndex(pair, half);
+               SmallVector<Value> at = {pair};
+               if (hasPositions)
+                 at.insert(at.begin(), body.clampIndex(body.toIndex(x[0]),
+                                                       body.extent(cache[0])));
+               else
+                 at.insert(at.begin(), {here[0], here[time]});
+               Value self = body.read(tensors[0], here),
+                     cosine = body.read(tensors[1], at),
+                     sine = body.read(tensors[2], at);
+               SmallVector<Value> other = here;
+               Value partner = body.select(isSecond, body.sub(last, distance),
+                                           body.add(last, distance));
+               other.back() = body.clampIndex(partner, body.extent(in.back()));
+               Value crossed = body.mul(sine, body.read(tensors[0], other));
+               Value turned =
+                   body.add(body.mul(cosine, self),
+                            body.select(isSecond, crossed, body.neg(crossed)));
+               return body.select(inside, turned, self);
+             }));
+}
+
+} // namespace
+
+void registerAttention(Registry &registry) {
+  registry.add(kOnnxDomain, {
+                                {"Attention", 23, 3, 7, convertAttention},
+                                {"RotaryEmbedding", 23, 3, 4, convertRotary},
+                            });
+}
+
+} // namespace qcc::onnx_import

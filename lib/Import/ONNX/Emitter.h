@@ -1,0 +1,165 @@
+//===- Emitter.h - builds tensor operations with inferred types -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_IMPORT_ONNX_EMITTER_H
+#define QCC_LIB_IMPORT_ONNX_EMITTER_H
+
+#include "Body.h"
+#include "ShapeData.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Support/Diagnostics.h"
+
+namespace qcc::onnx_import {
+
+/// Computes one element. The arguments are the scalars of the inputs (f16 and
+/// bf16 widened to f32), then the whole tensors; the result is narrowed to the
+/// tensor's element type.
+using BodyFn = llvm::function_ref<mlir::Value(Body &, mlir::ValueRange)>;
+
+/// What was assumed of sizes while importing: pairs that must be equal at run
+/// time.
+using SizeChecks =
+    llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>>;
+
+/// A fault of the model or a limit of the importer, found in a node.
+struct Problem {
+  Diag id;
+  std::string text;
+};
+
+/// Emits operations at one location. A function that finds a fault records the
+/// first one and returns a null value; values that are null may be passed on,
+/// and give null again.
+class Emitter {
+public:
+  Emitter(mlir::OpBuilder &builder, mlir::Location loc, ShapeTable &shapes,
+          SizeChecks &checks)
+      : b(loc, builder), shapes(shapes), checks(checks) {}
+
+  mlir::ImplicitLocOpBuilder b;
+  ShapeTable &shapes;
+
+  /// Records a problem (the first one counts).
+  mlir::LogicalResult refuse(Diag id, const llvm::Twine &text);
+  const std::optional<Problem> &getProblem() const { return problem; }
+
+  // Types.
+  static Dims dims(mlir::Value value) { return getDims(value.getType()); }
+  static mlir::Type elem(mlir::Value value) {
+    return mlir::cast<mlir::RankedTensorType>(value.getType()).getElementType();
+  }
+  static int64_t rank(mlir::Value value) {
+    return mlir::cast<mlir::RankedTensorType>(value.getType()).getRank();
+  }
+  mlir::AffineExpr size(int64_t value) {
+    return mlir::getAffineConstantExpr(value, b.getContext());
+  }
+  mlir::AffineExpr d(unsigned position) {
+    return mlir::getAffineDimExpr(position, b.getContext());
+  }
+  Dims sizes(llvm::ArrayRef<int64_t> values);
+  mlir::Type f32() { return b.getF32Type(); }
+  mlir::Type i64() { return b.getI64Type(); }
+
+  // Sizes.
+  /// Says that two sizes are equal: true if they are, a run-time check if that
+  /// is not known, BadShape if they are not.
+  bool requireEqual(mlir::AffineExpr x, mlir::AffineExpr y,
+                    const llvm::Twine &what);
+  /// Says that `x` is not less than `y`, in the same way.
+  bool requireAtLeast(mlir::AffineExpr x, mlir::AffineExpr y,
+                      const llvm::Twine &what);
+  /// The dimensions that numpy's broadcasting gives; two different symbols are
+  /// taken as equal, with a check.
+  std::optional<Dims> broadcastDims(llvm::ArrayRef<Dims> operands);
+  /// An axis in [0, rank); BadAttribute otherwise.
+  std::optional<int64_t> normalizeAxis(int64_t axis, int64_t rank);
+
+  // Generics.
+  mlir::Value generic(const Dims &dims, mlir::Type elementType,
+                      mlir::ValueRange inputs,
+                      llvm::ArrayRef<mlir::AffineMap> maps,
+                      mlir::ValueRange whole, BodyFn fn);
+  mlir::Value reduction(Combiner combiner, const Dims &dims,
+                        mlir::Type elementType, mlir::ValueRange inputs,
+                        llvm::ArrayRef<mlir::AffineMap> maps,
+                        mlir::ValueRange whole, const Dims &over, BodyFn fn);
+  /// One element of the result per element of the broadcast operands.
+  mlir::Value elementwise(mlir::ValueRange inputs, mlir::Type elementType,
+                          BodyFn fn);
+  /// As elementwise on one operand whose element type stays.
+  mlir::Value unary(mlir::Value input,
+                    llvm::function_ref<mlir::Value(Body &, mlir::Value)> fn);
+  /// Reads `input` at the map's element; no arithmetic.
+  mlir::Value copy(const Dims &dims, mlir::Value input, mlir::AffineMap map);
+  /// A tensor made of nothing but its indices.
+  mlir::Value generate(const Dims &dims, mlir::Type elementType,
+                       llvm::function_ref<mlir::Value(Body &)> fn);
+
+  // Movement.
+  mlir::Value transpose(mlir::Value input, llvm::ArrayRef<int64_t> permutation);
+  mlir::Value reshape(mlir::Value input, const Dims &dims);
+  mlir::Value broadcastTo(mlir::Value input, const Dims &dims);
+  /// `size` elements of an axis from `start` on, every `step`-th.
+  mlir::Value slice(mlir::Value input, int64_t axis, mlir::AffineExpr start,
+                    mlir::AffineExpr size, int64_t step = 1);
+  mlir::Value concat(mlir::ValueRange inputs, int64_t axis);
+  /// Inserts dimensions of size 1 so that the rank becomes `rank` with the
+  /// dimensions at its end or its start.
+  mlir::Value expandRank(mlir::Value input, int64_t rank, bool atEnd = false);
+
+  // Arithmetic on tensors.
+  mlir::Value cast(mlir::Value input, mlir::Type elementType);
+  /// The same bits as another type of the same width.
+  mlir::Value bitcast(mlir::Value input, mlir::Type elementType);
+  /// f16 and bf16 as f32: named operations see no narrower floats.
+  mlir::Value widen(mlir::Value input);
+  mlir::Value add(mlir::Value x, mlir::Value y);
+  mlir::Value sub(mlir::Value x, mlir::Value y);
+  mlir::Value mul(mlir::Value x, mlir::Value y);
+  /// Reduces axes; `fn` maps an element before it is combined (null: as it is).
+  /// Unsigned and boolean elements are combined as i64, f16 and bf16 as f32,
+  /// and `elementType` says what they become.
+  mlir::Value
+  reduce(Combiner combiner, mlir::Value input, llvm::ArrayRef<int64_t> axes,
+         bool keepDims, mlir::Type elementType,
+         llvm::function_ref<mlir::Value(Body &, mlir::Value)> fn = nullptr);
+  /// Softmax over any axis.
+  mlir::Value softmax(mlir::Value input, int64_t axis, bool log);
+  /// Matrix product with numpy's rules for ranks 1 and more; floats narrower
+  /// than f32 are widened, and narrowed after.
+  mlir::Value matmul(mlir::Value lhs, mlir::Value rhs, bool transA = false,
+                     bool transB = false);
+
+  // Constants.
+  mlir::Value constant(mlir::DenseElementsAttr value);
+  mlir::Value scalar(double value, mlir::Type elementType);
+  mlir::Value constantInts(llvm::ArrayRef<int64_t> values);
+  mlir::Value filled(const Dims &dims, double value, mlir::Type elementType);
+  /// A tensor of elements that are known as expressions.
+  mlir::Value materialize(const ShapeElements &elements,
+                          mlir::RankedTensorType type);
+
+protected:
+  mlir::Value build(Combiner combiner, const Dims &dims, mlir::Type elementType,
+                    mlir::ValueRange inputs,
+                    llvm::ArrayRef<mlir::AffineMap> maps,
+                    mlir::ValueRange whole, const Dims &over, bool widenInputs,
+                    BodyFn fn);
+  mlir::AffineMap map(unsigned numDims,
+                      llvm::ArrayRef<mlir::AffineExpr> results);
+
+  SizeChecks &checks;
+  std::optional<Problem> problem;
+
+public:
+  /// A map of `numDims` dimensions and as many symbols as its results use.
+  mlir::AffineMap makeMap(unsigned numDims,
+                          llvm::ArrayRef<mlir::AffineExpr> results) {
+    return map(numDims, results);
+  }
+};
+
+} // namespace qcc::onnx_import
+
+#endif // QCC_LIB_IMPORT_ONNX_EMITTER_H

@@ -1,0 +1,337 @@
+//===- Import.cpp - a model file as a module --------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Import/ONNX/Import.h"
+#include "Importer.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+
+namespace qcc {
+namespace onnx_import {
+
+static constexpr int64_t kFirstOpset = 7, kLastOpset = 28;
+/// Most symbolic dimensions of a model.
+static constexpr size_t kMaxSymbols = 64;
+
+Importer::Importer(const ModelFile &model, TensorReader reader,
+                   const ImportOptions &options, MLIRContext &context,
+                   ParameterStore &parameters, StringRef path)
+    : model(model), reader(std::move(reader)), options(options),
+      context(context), parameters(parameters), path(path.str()),
+      builder(&context) {}
+
+LogicalResult Importer::report(Diag id, const Twine &where, const Twine &text) {
+  faults.push_back({id, where.str(), text.str()});
+  return failure();
+}
+
+LogicalResult Importer::report(llvm::Error error, const Twine &where) {
+  llvm::handleAllErrors(std::move(error), [&](const CodedError &e) {
+    (void)report(e.getDiag(), where, e.getText());
+  });
+  return failure();
+}
+
+llvm::Error Importer::takeFaults() {
+  llvm::Error result = llvm::Error::success();
+  for (Fault &fault : faults)
+    result = llvm::joinErrors(std::move(result),
+                              makeError(fault.id, fault.where, fault.text));
+  faults.clear();
+  return result;
+}
+
+LogicalResult Importer::readOpsets() {
+  for (const onnx::OperatorSetIdProto &opset : model.proto.opset_import()) {
+    StringRef domain =
+        opset.domain() == "ai.onnx" ? StringRef() : StringRef(opset.domain());
+    if (domain.empty() &&
+        (opset.version() < kFirstOpset || opset.version() > kLastOpset))
+      return report(Diag::UnsupportedOpset, path,
+                    "expected opset " + Twine(kFirstOpset) + " to " +
+                        Twine(kLastOpset) + ", but got " +
+                        Twine(opset.version()));
+  }
+  for (const onnx::FunctionProto &body : model.proto.functions()) {
+    StringRef domain =
+        body.domain() == "ai.onnx" ? StringRef() : StringRef(body.domain());
+    std::string key =
+        (domain + "\n" + body.name() + "\n" + body.overload()).str();
+    if (!functions.try_emplace(key, &body).second)
+      return report(Diag::BadGraph, path,
+                    "expected function '" + body.name() +
+                        "' to be defined once");
+  }
+  return success();
+}
+
+int64_t Importer::getOpset(StringRef domain, const Scope &scope) const {
+  for (const Scope *s = &scope; s; s = s->parent)
+    if (auto found = s->opsets.find(domain); found != s->opsets.end())
+      return found->second;
+  return 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Types and sizes
+//===----------------------------------------------------------------------===//
+
+AffineExpr Importer::getSymbol(StringRef name) {
+  for (const auto &[fixed, size] : options.dims)
+    if (fixed == name)
+      return getAffineConstantExpr(size, &context);
+  auto [found, isNew] = symbolPositions.try_emplace(name, symbols.size());
+  if (isNew)
+    symbols.push_back(name.str());
+  return getAffineSymbolExpr(found->second, &context);
+}
+
+std::optional<AffineExpr>
+Importer::importDim(const onnx::TensorShapeProto::Dimension &dim,
+                    StringRef freshName) {
+  if (dim.has_dim_value() && dim.dim_value() >= 0) {
+    // --dim may also fix a size that has no name by its position, but never
+    // change one that is stated.
+    if (dim.dim_value() > (int64_t(1) << 40)) {
+      (void)report(Diag::LimitReached, freshName,
+                   "expected a size of at most 2^40, but got " +
+                       Twine(dim.dim_value()));
+      return std::nullopt;
+    }
+    return getAffineConstantExpr(dim.dim_value(), &context);
+  }
+  // Exporters write -1 for a size that they do not know.
+  if (dim.has_dim_value() && dim.dim_value() < -1) {
+    (void)report(Diag::BadShape, freshName,
+                 "expected a size of 0 or more, but got " +
+                     Twine(dim.dim_value()));
+    return std::nullopt;
+  }
+  if (symbols.size() >= kMaxSymbols) {
+    (void)report(Diag::LimitReached, freshName,
+                 "expected at most " + Twine(kMaxSymbols) +
+                     " symbolic dimensions");
+    return std::nullopt;
+  }
+  return getSymbol(dim.dim_param().empty() ? freshName
+                                           : StringRef(dim.dim_param()));
+}
+
+RankedTensorType Importer::importType(const onnx::TypeProto &type,
+                                      StringRef name) {
+  if (!type.has_tensor_type()) {
+    (void)report(Diag::UnsupportedType, "input '" + name + "'",
+                 "only tensors are supported");
+    return {};
+  }
+  Type elementType = getElementType(type.tensor_type().elem_type(), &context);
+  if (!elementType) {
+    (void)report(Diag::UnsupportedType, "input '" + name + "'",
+                 "element type " +
+                     getDataTypeName(type.tensor_type().elem_type()) +
+                     " is not supported");
+    return {};
+  }
+  if (!type.tensor_type().has_shape()) {
+    (void)report(Diag::UnsupportedShape, "input '" + name + "'",
+                 "expected a shape, but the rank is not known");
+    return {};
+  }
+  const auto &shape = type.tensor_type().shape();
+  if (shape.dim_size() > 32) {
+    (void)report(Diag::LimitReached, "input '" + name + "'",
+                 "expected a rank of at most 32, but got " +
+                     Twine(shape.dim_size()));
+    return {};
+  }
+  Dims dims;
+  for (int i = 0; i < shape.dim_size(); ++i) {
+    std::optional<AffineExpr> dim =
+        importDim(shape.dim(i), (name + ".dim" + Twine(i)).str());
+    if (!dim)
+      return {};
+    dims.push_back(*dim);
+  }
+  return makeTensorType(dims, elementType);
+}
+
+std::optional<Dims> Importer::getDeclaredDims(StringRef valueName) {
+  const onnx::TypeProto *type = nullptr;
+  for (const Scope *s = current; s && !type; s = s->parent)
+    type = s->types.lookup(valueName);
+  if (!type || !type->has_tensor_type() || !type->tensor_type().has_shape())
+    return std::nullopt;
+  Dims dims;
+  for (const auto &dim : type->tensor_type().shape().dim()) {
+    if (dim.has_dim_value() && dim.dim_value() >= 0 &&
+        dim.dim_value() <= (int64_t(1) << 40))
+      dims.push_back(getAffineConstantExpr(dim.dim_value(), &context));
+    else if (!dim.dim_param().empty() &&
+             symbolPositions.contains(dim.dim_param()))
+      dims.push_back(getSymbol(dim.dim_param()));
+    else
+      return std::nullopt;
+  }
+  return dims;
+}
+
+//===----------------------------------------------------------------------===//
+// The graph
+//===----------------------------------------------------------------------===//
+
+LogicalResult Importer::declareGraph(const onnx::GraphProto &graph,
+                                     Scope &scope) {
+  for (const onnx::TensorProto &tensor : graph.initializer())
+    if (!scope.initializers.try_emplace(tensor.name(), &tensor).second)
+      return report(Diag::BadGraph, path,
+                    "expected initializer '" + tensor.name() +
+                        "' to be defined once");
+  for (const onnx::SparseTensorProto &tensor : graph.sparse_initializer()) {
+    scope.values[tensor.values().name()] = Value();
+    scope.missing[tensor.values().name()] =
+        "sparse initializer '" + tensor.values().name() + "'";
+  }
+  for (const onnx::ValueInfoProto &info : graph.value_info())
+    scope.types.try_emplace(info.name(), &info.type());
+  for (const onnx::ValueInfoProto &info : graph.output())
+    scope.types.try_emplace(info.name(), &info.type());
+  return success();
+}
+
+LogicalResult Importer::importInputs(const onnx::GraphProto &graph,
+                                     Scope &scope) {
+  SmallVector<Type> types;
+  SmallVector<const onnx::ValueInfoProto *> inputs;
+  bool bad = false;
+  for (const onnx::ValueInfoProto &input : graph.input()) {
+    // Before IR version 4 each initializer is an input as well; its value is
+    // what the graph computes with.
+    if (scope.initializers.contains(input.name()))
+      continue;
+    RankedTensorType type = importType(input.type(), input.name());
+    bad |= !type;
+    types.push_back(type);
+    inputs.push_back(&input);
+  }
+  if (bad)
+    return failure();
+  function = func::FuncOp::create(builder, builder.getUnknownLoc(), "main",
+                                  builder.getFunctionType(types, {}));
+  Block *entry = function.addEntryBlock();
+  builder.setInsertionPointToEnd(entry);
+  for (auto [i, input] : llvm::enumerate(inputs)) {
+    function.setArgAttr(i, "qcc.name", builder.getStringAttr(input->name()));
+    if (failed(define(input->name(), entry->getArgument(i), scope,
+                      "input '" + input->name() + "'")))
+      return failure();
+  }
+  return success();
+}
+
+LogicalResult Importer::importOutputs(const onnx::GraphProto &graph,
+                                      Scope &scope) {
+  SmallVector<Value> values;
+  for (const onnx::ValueInfoProto &output : graph.output()) {
+    std::string where = "output '" + output.name() + "'";
+    std::optional<Value> value = lookup(output.name(), scope);
+    if (!value)
+      return report(Diag::BadGraph, where, "expected a node that defines it");
+    if (!*value) {
+      auto reason = scope.missing.find(output.name());
+      return reason == scope.missing.end()
+                 ? failure()
+                 : report(Diag::UnsupportedForm, reason->second,
+                          "output '" + output.name() + "' is not supported");
+    }
+    if (output.type().has_tensor_type()) {
+      Type declared =
+          getElementType(output.type().tensor_type().elem_type(), &context);
+      if (declared && declared != Emitter::elem(*value))
+        return report(Diag::BadShape, where,
+                      "expected an element type as declared, but the graph "
+                      "computes another");
+    }
+    values.push_back(*value);
+  }
+  if (values.empty())
+    return report(Diag::BadGraph, path, "expected at least one output");
+  func::ReturnOp::create(builder, builder.getUnknownLoc(), values);
+  SmallVector<Type> types = llvm::to_vector(ValueRange(values).getTypes());
+  function.setType(builder.getFunctionType(function.getArgumentTypes(), types));
+  for (int i = 0; i < graph.output_size(); ++i)
+    function.setResultAttr(i, "qcc.name",
+                           builder.getStringAttr(graph.output(i).name()));
+  return success();
+}
+
+/// Removes what nothing uses: shapes that were computed with tensors, mostly.
+/// One sweep from the end is enough.
+static void eraseUnused(Block &block) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}
+
+void Importer::finish(ModuleOp module) {
+  eraseUnused(function.getBody().front());
+  SmallVector<StringRef> names(symbols.begin(), symbols.end());
+  module->setAttr(kSymbolsAttr, builder.getStrArrayAttr(names));
+  module->setAttr("qcc.source",
+                  builder.getStringAttr(llvm::sys::path::filename(path)));
+  SmallVector<Attribute> pairs;
+  for (auto [x, y] : checks) {
+    Attribute pair = AffineMapAttr::get(makeSizeMap({x, y}, &context));
+    if (!llvm::is_contained(pairs, pair))
+      pairs.push_back(pair);
+  }
+  if (!pairs.empty())
+    module->setAttr(kChecksAttr, builder.getArrayAttr(pairs));
+}
+
+llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
+  const onnx::GraphProto &graph = model.proto.graph();
+  OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getUnknownLoc());
+  builder.setInsertionPointToStart(module->getBody());
+  Scope scope;
+  for (const onnx::OperatorSetIdProto &opset : model.proto.opset_import())
+    scope.opsets[opset.domain() == "ai.onnx" ? "" : opset.domain()] =
+        opset.version();
+  bool ok = succeeded(readOpsets()) && succeeded(declareGraph(graph, scope)) &&
+            succeeded(importInputs(graph, scope)) &&
+            succeeded(importNodes(graph.node(), scope)) &&
+            succeeded(importOutputs(graph, scope));
+  if (!ok || !faults.empty())
+    return takeFaults();
+  finish(*module);
+  if (failed(mlir::verify(*module)))
+    return makeError(Diag::Internal, path,
+                     "the imported module does not verify");
+  return module;
+}
+
+} // namespace onnx_import
+
+llvm::Expected<OwningOpRef<ModuleOp>> importOnnx(StringRef path,
+                                                 const ImportOptions &options,
+                                                 MLIRContext &context,
+                                                 ParameterStore &parameters) {
+  context.loadDialect<QCCDialect, arith::ArithDialect, func::FuncDialect,
+                      math::MathDialect, scf::SCFDialect>();
+  llvm::Expected<std::unique_ptr<onnx_import::ModelFile>> model =
+      onnx_import::loadModelFile(path);
+  if (!model)
+    return model.takeError();
+  llvm::Expected<Folder> folder = Folder::containing(path);
+  if (!folder)
+    return folder.takeError();
+  onnx_import::TensorReader reader(**model, std::move(*folder));
+  return onnx_import::Importer(**model, std::move(reader), options, context,
+                               parameters, path)
+      .run();
+}
+
+} // namespace qcc

@@ -1,0 +1,331 @@
+//===- Importer.cpp - walks the graphs of a model ---------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Importer.h"
+#include "FunctionBody.h"
+#include "NodeContext.h"
+#include "Registry.h"
+#include "ShapeEval.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/SaveAndRestore.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+
+/// Limits on what a file may ask for.
+static constexpr uint64_t kMaxNodes = 10'000'000;
+static constexpr unsigned kMaxGraphDepth = 32;
+static constexpr size_t kMaxNameBytes = 65536;
+
+static StringRef normalizeDomain(StringRef domain) {
+  return domain == "ai.onnx" ? StringRef() : domain;
+}
+
+/// Names come from the file: what is not printable would garble a terminal.
+static std::string printable(StringRef name) {
+  std::string result = name.take_front(200).str();
+  for (char &c : result)
+    if (!llvm::isPrint(c))
+      c = '?';
+  return result;
+}
+
+static std::string describe(const onnx::NodeProto &node, StringRef name) {
+  std::string domain = node.domain().empty() ? "" : node.domain() + "::";
+  return printable("node '" + name.str() + "' (" + domain + node.op_type() +
+                   ")");
+}
+
+LogicalResult Importer::importNodes(const NodeList &nodes, Scope &scope) {
+  llvm::SaveAndRestore<Scope *> restore(current, &scope);
+  bool failedAny = false;
+  for (int i = 0; i < nodes.size(); ++i) {
+    if (++numNodes > kMaxNodes)
+      return report(Diag::LimitReached, path,
+                    "expected at most " + Twine(kMaxNodes) + " nodes");
+    if (failed(importNode(nodes[i], i, scope))) {
+      if (!options.collectAll)
+        return failure();
+      failedAny = true;
+    }
+  }
+  return failure(failedAny);
+}
+
+std::optional<Value> Importer::lookup(StringRef name, const Scope &scope) {
+  for (const Scope *s = &scope; s; s = s->parent) {
+    if (auto found = s->values.find(name); found != s->values.end())
+      return found->second;
+    auto initializer = s->initializers.find(name);
+    if (initializer == s->initializers.end())
+      continue;
+    // Constants stand at the start of the function, where all nodes see them.
+    OpBuilder atStart(&context);
+    atStart.setInsertionPointToStart(&function.getBody().front());
+    Emitter emitter(atStart, NameLoc::get(StringAttr::get(&context, name)),
+                    shapes, checks);
+    Value value =
+        importTensor(*initializer->second, s->prefix + name.str(), emitter);
+    if (!value)
+      (void)report(emitter.getProblem()->id,
+                   "initializer '" + printable(name) + "'",
+                   emitter.getProblem()->text);
+    const_cast<Scope *>(s)->values[name] = value;
+    return value;
+  }
+  return std::nullopt;
+}
+
+LogicalResult Importer::define(StringRef name, Value value, Scope &scope,
+                               StringRef where) {
+  if (name.size() > kMaxNameBytes)
+    return report(Diag::LimitReached, where,
+                  "expected names of at most " + Twine(kMaxNameBytes) +
+                      " bytes");
+  if (scope.initializers.contains(name) ||
+      !scope.values.try_emplace(name, value).second)
+    return report(Diag::BadGraph, where,
+                  "expected value '" + printable(name) +
+                      "' to be defined once");
+  return success();
+}
+
+LogicalResult Importer::gatherInputs(const onnx::NodeProto &node,
+                                     const Scope &scope, StringRef where,
+                                     SmallVectorImpl<Value> &inputs,
+                                     bool &poisoned) {
+  for (const std::string &name : node.input()) {
+    if (name.empty()) {
+      inputs.push_back({});
+      continue;
+    }
+    std::optional<Value> value = lookup(name, scope);
+    if (!value)
+      return report(Diag::BadGraph, where,
+                    "expected input '" + printable(name) +
+                        "' to be defined before the node");
+    if (!*value) {
+      poisoned = true;
+      for (const Scope *s = &scope; s; s = s->parent)
+        if (auto reason = s->missing.find(name); reason != s->missing.end())
+          return report(Diag::UnsupportedForm, reason->second,
+                        "output '" + printable(name) +
+                            "' is used, but it is not supported");
+    }
+    inputs.push_back(*value);
+  }
+  while (!inputs.empty() && !inputs.back())
+    inputs.pop_back();
+  return success();
+}
+
+LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
+                                    StringRef where) {
+  bool known = false;
+  const Entry *entry =
+      getRegistry().find(domain, node.getOp(), node.getOpset(), &known);
+  if (!entry && known)
+    return report(Diag::UnsupportedOpset, where,
+                  "opset " + Twine(node.getOpset()) +
+                      " of the operator is not supported");
+  if (!entry)
+    return report(Diag::UnsupportedOp, where,
+                  "operator '" + printable(node.getOp()) +
+                      "' is not supported");
+  if (node.numInputs() < entry->minInputs ||
+      node.numInputs() > entry->maxInputs)
+    return report(Diag::BadGraph, where,
+                  "expected " + Twine(entry->minInputs) +
+                      (entry->maxInputs == entry->minInputs ? "" : " or more") +
+                      " inputs, but got " + Twine(node.numInputs()));
+  for (unsigned i = 0; i < entry->minInputs; ++i)
+    if (!node.has(i))
+      return report(Diag::BadGraph, where,
+                    "expected input " + Twine(i) + ", but it is left out");
+  LogicalResult result = success();
+  if (!evaluateShape(node))
+    result = entry->convert(node);
+  // A fault in reading an attribute does not stop the converter.
+  if (node.getProblem())
+    return report(node.getProblem()->id, where, node.getProblem()->text);
+  if (failed(result))
+    return report(Diag::Internal, where, "the operator could not be converted");
+  return success();
+}
+
+LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
+                                   Scope &scope) {
+  std::string name =
+      scope.prefix + (node.name().empty()
+                          ? node.op_type() + "_" + std::to_string(index)
+                          : node.name());
+  std::string where = describe(node, name);
+  SmallVector<Value> inputs, outputs(node.output_size());
+  bool poisoned = false;
+  LogicalResult result = gatherInputs(node, scope, where, inputs, poisoned);
+  StringRef domain = normalizeDomain(node.domain());
+  if (succeeded(result) && poisoned) {
+    // Its inputs are missing for a reason that has been reported; only its own
+    // operator is checked.
+    bool known =
+        findFunction(node) ||
+        getRegistry().find(domain, node.op_type(), getOpset(domain, scope));
+    result = known ? success()
+                   : report(Diag::UnsupportedOp, where,
+                            "operator '" + printable(node.op_type()) +
+                                "' is not supported");
+  } else if (succeeded(result)) {
+    Location loc = NameLoc::get(StringAttr::get(&context, name));
+    if (const onnx::FunctionProto *body = findFunction(node)) {
+      result = inlineFunction(*body, node, inputs, name, scope, outputs);
+    } else {
+      NodeContext nodeContext(*this, builder, loc, shapes, checks, node, inputs,
+                              getOpset(domain, scope));
+      result = convertNode(nodeContext, domain, where);
+      if (succeeded(result))
+        outputs.assign(nodeContext.getOutputs().begin(),
+                       nodeContext.getOutputs().end());
+    }
+  }
+  for (auto [output, value] : llvm::zip(node.output(), outputs)) {
+    if (output.empty())
+      continue;
+    if (!value && succeeded(result) && !poisoned)
+      scope.missing[output] = where;
+    if (failed(define(output, value, scope, where)))
+      return failure();
+  }
+  return result;
+}
+
+const onnx::FunctionProto *
+Importer::findFunction(const onnx::NodeProto &node) const {
+  auto found = functions.find((normalizeDomain(node.domain()) + "\n" +
+                               node.op_type() + "\n" + node.overload())
+                                  .str());
+  return found == functions.end() ? nullptr : found->second;
+}
+
+LogicalResult Importer::inlineFunction(const onnx::FunctionProto &body,
+                                       const onnx::NodeProto &node,
+                                       ArrayRef<Value> inputs, StringRef name,
+                                       const Scope &scope,
+                                       SmallVectorImpl<Value> &outputs) {
+  std::string where = describe(node, name);
+  if (scope.depth >= kMaxGraphDepth)
+    return report(Diag::LimitReached, where,
+                  "expected functions and subgraphs nested at most " +
+                      Twine(kMaxGraphDepth) + " deep");
+  if (static_cast<int>(inputs.size()) > body.input_size() ||
+      node.output_size() > body.output_size())
+    return report(Diag::BadGraph, where,
+                  "expected at most " + Twine(body.input_size()) +
+                      " inputs and " + Twine(body.output_size()) +
+                      " outputs of the function");
+  Scope inner;
+  inner.depth = scope.depth + 1;
+  inner.prefix = name.str() + "/";
+  for (const onnx::OperatorSetIdProto &opset : body.opset_import())
+    inner.opsets[normalizeDomain(opset.domain())] = opset.version();
+  for (auto [i, input] : llvm::enumerate(body.input()))
+    if (i < inputs.size() && inputs[i])
+      inner.values[input] = inputs[i];
+  // Optional inputs that are not given are written as empty names, references
+  // to attributes as their values.
+  NodeList nodes = instantiateFunction(body, node, [&](StringRef input) {
+    return llvm::is_contained(body.input(), input.str()) &&
+           !inner.values.contains(input);
+  });
+  if (failed(importNodes(nodes, inner)))
+    return failure();
+  for (int i = 0; i < node.output_size(); ++i) {
+    std::optional<Value> value = lookup(body.output(i), inner);
+    if (value)
+      outputs[i] = *value;
+    else if (!node.output(i).empty())
+      return report(Diag::BadGraph, where,
+                    "expected the function to define its output '" +
+                        printable(body.output(i)) + "'");
+  }
+  return success();
+}
+
+LogicalResult Importer::importSubgraph(NodeContext &node,
+                                       const onnx::GraphProto &graph,
+                                       SmallVectorImpl<Value> &results) {
+  if (current->depth >= kMaxGraphDepth)
+    return node.refuse(Diag::LimitReached,
+                       "expected subgraphs nested at most " +
+                           Twine(kMaxGraphDepth) + " deep");
+  Scope inner;
+  inner.parent = current;
+  inner.depth = current->depth + 1;
+  inner.prefix = cast<NameLoc>(node.b.getLoc()).getName().str() + "/";
+  size_t before = faults.size();
+  if (failed(declareGraph(graph, inner)) ||
+      failed(importNodes(graph.node(), inner))) {
+    // The faults are those of the inner nodes; the outer node has none of its
+    // own.
+    Fault fault = faults.back();
+    if (faults.size() == before + 1)
+      faults.pop_back();
+    return node.refuse(fault.id, fault.where + ": " + fault.text);
+  }
+  for (const onnx::ValueInfoProto &output : graph.output()) {
+    std::optional<Value> value = lookup(output.name(), inner);
+    if (!value || !*value)
+      return node.refuse(Diag::BadGraph,
+                         "expected the branch to define its output '" +
+                             printable(output.name()) + "'");
+    results.push_back(*value);
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------===//
+
+/// Small tensors are kept in the text, where folding sees them; weights are
+/// not, whatever their size.
+static bool isInline(const TensorData &data) {
+  if (data.numElements <= 1)
+    return true;
+  if (isa<IntegerType>(data.elementType))
+    return data.numElements <= 4096;
+  return data.shape.size() <= 1 && data.numElements <= kMaxShapeElements;
+}
+
+Value Importer::importTensor(const onnx::TensorProto &tensor, StringRef key,
+                             Emitter &emitter) {
+  auto fail = [&](llvm::Error error) {
+    llvm::handleAllErrors(std::move(error), [&](const CodedError &e) {
+      (void)emitter.refuse(e.getDiag(), e.getText());
+    });
+    return Value();
+  };
+  llvm::Expected<TensorData> data = reader.read(tensor, key, &context);
+  if (!data)
+    return fail(data.takeError());
+  if (isInline(*data))
+    return emitter.constant(data->toAttribute());
+  std::string unique = parameters.makeUniqueKey(key);
+  std::string typeName;
+  llvm::raw_string_ostream(typeName) << data->elementType;
+  if (data->file) {
+    if (llvm::Error error =
+            parameters.add(unique, typeName, data->shape, data->file,
+                           data->offset, data->numBytes))
+      return fail(std::move(error));
+  } else {
+    llvm::Expected<llvm::MutableArrayRef<char>> bytes =
+        parameters.addScratch(unique, typeName, data->shape, data->numBytes);
+    if (!bytes)
+      return fail(bytes.takeError());
+    llvm::copy(data->getBytes(), bytes->begin());
+  }
+  return ParamOp::create(
+      emitter.b, RankedTensorType::get(data->shape, data->elementType), unique);
+}
+
+} // namespace qcc::onnx_import

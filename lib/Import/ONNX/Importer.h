@@ -1,0 +1,132 @@
+//===- Importer.h - walks the graphs of a model -----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_IMPORT_ONNX_IMPORTER_H
+#define QCC_LIB_IMPORT_ONNX_IMPORTER_H
+
+#include "Emitter.h"
+#include "TensorData.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "qcc/Import/ONNX/Import.h"
+#include "llvm/ADT/StringMap.h"
+#include <map>
+
+namespace qcc::onnx_import {
+
+class NodeContext;
+
+using NodeList = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
+
+/// What a name means in a graph. Subgraphs see the names around them; functions
+/// see their own only.
+struct Scope {
+  const Scope *parent = nullptr;
+  /// Values by name; a null value is one that could not be imported.
+  llvm::StringMap<mlir::Value> values;
+  /// Initializers that have not been used yet.
+  llvm::StringMap<const onnx::TensorProto *> initializers;
+  /// Types that the model states.
+  llvm::StringMap<const onnx::TypeProto *> types;
+  /// Why an output of a node that was imported is not there.
+  llvm::StringMap<std::string> missing;
+  /// Opset by domain; that of the enclosing graph if empty.
+  llvm::StringMap<int64_t> opsets;
+  /// Goes before the names of nodes and parameters.
+  std::string prefix;
+  unsigned depth = 0;
+};
+
+/// Imports one model. Faults are collected, since one run may report all of
+/// them.
+class Importer {
+public:
+  Importer(const ModelFile &model, TensorReader reader,
+           const ImportOptions &options, mlir::MLIRContext &context,
+           ParameterStore &parameters, llvm::StringRef path);
+
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
+
+  // For converters.
+  /// The shape stated for a value of the current graph, where all its sizes are
+  /// known.
+  std::optional<Dims> getDeclaredDims(llvm::StringRef valueName);
+  /// A tensor of the model as a constant or a parameter; null with a problem
+  /// recorded in `emitter`.
+  mlir::Value importTensor(const onnx::TensorProto &tensor, llvm::StringRef key,
+                           Emitter &emitter);
+  /// Imports a subgraph in place (the branch of an If whose condition is known)
+  /// and gives its outputs.
+  mlir::LogicalResult
+  importSubgraph(NodeContext &node, const onnx::GraphProto &graph,
+                 llvm::SmallVectorImpl<mlir::Value> &results);
+
+private:
+  struct Fault {
+    Diag id;
+    std::string where, text;
+  };
+
+  // Reporting.
+  mlir::LogicalResult report(Diag id, const llvm::Twine &where,
+                             const llvm::Twine &text);
+  mlir::LogicalResult report(llvm::Error error, const llvm::Twine &where);
+  llvm::Error takeFaults();
+
+  // The model.
+  mlir::LogicalResult readOpsets();
+  mlir::LogicalResult declareGraph(const onnx::GraphProto &graph, Scope &scope);
+  mlir::LogicalResult importInputs(const onnx::GraphProto &graph, Scope &scope);
+  mlir::LogicalResult importOutputs(const onnx::GraphProto &graph,
+                                    Scope &scope);
+  mlir::RankedTensorType importType(const onnx::TypeProto &type,
+                                    llvm::StringRef name);
+  std::optional<mlir::AffineExpr>
+  importDim(const onnx::TensorShapeProto::Dimension &dim,
+            llvm::StringRef freshName);
+  mlir::AffineExpr getSymbol(llvm::StringRef name);
+  void finish(mlir::ModuleOp module);
+
+  // Nodes.
+  mlir::LogicalResult importNodes(const NodeList &nodes, Scope &scope);
+  mlir::LogicalResult importNode(const onnx::NodeProto &node, size_t index,
+                                 Scope &scope);
+  mlir::LogicalResult gatherInputs(const onnx::NodeProto &node,
+                                   const Scope &scope, llvm::StringRef where,
+                                   llvm::SmallVectorImpl<mlir::Value> &inputs,
+                                   bool &poisoned);
+  mlir::LogicalResult convertNode(NodeContext &context, llvm::StringRef domain,
+                                  llvm::StringRef where);
+  mlir::LogicalResult inlineFunction(
+      const onnx::FunctionProto &function, const onnx::NodeProto &node,
+      llvm::ArrayRef<mlir::Value> inputs, llvm::StringRef name,
+      const Scope &scope, llvm::SmallVectorImpl<mlir::Value> &outputs);
+  mlir::LogicalResult define(llvm::StringRef name, mlir::Value value,
+                             Scope &scope, llvm::StringRef where);
+  /// The value of a name, importing an initializer on first use; none if the
+  /// name is not there.
+  std::optional<mlir::Value> lookup(llvm::StringRef name, const Scope &scope);
+  int64_t getOpset(llvm::StringRef domain, const Scope &scope) const;
+  const onnx::FunctionProto *findFunction(const onnx::NodeProto &node) const;
+
+  const ModelFile &model;
+  TensorReader reader;
+  const ImportOptions &options;
+  mlir::MLIRContext &context;
+  ParameterStore &parameters;
+  std::string path;
+
+  mlir::OpBuilder builder;
+  mlir::func::FuncOp function;
+  ShapeTable shapes;
+  SizeChecks checks;
+  std::vector<Fault> faults;
+  std::vector<std::string> symbols;
+  llvm::StringMap<unsigned> symbolPositions;
+  std::map<std::string, const onnx::FunctionProto *> functions;
+  Scope *current = nullptr;
+  uint64_t numNodes = 0;
+};
+
+} // namespace qcc::onnx_import
+
+#endif // QCC_LIB_IMPORT_ONNX_IMPORTER_H

@@ -1,0 +1,521 @@
+//===- Movement.cpp - transpose, slice, concat, pad, tile -------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Registry.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+namespace {
+
+LogicalResult convertTranspose(NodeContext &node) {
+  int64_t rank = node.inRank(0);
+  SmallVector<int64_t> permutation =
+      llvm::to_vector(llvm::reverse(llvm::seq<int64_t>(0, rank)));
+  if (std::optional<SmallVector<int64_t>> given = node.attrInts("perm")) {
+    if (static_cast<int64_t>(given->size()) != rank)
+      return node.refuse(Diag::BadAttribute,
+                         "expected a permutation of " + Twine(rank) +
+                             " axes, but got " + Twine(given->size()));
+    SmallVector<bool> seen(rank, false);
+    for (int64_t &axis : *given) {
+      std::optional<int64_t> normal = node.normalizeAxis(axis, rank);
+      if (!normal)
+        return failure();
+      if (seen[*normal])
+        return node.refuse(Diag::BadAttribute,
+                           "expected a permutation, but axis " +
+                               Twine(*normal) + " occurs twice");
+      seen[axis = *normal] = true;
+    }
+    permutation = *given;
+  }
+  return node.set(0, node.transpose(node.in(0), permutation));
+}
+
+LogicalResult convertConcat(NodeContext &node) {
+  if (!node.requireSameTypes())
+    return failure();
+  std::optional<int64_t> axis =
+      node.normalizeAxis(node.attrInt("axis", 1), node.inRank(0));
+  return axis ? node.set(0, node.concat(node.getInputs(), *axis)) : failure();
+}
+
+/// The sizes of the parts of a split along a dimension.
+std::optional<Dims> getSplitSizes(NodeContext &node, AffineExpr dim) {
+  std::optional<SmallVector<int64_t>> given = node.attrInts("split");
+  if (node.has(1)) {
+    std::optional<Dims> sizes = node.getSizes(1);
+    if (!sizes)
+      (void)node.refuseDynamic(1, "the sizes of the split");
+    return sizes;
+  }
+  if (given)
+    return node.sizes(*given);
+  int64_t count = node.attrInt("num_outputs", node.numOutputs());
+  if (count < 1 || count > 65536) {
+    (void)node.refuse(Diag::BadAttribute,
+                      "expected 1 or more outputs, but got " + Twine(count));
+    return std::nullopt;
+  }
+  // Equal parts; the last one is smaller where they do not fit.
+  AffineExpr part = simplifyDim(dim.ceilDiv(count));
+  Dims sizes(count, part);
+  sizes.back() = simplifyDim(dim - part * (count - 1));
+  if (std::optional<int64_t> last = getConstantSize(sizes.back());
+      last && *last < 0) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected at most as many outputs as elements");
+    return std::nullopt;
+  }
+  return sizes;
+}
+
+LogicalResult convertSplit(NodeContext &node) {
+  std::optional<int64_t> axis =
+      node.normalizeAxis(node.attrInt("axis", 0), node.inRank(0));
+  if (!axis)
+    return failure();
+  AffineExpr dim = node.inDims(0)[*axis], start = node.size(0);
+  std::optional<Dims> sizes = getSplitSizes(node, dim);
+  if (!sizes)
+    return failure();
+  if (sizes->size() < node.numOutputs())
+    return node.refuse(Diag::BadShape, "expected " + Twine(node.numOutputs()) +
+                                           " sizes, but got " +
+                                           Twine(sizes->size()));
+  AffineExpr total = node.size(0);
+  for (AffineExpr part : *sizes) {
+    if (std::optional<int64_t> known = getConstantSize(part);
+        known && *known < 0)
+      return node.refuse(Diag::BadShape,
+                         "expected sizes of 0 or more, but got " +
+                             Twine(*known));
+    total = total + part;
+  }
+  if (!node.requireEqual(simplifyDim(total), dim,
+                         "a split dimension and its parts"))
+    return failure();
+  for (unsigned i = 0; i < node.numOutputs(); ++i) {
+    if (failed(node.set(i, node.slice(node.in(0), *axis, start, (*sizes)[i]))))
+      return failure();
+    start = simplifyDim(start + (*sizes)[i]);
+  }
+  return success();
+}
+
+/// One axis of a slice: where it starts and how many elements it has.
+struct Window {
+  AffineExpr start, size;
+};
+
+/// A bound of a slice as an expression in [0, dim]; `atEnd` for the end, which
+/// may lie beyond.
+AffineExpr resolveBound(NodeContext &node, AffineExpr bound, AffineExpr dim) {
+  std::optional<int64_t> value = getConstantSize(bound),
+                         extent = getConstantSize(dim);
+  if (value && extent)
+    return node.size(std::clamp<int64_t>(
+        *value < 0 ? std::max(*value, -*extent) + *extent : *value, 0,
+        *extent));
+  if (value && *value < 0) {
+    if (*value < -(int64_t(1) << 31))
+      return node.size(0);
+    AffineExpr result = simplifyDim(dim + *value);
+    return node.requireAtLeast(result, node.size(0), "a sliced dimension")
+               ? result
+               : AffineExpr();
+  }
+  if (value && *value >= (int64_t(1) << 31) - 1)
+    return dim;
+  if (bound == dim)
+    return dim;
+  return node.requireAtLeast(dim, bound, "a sliced dimension") ? bound
+                                                               : AffineExpr();
+}
+
+std::optional<Window> resolveWindow(NodeContext &node, AffineExpr start,
+                                    AffineExpr end, int64_t step,
+                                    AffineExpr dim) {
+  if (step > 0) {
+    AffineExpr first = resolveBound(node, start, dim),
+               last = resolveBound(node, end, dim);
+    if (!first || !last)
+      return std::nullopt;
+    AffineExpr span = simplifyDim(last - first);
+    if (std::optional<int64_t> known = getConstantSize(span);
+        known && *known <= 0)
+      return Window{node.size(0), node.size(0)};
+    return Window{first, simplifyDim(span.ceilDiv(step))};
+  }
+  // Backwards: constants, or a whole symbolic dimension reversed.
+  std::optional<int64_t> first = getConstantSize(start),
+                         last = getConstantSize(end),
+                         extent = getConstantSize(dim);
+  if (!first || !last || step == INT64_MIN)
+    return std::nullopt;
+  if (extent) {
+    int64_t from = std::clamp<int64_t>(
+        *first < 0 ? std::max(*first, -*extent - 1) + *extent : *first, 0,
+        *extent - 1);
+    int64_t to = std::clamp<int64_t>(
+        *last < 0 ? std::max(*last, -*extent - 1) + *extent : *last, -1,
+        *extent - 1);
+    return Window{
+        node.size(from),
+        node.size(*extent ? std::max<int64_t>(
+                                0, llvm::divideCeilSigned(from - to, -step))
+                          : 0)};
+  }
+  bool whole =
+      (*first == -1 || *first >= INT32_MAX) && *last < -(int64_t(1) << 30);
+  if (!whole)
+    return std::nullopt;
+  return Window{simplifyDim(dim - 1), simplifyDim(dim.ceilDiv(-step))};
+}
+
+/// A slice whose bounds are read at run time; the model states the shape that
+/// comes out.
+LogicalResult convertRuntimeSlice(NodeContext &node) {
+  std::optional<Dims> declared = node.getDeclaredDims(0);
+  if (!declared || declared->size() != static_cast<size_t>(node.inRank(0)) ||
+      !node.has(1))
+    return node.refuseDynamic(1, "the bounds");
+  std::optional<int64_t> count = getConstantSize(node.inDims(1)[0]);
+  if (!count || *count > 32)
+    return node.refuseDynamic(1, "the number of sliced axes");
+  Dims from = node.inDims(0);
+  SmallVector<Value> whole = {node.in(0), node.cast(node.in(1), node.i64())};
+  for (unsigned i = 3; i <= 4; ++i)
+    if (node.has(i))
+      whole.push_back(node.cast(node.in(i), node.i64()));
+  bool hasAxes = node.has(3), hasSteps = node.has(4);
+  return node.set(
+      0, node.generic(
+             *declared, node.inElem(0), {}, {}, whole,
+             [&](Body &body, ValueRange x) {
+               Value zero = body.index(0), one = body.index(1);
+               SmallVector<Value> starts(from.size(), zero),
+                   steps(from.size(), one);
+               Value rank = body.index(from.size());
+               for (int64_t k = 0; k < *count; ++k) {
+                 auto at = [&](Value tensor) {
+                   return body.toIndex(body.read(tensor, body.index(k)));
+                 };
+                 Value axis = hasAxes ? at(x[2]) : body.index(k),
+                       step = hasSteps ? at(x.back()) : one;
+                 axis = body.select(body.lt(axis, zero), body.add(axis, rank),
+                                    axis);
+                 for (size_t i = 0; i < from.size(); ++i) {
+                   Value here = body.eq(axis, body.index(i)), start = at(x[1]),
+                         dim = body.extent(from[i]);
+                   start = body.select(body.lt(start, zero),
+                                       body.add(start, dim), start);
+                   starts[i] = body.select(here, start, starts[i]);
+                   steps[i] = body.select(here, step, steps[i]);
+                 }
+               }
+               SmallVector<Value> indices;
+               for (size_t i = 0; i < from.size(); ++i) {
+                 Value size = body.extent(from[i]),
+                       start = body.clampIndex(starts[i], size);
+                 indices.push_back(body.clampIndex(
+                     body.add(start, body.mul(body.dim(i), steps[i])), size));
+               }
+               return body.read(x[0], indices);
+             }));
+}
+
+LogicalResult convertSlice(NodeContext &node) {
+  int64_t rank = node.inRank(0);
+  std::optional<Dims> starts, ends;
+  std::optional<SmallVector<int64_t>> axes, steps;
+  if (node.getOpset() < 10) {
+    std::optional<SmallVector<int64_t>> startInts = node.attrInts("starts"),
+                                        endInts = node.attrInts("ends");
+    if (!startInts || !endInts)
+      return node.refuse(Diag::BadAttribute,
+                         "expected attributes 'starts' and 'ends'");
+    starts = node.sizes(*startInts);
+    ends = node.sizes(*endInts);
+    axes = node.attrInts("axes");
+  } else {
+    starts = node.getSizes(1);
+    ends = node.getSizes(2);
+    axes = node.getInts(3);
+    steps = node.getInts(4);
+    if (!starts || !ends || (node.has(3) && !axes) || (node.has(4) && !steps))
+      return convertRuntimeSlice(node);
+  }
+  if (!axes)
+    axes = llvm::to_vector(llvm::seq<int64_t>(0, starts->size()));
+  if (!steps)
+    steps = SmallVector<int64_t>(starts->size(), 1);
+  if (ends->size() != starts->size() || axes->size() != starts->size() ||
+      steps->size() != starts->size())
+    return node.refuse(Diag::BadShape,
+                       "expected as many ends, axes and steps as starts");
+  Value result = node.in(0);
+  for (size_t i = 0; i < starts->size(); ++i) {
+    std::optional<int64_t> axis = node.normalizeAxis((*axes)[i], rank);
+    if (!axis || !result)
+      return failure();
+    int64_t step = (*steps)[i];
+    if (step == 0)
+      return node.refuse(Diag::BadAttribute, "expected steps other than 0");
+    std::optional<Window> window = resolveWindow(
+        node, (*starts)[i], (*ends)[i], step, node.dims(result)[*axis]);
+    if (!window)
+      return node.getProblem()
+                 ? failure()
+                 : node.refuseDynamic(
+                       1, "the bounds of a slice that runs backwards");
+    // A step beyond the dimension reads one element.
+    step = std::clamp<int64_t>(step, -(int64_t(1) << 40), int64_t(1) << 40);
+    result = node.slice(result, *axis, window->start, window->size, step);
+  }
+  return node.set(0, result);
+}
+
+/// Where to read for an index outside of [0, size): mirrored without the
+/// border, repeated, or at the border.
+Value reflectIndex(Body &body, Value index, Value size, StringRef mode) {
+  Value zero = body.index(0), one = body.index(1), last = body.sub(size, one);
+  if (mode == "edge")
+    return body.clamp(index, zero, last);
+  Value period = size;
+  if (mode == "reflect") {
+    period = body.mul(last, body.index(2));
+    period = body.select(body.eq(period, zero), one, period);
+  }
+  Value rest = arith::RemSIOp::create(body.b, index, period);
+  rest = body.select(body.lt(rest, zero), body.add(rest, period), rest);
+  return mode == "reflect"
+             ? body.select(body.lt(last, rest), body.sub(period, rest), rest)
+             : rest;
+}
+
+/// What padding needs to know: the number of elements before and after each
+/// dimension; null where it is read at run time.
+struct Padding {
+  Dims begins, ends;
+};
+
+std::optional<Padding> getPadding(NodeContext &node) {
+  auto rank = static_cast<size_t>(node.inRank(0));
+  std::optional<Dims> pads;
+  if (node.getOpset() < 11) {
+    if (std::optional<SmallVector<int64_t>> ints = node.attrInts("pads"))
+      pads = node.sizes(*ints);
+  } else {
+    pads = node.getSizes(1);
+    if (!pads) {
+      (void)node.refuseDynamic(1, "the padding");
+      return std::nullopt;
+    }
+  }
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  if (node.has(3)) {
+    std::optional<SmallVector<int64_t>> given = node.getInts(3);
+    if (!given) {
+      (void)node.refuseDynamic(3, "the padded axes");
+      return std::nullopt;
+    }
+    axes = *given;
+  }
+  if (!pads || pads->size() != 2 * axes.size()) {
+    (void)node.refuse(Diag::BadShape, "expected two pads for each of " +
+                                          Twine(axes.size()) + " axes");
+    return std::nullopt;
+  }
+  Padding result{Dims(rank, node.size(0)), Dims(rank, node.size(0))};
+  for (size_t i = 0; i < axes.size(); ++i) {
+    std::optional<int64_t> axis = node.normalizeAxis(axes[i], rank);
+    if (!axis)
+      return std::nullopt;
+    result.begins[*axis] = (*pads)[i];
+    result.ends[*axis] = (*pads)[axes.size() + i];
+  }
+  return result;
+}
+
+/// The padded tensor. `begin` gives the number of elements before a dimension,
+/// or null if there is no padding.
+Value emitPad(NodeContext &node, const Dims &to, StringRef mode, Value fill,
+              ArrayRef<Value> whole,
+              llvm::function_ref<Value(Body &, ValueRange, size_t)> begin) {
+  Dims from = node.inDims(0);
+  bool isConstant = mode == "constant";
+  SmallVector<Value> tensors = {node.in(0)};
+  llvm::append_range(tensors, whole);
+  SmallVector<Value> inputs;
+  SmallVector<AffineMap> maps;
+  if (isConstant) {
+    inputs.push_back(node.reshape(fill, {}));
+    maps.push_back(node.makeMap(to.size(), {}));
+  }
+  return node.generic(
+      to, node.inElem(0), inputs, maps, tensors, [&](Body &body, ValueRange x) {
+        ValueRange operands = isConstant ? x.drop_front() : x;
+        SmallVector<Value> indices;
+        Value inside;
+        for (size_t i = 0; i < from.size(); ++i) {
+          Value index = body.dim(i),
+                pad = begin(body, operands.drop_front(), i);
+          if (pad) {
+            Value size = body.extent(from[i]);
+            index = body.sub(index, pad);
+            if (isConstant) {
+              Value within = body.both(body.le(body.index(0), index),
+                                       body.lt(index, size));
+              inside = inside ? body.both(inside, within) : within;
+              index = body.clampIndex(index, size);
+            } else {
+              index = reflectIndex(body, index, size, mode);
+            }
+          }
+          indices.push_back(index);
+        }
+        Value value = body.read(operands[0], indices);
+        return inside ? body.select(inside, value, x[0]) : value;
+      });
+}
+
+LogicalResult convertPad(NodeContext &node) {
+  std::string mode = node.attrString("mode", "constant");
+  if (mode != "constant" && mode != "reflect" && mode != "edge" &&
+      mode != "wrap")
+    return node.refuse(
+        Diag::BadAttribute,
+        "expected mode constant, reflect, edge or wrap, but got '" + mode +
+            "'");
+  Value fill = node.has(2)
+                   ? node.in(2)
+                   : node.scalar(node.attrFloat("value", 0), node.inElem(0));
+  if (fill && node.elem(fill) != node.inElem(0))
+    return node.refuse(Diag::BadShape,
+                       "expected a padding value of the input's type");
+  Dims from = node.inDims(0);
+  std::optional<Dims> declared = node.getDeclaredDims(0);
+  bool isRuntime = node.getOpset() >= 11 && !node.getSizes(1) && !node.has(3) &&
+                   declared && declared->size() == from.size();
+  if (isRuntime)
+    return node.set(0, emitPad(node, *declared, mode, fill, node.in(1),
+                               [&](Body &body, ValueRange x, size_t i) {
+                                 return body.toIndex(
+                                     body.read(x[0], body.index(i)));
+                               }));
+  std::optional<Padding> padding = getPadding(node);
+  if (!padding)
+    return failure();
+  Dims to;
+  bool any = false;
+  for (size_t i = 0; i < from.size(); ++i) {
+    to.push_back(simplifyDim(from[i] + padding->begins[i] + padding->ends[i]));
+    any |= to[i] != from[i] || padding->begins[i] != node.size(0);
+    if (std::optional<int64_t> size = getConstantSize(to[i]); size && *size < 0)
+      return node.refuse(Diag::BadShape,
+                         "expected a padded size of 0 or more, but got " +
+                             Twine(*size));
+    if (mode != "constant" && getConstantSize(from[i]) == 0 &&
+        getConstantSize(to[i]) != 0)
+      return node.refuse(
+          Diag::BadShape,
+          "expected elements to pad with, but the dimension is empty");
+  }
+  if (!any)
+    return node.set(0, node.in(0));
+  // Nothing to read from an empty tensor.
+  if (getConstantSize(product(from, node.b.getContext())) == 0)
+    return node.set(0, node.broadcastTo(node.reshape(fill, {}), to));
+  return node.set(
+      0,
+      emitPad(node, to, mode, fill, {}, [&](Body &body, ValueRange, size_t i) {
+        bool padded = to[i] != from[i] || padding->begins[i] != node.size(0);
+        return padded ? body.extent(padding->begins[i]) : Value();
+      }));
+}
+
+LogicalResult convertTile(NodeContext &node) {
+  Dims from = node.inDims(0), to;
+  std::optional<Dims> repeats = node.getSizes(1);
+  if (repeats && repeats->size() != from.size())
+    return node.refuse(Diag::BadShape, "expected " + Twine(from.size()) +
+                                           " repeats, but got " +
+                                           Twine(repeats->size()));
+  if (repeats) {
+    for (size_t i = 0; i < from.size(); ++i)
+      to.push_back(simplifyDim(from[i] * (*repeats)[i]));
+  } else if (std::optional<Dims> declared = node.getDeclaredDims(0);
+             declared && declared->size() == from.size()) {
+    to = *declared;
+  } else {
+    return node.refuseDynamic(1, "the repeats");
+  }
+  SmallVector<AffineExpr> reads;
+  for (size_t i = 0; i < from.size(); ++i) {
+    bool isOne = getConstantSize(from[i]) == 1;
+    reads.push_back(to[i] == from[i] ? node.d(i)
+                    : isOne          ? node.size(0)
+                                     : node.d(i) % from[i]);
+  }
+  return node.set(0, node.copy(to, node.in(0), node.makeMap(to.size(), reads)));
+}
+
+/// Both directions between channels and space: [N, C * b * b, H, W] and [N, C,
+/// H * b, W * b].
+LogicalResult convertDepthToSpace(NodeContext &node) {
+  Dims in = node.inDims(0);
+  int64_t block = node.attrInt("blocksize", 0);
+  if (in.size() != 4 || block < 1 || block > 1 << 20)
+    return node.refuse(
+        Diag::BadAttribute,
+        "expected a tensor of rank 4 and a block size of 1 or more");
+  bool columnFirst = node.attrString("mode", "DCR") == "CRD";
+  AffineExpr s = node.size(block),
+             channels = simplifyDim(in[1].floorDiv(block * block));
+  Value split, moved;
+  if (columnFirst) {
+    split = node.reshape(node.in(0), {in[0], channels, s, s, in[2], in[3]});
+    moved = node.transpose(split, {0, 1, 4, 2, 5, 3});
+  } else {
+    split = node.reshape(node.in(0), {in[0], s, s, channels, in[2], in[3]});
+    moved = node.transpose(split, {0, 3, 4, 1, 5, 2});
+  }
+  return node.set(
+      0, node.reshape(moved, {in[0], channels, in[2] * block, in[3] * block}));
+}
+
+LogicalResult convertSpaceToDepth(NodeContext &node) {
+  Dims in = node.inDims(0);
+  int64_t block = node.attrInt("blocksize", 0);
+  if (in.size() != 4 || block < 1 || block > 1 << 20)
+    return node.refuse(
+        Diag::BadAttribute,
+        "expected a tensor of rank 4 and a block size of 1 or more");
+  AffineExpr s = node.size(block), height = simplifyDim(in[2].floorDiv(block)),
+             width = simplifyDim(in[3].floorDiv(block));
+  Value split = node.reshape(node.in(0), {in[0], in[1], height, s, width, s});
+  Value moved = node.transpose(split, {0, 3, 5, 1, 2, 4});
+  return node.set(
+      0, node.reshape(moved, {in[0], in[1] * (block * block), height, width}));
+}
+
+} // namespace
+
+void registerMovement(Registry &registry) {
+  constexpr const char *kStated =
+      "values that depend on data, unless the model states the output's shape";
+  registry.add(kOnnxDomain, {
+                                {"Transpose", 1, 1, 1, convertTranspose},
+                                {"Concat", 4, 1, kAnyNumber, convertConcat},
+                                {"Split", 2, 1, 2, convertSplit,
+                                 "sizes that depend on data"},
+                                {"Slice", 1, 1, 5, convertSlice, kStated},
+                                {"Pad", 2, 1, 4, convertPad, kStated},
+                                {"Tile", 6, 2, 2, convertTile, kStated},
+                                {"DepthToSpace", 1, 1, 1, convertDepthToSpace},
+                                {"SpaceToDepth", 1, 1, 1, convertSpaceToDepth},
+                            });
+}
+
+} // namespace qcc::onnx_import

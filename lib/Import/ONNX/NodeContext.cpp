@@ -1,0 +1,246 @@
+//===- NodeContext.cpp - one ONNX node while it is converted ----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "NodeContext.h"
+#include "Importer.h"
+#include "TensorData.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+
+/// Most elements of an attribute list that are read.
+static constexpr int kMaxAttributeElements = 1 << 24;
+
+LogicalResult NodeContext::set(unsigned i, Value value) {
+  if (!value)
+    return problem ? failure()
+                   : refuse(Diag::Internal, "the converter gave no value");
+  if (i < outputs.size())
+    outputs[i] = value;
+  return success();
+}
+
+std::optional<Dims> NodeContext::getDeclaredDims(unsigned output) {
+  if (!wants(output))
+    return std::nullopt;
+  return importer.getDeclaredDims(node.output(output));
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+const onnx::AttributeProto *NodeContext::findAttr(StringRef name) const {
+  for (const onnx::AttributeProto &attribute : node.attribute())
+    if (attribute.name() == name)
+      return &attribute;
+  return nullptr;
+}
+
+const onnx::AttributeProto *
+NodeContext::findAttr(StringRef name,
+                      onnx::AttributeProto::AttributeType type) {
+  const onnx::AttributeProto *attribute = findAttr(name);
+  if (!attribute)
+    return nullptr;
+  // Files of the first IR version have no type.
+  if (attribute->type() != type &&
+      attribute->type() != onnx::AttributeProto::UNDEFINED) {
+    (void)refuse(Diag::BadAttribute, "expected attribute '" + name +
+                                         "' of type " + Twine(int(type)) +
+                                         ", but got " +
+                                         Twine(int(attribute->type())));
+    return nullptr;
+  }
+  return attribute;
+}
+
+int64_t NodeContext::attrInt(StringRef name, int64_t defaultValue) {
+  const onnx::AttributeProto *attribute =
+      findAttr(name, onnx::AttributeProto::INT);
+  return attribute ? attribute->i() : defaultValue;
+}
+
+double NodeContext::attrFloat(StringRef name, double defaultValue) {
+  const onnx::AttributeProto *attribute =
+      findAttr(name, onnx::AttributeProto::FLOAT);
+  return attribute ? static_cast<double>(attribute->f()) : defaultValue;
+}
+
+std::string NodeContext::attrString(StringRef name, StringRef defaultValue) {
+  const onnx::AttributeProto *attribute =
+      findAttr(name, onnx::AttributeProto::STRING);
+  return attribute ? attribute->s() : defaultValue.str();
+}
+
+std::optional<SmallVector<int64_t>> NodeContext::attrInts(StringRef name) {
+  const onnx::AttributeProto *attribute =
+      findAttr(name, onnx::AttributeProto::INTS);
+  if (!attribute || attribute->ints_size() > kMaxAttributeElements)
+    return std::nullopt;
+  return SmallVector<int64_t>(attribute->ints().begin(),
+                              attribute->ints().end());
+}
+
+std::optional<SmallVector<double>> NodeContext::attrFloats(StringRef name) {
+  const onnx::AttributeProto *attribute =
+      findAttr(name, onnx::AttributeProto::FLOATS);
+  if (!attribute || attribute->floats_size() > kMaxAttributeElements)
+    return std::nullopt;
+  return SmallVector<double>(attribute->floats().begin(),
+                             attribute->floats().end());
+}
+
+Type NodeContext::dataType(int64_t onnxType) {
+  Type type = getElementType(static_cast<int32_t>(onnxType), b.getContext());
+  if (!type)
+    (void)refuse(Diag::UnsupportedType,
+                 "element type " +
+                     getDataTypeName(static_cast<int32_t>(onnxType)) +
+                     " is not supported");
+  return type;
+}
+
+Type NodeContext::attrType(StringRef name, Type defaultValue) {
+  return hasAttr(name) ? dataType(attrInt(name, 0)) : defaultValue;
+}
+
+Value NodeContext::getTensorAttr(StringRef name) {
+  const onnx::AttributeProto *attribute =
+      findAttr(name, onnx::AttributeProto::TENSOR);
+  if (!attribute) {
+    (void)refuse(Diag::BadAttribute,
+                 "expected a tensor as attribute '" + name + "'");
+    return {};
+  }
+  return importer.importTensor(
+      attribute->t(), cast<NameLoc>(b.getLoc()).getName().str(), *this);
+}
+
+bool NodeContext::requireSameTypes(unsigned first) {
+  for (unsigned i = first + 1; i < inputs.size(); ++i)
+    if (has(i) && has(first) && inElem(i) != inElem(first)) {
+      (void)refuse(Diag::BadShape, "expected inputs " + Twine(first) + " and " +
+                                       Twine(i) + " of one element type");
+      return false;
+    }
+  return true;
+}
+
+//===----------------------------------------------------------------------===//
+// What is known of inputs
+//===----------------------------------------------------------------------===//
+
+std::optional<Dims> NodeContext::getSizes(unsigned i) const {
+  std::optional<ShapeElements> known = getKnown(i);
+  if (!known)
+    return std::nullopt;
+  Dims result;
+  for (const ShapeElement &element : *known) {
+    if (element.denominator != 1)
+      return std::nullopt;
+    result.push_back(element.numerator);
+  }
+  return result;
+}
+
+std::optional<SmallVector<int64_t>> NodeContext::getInts(unsigned i) const {
+  if (!has(i))
+    return std::nullopt;
+  SmallVector<int64_t> result;
+  // Constants may be larger or of a higher rank than what is followed as a
+  // shape.
+  if (auto constant = in(i).getDefiningOp<ConstantOp>();
+      constant && isa<IntegerType>(inElem(i))) {
+    bool isUnsigned = isUnsignedElement(inElem(i));
+    if (auto elements = dyn_cast<DenseElementsAttr>(constant.getValue())) {
+      for (const APInt &element : elements.getValues<APInt>())
+        result.push_back(isUnsigned
+                             ? static_cast<int64_t>(element.getZExtValue())
+                             : element.getSExtValue());
+      return result;
+    }
+  }
+  std::optional<Dims> known = getSizes(i);
+  if (!known)
+    return std::nullopt;
+  for (AffineExpr expr : *known) {
+    std::optional<int64_t> value = getConstantSize(expr);
+    if (!value)
+      return std::nullopt;
+    result.push_back(*value);
+  }
+  return result;
+}
+
+std::optional<SmallVector<double>> NodeContext::getFloats(unsigned i) const {
+  if (!has(i))
+    return std::nullopt;
+  SmallVector<double> result;
+  if (!isa<FloatType>(inElem(i))) {
+    std::optional<SmallVector<int64_t>> ints = getInts(i);
+    if (!ints)
+      return std::nullopt;
+    llvm::append_range(result, *ints);
+    return result;
+  }
+  if (auto constant = in(i).getDefiningOp<ConstantOp>())
+    if (auto elements = dyn_cast<DenseElementsAttr>(constant.getValue())) {
+      for (APFloat element : elements.getValues<APFloat>()) {
+        bool losesInfo;
+        element.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven,
+                        &losesInfo);
+        result.push_back(element.convertToDouble());
+      }
+      return result;
+    }
+  std::optional<ShapeElements> known = getKnown(i);
+  if (!known)
+    return std::nullopt;
+  for (const ShapeElement &element : *known) {
+    std::optional<int64_t> value = getConstantSize(element.numerator);
+    if (!value)
+      return std::nullopt;
+    result.push_back(static_cast<double>(*value) /
+                     static_cast<double>(element.denominator));
+  }
+  return result;
+}
+
+LogicalResult NodeContext::refuseDynamic(unsigned input, StringRef what) {
+  return refuse(Diag::UnsupportedShape,
+                "expected " + what + " (input " + Twine(input) +
+                    ") to be known when compiling, but it depends on data");
+}
+
+std::optional<SmallVector<int64_t>>
+NodeContext::getAxes(unsigned input, int64_t rank, bool &given) {
+  std::optional<SmallVector<int64_t>> axes;
+  given = true;
+  if (has(input)) {
+    axes = getInts(input);
+    if (!axes) {
+      (void)refuseDynamic(input, "the axes");
+      return std::nullopt;
+    }
+  } else {
+    axes = attrInts("axes");
+    given = axes.has_value();
+  }
+  SmallVector<int64_t> result;
+  for (int64_t axis : axes.value_or(SmallVector<int64_t>())) {
+    std::optional<int64_t> normal = normalizeAxis(axis, rank);
+    if (!normal)
+      return std::nullopt;
+    if (llvm::is_contained(result, *normal)) {
+      (void)refuse(Diag::BadAttribute, "expected each axis once, but got " +
+                                           Twine(*normal) + " twice");
+      return std::nullopt;
+    }
+    result.push_back(*normal);
+  }
+  llvm::sort(result);
+  return result;
+}
+
+} // namespace qcc::onnx_import

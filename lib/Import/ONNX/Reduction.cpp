@@ -1,0 +1,268 @@
+//===- Reduction.cpp - reductions, arg-reductions, cumulative sums -*- C++
+//-*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Registry.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+namespace {
+
+/// A reduction: how elements are mapped, combined, and what is done to the
+/// result.
+enum class Reduce {
+  Sum,
+  Mean,
+  Prod,
+  Max,
+  Min,
+  L1,
+  L2,
+  SumSquare,
+  LogSum,
+  LogSumExp
+};
+
+/// The axes of a reduction; with `keepdims` they also follow from the shape
+/// that the model states, since reducing a dimension of size 1 or not reducing
+/// it is the same.
+std::optional<SmallVector<int64_t>> getReducedAxes(NodeContext &node,
+                                                   bool keepDims) {
+  int64_t rank = node.inRank(0);
+  if (node.has(1) && !node.getInts(1)) {
+    std::optional<Dims> declared = node.getDeclaredDims(0);
+    bool empty = getConstantSize(getNumElements(node.in(1).getType())) == 0;
+    if (!empty && keepDims && declared &&
+        declared->size() == static_cast<size_t>(rank)) {
+      SmallVector<int64_t> axes;
+      for (auto [i, pair] :
+           llvm::enumerate(llvm::zip(node.inDims(0), *declared)))
+        if (getConstantSize(std::get<1>(pair)) == 1)
+          axes.push_back(i);
+      return axes;
+    }
+    // All axes, or one of several: only the first can be told without the data.
+    if (!empty && declared && declared->empty())
+      return llvm::to_vector(llvm::seq<int64_t>(0, rank));
+    if (!empty) {
+      (void)node.refuseDynamic(1, "the axes");
+      return std::nullopt;
+    }
+  }
+  bool given;
+  std::optional<SmallVector<int64_t>> axes = SmallVector<int64_t>();
+  if (!node.has(1) || node.getInts(1))
+    axes = node.getAxes(1, rank, given);
+  if (axes && axes->empty() && !node.attrInt("noop_with_empty_axes", 0))
+    axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  return axes;
+}
+
+Value square(Body &body, Value x) { return body.mul(x, x); }
+
+/// log(sum(exp(x))) with the largest element taken out, so that nothing
+/// overflows.
+Value emitLogSumExp(NodeContext &node, ArrayRef<int64_t> axes, bool keepDims,
+                    Type type) {
+  Value input = node.widen(node.in(0));
+  Type compute = node.elem(input);
+  Value largest = node.reduce(Combiner::Max, input, axes, true, compute);
+  // An infinite maximum would make NaN of a difference.
+  Value shift = node.unary(largest, [&](Body &body, Value x) {
+    Value difference = body.sub(x, x);
+    return body.select(body.isNaN(difference), body.number(0, compute), x);
+  });
+  Value exps =
+      node.elementwise({input, shift}, compute, [](Body &body, ValueRange x) {
+        return body.exp(body.sub(x[0], x[1]));
+      });
+  Value sum = node.reduce(Combiner::Sum, exps, axes, true, compute);
+  Value result =
+      node.elementwise({sum, shift}, compute, [](Body &body, ValueRange x) {
+        return body.add(body.log(x[0]), x[1]);
+      });
+  result = node.cast(result, type);
+  if (keepDims)
+    return result;
+  Dims squeezed;
+  for (auto [i, dim] : llvm::enumerate(node.inDims(0)))
+    if (!llvm::is_contained(axes, static_cast<int64_t>(i)))
+      squeezed.push_back(dim);
+  return node.reshape(result, squeezed);
+}
+
+template <Reduce kind> LogicalResult convertReduce(NodeContext &node) {
+  bool keepDims = node.attrInt("keepdims", 1) != 0;
+  std::optional<SmallVector<int64_t>> axes = getReducedAxes(node, keepDims);
+  if (!axes)
+    return failure();
+  Type type = node.inElem(0), compute = getComputeType(type);
+  if (isa<IntegerType>(type))
+    compute = type;
+  Value in = node.in(0);
+  // Element functions hold also where no axis is reduced.
+  auto log = [](Body &body, Value x) { return body.log(x); };
+  switch (kind) {
+  case Reduce::Sum:
+    return node.set(0, node.reduce(Combiner::Sum, in, *axes, keepDims, type));
+  case Reduce::Prod:
+    return node.set(0, node.reduce(Combiner::Prod, in, *axes, keepDims, type));
+  case Reduce::Max:
+    return node.set(0, node.reduce(Combiner::Max, in, *axes, keepDims, type));
+  case Reduce::Min:
+    return node.set(0, node.reduce(Combiner::Min, in, *axes, keepDims, type));
+  case Reduce::SumSquare:
+    return node.set(
+        0, node.reduce(Combiner::Sum, in, *axes, keepDims, type, square));
+  case Reduce::L1: {
+    bool isUnsigned = isUnsignedElement(type);
+    return node.set(0, node.reduce(Combiner::Sum, in, *axes, keepDims, type,
+                                   [&](Body &body, Value x) {
+                                     return isUnsigned ? x : body.abs(x);
+                                   }));
+  }
+  case Reduce::L2: {
+    Value sum =
+        node.reduce(Combiner::Sum, in, *axes, keepDims, compute, square);
+    if (isa<IntegerType>(type))
+      return node.set(
+          0, node.cast(
+                 node.unary(node.cast(sum, node.b.getF64Type()),
+                            [](Body &body, Value x) { return body.sqrt(x); }),
+                 type));
+    return node.set(
+        0, node.cast(node.unary(
+                         sum, [](Body &body, Value x) { return body.sqrt(x); }),
+                     type));
+  }
+  case Reduce::LogSum:
+    if (isa<IntegerType>(type))
+      return node.refuse(Diag::UnsupportedType, "expected a float tensor");
+    return node.set(0,
+                    node.cast(node.unary(node.reduce(Combiner::Sum, in, *axes,
+                                                     keepDims, compute),
+                                         log),
+                              type));
+  case Reduce::LogSumExp:
+    if (isa<IntegerType>(type))
+      return node.refuse(Diag::UnsupportedType, "expected a float tensor");
+    return node.set(0, emitLogSumExp(node, *axes, keepDims, type));
+  case Reduce::Mean: {
+    Value sum = node.reduce(Combiner::Sum, in, *axes, keepDims, compute);
+    AffineExpr count = node.size(1);
+    for (int64_t axis : *axes)
+      count = count * node.inDims(0)[axis];
+    count = simplifyDim(count);
+    bool isUnsigned = isUnsignedElement(type);
+    Value mean = node.unary(sum, [&](Body &body, Value x) {
+      return body.div(x, body.fromIndex(body.extent(count), x.getType()),
+                      isUnsigned);
+    });
+    return node.set(0, node.cast(mean, type));
+  }
+  }
+  llvm_unreachable("all kinds of reduction are above");
+}
+
+template <bool smallest> LogicalResult convertArgReduce(NodeContext &node) {
+  std::optional<int64_t> axis =
+      node.normalizeAxis(node.attrInt("axis", 0), node.inRank(0));
+  if (!axis)
+    return failure();
+  Dims to = node.inDims(0);
+  Value input = node.in(0);
+  // The order of unsigned elements is that of their value as i64; the widest
+  // ones lose their top bit's sign by a flip.
+  if (isUnsignedElement(node.inElem(0))) {
+    bool flip = node.inElem(0).isUnsignedInteger(64);
+    input = node.cast(input, node.i64());
+    if (flip)
+      input = node.unary(input, [&](Body &body, Value x) {
+        return Value(arith::XOrIOp::create(
+            body.b, x, body.integer(INT64_MIN, node.i64())));
+      });
+  }
+  input = node.widen(input);
+  if (!input)
+    return failure();
+  to.erase(to.begin() + *axis);
+  Value result =
+      ArgReduceOp::create(node.b, makeTensorType(to, node.i64()), input, *axis,
+                          smallest, node.attrInt("select_last_index", 0) != 0);
+  if (node.attrInt("keepdims", 1)) {
+    to.insert(to.begin() + *axis, node.size(1));
+    result = node.reshape(result, to);
+  }
+  return node.set(0, result);
+}
+
+/// Longest axis that a cumulative operator sums anew for each element.
+constexpr int64_t kMaxCumulative = 4096;
+
+template <Combiner combiner>
+LogicalResult convertCumulative(NodeContext &node) {
+  Dims dims = node.inDims(0);
+  std::optional<SmallVector<int64_t>> axes = node.getInts(1);
+  if (!axes && dims.size() == 1)
+    axes = SmallVector<int64_t>{0};
+  if (!axes || axes->size() != 1)
+    return node.refuseDynamic(1, "the axis");
+  std::optional<int64_t> axis = node.normalizeAxis((*axes)[0], dims.size());
+  if (!axis)
+    return failure();
+  std::optional<int64_t> extent = getConstantSize(dims[*axis]);
+  if (extent && *extent > kMaxCumulative)
+    return node.refuse(Diag::UnsupportedForm,
+                       "expected an axis of at most " + Twine(kMaxCumulative) +
+                           " elements, but got " + Twine(*extent));
+  bool exclusive = node.attrInt("exclusive", 0) != 0,
+       reverse = node.attrInt("reverse", 0) != 0;
+  unsigned rank = dims.size();
+  Type type = node.inElem(0), between = isa<FloatType>(type)
+                                            ? getComputeType(type)
+                                            : getScalarType(type);
+  SmallVector<AffineExpr> reads;
+  for (unsigned i = 0; i < rank; ++i)
+    reads.push_back(node.d(i == *axis ? rank : i));
+  Value result = node.reduction(
+      combiner, dims, between, node.in(0), node.makeMap(rank + 1, reads), {},
+      {dims[*axis]}, [&](Body &body, ValueRange x) {
+        Value here = body.dim(*axis), other = body.dim(rank);
+        Value first = reverse ? here : other, second = reverse ? other : here;
+        Value counts =
+            exclusive ? body.lt(first, second) : body.le(first, second);
+        return body.select(
+            counts, x[0],
+            body.number(combiner == Combiner::Prod ? 1 : 0, x[0].getType()));
+      });
+  return node.set(0, node.cast(result, type));
+}
+
+} // namespace
+
+void registerReduction(Registry &registry) {
+  constexpr const char *kAxes =
+      "axes that depend on data, unless the stated output shape tells them";
+  registry.add(
+      kOnnxDomain,
+      {
+          {"ReduceSum", 1, 1, 2, convertReduce<Reduce::Sum>, kAxes},
+          {"ReduceMean", 1, 1, 2, convertReduce<Reduce::Mean>, kAxes},
+          {"ReduceProd", 1, 1, 2, convertReduce<Reduce::Prod>, kAxes},
+          {"ReduceMax", 1, 1, 2, convertReduce<Reduce::Max>, kAxes},
+          {"ReduceMin", 1, 1, 2, convertReduce<Reduce::Min>, kAxes},
+          {"ReduceL1", 1, 1, 2, convertReduce<Reduce::L1>, kAxes},
+          {"ReduceL2", 1, 1, 2, convertReduce<Reduce::L2>, kAxes},
+          {"ReduceSumSquare", 1, 1, 2, convertReduce<Reduce::SumSquare>, kAxes},
+          {"ReduceLogSum", 1, 1, 2, convertReduce<Reduce::LogSum>, kAxes},
+          {"ReduceLogSumExp", 1, 1, 2, convertReduce<Reduce::LogSumExp>, kAxes},
+          {"ArgMax", 1, 1, 1, convertArgReduce<false>},
+          {"ArgMin", 1, 1, 1, convertArgReduce<true>},
+          {"CumSum", 11, 2, 2, convertCumulative<Combiner::Sum>,
+           "axes of more than 4096 elements"},
+          {"CumProd", 26, 2, 2, convertCumulative<Combiner::Prod>,
+           "axes of more than 4096 elements"},
+      });
+}
+
+} // namespace qcc::onnx_import

@@ -1,0 +1,65 @@
+//===- Registry.h - which function converts which operator ------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_LIB_IMPORT_ONNX_REGISTRY_H
+#define QCC_LIB_IMPORT_ONNX_REGISTRY_H
+
+#include "NodeContext.h"
+#include "qcc/Import/ONNX/Import.h"
+#include "llvm/ADT/StringMap.h"
+#include <vector>
+
+namespace qcc::onnx_import {
+
+/// Sets the node's outputs, or records a problem and fails.
+using Converter = mlir::LogicalResult (*)(NodeContext &);
+
+struct Entry {
+  llvm::StringRef op;
+  int64_t sinceOpset;
+  unsigned minInputs, maxInputs;
+  Converter convert;
+  llvm::StringRef notes = "";
+};
+
+inline constexpr unsigned kAnyNumber = 1u << 30;
+inline constexpr llvm::StringLiteral kOnnxDomain = "";
+inline constexpr llvm::StringLiteral kMicrosoftDomain = "com.microsoft";
+
+class Registry {
+public:
+  Registry();
+
+  void add(llvm::StringRef domain, std::initializer_list<Entry> entries);
+  /// The converter of an operator at an opset of its domain: the one with the
+  /// highest `sinceOpset` not above it. Null if there is none; `known` tells
+  /// whether the operator is there in another opset.
+  const Entry *find(llvm::StringRef domain, llvm::StringRef op, int64_t opset,
+                    bool *known = nullptr) const;
+  llvm::ArrayRef<OpSupport> getSupport() const { return support; }
+
+private:
+  llvm::StringMap<std::vector<Entry>> entries;
+  std::vector<OpSupport> support;
+};
+
+/// The one registry; built on first use and never changed.
+const Registry &getRegistry();
+
+void registerElementwise(Registry &registry);
+void registerActivation(Registry &registry);
+void registerShape(Registry &registry);
+void registerMovement(Registry &registry);
+void registerIndexing(Registry &registry);
+void registerReduction(Registry &registry);
+void registerConv(Registry &registry);
+void registerPool(Registry &registry);
+void registerNorm(Registry &registry);
+void registerMatMul(Registry &registry);
+void registerAttention(Registry &registry);
+void registerResize(Registry &registry);
+void registerQuantized(Registry &registry);
+void registerMisc(Registry &registry);
+
+} // namespace qcc::onnx_import
+
+#endif // QCC_LIB_IMPORT_ONNX_REGISTRY_H

@@ -1,0 +1,333 @@
+//===- Shape.cpp - constants, shapes and reshapes ---------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Importer.h"
+#include "Registry.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+namespace {
+
+/// Sets an output to elements that are known, of rank 0 or 1.
+LogicalResult setElements(NodeContext &node, const Dims &values, int64_t rank) {
+  ShapeElements elements;
+  for (AffineExpr value : values)
+    elements.push_back({value});
+  SmallVector<int64_t> shape(rank, static_cast<int64_t>(values.size()));
+  Value result =
+      node.materialize(elements, RankedTensorType::get(shape, node.i64()));
+  if (result)
+    node.shapes.set(result, elements);
+  return node.set(0, result);
+}
+
+LogicalResult convertShape(NodeContext &node) {
+  Dims dims = node.inDims(0);
+  auto rank = static_cast<int64_t>(dims.size());
+  auto bound = [&](int64_t value) {
+    return std::clamp<int64_t>(value < 0 ? value + rank : value, 0, rank);
+  };
+  int64_t start = bound(node.attrInt("start", 0)),
+          end = bound(node.attrInt("end", rank));
+  return setElements(
+      node,
+      Dims(ArrayRef(dims).slice(start, std::max<int64_t>(0, end - start))), 1);
+}
+
+LogicalResult convertSize(NodeContext &node) {
+  return setElements(node, {product(node.inDims(0), node.b.getContext())}, 0);
+}
+
+LogicalResult convertConstant(NodeContext &node) {
+  if (node.hasAttr("value"))
+    return node.set(0, node.getTensorAttr("value"));
+  auto makeTensor = [&](ArrayRef<int64_t> shape, Type type,
+                        ArrayRef<Attribute> values) {
+    return node.set(0, node.constant(DenseElementsAttr::get(
+                           RankedTensorType::get(shape, type), values)));
+  };
+  if (node.hasAttr("value_float"))
+    return makeTensor({}, node.f32(),
+                      {node.b.getF32FloatAttr(static_cast<float>(
+                          node.attrFloat("value_float", 0)))});
+  if (node.hasAttr("value_int"))
+    return makeTensor({}, node.i64(),
+                      {node.b.getI64IntegerAttr(node.attrInt("value_int", 0))});
+  if (std::optional<SmallVector<int64_t>> values = node.attrInts("value_ints"))
+    return node.set(0, node.constantInts(*values));
+  if (std::optional<SmallVector<double>> values =
+          node.attrFloats("value_floats")) {
+    SmallVector<Attribute> numbers;
+    for (double value : *values)
+      numbers.push_back(node.b.getF32FloatAttr(static_cast<float>(value)));
+    return makeTensor({static_cast<int64_t>(values->size())}, node.f32(),
+                      numbers);
+  }
+  if (node.hasAttr("value_string") || node.hasAttr("value_strings"))
+    return node.refuse(Diag::UnsupportedType,
+                       "constants of strings are not supported");
+  return node.refuse(Diag::UnsupportedForm,
+                     "expected a dense tensor as the constant's value");
+}
+
+/// Sizes that an input gives, or those that the model states for the output.
+std::optional<Dims> getTargetDims(NodeContext &node, unsigned input) {
+  std::optional<Dims> sizes = node.getSizes(input);
+  if (!sizes)
+    sizes = node.getDeclaredDims(0);
+  if (!sizes)
+    (void)node.refuseDynamic(input, "the shape");
+  return sizes;
+}
+
+LogicalResult convertConstantOfShape(NodeContext &node) {
+  std::optional<Dims> dims = getTargetDims(node, 0);
+  if (!dims)
+    return failure();
+  for (AffineExpr dim : *dims)
+    if (std::optional<int64_t> size = getConstantSize(dim); size && *size < 0)
+      return node.refuse(Diag::BadShape,
+                         "expected sizes of 0 or more, but got " +
+                             Twine(*size));
+  Value value = node.hasAttr("value") ? node.getTensorAttr("value")
+                                      : node.scalar(0, node.f32());
+  if (!value)
+    return failure();
+  if (getConstantSize(getNumElements(value.getType())) != 1)
+    return node.refuse(Diag::BadAttribute,
+                       "expected attribute 'value' with one element");
+  return node.set(0, node.broadcastTo(node.reshape(value, {}), *dims));
+}
+
+LogicalResult convertReshape(NodeContext &node) {
+  std::optional<Dims> target = node.getSizes(1);
+  Dims from = node.inDims(0);
+  bool allowZero = node.attrInt("allowzero", 0) != 0;
+  if (!target) {
+    // The model states the shape that the data will ask for; no size of it is
+    // special.
+    target = node.getDeclaredDims(0);
+    if (!target)
+      return node.refuseDynamic(1, "the shape");
+    return node.set(0, node.reshape(node.in(0), *target));
+  }
+  AffineExpr known = node.size(1);
+  std::optional<size_t> unknown;
+  for (auto [i, dim] : llvm::enumerate(*target)) {
+    std::optional<int64_t> size = getConstantSize(dim);
+    if (size == 0 && !allowZero) {
+      if (i >= from.size())
+        return node.refuse(
+            Diag::BadShape,
+            "expected size 0 at a position of the input's rank " +
+                Twine(from.size()));
+      dim = from[i];
+    } else if (size == -1) {
+      if (unknown)
+        return node.refuse(Diag::BadShape, "expected at most one size of -1");
+      unknown = i;
+      continue;
+    } else if (size && *size < -1) {
+      return node.refuse(Diag::BadShape,
+                         "expected sizes of -1 or more, but got " +
+                             Twine(*size));
+    }
+    known = known * dim;
+  }
+  if (unknown) {
+    known = simplifyDim(known);
+    AffineExpr total = product(from, node.b.getContext());
+    std::optional<AffineExpr> rest =
+        getConstantSize(known) == 0 ? node.size(0) : divideDims(total, known);
+    if (!rest)
+      return node.refuse(
+          Diag::BadShape,
+          "expected a shape of as many elements as the input has");
+    (*target)[*unknown] = *rest;
+  }
+  return node.set(0, node.reshape(node.in(0), *target));
+}
+
+LogicalResult convertFlatten(NodeContext &node) {
+  Dims dims = node.inDims(0);
+  auto rank = static_cast<int64_t>(dims.size());
+  int64_t axis = node.attrInt("axis", 1);
+  if (axis < -rank || axis > rank)
+    return node.refuse(Diag::BadAttribute,
+                       "expected an axis in [" + Twine(-rank) + ", " +
+                           Twine(rank) + "], but got " + Twine(axis));
+  axis += axis < 0 ? rank : 0;
+  MLIRContext *context = node.b.getContext();
+  ArrayRef<AffineExpr> all = dims;
+  return node.set(
+      0, node.reshape(node.in(0), {product(all.take_front(axis), context),
+                                   product(all.drop_front(axis), context)}));
+}
+
+LogicalResult convertSqueeze(NodeContext &node) {
+  Dims from = node.inDims(0), to;
+  bool given;
+  std::optional<SmallVector<int64_t>> axes;
+  if (node.has(1) && !node.getInts(1)) {
+    // Which axes depends on data, but not what comes out: sizes of 1 hold no
+    // elements.
+    std::optional<Dims> declared = node.getDeclaredDims(0);
+    return declared ? node.set(0, node.reshape(node.in(0), *declared))
+                    : node.refuseDynamic(1, "the axes");
+  }
+  axes = node.getAxes(1, from.size(), given);
+  if (!axes)
+    return failure();
+  for (auto [i, dim] : llvm::enumerate(from)) {
+    bool isOne = getConstantSize(dim) == 1;
+    bool drop =
+        given ? llvm::is_contained(*axes, static_cast<int64_t>(i)) : isOne;
+    if (drop && !isOne &&
+        !node.requireEqual(dim, node.size(1), "a squeezed dimension"))
+      return failure();
+    if (!drop)
+      to.push_back(dim);
+  }
+  return node.set(0, node.reshape(node.in(0), to));
+}
+
+LogicalResult convertUnsqueeze(NodeContext &node) {
+  Dims dims = node.inDims(0);
+  std::optional<SmallVector<int64_t>> axes =
+      node.has(1) ? node.getInts(1) : node.attrInts("axes");
+  if (!axes) {
+    std::optional<Dims> declared = node.getDeclaredDims(0);
+    return declared ? node.set(0, node.reshape(node.in(0), *declared))
+                    : node.refuseDynamic(1, "the axes");
+  }
+  int64_t rank = static_cast<int64_t>(dims.size() + axes->size());
+  if (rank > 32)
+    return node.refuse(Diag::LimitReached,
+                       "expected a rank of at most 32, but got " + Twine(rank));
+  SmallVector<bool> inserted(rank, false);
+  for (int64_t axis : *axes) {
+    std::optional<int64_t> normal = node.normalizeAxis(axis, rank);
+    if (!normal)
+      return failure();
+    if (inserted[*normal])
+      return node.refuse(Diag::BadAttribute,
+                         "expected each axis once, but got " + Twine(*normal) +
+                             " twice");
+    inserted[*normal] = true;
+  }
+  Dims to;
+  for (size_t next = 0; bool isNew : inserted)
+    to.push_back(isNew ? node.size(1) : dims[next++]);
+  return node.set(0, node.reshape(node.in(0), to));
+}
+
+LogicalResult convertExpand(NodeContext &node) {
+  std::optional<Dims> target = getTargetDims(node, 1);
+  if (!target)
+    return failure();
+  std::optional<Dims> result = node.broadcastDims({node.inDims(0), *target});
+  return result ? node.set(0, node.broadcastTo(node.in(0), *result))
+                : failure();
+}
+
+/// The number of elements of a range; null if it depends on data.
+AffineExpr getRangeSize(NodeContext &node) {
+  if (isa<FloatType>(node.inElem(0))) {
+    std::optional<SmallVector<double>> start = node.getFloats(0),
+                                       limit = node.getFloats(1),
+                                       delta = node.getFloats(2);
+    if (!start || !limit || !delta || start->size() != 1 ||
+        limit->size() != 1 || delta->size() != 1 || (*delta)[0] == 0)
+      return {};
+    double count = std::ceil(((*limit)[0] - (*start)[0]) / (*delta)[0]);
+    return count < 0x1p40
+               ? node.size(std::max<int64_t>(0, static_cast<int64_t>(count)))
+               : AffineExpr();
+  }
+  std::optional<Dims> start = node.getSizes(0), limit = node.getSizes(1),
+                      delta = node.getSizes(2);
+  if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 ||
+      delta->size() != 1)
+    return {};
+  std::optional<int64_t> step = getConstantSize((*delta)[0]);
+  if (!step || *step == 0)
+    return {};
+  AffineExpr span =
+      *step > 0 ? (*limit)[0] - (*start)[0] : (*start)[0] - (*limit)[0];
+  AffineExpr count = simplifyDim(span.ceilDiv(std::abs(*step)));
+  std::optional<int64_t> known = getConstantSize(count);
+  return known && *known < 0 ? node.size(0) : count;
+}
+
+LogicalResult convertRange(NodeContext &node) {
+  if (!node.requireSameTypes())
+    return failure();
+  AffineExpr count = getRangeSize(node);
+  if (!count) {
+    std::optional<Dims> declared = node.getDeclaredDims(0);
+    if (!declared || declared->size() != 1)
+      return node.refuseDynamic(1, "the length of the range");
+    count = (*declared)[0];
+  }
+  Type type = node.inElem(0);
+  Value start = node.reshape(node.in(0), {}),
+        delta = node.reshape(node.in(2), {});
+  AffineMap scalar = node.makeMap(1, {});
+  return node.set(
+      0, node.generic(
+             {count}, type, {start, delta}, {scalar, scalar}, {},
+             [&](Body &body, ValueRange x) {
+               return body.add(
+                   x[0], body.mul(x[1], body.fromIndex(body.dim(0),
+                                                       getComputeType(type))));
+             }));
+}
+
+/// The branch that a condition known when compiling chooses, in place.
+LogicalResult convertIf(NodeContext &node) {
+  std::optional<SmallVector<int64_t>> condition = node.getInts(0);
+  if (!condition || condition->size() != 1)
+    return node.refuse(Diag::UnsupportedForm,
+                       "expected a condition that is known when compiling, but "
+                       "it depends on data");
+  const onnx::AttributeProto *branch =
+      node.findAttr((*condition)[0] ? "then_branch" : "else_branch");
+  if (!branch || !branch->has_g())
+    return node.refuse(Diag::BadAttribute,
+                       "expected attributes 'then_branch' and 'else_branch'");
+  SmallVector<Value> results;
+  if (failed(node.importer.importSubgraph(node, branch->g(), results)))
+    return failure();
+  if (results.size() < node.numOutputs())
+    return node.refuse(Diag::BadGraph,
+                       "expected a branch with " + Twine(node.numOutputs()) +
+                           " outputs, but got " + Twine(results.size()));
+  for (unsigned i = 0; i < node.numOutputs(); ++i)
+    if (failed(node.set(i, results[i])))
+      return failure();
+  return success();
+}
+
+} // namespace
+
+void registerShape(Registry &registry) {
+  constexpr const char *kShapeInput =
+      "shapes that depend on data, unless the model states the output's shape";
+  registry.add(
+      kOnnxDomain,
+      {
+          {"Shape", 1, 1, 1, convertShape},
+          {"Size", 1, 1, 1, convertSize},
+          {"Constant", 1, 0, 0, convertConstant, "sparse tensors and strings"},
+          {"ConstantOfShape", 9, 1, 1, convertConstantOfShape, kShapeInput},
+          {"Reshape", 5, 2, 2, convertReshape, kShapeInput},
+          {"Flatten", 1, 1, 1, convertFlatten},
+          {"Squeeze", 1, 1, 2, convertSqueeze},
+          {"Unsqueeze", 1, 1, 2, convertUnsqueeze},
+          {"Expand", 8, 2, 2, convertExpand, kShapeInput},
+          {"Range", 11, 3, 3, convertRange, kShapeInput},
+          {"If", 1, 1, 1, convertIf, "conditions that depend on data"},
+      });
+}
+
+} // namespace qcc::onnx_import

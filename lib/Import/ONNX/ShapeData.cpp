@@ -1,0 +1,142 @@
+//===- ShapeData.cpp - what is known of the elements of small tensors -*- C++
+//-*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "ShapeData.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "llvm/Support/MathExtras.h"
+#include <cmath>
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+
+std::optional<int64_t> ShapeElement::getInteger() const {
+  return denominator == 1 ? getConstantSize(numerator) : std::nullopt;
+}
+
+/// A float as a fraction with a small power of two below; none where that is
+/// not exact.
+static std::optional<ShapeElement> toFraction(double value,
+                                              MLIRContext *context) {
+  if (!std::isfinite(value) || std::fabs(value) > 1e12)
+    return std::nullopt;
+  for (int64_t denominator = 1; denominator <= 1024; denominator *= 2) {
+    double scaled = value * static_cast<double>(denominator);
+    if (scaled == std::trunc(scaled))
+      return ShapeElement{
+          getAffineConstantExpr(static_cast<int64_t>(scaled), context),
+          denominator};
+  }
+  return std::nullopt;
+}
+
+std::optional<ShapeElements> ShapeTable::lookup(Value value) const {
+  if (auto found = known.find(value); found != known.end())
+    return found->second;
+  auto constant = value.getDefiningOp<ConstantOp>();
+  if (!constant)
+    return std::nullopt;
+  auto attr = dyn_cast<DenseElementsAttr>(constant.getValue());
+  if (!attr || attr.getType().getRank() > 1 ||
+      attr.getNumElements() > kMaxShapeElements)
+    return std::nullopt;
+  MLIRContext *context = value.getContext();
+  ShapeElements elements;
+  if (auto integer = dyn_cast<IntegerType>(attr.getElementType())) {
+    for (const APInt &element : attr.getValues<APInt>()) {
+      int64_t number = integer.isUnsigned() || integer.getWidth() == 1
+                           ? static_cast<int64_t>(element.getZExtValue())
+                           : element.getSExtValue();
+      elements.push_back({getAffineConstantExpr(number, context)});
+    }
+    return elements;
+  }
+  if (!attr.getElementType().isF32() && !attr.getElementType().isF64())
+    return std::nullopt;
+  for (const APFloat &element : attr.getValues<APFloat>()) {
+    std::optional<ShapeElement> fraction =
+        toFraction(element.convertToDouble(), context);
+    if (!fraction)
+      return std::nullopt;
+    elements.push_back(*fraction);
+  }
+  return elements;
+}
+
+AffineExpr simplifyDim(AffineExpr expr) {
+  return simplifyAffineExpr(expr, 0, 64);
+}
+
+AffineExpr addDims(AffineExpr a, AffineExpr b) {
+  std::optional<int64_t> x = getConstantSize(a), y = getConstantSize(b);
+  int64_t sum;
+  if (x && y)
+    return llvm::AddOverflow(*x, *y, sum)
+               ? AffineExpr()
+               : getAffineConstantExpr(sum, a.getContext());
+  return simplifyDim(a + b);
+}
+
+AffineExpr mulDims(AffineExpr a, AffineExpr b) {
+  std::optional<int64_t> x = getConstantSize(a), y = getConstantSize(b);
+  int64_t product;
+  if (x && y)
+    return llvm::MulOverflow(*x, *y, product)
+               ? AffineExpr()
+               : getAffineConstantExpr(product, a.getContext());
+  return simplifyDim(a * b);
+}
+
+/// Splits a product into a constant and other factors. A sum whose terms share
+/// a constant factor gives that factor too.
+static void collectFactors(AffineExpr expr, int64_t &constant, Dims &factors) {
+  if (auto value = dyn_cast<AffineConstantExpr>(expr)) {
+    if (llvm::MulOverflow(constant, value.getValue(), constant))
+      constant = 0;
+    return;
+  }
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (binary && expr.getKind() == AffineExprKind::Mul) {
+    collectFactors(binary.getLHS(), constant, factors);
+    collectFactors(binary.getRHS(), constant, factors);
+    return;
+  }
+  int64_t divisor = expr.getLargestKnownDivisor();
+  if (binary && expr.getKind() == AffineExprKind::Add && divisor > 1) {
+    constant *= divisor;
+    expr = simplifyDim(expr.floorDiv(divisor));
+  }
+  factors.push_back(expr);
+}
+
+std::optional<AffineExpr> divideDims(AffineExpr a, AffineExpr b, bool *exact) {
+  int64_t x = 1, y = 1;
+  Dims above, below, left;
+  collectFactors(a, x, above);
+  collectFactors(b, y, below);
+  if (y <= 0)
+    return std::nullopt;
+  for (AffineExpr factor : below) {
+    auto same = llvm::find(above, factor);
+    if (same != above.end())
+      above.erase(same);
+    else
+      left.push_back(factor);
+  }
+  int64_t common = x == 0 ? y : static_cast<int64_t>(std::gcd(x, y));
+  x /= common;
+  y /= common;
+  MLIRContext *context = a.getContext();
+  AffineExpr result = getAffineConstantExpr(x, context);
+  for (AffineExpr factor : above)
+    result = result * factor;
+  AffineExpr divisor = getAffineConstantExpr(y, context);
+  for (AffineExpr factor : left)
+    divisor = divisor * factor;
+  if (exact)
+    *exact = left.empty() && y == 1;
+  return simplifyDim(result.floorDiv(divisor));
+}
+
+} // namespace qcc::onnx_import
