@@ -15,7 +15,7 @@ def QCC_Tensor : Type<CPred<"::llvm::isa<::mlir::RankedTensorType>($_self)">, "r
 // The workhorse and what stands in its body
 //===----------------------------------------------------------------------===//
 
-def QCC_GenericOp : QCC_Op<"generic", [Pure, AttrSizedOperandSegments, SingleBlock]> {
+def QCC_GenericOp : QCC_Op<"generic", [Pure, IsolatedFromAbove, AttrSizedOperandSegments, SingleBlock]> {
   let summary = "a value per output element, or a reduction";
   let description = [{
     Iterates over the dimensions of the result and then over the reduction extents `over`. Each operand of `ins` is
