@@ -72,8 +72,19 @@ function(qcc_link_library)
   target_link_libraries(QCC PRIVATE MLIR LLVM ${QCC_EXTRA_LIBS})
 endfunction()
 
+# qcc_install(): the library, its headers and the package that find_package(QCC) reads.
 function(qcc_install)
-  install(TARGETS QCC LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS QCC EXPORT QCCTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+          INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/qcc ${CMAKE_BINARY_DIR}/include/qcc
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" PATTERN "*.td" PATTERN "*.inc" PATTERN "*.def")
+  include(CMakePackageConfigHelpers)
+  set(folder ${CMAKE_INSTALL_LIBDIR}/cmake/QCC)
+  configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/QCCConfig.cmake.in ${CMAKE_BINARY_DIR}/cmake/QCCConfig.cmake
+                                INSTALL_DESTINATION ${folder})
+  # Plugins work with the version that they were built with.
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/cmake/QCCConfigVersion.cmake COMPATIBILITY ExactVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/cmake/QCCConfig.cmake ${CMAKE_BINARY_DIR}/cmake/QCCConfigVersion.cmake
+          DESTINATION ${folder})
+  install(EXPORT QCCTargets NAMESPACE QCC:: DESTINATION ${folder})
 endfunction()

@@ -10,6 +10,7 @@
 #include "qcc/Import/ONNX/Import.h"
 #include "qcc/Pipeline/Passes.h"
 #include "qcc/Pipeline/Verify.h"
+#include "qcc/Plugin/Plugin.h"
 #include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
@@ -54,6 +55,8 @@ Compilation::runPasses(Stage stage,
   ErrorCatcher catcher(&context);
   PassManager passes(&context);
   add(passes);
+  if (options.extensions)
+    options.extensions->buildPipeline(stage, passes);
   if (failed(passes.run(*module)) || failed(verifyStage(*module, stage)))
     return catcher.take();
   return llvm::Error::success();

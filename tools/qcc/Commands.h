@@ -35,9 +35,6 @@ llvm::Error runExplain(Session &session);
 /// The dialects of the compiler and of the plugins.
 mlir::DialectRegistry makeRegistry(const Session &session);
 
-/// Answers as a kernel compiler (`--worker`); returns the exit code.
-int runWorker(llvm::ArrayRef<const char *> words);
-
 /// Compiles with a context of its own and prints progress. Errors of MLIR go
 /// to the sink.
 llvm::Expected<CompileResult> compileModel(Session &session,

@@ -95,9 +95,6 @@ int main(int argc, char **argv) {
   std::string self =
       sys::fs::getMainExecutable(argv[0], reinterpret_cast<void *>(&main));
   ArrayRef<const char *> words(argv + std::min(argc, 1), argv + argc);
-  if (!words.empty() && StringRef(words[0]) == "--worker")
-    return runWorker(words.drop_front());
-
   Expected<CommandLine> line = parseCommandLine(words);
   if (!line)
     return fail(line.takeError());

@@ -1,0 +1,81 @@
+//===- Ternary.cpp - a precision of a plugin --------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Weights of -1, 0 or 1 times a scale per column and 32 rows, in 2 bits. The
+// threshold is that of Li et al., "Ternary weight networks" (2016): 0.7 times
+// the mean magnitude.
+//
+//===----------------------------------------------------------------------===//
+#include "Toy.h"
+#include "qcc/Scheme/Scheme.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include <cmath>
+
+using namespace mlir;
+
+namespace {
+
+class Ternary : public qcc::Scheme {
+public:
+  llvm::StringRef getKey() const override { return "toy-ternary"; }
+  llvm::StringRef getSummary() const override {
+    return "weights of -1, 0 and 1 in 2 bits, a scale per 32 rows";
+  }
+  unsigned getWeightBits() const override { return 2; }
+  int64_t getGroup() const override { return 32; }
+  qcc::CodeUnit getUnit() const override { return {/*k=*/16, /*bytes=*/64}; }
+  unsigned getMaxCode() const override { return 2; }
+  std::optional<int32_t> getZero() const override { return 1; }
+
+  qcc::GroupAffine
+  quantize(llvm::ArrayRef<float> weights,
+           llvm::MutableArrayRef<uint8_t> codes) const override {
+    double sum = 0;
+    for (float weight : weights)
+      sum += std::fabs(weight);
+    double threshold = 0.7 * sum / static_cast<double>(weights.size());
+    double kept = 0;
+    unsigned count = 0;
+    for (auto [weight, code] : llvm::zip_equal(weights, codes)) {
+      bool isKept = std::fabs(weight) > threshold;
+      code = !isKept ? 1 : weight < 0 ? 0 : 2;
+      kept += isKept ? std::fabs(weight) : 0;
+      count += isKept;
+    }
+    return {count ? static_cast<float>(kept / count) : 0.0f, 1};
+  }
+
+  // Byte 4 * column + j holds rows j, 4 + j, 8 + j and 12 + j, 2 bits each.
+  void pack(llvm::ArrayRef<uint8_t> codes,
+            llvm::MutableArrayRef<char> bytes) const override {
+    for (unsigned column = 0; column < 16; ++column)
+      for (unsigned j = 0; j < 4; ++j) {
+        unsigned byte = 0;
+        for (unsigned i = 0; i < 4; ++i)
+          byte |= codes[(4 * i + j) * 16 + column] << (2 * i);
+        bytes[4 * column + j] = static_cast<char>(byte);
+      }
+  }
+
+  llvm::SmallVector<Value> decode(ImplicitLocOpBuilder &b,
+                                  Value bytes) const override {
+    auto type = cast<VectorType>(bytes.getType());
+    auto splat = [&](int64_t value) -> Value {
+      return arith::ConstantOp::create(
+          b, DenseElementsAttr::get(type, b.getI8IntegerAttr(value)));
+    };
+    llvm::SmallVector<Value> rows;
+    for (int64_t i = 0; i < 4; ++i) {
+      Value shifted =
+          i ? arith::ShRUIOp::create(b, bytes, splat(2 * i)).getResult() : bytes;
+      rows.push_back(arith::AndIOp::create(b, shifted, splat(3)));
+    }
+    return rows;
+  }
+};
+
+} // namespace
+
+void toy::registerTernary(DialectRegistry &registry) {
+  qcc::registerScheme<Ternary>(registry);
+}

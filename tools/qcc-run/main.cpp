@@ -1,0 +1,434 @@
+//===- main.cpp - runs, compares and times compiled models ------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The program that needs only an artifact and its C interface: no compiler, no
+// LLVM.
+//===----------------------------------------------------------------------===//
+
+#include "Batch.h"
+#include "Npz.h"
+#include "Observe.h"
+#include "TestData.h"
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+using namespace qcc::run;
+using nlohmann::json;
+
+namespace {
+
+/// The command line.
+struct Options {
+  std::string artifact, entry, inputs, outputs, expect, testData, batch, trace,
+      dump, dumpTo = "dump.npz";
+  std::vector<std::string> dims;
+  OpenOptions open;
+  Tolerance tolerance;
+  bool bench = false, profile = false, json = false, info = false,
+       random = false, benchOnInput = false;
+  uint64_t seed = 0;
+  int64_t intMax = 1;
+  int warmup = 3, runs = 20, steps = 1;
+  unsigned timeout = 60;
+};
+
+} // namespace
+
+static void addOptions(CLI::App &app, Options &o) {
+  app.add_option("DIR", o.artifact,
+                 "artifact: a folder with libmodel.so, or the library");
+  app.add_option("--inputs", o.inputs,
+                 "inputs as .npz, members by tensor name");
+  app.add_option("--outputs", o.outputs, "write the outputs to this .npz");
+  app.add_option("--expect", o.expect, "compare with the outputs in this .npz");
+  app.add_option("--test-data", o.testData,
+                 "run and compare an ONNX test data set (a folder)");
+  app.add_option("--rtol", o.tolerance.rtol, "relative tolerance of an element")
+      ->capture_default_str();
+  app.add_option("--atol", o.tolerance.atol, "absolute tolerance of an element")
+      ->capture_default_str();
+  app.add_option("--rel-max", o.tolerance.relMax,
+                 "tolerance relative to the output's largest magnitude");
+  app.add_option("--entry", o.entry, "entry to run (default: the first)");
+  app.add_option("--threads", o.open.threads,
+                 "threads (default: one per allowed CPU)");
+  app.add_flag("--pin", o.open.pin, "bind threads to CPUs");
+  app.add_flag("--verify", o.open.verify, "compare the hash of all weights");
+  auto *random = app.add_option("--random-inputs", o.seed,
+                                "random inputs from this seed (default 0)");
+  random->expected(0, 1)->default_str("0");
+  app.add_option("--int-max", o.intMax, "largest random integer")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--dim", o.dims, "NAME=VALUE: a size of random inputs");
+  app.add_option("--steps", o.steps,
+                 "run so many times, with states; inputs and outputs may be "
+                 "stacked by step")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--bench", o.bench, "time runs: median, least, 90th percentile");
+  app.add_flag("--bench-on-input", o.benchOnInput,
+               "time one run per line read from stdin, to interleave programs");
+  app.add_option("--warmup", o.warmup, "runs before the clock starts")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--runs", o.runs, "runs that are timed or profiled")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  auto *profile = app.add_option(
+      "--profile", o.trace,
+      "time per node; with a file also a trace for a browser's viewer");
+  profile->expected(0, 1);
+  app.add_option("--dump", o.dump,
+                 "write the values or nodes whose name this expression finds");
+  app.add_option("--dump-to", o.dumpTo, "where --dump writes")
+      ->capture_default_str();
+  app.add_option("--batch", o.batch,
+                 "run test data sets: lines of artifact, tab, folder");
+  app.add_option("--timeout", o.timeout, "seconds per item of --batch")
+      ->capture_default_str();
+  app.add_flag("--info", o.info, "describe the model");
+  app.add_flag("--json", o.json, "results as JSON");
+  app.add_flag("-q,--quiet", o.open.quiet, "no notes");
+  app.callback([&o, random, profile] {
+    o.random = random->count() > 0;
+    o.profile = profile->count() > 0;
+    if (o.artifact.empty() == o.batch.empty())
+      throw CLI::ValidationError("expected an artifact or --batch");
+    if (!o.testData.empty() &&
+        (!o.inputs.empty() || !o.expect.empty() || o.random))
+      throw CLI::ValidationError(
+          "--test-data brings its own inputs and outputs");
+    if (!o.inputs.empty() && o.random)
+      throw CLI::ValidationError(
+          "expected --inputs or --random-inputs, but got both");
+    if (!o.expect.empty() && (o.bench || o.benchOnInput))
+      throw CLI::ValidationError(
+          "--bench compares nothing: run --expect without it");
+  });
+}
+
+static std::vector<std::pair<std::string, int64_t>>
+parseDims(const std::vector<std::string> &texts) {
+  std::vector<std::pair<std::string, int64_t>> dims;
+  for (const std::string &text : texts) {
+    size_t equals = text.rfind('=');
+    int64_t value = -1;
+    try {
+      value = equals == std::string::npos ? -1
+                                          : std::stoll(text.substr(equals + 1));
+    } catch (const std::exception &) {
+      value = -1;
+    }
+    if (value < 0)
+      throw RunError(Usage, "--dim: expected NAME=VALUE, but got " + text);
+    dims.emplace_back(text.substr(0, equals), value);
+  }
+  return dims;
+}
+
+//===----------------------------------------------------------------------===//
+// Steps
+//===----------------------------------------------------------------------===//
+
+/// The inputs of one step: of those that have one more dim than the model asks
+/// for, the slice; of the others all.
+static std::vector<Array> sliceStep(const std::vector<Array> &arrays,
+                                    const std::vector<TensorSpec> &specs,
+                                    int step, int steps) {
+  std::vector<Array> result = arrays;
+  for (Array &array : result)
+    for (const TensorSpec &spec : specs) {
+      if (spec.name != array.name ||
+          array.shape.size() != spec.dims.size() + 1 || array.shape[0] != steps)
+        continue;
+      if (array.type->bits < 8)
+        throw RunError(Unsupported,
+                       "input '" + array.name +
+                           "': packed types cannot be stacked by step");
+      size_t size = array.bytes.size() / size_t(steps);
+      auto from = array.bytes.begin() + ptrdiff_t(size) * step;
+      array.bytes = std::vector<std::byte>(from, from + ptrdiff_t(size));
+      array.shape.erase(array.shape.begin());
+    }
+  return result;
+}
+
+/// Appends the outputs of a step; throws BadData when a shape changes.
+static void stack(std::vector<Array> &stacked, std::vector<Array> outputs,
+                  int step) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i].shape.insert(outputs[i].shape.begin(), 1);
+    if (step == 0) {
+      stacked.push_back(std::move(outputs[i]));
+      continue;
+    }
+    std::vector<int64_t> shape = stacked[i].shape;
+    shape[0] = 1;
+    if (shape != outputs[i].shape)
+      throw RunError(BadData, "output '" + outputs[i].name +
+                                  "' changes its shape between steps");
+    ++stacked[i].shape[0];
+    stacked[i].bytes.insert(stacked[i].bytes.end(), outputs[i].bytes.begin(),
+                            outputs[i].bytes.end());
+  }
+}
+
+static std::vector<Array> runSteps(Runner &runner, const Artifact &artifact,
+                                   uint32_t entry,
+                                   const std::vector<Array> &inputs,
+                                   int steps) {
+  std::vector<TensorSpec> specs = artifact.inputs(entry);
+  std::vector<Array> stacked;
+  for (int step = 0; step < steps; ++step) {
+    runner.setInputs(sliceStep(inputs, specs, step, steps));
+    runner.run();
+    stack(stacked, runner.outputs(), step);
+  }
+  return stacked;
+}
+
+//===----------------------------------------------------------------------===//
+// Results
+//===----------------------------------------------------------------------===//
+
+static json toJson(const TensorSpec &spec) {
+  json dims = json::array();
+  for (size_t i = 0; i < spec.dims.size(); ++i)
+    dims.push_back(spec.dims[i] >= 0
+                       ? json(spec.dims[i])
+                       : json(spec.symbols[i].empty() ? "?" : spec.symbols[i]));
+  return {{"name", spec.name}, {"type", spec.type->name}, {"shape", dims}};
+}
+
+static json describeModel(const Artifact &artifact) {
+  const qcc_model_info &info = artifact.info();
+  json entries = json::array(), states = json::array();
+  std::vector<std::string> names = artifact.entryNames();
+  for (uint32_t i = 0; i < names.size(); ++i) {
+    json entry = {{"name", names[i]},
+                  {"inputs", json::array()},
+                  {"outputs", json::array()}};
+    for (const TensorSpec &spec : artifact.inputs(i))
+      entry["inputs"].push_back(toJson(spec));
+    for (const TensorSpec &spec : artifact.outputs(i))
+      entry["outputs"].push_back(toJson(spec));
+    entries.push_back(entry);
+  }
+  for (const TensorSpec &spec : artifact.states())
+    states.push_back(toJson(spec));
+  return {{"model", info.name},
+          {"producer", info.producer},
+          {"level", info.level},
+          {"threads", info.threads},
+          {"weight_bytes", info.weight_bytes},
+          {"entries", entries},
+          {"states", states}};
+}
+
+static std::string specText(const json &spec) {
+  std::string text = "  " + spec["name"].get<std::string>() + ": " +
+                     spec["type"].get<std::string>() + "[";
+  for (size_t i = 0; i < spec["shape"].size(); ++i)
+    text += (i == 0 ? "" : ", ") + (spec["shape"][i].is_string()
+                                        ? spec["shape"][i].get<std::string>()
+                                        : spec["shape"][i].dump());
+  return text + "]\n";
+}
+
+static void printModel(const json &model) {
+  std::cout << model["model"].get<std::string>() << " by "
+            << model["producer"].get<std::string>() << ", level "
+            << model["level"].get<std::string>() << ", " << model["threads"]
+            << " threads, " << model["weight_bytes"] << " bytes of weights\n";
+  for (const json &entry : model["entries"]) {
+    std::cout << "entry " << entry["name"].get<std::string>() << "\n inputs\n";
+    for (const json &spec : entry["inputs"])
+      std::cout << specText(spec);
+    std::cout << " outputs\n";
+    for (const json &spec : entry["outputs"])
+      std::cout << specText(spec);
+  }
+  if (!model["states"].empty())
+    std::cout << "states\n";
+  for (const json &spec : model["states"])
+    std::cout << specText(spec);
+}
+
+/// Adds comparisons to the result; Missed when one did not pass.
+static ExitCode report(const std::vector<Comparison> &comparisons, bool asJson,
+                       json &result) {
+  ExitCode code = Ok;
+  json list = json::array();
+  for (const Comparison &c : comparisons) {
+    // Infinities are no JSON numbers: dump() writes null for them.
+    list.push_back({{"output", c.name},
+                    {"passed", c.passed},
+                    {"max_error", c.maxError},
+                    {"max_expected", c.maxExpected},
+                    {"cosine", c.cosine},
+                    {"mismatches", c.mismatches},
+                    {"problem", c.problem}});
+    if (!asJson)
+      std::printf("%s output '%s': max error %.3g, largest expected %.3g, "
+                  "cosine %.8f%s%s\n",
+                  c.passed ? "ok  " : "FAIL", c.name.c_str(), c.maxError,
+                  c.maxExpected, c.cosine, c.problem.empty() ? "" : ": ",
+                  c.problem.c_str());
+    if (!c.passed)
+      code = Missed;
+  }
+  result["compare"] = list;
+  return code;
+}
+
+static void printArray(const Array &array) {
+  std::string values;
+  uint64_t count = array.count();
+  for (uint64_t i = 0; i < std::min<uint64_t>(count, 6); ++i) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%s%.6g", i == 0 ? "" : ", ",
+                  array.at(i));
+    values += text;
+  }
+  std::cout << array.name << ": " << describe(array.type, array.shape) << " = "
+            << values << (count > 6 ? ", ..." : "") << "\n";
+}
+
+//===----------------------------------------------------------------------===//
+// What to do
+//===----------------------------------------------------------------------===//
+
+static std::vector<Array> loadInputs(const Options &o, const Artifact &artifact,
+                                     uint32_t entry) {
+  if (!o.inputs.empty())
+    return readNpz(o.inputs);
+  bool timing = o.bench || o.profile || o.benchOnInput;
+  if (!o.random && !timing && !artifact.inputs(entry).empty())
+    throw RunError(Usage, "expected --inputs, --test-data or --random-inputs");
+  return makeRandomInputs(artifact, entry, parseDims(o.dims), o.seed, o.intMax);
+}
+
+/// One run and its time in nanoseconds for each line read, until the end.
+static void benchOnInput(Runner &runner, int warmup) {
+  bench(runner, warmup, 0);
+  std::cout << "ready" << std::endl;
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << int64_t(bench(runner, 0, 1).quantile(0) * 1e6) << std::endl;
+}
+
+/// What is measured, after the inputs are set.
+static void measure(const Options &o, const Artifact &artifact, Runner &runner,
+                    json &result) {
+  if (o.benchOnInput)
+    benchOnInput(runner, o.warmup);
+  if (o.bench) {
+    Times times = bench(runner, o.warmup, o.runs);
+    result["bench"] = times.toJson();
+    if (!o.json)
+      std::printf("median %.3f ms, least %.3f ms, 90 %% below %.3f ms (%d "
+                  "runs, %u threads, level %s)\n",
+                  times.quantile(0.5), times.quantile(0), times.quantile(0.9),
+                  o.runs, artifact.info().threads, artifact.info().level);
+  }
+  if (o.profile) {
+    Profiler profiler(artifact);
+    profiler.profile(runner, o.runs);
+    result["profile"] = profiler.toJson();
+    if (!o.trace.empty())
+      profiler.writeTrace(o.trace);
+    if (!o.json)
+      std::cout << profiler.table();
+  }
+}
+
+static ExitCode runModel(const Options &o, json &result) {
+  Artifact artifact(o.artifact, o.open);
+  uint32_t entry = artifact.findEntry(o.entry);
+  if (o.info) {
+    result = describeModel(artifact);
+    if (!o.json)
+      printModel(result);
+    return Ok;
+  }
+  if (!o.testData.empty())
+    return report(runTestData(artifact, entry, o.testData, o.tolerance), o.json,
+                  result);
+
+  std::vector<Array> inputs = loadInputs(o, artifact, entry);
+  Runner runner(artifact, entry);
+  if (o.bench || o.profile || o.benchOnInput) {
+    runner.setInputs(std::move(inputs));
+    measure(o, artifact, runner, result);
+    return Ok;
+  }
+  std::vector<Array> outputs, dumped;
+  if (o.steps > 1) {
+    outputs = runSteps(runner, artifact, entry, inputs, o.steps);
+  } else {
+    runner.setInputs(std::move(inputs));
+    if (!o.dump.empty())
+      dumped = dumpValues(artifact, runner, std::regex(o.dump));
+    else
+      runner.run();
+    outputs = runner.outputs();
+  }
+  if (!o.dump.empty()) {
+    writeNpz(o.dumpTo, dumped);
+    std::cerr << "wrote " << dumped.size() << " values to " << o.dumpTo << "\n";
+  }
+  if (!o.outputs.empty())
+    writeNpz(o.outputs, outputs);
+  if (!o.expect.empty())
+    return report(compareAll(outputs, readNpz(o.expect), false, o.tolerance),
+                  o.json, result);
+  for (const Array &array : outputs) {
+    result["outputs"].push_back({{"name", array.name},
+                                 {"type", array.type->name},
+                                 {"shape", array.shape}});
+    if (!o.json && o.outputs.empty())
+      printArray(array);
+  }
+  return Ok;
+}
+
+static ExitCode run(const Options &o) {
+  if (!o.batch.empty())
+    return runBatch(o.batch, o.open, o.tolerance, o.timeout);
+  json result = json::object();
+  ExitCode code = runModel(o, result);
+  if (o.json)
+    std::cout << result.dump(1, ' ', false, json::error_handler_t::replace)
+              << "\n";
+  return code;
+}
+
+int main(int argc, char **argv) {
+  Options options;
+  CLI::App app("Runs, compares, times and profiles a model that qcc compiled.",
+               "qcc-run");
+  addOptions(app, options);
+  std::signal(SIGPIPE, SIG_DFL);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error) == 0 ? int(Ok) : int(Usage);
+  }
+  try {
+    return run(options);
+  } catch (const RunError &error) {
+    std::cerr << "qcc-run: error: " << error.what() << "\n";
+    return error.code();
+  } catch (const std::regex_error &error) {
+    std::cerr << "qcc-run: error: --dump: " << error.what() << "\n";
+    return Usage;
+  } catch (const std::bad_alloc &) {
+    std::cerr << "qcc-run: error: out of memory\n";
+    return Resources;
+  } catch (const std::exception &error) {
+    std::cerr << "qcc-run: error: " << error.what() << "\n";
+    return Internal;
+  }
+}
