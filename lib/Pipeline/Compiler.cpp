@@ -184,5 +184,7 @@ llvm::Expected<CompileResult> Compilation::run() {
 llvm::Expected<CompileResult> qcc::compile(const CompileOptions &options,
                                            MLIRContext &context,
                                            StageObserver observer) {
+  // Stages build operations of dialects that no stage before them has used.
+  context.loadAllAvailableDialects();
   return Compilation(options, context, observer).run();
 }

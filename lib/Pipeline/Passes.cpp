@@ -9,6 +9,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/Passes.h"
+#include "qcc/Codegen/Lowering.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Pipeline/Compiler.h"
@@ -33,6 +34,7 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
                   mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
   registerSchemes(registry);
+  registerCodegenDialects(registry);
 }
 
 void qcc::registerAllPasses() {
