@@ -10,6 +10,9 @@
 #include "MathBuilder.h"
 #include "MathCoefficients.h"
 #include "MathPasses.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "qcc/Codegen/Lowering.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
@@ -378,6 +381,31 @@ static bool isTranscendental(Operation *op) {
              math::SinhOp, math::TanOp, math::TanhOp>(op);
 }
 
+/// expm1 and log1p of f64 as calls of libm: MLIR's own lowering, exp(x) - 1 and
+/// log(1 + x), loses all digits of small results.
+static Value callLibm(MathBuilder &b, Operation *op, StringRef name) {
+  auto module = op->getParentOfType<ModuleOp>();
+  auto function = module.lookupSymbol<func::FuncOp>(name);
+  Type f64 = b.getF64Type();
+  if (!function) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    function = func::FuncOp::create(b, name, b.getFunctionType(f64, f64));
+    function.setPrivate();
+  }
+  Value x = op->getOperand(0);
+  auto vector = dyn_cast<VectorType>(x.getType());
+  if (!vector)
+    return func::CallOp::create(b, function, x).getResult(0);
+  Value result = b.num(0.0, x);
+  for (int64_t i = 0, e = vector.getNumElements(); i < e; ++i) {
+    Value lane = vector::ExtractOp::create(b, x, ArrayRef<int64_t>{i});
+    Value value = func::CallOp::create(b, function, lane).getResult(0);
+    result = vector::InsertOp::create(b, value, result, ArrayRef<int64_t>{i});
+  }
+  return result;
+}
+
 void qcc::expandMath(Operation *root, const Capabilities &caps) {
   promoteSmallFloats(root);
   makeDivisionsSafe(root);
@@ -393,5 +421,15 @@ void qcc::expandMath(Operation *root, const Capabilities &caps) {
     Value result = caps.exactMath ? widen(b, op) : expand(b, op);
     if (result)
       rewrite(op, result);
+  }
+  work.clear();
+  root->walk([&](Operation *op) {
+    if (isa<math::ExpM1Op, math::Log1pOp>(op) &&
+        getElementTypeOrSelf(op->getResult(0).getType()).isF64())
+      work.push_back(op);
+  });
+  for (Operation *op : work) {
+    MathBuilder b(op->getLoc(), op);
+    rewrite(op, callLibm(b, op, isa<math::ExpM1Op>(op) ? "expm1" : "log1p"));
   }
 }
