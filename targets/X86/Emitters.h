@@ -16,6 +16,9 @@ std::unique_ptr<KernelEmitter> createQMatMulEmitter();
 /// `qcc.quantize_rows`, after an elementwise prologue if there is one.
 std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
 
+/// `qcc.attention` in f32, with permuting copies before and after it.
+std::unique_ptr<KernelEmitter> createAttentionEmitter();
+
 } // namespace qcc::x86
 
 #endif // QCC_TARGETS_X86_EMITTERS_H

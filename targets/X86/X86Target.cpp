@@ -12,6 +12,7 @@ public:
   X86Target() {
     emitters.push_back(x86::createGemmF32Emitter());
     emitters.push_back(x86::createConvF32Emitter());
+    emitters.push_back(x86::createAttentionEmitter());
     emitters.push_back(x86::createQMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
     emitters.push_back(createGenericEmitter());

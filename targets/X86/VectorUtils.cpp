@@ -1,0 +1,59 @@
+//===- VectorUtils.cpp - small pieces of vector code ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "VectorUtils.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+void x86::transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
+  // Swaps the off-diagonal quarters of blocks of 2, 4, 8, ...
+  int64_t n = rows.size();
+  for (int64_t half = 1; half < n; half *= 2)
+    for (int64_t i = 0; i < n; ++i) {
+      if (i & half)
+        continue;
+      SmallVector<int64_t> upper(n), lower(n);
+      for (int64_t c = 0; c < n; ++c) {
+        upper[c] = c & half ? n + c - half : c;
+        lower[c] = c & half ? n + c : c + half;
+      }
+      Value a = rows[i], c = rows[i + half];
+      rows[i] = vector::ShuffleOp::create(b, a, c, upper);
+      rows[i + half] = vector::ShuffleOp::create(b, a, c, lower);
+    }
+}
+
+Value x86::maximum(KernelBuilder &builder, Value a, Value b) {
+  Value larger =
+      arith::CmpFOp::create(builder, arith::CmpFPredicate::OGT, a, b);
+  return arith::SelectOp::create(builder, larger, a, b);
+}
+
+/// Combines halves until one element is left.
+static Value reduce(KernelBuilder &b, Value vector,
+                    function_ref<Value(Value, Value)> combine) {
+  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+  for (; lanes > 1; lanes /= 2) {
+    SmallVector<int64_t> low, high;
+    for (int64_t i = 0; i < lanes / 2; ++i) {
+      low.push_back(i);
+      high.push_back(lanes / 2 + i);
+    }
+    vector = combine(vector::ShuffleOp::create(b, vector, vector, low),
+                     vector::ShuffleOp::create(b, vector, vector, high));
+  }
+  return vector::ExtractOp::create(b, vector, int64_t(0));
+}
+
+Value x86::reduceMaximum(KernelBuilder &b, Value vector) {
+  return reduce(b, vector, [&](Value x, Value y) { return maximum(b, x, y); });
+}
+
+Value x86::reduceSum(KernelBuilder &b, Value vector) {
+  return reduce(b, vector, [&](Value x, Value y) -> Value {
+    return arith::AddFOp::create(b, x, y);
+  });
+}

@@ -1,0 +1,22 @@
+//===- VectorUtils.h - small pieces of vector code --------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_VECTORUTILS_H
+#define QCC_TARGETS_X86_VECTORUTILS_H
+
+#include "qcc/Codegen/KernelBuilder.h"
+
+namespace qcc::x86 {
+
+/// Transposes n vectors of n elements (n a power of two) in place.
+void transpose(KernelBuilder &b, llvm::MutableArrayRef<mlir::Value> rows);
+
+/// The larger of two numbers, `b` if one is NaN: one instruction.
+mlir::Value maximum(KernelBuilder &builder, mlir::Value a, mlir::Value b);
+
+/// The largest element; the sum of all, added in a tree of halves.
+mlir::Value reduceMaximum(KernelBuilder &b, mlir::Value vector);
+mlir::Value reduceSum(KernelBuilder &b, mlir::Value vector);
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_VECTORUTILS_H
