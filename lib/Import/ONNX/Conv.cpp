@@ -109,10 +109,12 @@ bool padTransposed(NodeContext &node, SpatialWindow &window,
       }
       total = (*extent - 1) * stride + extra[i] + span - (*wanted)[i];
     }
-    // Where the result is larger than the windows reach, the end is padded the
-    // other way.
+    // Where the result is larger than the windows reach, zeros are added at the
+    // end.
     int64_t half = total / 2;
-    window.pads[i] = automatic == "SAME_UPPER" ? half : total - half;
+    window.pads[i] = total < 0                   ? 0
+                     : automatic == "SAME_UPPER" ? half
+                                                 : total - half;
     window.pads[i + count] = total - window.pads[i];
   }
   return true;

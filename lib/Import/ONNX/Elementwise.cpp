@@ -8,13 +8,27 @@ using namespace mlir;
 namespace qcc::onnx_import {
 namespace {
 
+/// Before opset 7 the second operand named the axis where it begins.
+SmallVector<Value> alignOperands(NodeContext &node) {
+  SmallVector<Value> operands = llvm::to_vector(node.getInputs());
+  if (node.getOpset() >= 7 || !node.hasAttr("axis") || operands.size() != 2)
+    return operands;
+  std::optional<int64_t> axis =
+      node.normalizeAxis(node.attrInt("axis", 0), node.inRank(0));
+  if (axis)
+    operands[1] = node.expandRank(
+        operands[1], std::max(node.inRank(1), node.inRank(0) - *axis),
+        /*atEnd=*/true);
+  return operands;
+}
+
 /// Two operands of one type, a result of that type.
 using BinaryBody = Value (*)(Body &, Value, Value, bool isUnsigned);
 template <BinaryBody fn> LogicalResult convertBinary(NodeContext &node) {
   if (!node.requireSameTypes())
     return failure();
   bool isUnsigned = isUnsignedElement(node.inElem(0));
-  return node.set(0, node.elementwise(node.getInputs(), node.inElem(0),
+  return node.set(0, node.elementwise(alignOperands(node), node.inElem(0),
                                       [&](Body &body, ValueRange x) {
                                         return fn(body, x[0], x[1], isUnsigned);
                                       }));
@@ -66,7 +80,7 @@ template <CompareBody fn> LogicalResult convertCompare(NodeContext &node) {
   if (!node.requireSameTypes())
     return failure();
   bool isUnsigned = isUnsignedElement(node.inElem(0));
-  return node.set(0, node.elementwise(node.getInputs(), node.b.getI1Type(),
+  return node.set(0, node.elementwise(alignOperands(node), node.b.getI1Type(),
                                       [&](Body &body, ValueRange x) {
                                         return fn(body, x[0], x[1], isUnsigned);
                                       }));
@@ -169,7 +183,7 @@ LogicalResult convertPow(NodeContext &node) {
   std::optional<SmallVector<double>> constant = node.getFloats(1);
   return node.set(
       0, node.elementwise(
-             node.getInputs(), base, [&](Body &body, ValueRange x) -> Value {
+             alignOperands(node), base, [&](Body &body, ValueRange x) -> Value {
                // Integers go through doubles; squares, which norms are full of,
                // through a product.
                if (constant && constant->size() == 1 && (*constant)[0] == 2)
@@ -331,35 +345,35 @@ void registerElementwise(Registry &registry) {
   registry.add(
       kOnnxDomain,
       {
-          {"Add", 7, 2, 2, convertBinary<addBody>},
-          {"Sub", 7, 2, 2, convertBinary<subBody>},
-          {"Mul", 7, 2, 2, convertBinary<mulBody>},
-          {"Div", 7, 2, 2, convertBinary<divBody>},
-          {"Sum", 6, 1, kAnyNumber, convertVariadic<addBody>},
-          {"Mean", 6, 1, kAnyNumber, convertVariadic<addBody, true>},
-          {"Max", 6, 1, kAnyNumber, convertVariadic<maxBody>},
-          {"Min", 6, 1, kAnyNumber, convertVariadic<minBody>},
-          {"And", 7, 2, 2, convertBinary<andBody>},
-          {"Or", 7, 2, 2, convertBinary<orBody>},
-          {"Xor", 7, 2, 2, convertBinary<xorBody>},
+          {"Add", 1, 2, 2, convertBinary<addBody>},
+          {"Sub", 1, 2, 2, convertBinary<subBody>},
+          {"Mul", 1, 2, 2, convertBinary<mulBody>},
+          {"Div", 1, 2, 2, convertBinary<divBody>},
+          {"Sum", 1, 1, kAnyNumber, convertVariadic<addBody>},
+          {"Mean", 1, 1, kAnyNumber, convertVariadic<addBody, true>},
+          {"Max", 1, 1, kAnyNumber, convertVariadic<maxBody>},
+          {"Min", 1, 1, kAnyNumber, convertVariadic<minBody>},
+          {"And", 1, 2, 2, convertBinary<andBody>},
+          {"Or", 1, 2, 2, convertBinary<orBody>},
+          {"Xor", 1, 2, 2, convertBinary<xorBody>},
           {"BitwiseAnd", 18, 2, 2, convertBinary<andBody>},
           {"BitwiseOr", 18, 2, 2, convertBinary<orBody>},
           {"BitwiseXor", 18, 2, 2, convertBinary<xorBody>},
           {"BitwiseNot", 18, 1, 1, convertBitwiseNot},
           {"BitShift", 11, 2, 2, convertBitShift},
-          {"Equal", 7, 2, 2, convertCompare<equalBody>},
-          {"Less", 7, 2, 2, convertCompare<lessBody>},
+          {"Equal", 1, 2, 2, convertCompare<equalBody>},
+          {"Less", 1, 2, 2, convertCompare<lessBody>},
           {"LessOrEqual", 12, 2, 2, convertCompare<lessOrEqualBody>},
-          {"Greater", 7, 2, 2, convertCompare<greaterBody>},
+          {"Greater", 1, 2, 2, convertCompare<greaterBody>},
           {"GreaterOrEqual", 12, 2, 2, convertCompare<greaterOrEqualBody>},
           {"Not", 1, 1, 1, convertNot},
-          {"Neg", 6, 1, 1, convertNeg},
-          {"Abs", 6, 1, 1, convertAbs},
+          {"Neg", 1, 1, 1, convertNeg},
+          {"Abs", 1, 1, 1, convertAbs},
           {"Sign", 9, 1, 1, convertSign},
-          {"Reciprocal", 6, 1, 1, convertReciprocal},
-          {"Sqrt", 6, 1, 1, convertMath<math::SqrtOp>},
-          {"Exp", 6, 1, 1, convertMath<math::ExpOp>},
-          {"Log", 6, 1, 1, convertMath<math::LogOp>},
+          {"Reciprocal", 1, 1, 1, convertReciprocal},
+          {"Sqrt", 1, 1, 1, convertMath<math::SqrtOp>},
+          {"Exp", 1, 1, 1, convertMath<math::ExpOp>},
+          {"Log", 1, 1, 1, convertMath<math::LogOp>},
           {"Sin", 7, 1, 1, convertMath<math::SinOp>},
           {"Cos", 7, 1, 1, convertMath<math::CosOp>},
           {"Tan", 7, 1, 1, convertMath<math::TanOp>},
@@ -368,25 +382,25 @@ void registerElementwise(Registry &registry) {
           {"Atan", 7, 1, 1, convertMath<math::AtanOp>},
           {"Sinh", 9, 1, 1, convertMath<math::SinhOp>},
           {"Cosh", 9, 1, 1, convertMath<math::CoshOp>},
-          {"Tanh", 6, 1, 1, convertMath<math::TanhOp>},
+          {"Tanh", 1, 1, 1, convertMath<math::TanhOp>},
           {"Asinh", 9, 1, 1, convertMath<math::AsinhOp>},
           {"Acosh", 9, 1, 1, convertMath<math::AcoshOp>},
           {"Atanh", 9, 1, 1, convertMath<math::AtanhOp>},
           {"Erf", 9, 1, 1, convertMath<math::ErfOp>},
-          {"Floor", 6, 1, 1, convertRounding<math::FloorOp>},
-          {"Ceil", 6, 1, 1, convertRounding<math::CeilOp>},
+          {"Floor", 1, 1, 1, convertRounding<math::FloorOp>},
+          {"Ceil", 1, 1, 1, convertRounding<math::CeilOp>},
           {"Round", 11, 1, 1, convertRounding<math::RoundEvenOp>},
           {"Mod", 10, 2, 2, convertMod},
-          {"Pow", 7, 2, 2, convertPow},
-          {"Clip", 6, 1, 3, convertClip},
+          {"Pow", 1, 2, 2, convertPow},
+          {"Clip", 1, 1, 3, convertClip},
           {"Where", 9, 3, 3, convertWhere},
-          {"Cast", 6, 1, 1, convertCast, "float8 and float4 types"},
+          {"Cast", 1, 1, 1, convertCast, "float8 and float4 types"},
           {"CastLike", 15, 2, 2, convertCastLike, "float8 and float4 types"},
           {"BitCast", 26, 1, 1, convertBitCast, "types of different widths"},
           {"IsNaN", 9, 1, 1, convertIsNaN},
           {"IsInf", 10, 1, 1, convertIsInf},
           {"Identity", 1, 1, 1, convertIdentity, "tensors only"},
-          {"Dropout", 7, 1, 3, convertDropout, "inference only"},
+          {"Dropout", 1, 1, 3, convertDropout, "inference only"},
       });
 }
 

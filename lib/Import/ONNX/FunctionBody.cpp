@@ -1,5 +1,5 @@
 //===- FunctionBody.cpp - the nodes of a model-local function for one call -*-
-//C++ -*-===//
+// C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "FunctionBody.h"
 

@@ -13,7 +13,7 @@ using namespace mlir;
 namespace qcc {
 namespace onnx_import {
 
-static constexpr int64_t kFirstOpset = 7, kLastOpset = 28;
+static constexpr int64_t kFirstOpset = 6, kLastOpset = 28;
 /// Most symbolic dimensions of a model.
 static constexpr size_t kMaxSymbols = 64;
 

@@ -289,7 +289,7 @@ LogicalResult convertEinsum(NodeContext &node) {
 void registerMatMul(Registry &registry) {
   registry.add(kOnnxDomain, {
                                 {"MatMul", 1, 2, 2, convertMatMul},
-                                {"Gemm", 7, 2, 3, convertGemm},
+                                {"Gemm", 1, 2, 3, convertGemm},
                                 {"Einsum", 12, 1, kAnyNumber, convertEinsum},
                             });
   registry.add(kMicrosoftDomain,

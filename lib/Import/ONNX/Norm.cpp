@@ -366,8 +366,8 @@ void registerNorm(Registry &registry) {
   registry.add(
       kOnnxDomain,
       {
-          {"BatchNormalization", 6, 5, 5, convertBatchNorm, "training mode"},
-          {"InstanceNormalization", 6, 3, 3, convertInstanceNorm},
+          {"BatchNormalization", 1, 5, 5, convertBatchNorm, "training mode"},
+          {"InstanceNormalization", 1, 3, 3, convertInstanceNorm},
           {"GroupNormalization", 18, 3, 3, convertGroupNorm},
           {"LayerNormalization", 1, 2, 3, convertLayerNorm},
           {"RMSNormalization", 23, 2, 2, convertRMSNorm},

@@ -69,7 +69,7 @@ llvm::ArrayRef<OpSupport> getSupportedOps() {
 
 void printSupportedOps(llvm::raw_ostream &os) {
   os << "# ONNX operators\n\nMade by `qcc check --list-ops`; do not edit. "
-        "Models from opset 7 to 28 are read. An operator that "
+        "Models from opset 6 to 28 are read. An operator that "
         "is not listed is refused with QCC-E301, which names the node; `qcc "
         "check MODEL` lists all of them.\n\n"
         "| domain | operator | from opset | what is not supported, and notes "

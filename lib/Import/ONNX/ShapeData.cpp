@@ -64,8 +64,53 @@ std::optional<ShapeElements> ShapeTable::lookup(Value value) const {
   return elements;
 }
 
+/// Splits `expr` into `rest + constant`.
+static std::pair<AffineExpr, int64_t> splitConstant(AffineExpr expr) {
+  auto sum = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (sum && expr.getKind() == AffineExprKind::Add)
+    if (std::optional<int64_t> constant = getConstantSize(sum.getRHS()))
+      return {sum.getLHS(), *constant};
+  return {expr, 0};
+}
+
+/// `(rest + constant) / divisor`, joined with a division inside of it:
+/// (a / b + c) / d = (a + b * c) / (b * d). Whole multiples of the divisor are
+/// taken out, so that equal sizes are equal expressions.
+static AffineExpr makeQuotient(AffineExpr rest, int64_t constant,
+                               int64_t divisor) {
+  auto inner = dyn_cast<AffineBinaryOpExpr>(rest);
+  if (inner && rest.getKind() == AffineExprKind::FloorDiv)
+    if (std::optional<int64_t> by = getConstantSize(inner.getRHS());
+        by && *by > 0) {
+      int64_t product, offset;
+      auto [numerator, added] = splitConstant(inner.getLHS());
+      if (!llvm::MulOverflow(*by, divisor, product) &&
+          !llvm::MulOverflow(*by, constant, offset) &&
+          !llvm::AddOverflow(offset, added, offset))
+        return makeQuotient(numerator, offset, product);
+    }
+  int64_t whole = llvm::divideFloorSigned(constant, divisor);
+  return (rest + (constant - whole * divisor)).floorDiv(divisor) + whole;
+}
+
+/// Makes the sizes of a chain of strided windows short, from the inside out.
+static AffineExpr joinDivisions(AffineExpr expr) {
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary)
+    return expr;
+  AffineExpr lhs = joinDivisions(binary.getLHS());
+  AffineExpr rhs = joinDivisions(binary.getRHS());
+  std::optional<int64_t> divisor = getConstantSize(rhs);
+  if (expr.getKind() == AffineExprKind::FloorDiv && divisor && *divisor > 0) {
+    auto [rest, constant] = splitConstant(simplifyAffineExpr(lhs, 0, 64));
+    return makeQuotient(rest, constant, *divisor);
+  }
+  return getAffineBinaryOpExpr(expr.getKind(), lhs, rhs);
+}
+
 AffineExpr simplifyDim(AffineExpr expr) {
-  return simplifyAffineExpr(expr, 0, 64);
+  AffineExpr simple = simplifyAffineExpr(expr, 0, 64);
+  return simplifyAffineExpr(joinDivisions(simple), 0, 64);
 }
 
 AffineExpr addDims(AffineExpr a, AffineExpr b) {

@@ -23,7 +23,7 @@ struct ImportOptions {
   bool collectAll = false;
 };
 
-/// Reads an ONNX model (opset 7 to the newest) as a module with one function
+/// Reads an ONNX model (opset 6 to 28) as a module with one function
 /// `main`: arguments are the graph's inputs that have no initializer, results
 /// its outputs, both named by the attribute `qcc.name`. Every operation has the
 /// name of its ONNX node as location. Weights become entries of `parameters`,
