@@ -46,8 +46,42 @@ static GenericOp getEpilogueUser(Value value) {
   return user;
 }
 
-/// Wraps `ops` (in program order) in a dispatch at the last one's place.
-static void wrap(ArrayRef<Operation *> ops, IRRewriter &rewriter) {
+/// True for a copy that permutes leading dimensions: an attention reads and
+/// writes through it by strides.
+static bool isHeadPermutation(GenericOp op) {
+  if (!op || !op.isCopy() || !op.getMap(0).isPermutation())
+    return false;
+  AffineMap map = op.getMap(0);
+  return map.getResults().back() ==
+         getAffineDimExpr(map.getNumDims() - 1, op.getContext());
+}
+
+/// The permuting copies that alone feed `op`, an attention.
+static SmallVector<Operation *> getPermutedOperands(AttentionOp op) {
+  SmallVector<Operation *> copies;
+  for (Value operand : op->getOperands())
+    if (auto copy = operand.getDefiningOp<GenericOp>())
+      if (copy->hasOneUse() && isHeadPermutation(copy))
+        copies.push_back(copy);
+  // Program order: one copy may not read another.
+  llvm::sort(copies,
+             [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  return copies;
+}
+
+/// The copy that alone reads an attention's result and permutes it.
+static GenericOp getPermutedResult(AttentionOp op) {
+  Value result = op.getResult();
+  if (!result.hasOneUse())
+    return {};
+  auto user = dyn_cast<GenericOp>(*result.getUsers().begin());
+  return isHeadPermutation(user) ? user : GenericOp();
+}
+
+/// Wraps `ops` (in program order) in a dispatch at the last one's place; `root`
+/// is the one that matters.
+static void wrap(ArrayRef<Operation *> ops, Operation *root,
+                 IRRewriter &rewriter) {
   Operation *last = ops.back();
   rewriter.setInsertionPoint(last);
   llvm::SetVector<Value> inputs;
@@ -63,7 +97,7 @@ static void wrap(ArrayRef<Operation *> ops, IRRewriter &rewriter) {
   auto dispatch = DispatchOp::create(rewriter, loc, last->getResultTypes(),
                                      inputs.getArrayRef());
   // What passes before noted about the root (precision and its reason).
-  dispatch->setDiscardableAttrs(ops[0]->getDiscardableAttrDictionary());
+  dispatch->setDiscardableAttrs(root->getDiscardableAttrDictionary());
   Block *block = rewriter.createBlock(&dispatch.getBody());
   IRMapping mapping;
   for (Value input : inputs)
@@ -91,6 +125,13 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
     if (takesEpilogue(op))
       if (GenericOp user = getEpilogueUser(op->getResult(0)))
         claimedBy[user] = op;
+  for (Operation *op : work)
+    if (auto attention = dyn_cast<AttentionOp>(op)) {
+      for (Operation *copy : getPermutedOperands(attention))
+        claimedBy[copy] = op;
+      if (GenericOp copy = getPermutedResult(attention))
+        claimedBy[copy] = op;
+    }
   llvm::SmallPtrSet<Operation *, 16> taken;
   for (Operation *op : work) {
     if (isView(op) || taken.contains(op) ||
@@ -99,6 +140,13 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
     SmallVector<Operation *> group{op};
     if (takesEpilogue(op)) {
       GenericOp user = getEpilogueUser(op->getResult(0));
+      auto attention = dyn_cast<AttentionOp>(op);
+      if (attention) {
+        SmallVector<Operation *> copies = getPermutedOperands(attention);
+        group.insert(group.begin(), copies.begin(), copies.end());
+        if (GenericOp copy = getPermutedResult(attention))
+          user = copy;
+      }
       if (user && claimedBy.lookup(user) == op) {
         group.push_back(user);
         taken.insert(user);
@@ -106,7 +154,7 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
     } else if (claimedBy.contains(op)) {
       continue; // wrapped with its root, which comes later in no case
     }
-    wrap(group, rewriter);
+    wrap(group, op, rewriter);
   }
 }
 

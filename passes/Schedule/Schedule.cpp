@@ -60,6 +60,15 @@ static AffineExpr getArithmetic(Operation *root) {
   return result;
 }
 
+/// The operation that a dispatch is named after: its named one, else the first.
+static Operation *getRoot(DispatchOp dispatch) {
+  Block &block = dispatch.getBody().front();
+  for (Operation &op : block.without_terminator())
+    if (!isa<GenericOp>(op))
+      return &op;
+  return &block.front();
+}
+
 /// Notes what profiles and the report say of a launch.
 static void describe(LaunchOp launch, StringAttr root, AffineExpr flops,
                      AffineExpr bytes) {
@@ -115,8 +124,7 @@ LogicalResult Scheduler::schedule(DispatchOp dispatch) {
   for (const auto &emitter : target.getEmitters())
     if (std::optional<KernelSchedule> found =
             emitter->match(dispatch, levels, isConstant)) {
-      Operation &root = dispatch.getBody().front().front();
-      AffineExpr flops = getArithmetic(&root);
+      AffineExpr flops = getArithmetic(getRoot(dispatch));
       outline(pack(dispatch, found->packs), emitter->getName(), *found, flops);
       return success();
     }
@@ -226,8 +234,7 @@ void Scheduler::outline(DispatchOp dispatch, StringRef emitter,
                         const KernelSchedule &schedule, AffineExpr flops) {
   MLIRContext *context = module.getContext();
   AffineExpr bytes = getTraffic(dispatch);
-  StringAttr root =
-      dispatch.getBody().front().front().getName().getIdentifier();
+  StringAttr root = getRoot(dispatch)->getName().getIdentifier();
   SmallVector<unsigned> symbols = collectSymbols(dispatch);
   NamedAttrList params(schedule.params);
   if (schedule.scratchBytes)
