@@ -1,0 +1,327 @@
+# Loads and runs compiled models.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import pathlib
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import _abi, _arrays
+from ._errors import QccError, Status
+
+_Info = TypeVar("_Info", bound=_abi.Sized)
+_MAX_RANK = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """An input, output or state. A dim is a number, the name of a size that inputs give, or None where it follows from
+    others. `dtype` is the name of the element type, as "float32" or "bfloat16"."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A function of a model."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class _Handle:
+    """The library and its open model, shared by the contexts, which must go first."""
+
+    def __init__(self, path: pathlib.Path, threads: int, verify: bool, weights: str | os.PathLike | None):
+        file = path / "libmodel.so" if path.is_dir() else path
+        if not file.exists():
+            raise QccError(Status.NOT_FOUND, f"expected an artifact with libmodel.so, but found none in {path}")
+        try:
+            library = ctypes.CDLL(str(file.resolve()))
+            query = library.qcc_model_query_v1
+        except (OSError, AttributeError) as error:
+            raise QccError(Status.INVALID_ARGUMENT, f"{file} is no compiled model: {error}") from error
+        query.restype = ctypes.POINTER(_abi.Api)
+        query.argtypes = [ctypes.c_uint32, ctypes.c_void_p]
+        table = query(_abi.ABI_VERSION, None)
+        if not table:
+            raise QccError(Status.INVALID_ARGUMENT, f"{file} needs a newer version of this package")
+        self.library = library
+        self.api = table.contents
+        self.model = ctypes.c_void_p()
+        text = ctypes.create_string_buffer(1024)
+        options = _abi.OpenOptions(
+            weights_path=os.fsencode(weights) if weights is not None else None,
+            flags=_abi.VERIFY_WEIGHTS if verify else 0,
+            threads=threads,
+            error_text=ctypes.cast(text, ctypes.c_char_p),
+            error_text_size=len(text),
+        )
+        status = self.api.open(options, self.model)
+        if status:
+            raise QccError(status, text.value.decode(errors="replace"))
+        self._finalizer = weakref.finalize(self, self.api.close, self.model)
+
+    def describe(self, kind: type[_Info], function: Any, *arguments: int) -> _Info:
+        info = kind()
+        status = function(self.model, *arguments, info)
+        if status:
+            raise QccError(status, "the model does not describe itself")
+        return info
+
+
+@dataclasses.dataclass(frozen=True)
+class _Signature:
+    """An entry with what a call needs of it."""
+
+    number: int
+    entry: Entry
+    input_types: tuple[_arrays.ElementType, ...]
+    output_types: tuple[_arrays.ElementType, ...]
+
+
+class Context:
+    """Working memory and states for one caller at a time. Made by Model.context."""
+
+    def __init__(self, model: Model, handle: _Handle):
+        self._model = model
+        self._handle = handle
+        self._context = ctypes.c_void_p()
+        status = handle.api.context_create(handle.model, None, self._context)
+        if status:
+            raise QccError(status, "no memory for a context")
+        # The handle is an argument so that it lives until the context is gone.
+        self._finalizer = weakref.finalize(self, _destroy, handle, self._context)
+
+    def run(self, inputs: Mapping[str, Any] | Sequence[Any] = (), entry: str | None = None) -> dict[str, np.ndarray]:
+        """Runs an entry (the first one if not named) and returns its outputs by name.
+
+        `inputs` are numpy arrays or objects with `__dlpack__`, by name or in order. Dense ones are read in place.
+        """
+        signature = self._model._signature(entry)
+        views = [
+            _arrays.view(value, element, tensor.name)
+            for value, element, tensor in zip(
+                _in_order(inputs, signature.entry), signature.input_types, signature.entry.inputs, strict=True
+            )
+        ]
+        given = _pointers([view.tensor for view in views])
+        outputs = [_empty_tensor() for _ in signature.output_types]
+        made = _pointers(outputs)
+        api, counts = self._handle.api, (len(views), len(outputs))
+        status = api.infer_shapes(self._context, signature.number, given, counts[0], made, counts[1])
+        arrays = [] if status else [self._allocate(tensor) for tensor in outputs]
+        if status not in (Status.OK, Status.DATA_SHAPES):
+            self._raise(status)
+        status = api.run(self._context, signature.number, given, counts[0], made, counts[1])
+        if status:
+            self._raise(status)
+        if not arrays:
+            arrays = [self._take(tensor) for tensor in outputs]
+        names = [tensor.name for tensor in signature.entry.outputs]
+        return {
+            name: _arrays.unpack(array, tuple(tensor.shape[: tensor.ndim]), element) if element.bits < 8 else array
+            for name, array, tensor, element in zip(names, arrays, outputs, signature.output_types)
+        }
+
+    __call__ = run
+
+    def reset(self) -> None:
+        """Sets all states to their first value."""
+        status = self._handle.api.state_reset(self._context)
+        if status:
+            self._raise(status)
+
+    def cancel(self) -> None:
+        """From any thread: the run in progress, or else the next one, ends with Status.CANCELLED."""
+        self._handle.api.cancel(self._context)
+
+    def state(self, name: str) -> np.ndarray:
+        """A copy of a state. One whose size depends on inputs exists after the first run."""
+        tensor = _empty_tensor()
+        status = self._handle.api.state_get(self._context, self._state_number(name), tensor)
+        if status:
+            self._raise(status)
+        try:
+            return _arrays.copy_out(tensor)
+        finally:
+            self._handle.api.free_tensor(self._handle.model, tensor)
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Replaces the value of a state by one of the same shape."""
+        number = self._state_number(name)
+        view = _arrays.view(value, self._model._state_types[number], name)
+        status = self._handle.api.state_set(self._context, number, view.tensor)
+        if status:
+            self._raise(status)
+
+    def _state_number(self, name: str) -> int:
+        names = [state.name for state in self._model.states]
+        if name not in names:
+            raise QccError(Status.NOT_FOUND, f"expected one of the states {', '.join(names)}, but got {name}")
+        return names.index(name)
+
+    def _raise(self, status: int) -> None:
+        raise QccError(status, self._handle.api.last_error(self._context).decode(errors="replace"))
+
+    def _allocate(self, tensor: _abi.DLTensor) -> np.ndarray:
+        """Memory for an output whose shape is known; bytes where elements are packed."""
+        element = _arrays.find_type(tensor.dtype)
+        shape = tuple(tensor.shape[: tensor.ndim])
+        if element.bits < 8:
+            count = int(np.prod(shape, dtype=np.int64))
+            array = np.empty((count * element.bits + 7) // 8, np.uint8)
+        else:
+            array = np.empty(shape, element.numpy)
+        tensor.data = array.ctypes.data
+        return array
+
+    def _take(self, tensor: _abi.DLTensor) -> np.ndarray:
+        """A copy of an output that the model allocated, which is freed."""
+        element = _arrays.find_type(tensor.dtype)
+        size = (int(np.prod(tensor.shape[: tensor.ndim], dtype=np.int64)) * element.bits + 7) // 8
+        data = np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8).copy() if size else np.empty(0, np.uint8)
+        self._handle.api.free_tensor(self._handle.model, tensor)
+        return data if element.bits < 8 else data.view(element.numpy).reshape(tensor.shape[: tensor.ndim])
+
+
+def _destroy(handle: _Handle, context: ctypes.c_void_p) -> None:
+    handle.api.context_destroy(context)
+
+
+def _empty_tensor() -> _abi.DLTensor:
+    return _abi.DLTensor(shape=(ctypes.c_int64 * _MAX_RANK)())
+
+
+def _pointers(tensors: list[_abi.DLTensor]) -> Any:
+    pointer = ctypes.POINTER(_abi.DLTensor)
+    return (pointer * max(1, len(tensors)))(*[ctypes.pointer(tensor) for tensor in tensors])
+
+
+def _in_order(inputs: Mapping[str, Any] | Sequence[Any], entry: Entry) -> list[Any]:
+    """The inputs in the order of the entry."""
+    if not isinstance(inputs, Mapping):
+        values = list(inputs)
+        if len(values) != len(entry.inputs):
+            raise QccError(Status.INVALID_ARGUMENT, f"expected {len(entry.inputs)} inputs, but got {len(values)}")
+        return values
+    names = [tensor.name for tensor in entry.inputs]
+    for name in names:
+        if name not in inputs:
+            raise QccError(Status.INVALID_ARGUMENT, f"expected an array for input '{name}', but got none")
+    unknown = sorted(set(inputs) - set(names))
+    if unknown:
+        raise QccError(Status.INVALID_ARGUMENT, f"expected inputs {', '.join(names)}, but got '{unknown[0]}'")
+    return [inputs[name] for name in names]
+
+
+class Model:
+    """A compiled model. Calls may come from any thread: each has a context of its own, and so its own states."""
+
+    def __init__(self, handle: _Handle):
+        self._handle = handle
+        self._local = threading.local()
+        info = handle.describe(_abi.ModelInfo, handle.api.model_info)
+        #: The name of the model, the compiler that made it, and the kernels chosen for this CPU.
+        self.name: str = info.name.decode()
+        self.producer: str = info.producer.decode()
+        self.level: str = info.level.decode()
+        self.threads: int = info.threads
+        signatures = [self._read_entry(number) for number in range(info.num_entries)]
+        self._signatures = {signature.entry.name: signature for signature in signatures}
+        self._first = signatures[0]
+        #: The entries by name, in order.
+        self.entries: dict[str, Entry] = {name: s.entry for name, s in self._signatures.items()}
+        states = [self._read_tensor(0, _abi.STATE, number) for number in range(info.num_states)]
+        self.states: tuple[Tensor, ...] = tuple(tensor for tensor, _ in states)
+        self._state_types = [element for _, element in states]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs of the first entry."""
+        return self._first.entry.inputs
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs of the first entry."""
+        return self._first.entry.outputs
+
+    def context(self) -> Context:
+        """A new context, with new states."""
+        return Context(self, self._handle)
+
+    def __call__(self, inputs: Mapping[str, Any] | Sequence[Any] = (), entry: str | None = None) -> dict[str, np.ndarray]:
+        """Runs an entry in this thread's context; see Context.run."""
+        return self._own_context().run(inputs, entry)
+
+    def reset(self) -> None:
+        """Sets the states of this thread's context to their first value."""
+        self._own_context().reset()
+
+    def _own_context(self) -> Context:
+        if not hasattr(self._local, "context"):
+            self._local.context = _ThreadContext(self, self._handle)
+        return self._local.context
+
+    def _signature(self, entry: str | None) -> _Signature:
+        if entry is None:
+            return self._first
+        if entry not in self._signatures:
+            raise QccError(
+                Status.NOT_FOUND, f"expected one of the entries {', '.join(self._signatures)}, but got {entry}"
+            )
+        return self._signatures[entry]
+
+    def _read_entry(self, number: int) -> _Signature:
+        info = self._handle.describe(_abi.EntryInfo, self._handle.api.entry_info, number)
+        inputs = [self._read_tensor(number, _abi.INPUT, i) for i in range(info.num_inputs)]
+        outputs = [self._read_tensor(number, _abi.OUTPUT, i) for i in range(info.num_outputs)]
+        entry = Entry(info.name.decode(), tuple(t for t, _ in inputs), tuple(t for t, _ in outputs))
+        return _Signature(number, entry, tuple(e for _, e in inputs), tuple(e for _, e in outputs))
+
+    def _read_tensor(self, entry: int, kind: int, number: int) -> tuple[Tensor, _arrays.ElementType]:
+        info = self._handle.describe(_abi.TensorInfo, self._handle.api.tensor_info, entry, kind, number)
+        element = _arrays.find_type(info.dtype)
+
+        def dim(i: int) -> int | str | None:
+            if info.dims[i] >= 0:
+                return info.dims[i]
+            return info.symbols[i].decode() if info.symbols[i] else None
+
+        return Tensor(info.name.decode(), element.name, tuple(dim(i) for i in range(info.ndim))), element
+
+    def __repr__(self) -> str:
+        return f"<qcc.Model {self.name}: {', '.join(self.entries)}; {self.level}>"
+
+
+class _ThreadContext(Context):
+    """The context of a thread. It refers to its model weakly: the model holds it."""
+
+    def __init__(self, model: Model, handle: _Handle):
+        super().__init__(weakref.proxy(model), handle)
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    threads: int = 0,
+    verify: bool = False,
+    weights: str | os.PathLike | None = None,
+) -> Model:
+    """Opens an artifact: its folder, or the library in it.
+
+    `threads` counts the caller's; 0 is one per CPU that this process may use. `verify` compares the hash of all
+    weights. `weights` is their file when it does not lie beside the library. Raises QccError.
+    """
+    return Model(_Handle(pathlib.Path(path), threads, verify, weights))

@@ -1,0 +1,189 @@
+# qcc.load on a model written by hand: arrays in and out, states, errors.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import gc
+import threading
+
+import numpy as np
+import pytest
+import qcc
+from qcc import _arrays
+
+
+@pytest.fixture
+def model(fakes):
+    return qcc.load(fakes / "embedded", threads=2)
+
+
+def rows(batch):
+    return np.arange(4 * batch, dtype=np.float32).reshape(batch, 4)
+
+
+def expected(x):
+    return 2 * x + np.array([10, 20, 30, 40], np.float32)
+
+
+def test_describes_itself(model):
+    assert model.name == "fake"
+    assert model.level == "better"
+    assert list(model.entries) == ["main", "count", "nonzero", "refuse", "probe", "wild"]
+    assert model.inputs == (qcc.Tensor("x", "float32", ("batch", 4)),)
+    assert model.entries["nonzero"].inputs[1] == qcc.Tensor("double", "float32", (None,))
+    assert model.states[0] == qcc.Tensor("counter", "int64", (1,))
+
+
+def test_runs_on_numpy_by_name_and_by_order(model):
+    x = rows(3)
+    np.testing.assert_array_equal(model({"x": x})["y"], expected(x))
+    np.testing.assert_array_equal(model([x])["y"], expected(x))
+
+
+def test_outputs_are_not_reused(model):
+    first = model([rows(2)])["y"]
+    kept = first.copy()
+    model([rows(2) + 1])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_makes_strided_arrays_dense(model):
+    x = np.arange(24, dtype=np.float32).reshape(4, 6).T[:, :4]
+    np.testing.assert_array_equal(model([x[:3]])["y"], expected(x[:3]))
+
+
+class Exporter:
+    """Something that is no array but offers DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_takes_dlpack_exporters(model):
+    x = rows(3)
+    for _ in range(100):
+        np.testing.assert_array_equal(model([Exporter(x)])["y"], expected(x))
+    strided = np.arange(24, dtype=np.float32).reshape(3, 8)[:, ::2]
+    np.testing.assert_array_equal(model([Exporter(strided)])["y"], expected(strided))
+
+
+def test_takes_dlpack_of_other_types(model):
+    with pytest.raises(qcc.QccError, match="input 'x': expected the DLPack type") as error:
+        model([Exporter(rows(2).astype(np.float64))])
+    assert error.value.status == qcc.Status.BAD_TYPE
+
+
+def test_numbers_and_lists_take_the_type_of_the_input(model):
+    assert model([5], entry="count")["total"].tolist() == [5]
+    np.testing.assert_array_equal(model([[[1, 2, 3, 4]]])["y"], [[12, 24, 36, 48]])
+
+
+def test_shapes_found_while_running(model):
+    values = np.array([0, 1, 0, 3, 4, 0], np.float32)
+    feed = {"values": values, "double": np.zeros(12, np.float32)}
+    assert model(feed, entry="nonzero")["indices"].tolist() == [1, 3, 4]
+    empty = {"values": values[:0], "double": values[:0]}
+    found = model(empty, entry="nonzero")["indices"]
+    assert found.shape == (0,) and found.dtype == np.int64
+
+
+def test_states(model):
+    context, other = model.context(), model.context()
+    for total in (5, 10, 15):
+        assert context.run([5], "count")["total"][0] == total
+    assert other.run([1], "count")["total"][0] == 1
+    assert context.state("counter").tolist() == [15]
+    context.set_state("counter", np.array([100]))
+    assert context.run([5], "count")["total"][0] == 105
+    context.reset()
+    assert context.state("counter").tolist() == [0]
+    with pytest.raises(qcc.QccError, match="expected one of the states counter, history, but got nothing"):
+        context.state("nothing")
+
+
+def test_threads_have_their_own_contexts(model):
+    wrong = []
+
+    def work(number):
+        for i in range(1, 100):
+            if model([number], "count")["total"][0] != number * i:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "feed, status, text",
+    [
+        ({}, qcc.Status.INVALID_ARGUMENT, "expected an array for input 'x', but got none"),
+        ({"x": rows(1), "z": 1}, qcc.Status.INVALID_ARGUMENT, "expected inputs x, but got 'z'"),
+        ([], qcc.Status.INVALID_ARGUMENT, "expected 1 inputs, but got 0"),
+        ([rows(1)[:, :3]], qcc.Status.BAD_SHAPE, "input 'x': expected dim 1 to be 4, but got 3"),
+        ([rows(65)], qcc.Status.BAD_SHAPE, r"input 'x': expected dim 0 \('batch'\) from 1 to 64, but got 65"),
+        ([rows(1).astype(np.float64)], qcc.Status.BAD_TYPE, "input 'x': expected float32, but got float64"),
+    ],
+)
+def test_says_what_is_wrong(model, feed, status, text):
+    with pytest.raises(qcc.QccError, match=f"^{text}$") as error:
+        model(feed)
+    assert error.value.status is status
+
+
+def test_errors_of_nodes_and_names(model):
+    with pytest.raises(qcc.QccError, match="node 'Gather_7'") as error:
+        model(entry="refuse")
+    assert error.value.status is qcc.Status.BAD_DATA
+    with pytest.raises(qcc.QccError, match="expected one of the entries main, .* but got nothing"):
+        model(entry="nothing")
+
+
+def test_cancel(model):
+    context = model.context()
+    context.cancel()
+    with pytest.raises(qcc.QccError, match="cancelled"):
+        context.run([rows(1)])
+    np.testing.assert_array_equal(context.run([rows(1)])["y"], expected(rows(1)))
+
+
+def test_loading_what_is_no_model(tmp_path):
+    with pytest.raises(qcc.QccError, match="expected an artifact with libmodel.so"):
+        qcc.load(tmp_path)
+    (tmp_path / "libmodel.so").write_bytes(b"no library")
+    with pytest.raises(qcc.QccError, match="is no compiled model"):
+        qcc.load(tmp_path)
+
+
+def test_weights_in_a_file(fakes, tmp_path):
+    np.testing.assert_array_equal(qcc.load(fakes / "external", verify=True)([rows(1)])["y"], expected(rows(1)))
+    weights = bytearray((fakes / "external" / "weights.safetensors").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "other").write_bytes(weights)
+    with pytest.raises(qcc.QccError, match="not those of this model") as error:
+        qcc.load(fakes / "external", weights=tmp_path / "other")
+    assert error.value.status is qcc.Status.BAD_WEIGHTS
+
+
+def test_contexts_outlive_names(fakes):
+    context = qcc.load(fakes / "embedded", threads=1).context()
+    gc.collect()
+    np.testing.assert_array_equal(context.run([rows(1)])["y"], expected(rows(1)))
+
+
+@pytest.mark.parametrize("name, low, high", [("int4", -8, 8), ("uint4", 0, 16), ("int2", -2, 2), ("uint2", 0, 4)])
+def test_packing(name, low, high):
+    element = next(type for type in _arrays._TYPES.values() if type.name == name)
+    for count in (0, 1, 3, 4, 9):
+        values = np.resize(np.arange(low, high), count).astype(element.raw)
+        packed = _arrays.pack(values, element.bits)
+        assert packed.size == -(-count * element.bits // 8)
+        back = _arrays.unpack(packed, (count,), element)
+        np.testing.assert_array_equal(back.astype(np.int64), values.astype(np.int64))
+    assert _arrays.pack(np.array([1, 2], np.uint8), 4).tolist() == [0x21]
