@@ -1,0 +1,59 @@
+# qcc.compile: what it passes on to the driver, and what becomes of a refusal.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import json
+import pathlib
+import stat
+import sys
+
+import pytest
+import qcc
+
+DRIVER = """#!{python}
+import json, sys
+json.dump(sys.argv[1:], open({record!r}, "w"))
+sys.stderr.write({text!r})
+sys.exit({code})
+"""
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """Replaces the driver by a program that records its arguments; returns a function that sets its end."""
+    path, record = tmp_path / "qcc", tmp_path / "arguments"
+
+    def end_with(code=0, text=""):
+        path.write_text(DRIVER.format(python=sys.executable, record=str(record), text=text, code=code))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return lambda: json.loads(record.read_text())
+
+    monkeypatch.setenv("QCC", str(path))
+    return end_with
+
+
+def test_options(driver):
+    arguments = driver()
+    folder = qcc.compile(
+        "m.onnx", precision="int8", calib=pathlib.Path("a.npz"), require_fused=True, embed_weights=False, jobs=2,
+        keep=["first", "last"], dim={"batch": 1, "seq": "1,8"}, recipe=None,
+    )  # fmt: skip
+    assert folder == pathlib.Path("m.qcc")
+    assert arguments() == ["m.onnx", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused", "--jobs=2",
+                           "--keep=first", "--keep=last", "--dim=batch=1", "--dim=seq=1,8"]  # fmt: skip
+
+
+def test_output_folder(driver):
+    arguments = driver()
+    assert qcc.compile("dir/m.onnx", "out") == pathlib.Path("out")
+    assert arguments() == ["dir/m.onnx", "-o", "out"]
+
+
+def test_refusals_carry_code_and_text(driver):
+    driver(4, "m.onnx: error: [QCC-E210] node 'a': no kernel for op Foo\nremedy: remove it\n")
+    with pytest.raises(qcc.CompileError) as error:
+        qcc.compile("m.onnx")
+    assert (error.value.exit_code, error.value.code) == (4, "QCC-E210")
+    assert error.value.text.endswith("remedy: remove it")
+    driver(139)
+    with pytest.raises(qcc.CompileError, match="qcc ended with exit code 139") as error:
+        qcc.compile("m.onnx")
+    assert error.value.code == ""
