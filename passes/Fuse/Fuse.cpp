@@ -121,8 +121,11 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
   // An epilogue that two roots could claim goes to the later one: the operand
   // that was computed last is still in cache, and the other one exists by then.
   llvm::DenseMap<Operation *, Operation *> claimedBy;
+  auto isConstant = [](Operation *op) {
+    return op->getNumResults() == 1 && isConstantExpression(op->getResult(0));
+  };
   for (Operation *op : work)
-    if (takesEpilogue(op))
+    if (takesEpilogue(op) && !isConstant(op))
       if (GenericOp user = getEpilogueUser(op->getResult(0)))
         claimedBy[user] = op;
   for (Operation *op : work)
@@ -134,8 +137,7 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
     }
   llvm::SmallPtrSet<Operation *, 16> taken;
   for (Operation *op : work) {
-    if (isView(op) || taken.contains(op) ||
-        (op->getNumResults() == 1 && isConstantExpression(op->getResult(0))))
+    if (isView(op) || taken.contains(op) || isConstant(op))
       continue;
     SmallVector<Operation *> group{op};
     if (takesEpilogue(op)) {
@@ -151,8 +153,6 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
         group.push_back(user);
         taken.insert(user);
       }
-    } else if (claimedBy.contains(op)) {
-      continue; // wrapped with its root, which comes later in no case
     }
     wrap(group, op, rewriter);
   }

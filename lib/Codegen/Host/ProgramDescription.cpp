@@ -42,8 +42,11 @@ std::pair<uint8_t, uint8_t> qcc::getDLType(Type type) {
   enum : uint8_t { Int = 0, UInt = 1, Float = 2, BFloat = 4, Bool = 6 };
   if (type.isInteger(1))
     return {Bool, 8};
+  // Elements below a byte take one each (docs/numerics.md): outside they are
+  // 8-bit integers.
   if (auto integer = dyn_cast<IntegerType>(type))
-    return {integer.isUnsigned() ? UInt : Int, integer.getWidth()};
+    return {integer.isUnsigned() ? UInt : Int,
+            std::max(integer.getWidth(), 8u)};
   if (type.isBF16())
     return {BFloat, 16};
   // Codes of DLPack 1.1 for the 8-bit formats.
