@@ -11,14 +11,11 @@ namespace qcc {
 /// the last resort of each target. With vectors, or scalar at a level without.
 std::unique_ptr<KernelEmitter> createGenericEmitter();
 
-/// `qcc.softmax` and `qcc.norm` over rows that stay in cache, with epilogue.
+/// `qcc.softmax` and `qcc.norm` in f32 over rows that stay in cache, with their
+/// epilogue. For levels with vectors.
 std::unique_ptr<KernelEmitter> createRowEmitter();
 
-/// `qcc.quantize_rows`: codes, scales and sums in one pass over each row.
-std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
-
-/// `qcc.arg_reduce` and `qcc.concat`.
-std::unique_ptr<KernelEmitter> createArgReduceEmitter();
+/// `qcc.concat` as copies of runs.
 std::unique_ptr<KernelEmitter> createConcatEmitter();
 
 } // namespace qcc

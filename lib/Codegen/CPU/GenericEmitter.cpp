@@ -75,12 +75,6 @@ private:
 // Choice of the lanes
 //===----------------------------------------------------------------------===//
 
-static bool liesInMemory(Value tensor) {
-  while (auto reshape = tensor.getDefiningOp<ReshapeOp>())
-    tensor = reshape.getInput();
-  return isa<BlockArgument>(tensor) || tensor.getDefiningOp<ConstantOp>();
-}
-
 bool NestEmitter::isVectorizable() {
   if (b.caps().vectorBits == 0)
     return false;
@@ -88,7 +82,7 @@ bool NestEmitter::isVectorizable() {
   return llvm::all_of(nest.generics(), [&](GenericOp generic) {
     return canVectorize(generic) &&
            llvm::all_of(generic.getInputs(), [&](Value input) {
-             return liesInMemory(input) || input == result ||
+             return isInMemory(input) || input == result ||
                     llvm::is_contained(nest.epilogue.chain,
                                        input.getDefiningOp());
            });

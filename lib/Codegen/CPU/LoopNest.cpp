@@ -9,8 +9,7 @@ using namespace qcc;
 // Recognition
 //===----------------------------------------------------------------------===//
 
-/// True if a tensor lies in memory: an argument or a constant, also reshaped.
-static bool isInMemory(Value tensor) {
+bool qcc::isInMemory(Value tensor) {
   while (auto reshape = tensor.getDefiningOp<ReshapeOp>())
     tensor = reshape.getInput();
   return isa<BlockArgument>(tensor) || tensor.getDefiningOp<ConstantOp>();

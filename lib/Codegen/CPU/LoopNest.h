@@ -19,6 +19,9 @@ struct LoopNest {
   }
 };
 
+/// True if a tensor lies in memory: an argument or a constant, also reshaped.
+bool isInMemory(mlir::Value tensor);
+
 /// The nest in a dispatch's or kernel's block, if the block holds generics
 /// only, in a form that the generic emitter takes.
 mlir::FailureOr<LoopNest> getLoopNest(mlir::Block &block);
