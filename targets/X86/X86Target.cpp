@@ -15,6 +15,8 @@ public:
     emitters.push_back(x86::createAttentionEmitter());
     emitters.push_back(x86::createQMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
+    emitters.push_back(createRowEmitter());
+    emitters.push_back(createConcatEmitter());
     emitters.push_back(createGenericEmitter());
   }
   llvm::StringRef getName() const override { return "x86"; }
