@@ -3,8 +3,10 @@
 #include "Importer.h"
 #include "FunctionBody.h"
 #include "NodeContext.h"
+#include "NodeOrder.h"
 #include "Registry.h"
 #include "ShapeEval.h"
+#include "qcc/Dialect/QCC/ConstEval.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/SaveAndRestore.h"
 
@@ -39,7 +41,7 @@ static std::string describe(const onnx::NodeProto &node, StringRef name) {
 LogicalResult Importer::importNodes(const NodeList &nodes, Scope &scope) {
   llvm::SaveAndRestore<Scope *> restore(current, &scope);
   bool failedAny = false;
-  for (int i = 0; i < nodes.size(); ++i) {
+  for (int i : orderNodes(nodes)) {
     if (++numNodes > kMaxNodes)
       return report(Diag::LimitReached, path,
                     "expected at most " + Twine(kMaxNodes) + " nodes");
@@ -119,6 +121,28 @@ LogicalResult Importer::gatherInputs(const onnx::NodeProto &node,
   return success();
 }
 
+void Importer::foldConstants(Operation *before, NodeContext &node) {
+  Block *block = builder.getInsertionBlock();
+  Block::iterator first =
+      before ? std::next(before->getIterator()) : block->begin();
+  for (Operation &op : llvm::make_early_inc_range(
+           llvm::make_range(first, builder.getInsertionPoint()))) {
+    if (!isa<GenericOp, ReshapeOp, ConcatOp>(op))
+      continue;
+    DenseElementsAttr value = foldSmallConstant(&op);
+    if (!value)
+      continue;
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(&op);
+    Value constant = ConstantOp::create(
+        builder, op.getLoc(), cast<RankedTensorType>(value.getType()), value);
+    node.replace(op.getResult(0), constant);
+    op.getResult(0).replaceAllUsesWith(constant);
+    shapes.forget(op.getResult(0));
+    op.erase();
+  }
+}
+
 LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
                                     StringRef where) {
   bool known = false;
@@ -143,8 +167,13 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
       return report(Diag::BadGraph, where,
                     "expected input " + Twine(i) + ", but it is left out");
   LogicalResult result = success();
-  if (!evaluateShape(node))
+  Block *block = builder.getInsertionBlock();
+  Operation *before = block->empty() ? nullptr : &block->back();
+  if (!evaluateShape(node)) {
     result = entry->convert(node);
+    if (succeeded(result) && !node.getProblem())
+      foldConstants(before, node);
+  }
   // A fault in reading an attribute does not stop the converter.
   if (node.getProblem())
     return report(node.getProblem()->id, where, node.getProblem()->text);

@@ -94,6 +94,8 @@ private:
                                    const Scope &scope, llvm::StringRef where,
                                    llvm::SmallVectorImpl<mlir::Value> &inputs,
                                    bool &poisoned);
+  /// Computes what a node's operations after `before` make of constants.
+  void foldConstants(mlir::Operation *before, NodeContext &node);
   mlir::LogicalResult convertNode(NodeContext &context, llvm::StringRef domain,
                                   llvm::StringRef where);
   mlir::LogicalResult inlineFunction(

@@ -53,6 +53,10 @@ public:
   /// then).
   mlir::LogicalResult set(unsigned i, mlir::Value value);
   llvm::ArrayRef<mlir::Value> getOutputs() const { return outputs; }
+  /// Says that a value that an output may be is another one now.
+  void replace(mlir::Value from, mlir::Value to) {
+    std::replace(outputs.begin(), outputs.end(), from, to);
+  }
   /// The shape that the model states for an output, where all its sizes are
   /// known (constants or names of symbols).
   std::optional<Dims> getDeclaredDims(unsigned output);

@@ -49,6 +49,9 @@ public:
     known[value] = std::move(elements);
   }
 
+  /// To be called before the operation that defines a value is erased.
+  void forget(mlir::Value value) { known.erase(value); }
+
 private:
   llvm::DenseMap<mlir::Value, ShapeElements> known;
 };
