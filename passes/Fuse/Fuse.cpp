@@ -139,6 +139,10 @@ static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
   for (Operation *op : work) {
     if (isView(op) || taken.contains(op) || isConstant(op))
       continue;
+    // What an attention reads through is wrapped with it, further down.
+    Operation *claimant = claimedBy.lookup(op);
+    if (isa_and_nonnull<AttentionOp>(claimant) && op->isBeforeInBlock(claimant))
+      continue;
     SmallVector<Operation *> group{op};
     if (takesEpilogue(op)) {
       GenericOp user = getEpilogueUser(op->getResult(0));

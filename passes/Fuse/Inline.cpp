@@ -43,8 +43,15 @@ static bool mayInline(GenericOp producer, GenericOp consumer, AffineMap map) {
   if (once || producer.isCopy())
     return true;
   // Broadcasts of small producers: repeating a few adds beats a buffer.
-  return producer->hasOneUse() ? bodyCost(producer) <= 4
-                               : bodyCost(producer) <= 1;
+  if (producer->hasOneUse())
+    return bodyCost(producer) <= 4;
+  // With several readers only if that frees the buffer and each of them still
+  // reads one: a chain of residual sums would read all that came before.
+  bool vanishes = llvm::all_of(producer->getUsers(), [](Operation *user) {
+    return isa<GenericOp>(user);
+  });
+  return vanishes && producer.getInputs().size() <= 1 &&
+         bodyCost(producer) <= 1;
 }
 
 /// An index value for `expr` over the consumer's iteration dimensions.
