@@ -8,7 +8,6 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <set>
 
 using namespace qcc::run;
@@ -67,8 +66,7 @@ void Profiler::onEvent(void *user, const qcc_profile_event *event) {
   if (event->site >= self.rows.size())
     return;
   Row &row = self.rows[event->site];
-  ++row.calls;
-  row.nanoseconds += event->end_ns - event->begin_ns;
+  row.times.push_back(event->end_ns - event->begin_ns);
   row.flops += double(event->flops);
   row.bytes += double(event->bytes);
   if (self.tracing && self.trace.size() < 1000000)
@@ -90,36 +88,42 @@ void Profiler::profile(Runner &runner, int count) {
   runs += count;
 }
 
+double Profiler::nanosecondsPerRun(const Row &row) const {
+  std::vector<double> times(row.times.begin(), row.times.end());
+  double calls = double(times.size()) / std::max(1, runs);
+  return std::max(1.0, Times(std::move(times)).quantile(0.5) * calls);
+}
+
 std::vector<size_t> Profiler::order() const {
-  std::vector<size_t> numbers(rows.size());
-  std::iota(numbers.begin(), numbers.end(), size_t(0));
-  std::erase_if(numbers, [&](size_t i) { return rows[i].calls == 0; });
-  std::sort(numbers.begin(), numbers.end(), [&](size_t a, size_t b) {
-    if (rows[a].nanoseconds != rows[b].nanoseconds)
-      return rows[a].nanoseconds > rows[b].nanoseconds;
-    return a < b;
-  });
+  std::vector<std::pair<double, size_t>> sorted;
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (!rows[i].times.empty())
+      sorted.emplace_back(-nanosecondsPerRun(rows[i]), i);
+  std::sort(sorted.begin(), sorted.end());
+  std::vector<size_t> numbers;
+  for (const auto &[time, number] : sorted)
+    numbers.push_back(number);
   return numbers;
 }
 
 std::string Profiler::table() const {
   double total = 0;
-  for (const Row &row : rows)
-    total += double(row.nanoseconds);
+  std::vector<size_t> numbers = order();
+  for (size_t i : numbers)
+    total += nanosecondsPerRun(rows[i]);
   std::string text =
       "       us  share  GFLOP/s     GB/s  op                    node\n";
-  for (size_t i : order()) {
+  char line[128];
+  for (size_t i : numbers) {
     const Row &row = rows[i];
-    auto ns = std::max(1.0, double(row.nanoseconds));
-    char line[128];
-    std::snprintf(line, sizeof(line), "%9.1f %5.1f%% %8.1f %8.1f  %-20s  ",
-                  ns / 1e3 / std::max(1, runs), 100 * ns / std::max(1.0, total),
-                  row.flops / ns, row.bytes / ns, sites[i].op.c_str());
+    double ns = nanosecondsPerRun(row), perRun = 1.0 / std::max(1, runs);
+    std::snprintf(line, sizeof(line), "%9.1f %5.1f%% %8.1f %8.1f  %-20.64s  ",
+                  ns / 1e3, 100 * ns / total, row.flops * perRun / ns,
+                  row.bytes * perRun / ns, sites[i].op.c_str());
     text += line + sites[i].node + "\n";
   }
-  char line[64];
   std::snprintf(line, sizeof(line), "%9.1f 100.0%%  all dispatches\n",
-                total / 1e3 / std::max(1, runs));
+                total / 1e3);
   return text + line;
 }
 
@@ -127,14 +131,14 @@ json Profiler::toJson() const {
   json list = json::array();
   for (size_t i : order()) {
     const Row &row = rows[i];
-    auto ns = std::max(1.0, double(row.nanoseconds));
+    double ns = nanosecondsPerRun(row), perRun = 1.0 / std::max(1, runs);
     list.push_back({{"node", sites[i].node},
                     {"op", sites[i].op},
                     {"kernel", sites[i].kernel},
-                    {"calls_per_run", double(row.calls) / std::max(1, runs)},
-                    {"us_per_run", ns / 1e3 / std::max(1, runs)},
-                    {"gflops", row.flops / ns},
-                    {"gbs", row.bytes / ns}});
+                    {"calls_per_run", double(row.times.size()) * perRun},
+                    {"us_per_run", ns / 1e3},
+                    {"gflops", row.flops * perRun / ns},
+                    {"gbs", row.bytes * perRun / ns}});
   }
   return list;
 }

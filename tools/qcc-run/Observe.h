@@ -39,11 +39,14 @@ public:
 
 private:
   struct Row {
-    uint64_t calls = 0;
-    uint64_t nanoseconds = 0;
+    std::vector<uint64_t> times; ///< nanoseconds of each call
     double flops = 0;
     double bytes = 0;
   };
+
+  /// What a run spends at a site: the median of its calls, so that what else
+  /// the machine did meanwhile does not count.
+  double nanosecondsPerRun(const Row &row) const;
 
   static void onEvent(void *user, const qcc_profile_event *event);
   std::vector<size_t> order() const;

@@ -28,6 +28,9 @@ struct Item {
   std::string model, output;
 };
 
+/// A compile that takes longer is ended: one model must not stop a suite.
+constexpr unsigned kSecondsPerItem = 120;
+
 /// A fork that compiles an item, and where its first error line is read from.
 struct Running {
   size_t item;
@@ -66,6 +69,7 @@ static Expected<std::vector<Item>> readItems(StringRef path) {
                                      const Item &item, int pipe) {
   for (int signal : {SIGINT, SIGTERM, SIGHUP})
     ::signal(signal, SIG_DFL);
+  alarm(kSecondsPerItem);
   ErrorSink sink(/*useColor=*/false);
   sink.attach(context);
   sink.setFile(item.model);

@@ -29,6 +29,7 @@ Expected<CompileResult> compileModel(Session &session, CompileOptions options) {
   // Kernels are what takes time, and they are compiled in other processes.
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   session.sink.attach(context);
+  options.extensions = &session.extensions;
   Progress progress(session.progress, options.stopAfter);
   Expected<CompileResult> result =
       compile(options, context, [&](Stage stage, bool done, StringRef detail) {

@@ -236,6 +236,10 @@ Error runInspect(Session &session) {
 }
 
 Error runCheck(Session &session) {
+  if (session.line.has(OPT_list_ops)) {
+    printSupportedOps(llvm::outs());
+    return Error::success();
+  }
   unsigned numOps = 0;
   Error error = withModel(session, /*collectAll=*/true,
                           [&](ModuleOp module, const ParameterStore &store) {

@@ -86,7 +86,7 @@ Error usage(const Twine &where, const Twine &text) {
 }
 
 /// The first word that is no flag of the sub-command, as an error.
-Error checkKnown(const Table &table, const InputArgList &args, Verb verb) {
+Error checkKnown(const OptTable &table, const InputArgList &args, Verb verb) {
   for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
     StringRef text = arg->getSpelling();
     std::string nearest;
@@ -112,14 +112,14 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
   if (hasVerb)
     argv = argv.drop_front();
 
-  Table table;
+  line.table = std::make_unique<Table>();
   unsigned missingIndex, missingCount;
-  line.args = table.ParseArgs(argv, missingIndex, missingCount,
-                              getVisibility(line.verb));
+  line.args = line.table->ParseArgs(argv, missingIndex, missingCount,
+                                    getVisibility(line.verb));
   if (missingCount)
     return usage("", "expected a value after '" +
                          StringRef(argv[missingIndex]) + "'");
-  if (Error error = checkKnown(table, line.args, line.verb))
+  if (Error error = checkKnown(*line.table, line.args, line.verb))
     return std::move(error);
   line.positionals = line.args.getAllArgValues(OPT_INPUT);
   return line;

@@ -33,6 +33,7 @@ enum OptionID {
 /// A command line that was understood.
 struct CommandLine {
   Verb verb = Verb::Compile;
+  std::unique_ptr<llvm::opt::OptTable> table; ///< what `args` refers to
   llvm::opt::InputArgList args;
   std::vector<std::string> positionals;
 

@@ -87,6 +87,7 @@ def batch : Setting<"batch", "FILE", [CompileVis],
                     "Compile many: a line MODEL<tab>FOLDER for each; prints a line for each">,
             Group<grp_run>, Flags<[HelpHidden]>;
 
+def list_ops : Switch<"list-ops", [CheckVis], "Print the table of ONNX operators that are supported">, Group<grp_run>;
 def help : Switch<"help", All, "Show this text">, Group<grp_run>;
 def help_h : Flag<["-"], "h">, Alias<help>, Visibility<All>;
 def help_advanced : Switch<"help-advanced", All, "Show all flags">, Group<grp_run>;

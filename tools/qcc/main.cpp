@@ -114,6 +114,7 @@ int main(int argc, char **argv) {
   Expected<Progress::Mode> progress = chooseProgress(*line);
   if (!progress)
     return fail(progress.takeError());
+  handleInterrupts();
   if (line->has(OPT_max_memory)) {
     Expected<uint64_t> limit = getNumber(*line, OPT_max_memory, 0);
     if (!limit)
@@ -121,7 +122,6 @@ int main(int argc, char **argv) {
     if (Error error = limitMemory(*limit))
       return fail(std::move(error));
   }
-  handleInterrupts();
 
   ErrorSink sink(*color);
   Session session{*line, sink, self, {}, *progress};

@@ -18,7 +18,7 @@ interrupted = 0
 for step in range(8):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     # Not before the handler is there: a process that only begins to load ends by the signal itself.
-    time.sleep(duration * (0.3 + 0.08 * step))
+    time.sleep(duration * (0.25 + 0.07 * step))
     sent = [signal.SIGINT, signal.SIGTERM][step % 2]
     os.kill(process.pid, sent)
     _, said = process.communicate(timeout=60)
