@@ -5,6 +5,7 @@
 #include "KernelModules.h"
 #include "mlir/IR/Verifier.h"
 #include "qcc/Codegen/HostEmitter.h"
+#include "qcc/Codegen/KernelCompiler.h"
 #include "qcc/Codegen/Lowering.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
@@ -146,23 +147,65 @@ std::vector<OpReport> Compilation::getReport() {
 // Codegen, Emit, Package
 //===----------------------------------------------------------------------===//
 
-llvm::Error Compilation::emitObjects(bool assembly) {
+/// Node that a kernel is first launched for, by kernel name.
+static llvm::StringMap<std::string> getNodes(ModuleOp module) {
+  llvm::StringMap<std::string> nodes;
+  module.walk([&](host::DispatchOp op) {
+    StringRef node = getNodeName(op.getLoc());
+    nodes.try_emplace(op.getKernel(),
+                      node.empty() ? "" : ("node '" + node + "'").str());
+  });
+  return nodes;
+}
+
+llvm::Error Compilation::emitKernels() {
   ErrorCatcher catcher(&context);
-  std::vector<ProgramLevel> programLevels;
-  for (const Capabilities &level : levels) {
-    programLevels.push_back({level.level, level.cpuFeatures});
+  llvm::StringMap<std::string> nodes = getNodes(*module);
+  std::vector<KernelJob> jobs;
+  std::vector<std::string> names;
+  for (const Capabilities &level : levels)
+    for (auto kernel : module->getOps<KernelOp>()) {
+      OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
+      if (!code)
+        return catcher.take();
+      names.push_back(getKernelSymbol(kernel.getSymName(), level.level));
+      jobs.push_back(
+          {nodes.lookup(kernel.getSymName()), serializeKernel(*code), level});
+    }
+  KernelCompilerOptions compilerOptions{options.jobs, options.cacheDir,
+                                        options.workerProgram};
+  auto compiled = compileKernels(jobs, compilerOptions);
+  if (!compiled)
+    return compiled.takeError();
+  for (auto [name, bytes] : llvm::zip_equal(names, *compiled))
+    objects.push_back({name, std::move(bytes)});
+  return llvm::Error::success();
+}
+
+/// The same as text; compiled in this process.
+llvm::Error Compilation::listKernels() {
+  ErrorCatcher catcher(&context);
+  for (const Capabilities &level : levels)
     for (auto kernel : module->getOps<KernelOp>()) {
       OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
       SmallVector<char> bytes;
       if (!code || failed(verify(*code)) ||
           failed(lowerKernelModule(*code, level)) ||
-          failed(emitCode(*code, level, bytes,
-                          assembly ? CodeKind::Assembly : CodeKind::Object)))
+          failed(emitCode(*code, level, bytes, CodeKind::Assembly)))
         return catcher.take();
       objects.push_back({getKernelSymbol(kernel.getSymName(), level.level),
                          std::string(bytes.begin(), bytes.end())});
     }
-  }
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::emitObjects(bool assembly) {
+  if (llvm::Error error = assembly ? listKernels() : emitKernels())
+    return error;
+  ErrorCatcher catcher(&context);
+  std::vector<ProgramLevel> programLevels;
+  for (const Capabilities &level : levels)
+    programLevels.push_back({level.level, level.cpuFeatures});
   OwningOpRef<ModuleOp> host = buildHostModule(*module, programLevels);
   Capabilities baseline;
   baseline.level = "scalar";

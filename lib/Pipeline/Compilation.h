@@ -46,6 +46,8 @@ private:
   /// Codegen to Package.
   llvm::Error build();
   llvm::Error printKernels();
+  llvm::Error emitKernels();
+  llvm::Error listKernels();
   llvm::Error emitObjects(bool assembly);
   llvm::Error package();
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Commands.h"
 #include "Signals.h"
+#include "qcc/Codegen/KernelCompiler.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Version.h"
 #include "llvm/Config/llvm-config.h"
@@ -90,6 +91,9 @@ static void openStandardFiles() {
 }
 
 int main(int argc, char **argv) {
+  // Started by another qcc: compiles kernels for it.
+  if (argc == 2 && StringRef(argv[1]) == "--worker")
+    return runKernelWorker();
   openStandardFiles();
   handleCrashes();
   std::string self =
