@@ -263,7 +263,10 @@ void Conv::emitPack(Value channelBegin, int64_t channels) {
   PixelReader reader(b, shape, flat, lanes);
   b.forLoop(b.idx(0), vectors, b.idx(1), [&](Value v) {
     Value at = b.mul(v, b.idx(lanes));
-    reader.setPixels(row, b.add(column, at));
+    if (flat)
+      reader.setPixels(row, b.add(column, at));
+    else
+      reader.setRow(row, b.add(column, at));
     b.forLoop(b.idx(0), b.idx(shape.kernelHeight), b.idx(1), [&](Value kh) {
       b.forLoop(b.idx(0), b.idx(shape.kernelWidth), b.idx(1), [&](Value kw) {
         reader.setTap(kh, kw);

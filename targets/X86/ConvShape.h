@@ -41,6 +41,11 @@ public:
               unsigned lanes);
   /// Output row and column of the first pixel; flat: row 0 and the pixel.
   void setPixels(mlir::Value row, mlir::Value column);
+  /// The same for pixels of one row.
+  void setRow(mlir::Value row, mlir::Value column) {
+    firstRow = row;
+    firstColumn = column;
+  }
   /// The tap of the window to read for.
   void setTap(mlir::Value kh, mlir::Value kw);
   /// The vector of inputs in the channel at `base + channelOffset`; zeros where

@@ -11,6 +11,8 @@ namespace qcc::x86 {
 std::unique_ptr<KernelEmitter> createGemmF32Emitter();
 /// Convolution with one or two spatial dimensions and constant f32 weights.
 std::unique_ptr<KernelEmitter> createConvF32Emitter();
+/// Convolution with one input channel per group, f32.
+std::unique_ptr<KernelEmitter> createDepthwiseF32Emitter();
 /// `qcc.qmatmul` of any scheme with integer compute.
 std::unique_ptr<KernelEmitter> createQMatMulEmitter();
 /// `qcc.quantize_rows`, after an elementwise prologue if there is one.
