@@ -11,6 +11,7 @@ disagrees with ONNX Runtime or a quantized one loses more than 3 points of accur
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import timing
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build"
 MODELS = ("mlp", "cnn", "transformer")
-PRECISIONS = ("fp32", "int8", "w4a8")
+PRECISIONS = ("f32", "int8", "w4a8")
 # Images in one timed call.
 BATCH = 64
 # The bounds that the demo checks: fp32 against ONNX Runtime, relative to the largest logit; points lost by quantizing.
@@ -68,8 +69,8 @@ def measure(folder: pathlib.Path, name: str, precision: str) -> tuple[list[str],
         name, precision, f"{accuracy:.1%}", f"{error:.1e}", f"{speed.ours * 1e6:.0f} us", f"{speed.other * 1e6:.0f} us",
         f"{speed.ratio:.2f}x ({speed.low:.2f} to {speed.high:.2f})",
     ]  # fmt: skip
-    if precision == "fp32" and not error <= FLOAT_BOUND:
-        return row, f"{name} at fp32 differs from ONNX Runtime by {error:.1e}, more than {FLOAT_BOUND:.0e}"
+    if precision == "f32" and not error <= FLOAT_BOUND:
+        return row, f"{name} at f32 differs from ONNX Runtime by {error:.1e}, more than {FLOAT_BOUND:.0e}"
     if accuracy < float_accuracy - ACCURACY_BOUND:
         return row, f"{name} at {precision} has {accuracy:.1%} accuracy, float {float_accuracy:.1%}"
     return row, None
@@ -83,7 +84,9 @@ def print_table(rows: list[list[str]]) -> None:
 
 
 def main() -> None:
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else BUILD / "demo")
+    parser = argparse.ArgumentParser(description="train, compile, run, check and time small models")
+    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=BUILD / "demo")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, HERE / "train.py", folder], check=True)
     header = ["model", "precision", "accuracy", "error", "qcc", "ONNX Runtime fp32", "speed against it"]

@@ -12,9 +12,9 @@ and labels.npy, the classes of the 500. Seeds are fixed.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pathlib
-import sys
 import time
 
 import layers
@@ -143,7 +143,9 @@ def source_hash() -> str:
 
 
 def main() -> None:
-    folder = pathlib.Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="train the demo's models")
+    parser.add_argument("folder", type=pathlib.Path)
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "stamp"
     if stamp.exists() and stamp.read_text() == source_hash():

@@ -53,7 +53,7 @@ def logits(model: str, precision: str, target: str) -> tuple[np.ndarray, np.ndar
 def accuracy(model: str, precision: str, target: str) -> str:
     """The accuracy is at most LOSS below that of fp32 on the same target."""
     y, labels = logits(model, precision, target)
-    exact, _ = logits(model, "fp32", target)
+    exact, _ = logits(model, "f32", target)
     low, full = (float((z.argmax(1) == labels).mean()) for z in (y, exact))
     if not np.isfinite(y).all() or low < full - LOSS:
         raise harness.Failure(f"expected an accuracy of at least {full - LOSS:.1%}, but got {low:.1%}")
