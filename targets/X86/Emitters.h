@@ -9,6 +9,8 @@ namespace qcc::x86 {
 
 /// `[..., M, K] x constant [K, N]` in f32.
 std::unique_ptr<KernelEmitter> createGemmF32Emitter();
+/// `[..., M, K] x [..., K, N]` of two activations in f32.
+std::unique_ptr<KernelEmitter> createBatchGemmF32Emitter();
 /// Convolution with one or two spatial dimensions and constant f32 weights.
 std::unique_ptr<KernelEmitter> createConvF32Emitter();
 /// Convolution with one input channel per group, f32.

@@ -11,6 +11,7 @@ class X86Target final : public Target {
 public:
   X86Target() {
     emitters.push_back(x86::createGemmF32Emitter());
+    emitters.push_back(x86::createBatchGemmF32Emitter());
     emitters.push_back(x86::createDepthwiseF32Emitter());
     emitters.push_back(x86::createConvF32Emitter());
     emitters.push_back(x86::createAttentionEmitter());
