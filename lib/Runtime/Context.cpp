@@ -33,12 +33,11 @@ static bool fill(qcc_context &context) {
   context.bindings = memory.array<void *>(model.maxBindings);
   context.inputs = memory.array<BoundTensor>(model.maxInputs);
   context.outputs = memory.array<BoundTensor>(model.maxOutputs);
-  context.exec.blocks = memory.array<HostBlock>(maxHostBlocks);
   if (context.scratchStride != 0)
     context.scratch = static_cast<char *>(
         memory.allocate(context.scratchStride * context.maxWorkers, 4096));
   if (!context.states || !context.symbols || !context.bindings ||
-      !context.inputs || !context.outputs || !context.exec.blocks ||
+      !context.inputs || !context.outputs ||
       (context.scratchStride != 0 && !context.scratch))
     return false;
   for (uint32_t i = 0; i < header.symbols.count; ++i)
@@ -80,7 +79,7 @@ void runtime::destroyContext(qcc_context *context) {
   memory.freeArray(context->bindings, model->maxBindings);
   memory.freeArray(context->inputs, model->maxInputs);
   memory.freeArray(context->outputs, model->maxOutputs);
-  memory.freeArray(context->exec.blocks, maxHostBlocks);
+  memory.freeArray(context->exec.blocks, context->exec.maxBlocks);
   memory.free(context, sizeof(qcc_context));
   model->contexts.fetch_sub(1, std::memory_order_release);
 }
@@ -186,6 +185,23 @@ qcc_status runtime::growArena(qcc_context &context, uint64_t bytes) {
                               (unsigned long long)bytes);
   context.arenaBytes = bytes;
   return QCC_OK;
+}
+
+bool runtime::growBlocks(qcc_exec &x) {
+  if (x.numBlocks < x.maxBlocks)
+    return true;
+  const Memory &memory = x.context->model->memory;
+  uint32_t count = x.maxBlocks < 8 ? 16 : 2 * x.maxBlocks;
+  auto *blocks =
+      x.maxBlocks < (1u << 30) ? memory.array<HostBlock>(count) : nullptr;
+  if (!blocks)
+    return false;
+  if (x.numBlocks != 0)
+    memcpy(blocks, x.blocks, x.numBlocks * sizeof(HostBlock));
+  memory.freeArray(x.blocks, x.maxBlocks);
+  x.blocks = blocks;
+  x.maxBlocks = count;
+  return true;
 }
 
 //===----------------------------------------------------------------------===//

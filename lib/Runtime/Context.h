@@ -45,7 +45,6 @@ struct BoundTensor {
 };
 
 inline constexpr uint32_t maxLayouts = 32;
-inline constexpr uint32_t maxHostBlocks = 4096;
 
 } // namespace qcc::runtime
 
@@ -58,6 +57,7 @@ struct qcc_exec {
   DLTensor *const *outputTensors;
   qcc::runtime::HostBlock *blocks;
   uint32_t numBlocks;
+  uint32_t maxBlocks;
   uint32_t pid;
 };
 
@@ -108,6 +108,8 @@ qcc_status planLayout(const qcc_model &model, uint32_t entry,
                       ErrorText &error);
 void freeLayout(const qcc_model &model, ArenaLayout &layout);
 qcc_status growArena(qcc_context &context, uint64_t bytes);
+/// Room for one more block of memory in the run; false when there is none.
+bool growBlocks(qcc_exec &x);
 
 /// Allocates the states whose sizes the symbols give, and checks the others.
 qcc_status prepareStates(qcc_context &context, const int64_t *symbols);

@@ -53,6 +53,8 @@ static Place findSpace(const qcc_exec &x, const qcc_binding &binding) {
     if (i < x.numBlocks)
       return {x.blocks[i].data, x.blocks[i].bytes};
     break;
+  default:
+    break;
   }
   return {nullptr, 0};
 }
@@ -67,7 +69,7 @@ static bool resolve(const qcc_exec &x, const qcc_binding &binding,
   if (!place.data &&
       (place.bytes != 0 || bytes != 0 || binding.space == QCC_SPACE_OUTPUT))
     return false;
-  address = place.data + binding.offset;
+  address = place.data ? place.data + binding.offset : nullptr;
   return true;
 }
 
@@ -182,10 +184,10 @@ static void reportTensors(qcc_exec &x, uint32_t number,
         !program.tensorBytes(rec, context.symbols, bytes) ||
         !resolve(x, bindings[result.binding], bytes, data))
       continue;
-    DLTensor tensor{};
+    DLTensor tensor;
+    tensor.data = data;
     tensor.shape = shape;
     describeTensor(tensor, rec, shape);
-    tensor.data = data;
     context.observer.tensor(context.observer.user, number,
                             program.text(rec.name), &tensor);
   }
@@ -286,7 +288,7 @@ static int64_t allocateBlock(qcc_exec *x, int64_t bytes) {
   if (x->status != QCC_OK)
     return -1;
   void *data = nullptr;
-  if (bytes >= 0 && x->numBlocks < maxHostBlocks)
+  if (bytes >= 0 && growBlocks(*x))
     data = x->context->model->memory.allocate(uint64_t(bytes));
   if (!data) {
     x->status = x->context->error.fail(QCC_OUT_OF_MEMORY,
@@ -296,6 +298,18 @@ static int64_t allocateBlock(qcc_exec *x, int64_t bytes) {
   }
   x->blocks[x->numBlocks] = {static_cast<char *>(data), uint64_t(bytes)};
   return x->numBlocks++;
+}
+
+static int32_t releaseBlock(qcc_exec *x, int64_t number) {
+  if (x->status != QCC_OK)
+    return x->status;
+  if (number < 0 || number >= x->numBlocks)
+    return x->status = x->context->error.fail(
+               QCC_INTERNAL, "a run has no block of memory of that number");
+  HostBlock &block = x->blocks[number];
+  x->context->model->memory.free(block.data, block.bytes);
+  block = {nullptr, 0};
+  return QCC_OK;
 }
 
 static int64_t readIndex(qcc_exec *x, const qcc_binding *value, int64_t element,
@@ -355,9 +369,16 @@ static int32_t prepareOutput(qcc_exec *x, uint32_t number) {
   return x->status;
 }
 
-const qcc_exec_table qcc::runtime::execTable = {
-    sizeof(qcc_exec_table), dispatchKernel, observe,    copyBytes,    failRun,
-    allocateBlock,          readIndex,      bindSymbol, prepareOutput};
+const qcc_exec_table qcc::runtime::execTable = {sizeof(qcc_exec_table),
+                                                dispatchKernel,
+                                                observe,
+                                                copyBytes,
+                                                failRun,
+                                                allocateBlock,
+                                                readIndex,
+                                                bindSymbol,
+                                                prepareOutput,
+                                                releaseBlock};
 
 //===----------------------------------------------------------------------===//
 // Runs

@@ -343,6 +343,10 @@ typedef struct qcc_exec_table {
   /** Makes an output usable whose dims depend on QCC_SYMBOL_RUNTIME symbols,
    * after they are bound. */
   int32_t (*prepare_output)(qcc_exec *x, uint32_t output);
+
+  /** Frees what alloc returned before the run ends, as in loops. Its number is
+   * not given again in this run. */
+  int32_t (*release)(qcc_exec *x, int64_t number);
 } qcc_exec_table;
 
 /**

@@ -148,6 +148,25 @@ TEST_F(ModelTest, TakesALowerLevel) {
   EXPECT_EQ(probed.values[1], 0);
 }
 
+TEST(Levels, MissingFeaturesAreNamed) {
+  const qcc_model_api *api = loadApi("demanding");
+  ASSERT_NE(api, nullptr);
+  char text[512] = "";
+  qcc_open_options options{};
+  options.struct_size = sizeof(options);
+  options.error_text = text;
+  options.error_text_size = sizeof(text);
+  qcc_model *model = nullptr;
+  ASSERT_EQ(api->open(&options, &model), QCC_OK) << text;
+  EXPECT_EQ(api->close(model), QCC_OK);
+  setenv("QCC_CPU_FEATURES", "-sse4_2,-popcnt", 1);
+  EXPECT_EQ(api->open(&options, &model), QCC_UNSUPPORTED_HOST);
+  unsetenv("QCC_CPU_FEATURES");
+  EXPECT_STREQ(text, "expected a CPU with sse4_2, popcnt, but this one (or its "
+                     "operating system) lacks it: compile "
+                     "with a lower --target");
+}
+
 /// Opening the model whose weights lie in a file.
 class WeightsTest : public ::testing::Test {
 protected:

@@ -1,8 +1,9 @@
 //===- MakeFakeProgram.cpp - the blob of the hand-written model -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// usage: MakeFakeProgram FOLDER [WEIGHTS_FILE]
-// Writes FOLDER/Program.inc, and the weights as WEIGHTS_FILE in it when named.
+// usage: MakeFakeProgram FOLDER [WEIGHTS_FILE [demanding]]
+// Writes FOLDER/Program.inc, and the weights as WEIGHTS_FILE ("-": inside).
+// A demanding model has no level for CPUs without SSE4.2 and POPCNT.
 // FakeModel.c has the code that this describes.
 //===----------------------------------------------------------------------===//
 
@@ -48,7 +49,7 @@ static TensorDesc tensor(const char *name, uint8_t code, uint8_t bits,
   return {name, code, bits, std::move(dims)};
 }
 
-static void describe(ProgramWriter &writer) {
+static void describe(ProgramWriter &writer, bool demanding) {
   uint32_t batch = writer.addSymbol("batch", 1, 64);
   uint32_t length = writer.addSymbol("n", 0, INT64_MAX);
   uint32_t found = writer.addSymbol("found", 0, INT64_MAX, QCC_SYMBOL_RUNTIME);
@@ -113,8 +114,10 @@ static void describe(ProgramWriter &writer) {
                   SizeExpr::constant(0),
                   SizeExpr::constant(0),
                   {}});
-  writer.addLevel("base", 0);
-  writer.addLevel("better", uint64_t(1) << QCC_CPU_SSE42);
+  uint64_t better = uint64_t(1) << QCC_CPU_SSE42;
+  uint64_t base = better | uint64_t(1) << QCC_CPU_POPCNT;
+  writer.addLevel("base", demanding ? base : 0);
+  writer.addLevel("better", demanding ? base : better);
 }
 
 int main(int argc, char **argv) {
@@ -123,8 +126,9 @@ int main(int argc, char **argv) {
   std::string folder = argv[1];
   ProgramWriter writer;
   writer.setModel("fake", "qcc test", digest("source"));
-  writer.setWeights(makeWeights(folder, argc > 2 ? argv[2] : ""));
-  describe(writer);
+  writer.setWeights(makeWeights(
+      folder, argc > 2 && std::strcmp(argv[2], "-") != 0 ? argv[2] : ""));
+  describe(writer, argc > 3);
   std::ofstream out(folder + "/Program.inc");
   for (uint8_t byte : writer.finish())
     out << unsigned(byte) << ",\n";
