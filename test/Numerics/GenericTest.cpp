@@ -171,6 +171,53 @@ TEST(GenericTest, TakesBranchesAndLoopsInBodies) {
                 });
 }
 
+TEST(GenericTest, ReadsUnderConditions) {
+  // A maximum over windows of 3 at stride 2 with padding of 1: reads outside of
+  // the operand would fault.
+  const char *text = R"(
+    qcc.kernel @k {} {
+    ^bb0(%x: tensor<6x51xf32>):
+      %r = qcc.generic max maps [] whole(%x : tensor<6x51xf32>) over affine_map<() -> (3)> {
+      ^bb1(%t: tensor<6x51xf32>):
+        %c0 = arith.constant 0 : index
+        %c1 = arith.constant 1 : index
+        %c2 = arith.constant 2 : index
+        %c51 = arith.constant 51 : index
+        %i = qcc.index 0
+        %j = qcc.index 1
+        %k = qcc.index 2
+        %twice = arith.muli %j, %c2 : index
+        %start = arith.subi %twice, %c1 : index
+        %at = arith.addi %start, %k : index
+        %low = arith.cmpi sge, %at, %c0 : index
+        %high = arith.cmpi slt, %at, %c51 : index
+        %inside = arith.andi %low, %high : i1
+        %v = scf.if %inside -> f32 {
+          %read = qcc.read %t[%i, %at] : tensor<6x51xf32> -> f32
+          scf.yield %read : f32
+        } else {
+          %lowest = arith.constant 0xFF800000 : f32
+          scf.yield %lowest : f32
+        }
+        qcc.yield %v : f32
+      } -> tensor<6x26xf32>
+      qcc.yield %r : tensor<6x26xf32>
+    })";
+  Random random(6);
+  std::vector<float> x = random.floats(6 * 51, -1, 1);
+  runEverywhere(text, {toBytes(x)}, 6 * 26 * 4, {}, [&](const Bytes &bytes) {
+    std::vector<float> got = fromBytes<float>(bytes);
+    for (int i = 0; i < 6; ++i)
+      for (int j = 0; j < 26; ++j) {
+        float expected = -INFINITY;
+        for (int at = 2 * j - 1; at <= 2 * j + 1; ++at)
+          if (at >= 0 && at < 51)
+            expected = std::max(expected, x[i * 51 + at]);
+        ASSERT_EQ(got[i * 26 + j], expected);
+      }
+  });
+}
+
 TEST(GenericTest, DividesIntegersWithoutTraps) {
   const char *text = R"(
     qcc.kernel @k {} {

@@ -4,6 +4,8 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "qcc/Codegen/Lowering.h"
+#include "qcc/Dialect/QCC/Pack.h"
+#include "qcc/Scheme/Scheme.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Program.h"
 #include "gtest/gtest.h"
@@ -80,7 +82,8 @@ static void *loadObject(ArrayRef<char> object) {
 /// Asks the emitter for the schedule of the kernel's region.
 static std::optional<KernelSchedule> getSchedule(KernelOp kernel,
                                                  const KernelEmitter &emitter,
-                                                 const Capabilities &caps) {
+                                                 ArrayRef<Capabilities> levels,
+                                                 ArrayRef<unsigned> constants) {
   OpBuilder b(kernel);
   Block &block = kernel.getBody().front();
   auto dispatch = DispatchOp::create(b, kernel.getLoc(),
@@ -89,7 +92,9 @@ static std::optional<KernelSchedule> getSchedule(KernelOp kernel,
   IRMapping mapping;
   kernel.getBody().cloneInto(&dispatch.getBody(), mapping);
   std::optional<KernelSchedule> schedule =
-      emitter.match(dispatch, caps, [](unsigned) { return false; });
+      emitter.match(dispatch, levels, [&](unsigned operand) {
+        return llvm::is_contained(constants, operand);
+      });
   dispatch.erase();
   return schedule;
 }
@@ -97,8 +102,41 @@ static std::optional<KernelSchedule> getSchedule(KernelOp kernel,
 LoadedKernel::LoadedKernel(StringRef text, const KernelEmitter &emitter,
                            const Capabilities &caps)
     : context(MLIRContext::Threading::DISABLED) {
+  load(text, &emitter, caps, {});
+}
+
+LoadedKernel::LoadedKernel(StringRef text, const Target &target,
+                           ArrayRef<Capabilities> levels,
+                           ArrayRef<unsigned> constants)
+    : context(MLIRContext::Threading::DISABLED) {
+  SmallVector<const KernelEmitter *> emitters;
+  for (const auto &emitter : target.getEmitters())
+    emitters.push_back(emitter.get());
+  load(text, emitters, levels, constants);
+}
+
+/// Gives the operands the types of their packed forms.
+void LoadedKernel::packOperands(KernelOp kernel,
+                                ArrayRef<PackRequest> requests) {
+  for (const PackRequest &request : requests) {
+    BlockArgument arg = kernel.getBody().front().getArgument(request.operand);
+    auto type = cast<RankedTensorType>(arg.getType());
+    RankedTensorType packed =
+        packedType(type, request.layout, request.nr, request.transposed);
+    ASSERT_TRUE(packed) << request.layout;
+    packings.push_back({request, type, packed});
+    arg.setType(packed);
+    for (Operation *user : arg.getUsers())
+      user->setAttr(kPackedAttr, UnitAttr::get(&context));
+  }
+}
+
+void LoadedKernel::load(StringRef text, Emitters emitters,
+                        ArrayRef<Capabilities> levels,
+                        ArrayRef<unsigned> constants) {
   DialectRegistry registry;
   registerCodegenDialects(registry);
+  registerSchemes(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   OwningOpRef<ModuleOp> source = parseSourceString<ModuleOp>(text, &context);
@@ -107,18 +145,27 @@ LoadedKernel::LoadedKernel(StringRef text, const KernelEmitter &emitter,
     return;
   }
   KernelOp kernel = *source->getOps<KernelOp>().begin();
-  std::optional<KernelSchedule> schedule = getSchedule(kernel, emitter, caps);
+  std::optional<KernelSchedule> schedule;
+  const KernelEmitter *emitter = nullptr;
+  for (const KernelEmitter *candidate : emitters) {
+    emitter = candidate;
+    if ((schedule = getSchedule(kernel, *emitter, levels, constants)))
+      break;
+  }
   if (!schedule) {
     ADD_FAILURE() << "no match for\n" << text.str();
     return;
   }
+  emitterName = emitter->getName().str();
   tasks = schedule->tasks;
   scratchBytes = schedule->scratchBytes;
   kernel.setScheduleAttr(schedule->params);
+  packOperands(kernel, schedule->packs);
 
+  const Capabilities &caps = levels.back();
   OwningOpRef<ModuleOp> code = ModuleOp::create(UnknownLoc::get(&context));
   KernelBuilder builder(*code, "k", kernel, caps);
-  if (failed(emitter.emit(builder))) {
+  if (failed(emitter->emit(builder))) {
     ADD_FAILURE() << "cannot emit\n" << text.str();
     return;
   }
@@ -132,6 +179,21 @@ LoadedKernel::LoadedKernel(StringRef text, const KernelEmitter &emitter,
   library = loadObject(object);
   if (library)
     function = reinterpret_cast<Function>(dlsym(library, "k"));
+}
+
+/// An operand in the order that the kernel reads.
+Bytes LoadedKernel::pack(unsigned operand, const Bytes &bytes) const {
+  for (const Packing &packing : packings) {
+    const PackRequest &request = packing.request;
+    if (request.operand != operand)
+      continue;
+    Bytes packed(packing.to.getNumElements() *
+                 getElementBytes(packing.to.getElementType()));
+    EXPECT_TRUE(succeeded(packWeight(bytes, packing.from, request.layout,
+                                     request.nr, request.transposed, packed)));
+    return packed;
+  }
+  return bytes;
 }
 
 LoadedKernel::~LoadedKernel() {
@@ -153,7 +215,8 @@ std::vector<Bytes> LoadedKernel::run(const std::vector<Bytes> &inputs,
     buffers.push_back(std::make_unique<GuardedBuffer>(size, atEnd));
     bindings.push_back(buffers.back()->data());
   };
-  for (const Bytes &input : inputs) {
+  for (unsigned i = 0; i < inputs.size(); ++i) {
+    Bytes input = pack(i, inputs[i]);
     add(input.size());
     std::memcpy(bindings.back(), input.data(), input.size());
   }

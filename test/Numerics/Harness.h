@@ -52,8 +52,17 @@ public:
   /// dispatch. Reports test failures and leaves `ok()` false on errors.
   LoadedKernel(llvm::StringRef text, const KernelEmitter &emitter,
                const Capabilities &caps);
+  /// The same for the first emitter of `target` that takes the region, as it is
+  /// before packing, at all of `levels`; the code is for the last one.
+  /// `constants` are the operands with values known at compile time: where the
+  /// schedule wants them packed, run() packs them.
+  LoadedKernel(llvm::StringRef text, const Target &target,
+               llvm::ArrayRef<Capabilities> levels,
+               llvm::ArrayRef<unsigned> constants);
   ~LoadedKernel();
   bool ok() const { return function != nullptr; }
+  /// Name of the emitter that built the kernel.
+  const std::string &getEmitter() const { return emitterName; }
 
   /// Runs all tasks in `parts` calls, with the buffers at either end of their
   /// guarded memory; returns the results' bytes. `sizes` are those of the
@@ -67,7 +76,20 @@ public:
 private:
   using Function = void (*)(void *const *, const int64_t *, int64_t, int64_t,
                             void *);
+  using Emitters = llvm::ArrayRef<const KernelEmitter *>;
+  void load(llvm::StringRef text, Emitters emitters,
+            llvm::ArrayRef<Capabilities> levels,
+            llvm::ArrayRef<unsigned> constants);
+  void packOperands(KernelOp kernel, llvm::ArrayRef<PackRequest> requests);
+  Bytes pack(unsigned operand, const Bytes &bytes) const;
+
+  struct Packing {
+    PackRequest request;
+    mlir::RankedTensorType from, to;
+  };
   mlir::MLIRContext context;
+  std::string emitterName;
+  std::vector<Packing> packings;
   mlir::AffineExpr tasks;
   int64_t scratchBytes = 0;
   void *library = nullptr;

@@ -141,8 +141,9 @@ private:
   llvm::SmallVector<mlir::Value> pointers, symbols;
 };
 
-/// True if `inlineBody` can lift the body to vectors: it has no region of its
-/// own.
+/// True if `inlineBody` can lift the body to vectors: it has no loop and no
+/// integer division. Both arms of a conditional are computed then, with masked
+/// reads.
 bool canVectorize(GenericOp generic);
 
 /// By how much an expression grows with iteration dimension `dim`; none if the

@@ -79,8 +79,10 @@ bool NestEmitter::isVectorizable() {
   if (b.caps().vectorBits == 0)
     return false;
   Value result = nest.root.getResult();
+  bool masks = hasMaskedLoads();
   return llvm::all_of(nest.generics(), [&](GenericOp generic) {
-    return canVectorize(generic) &&
+    bool branches = !generic.getBlock()->getOps<scf::IfOp>().empty();
+    return canVectorize(generic) && (masks || !branches) &&
            llvm::all_of(generic.getInputs(), [&](Value input) {
              return isInMemory(input) || input == result ||
                     llvm::is_contained(nest.epilogue.chain,

@@ -36,6 +36,8 @@ public:
 private:
   LogicalResult clone(Operation &op);
   LogicalResult cloneRegionOp(Operation &op);
+  LogicalResult cloneIf(scf::IfOp op);
+  FailureOr<SmallVector<Value>> cloneArm(Region &arm, Value condition);
   LogicalResult cloneLifted(Operation &op);
   FailureOr<Value> read(ReadOp op);
   void trackIndex(Operation &op);
@@ -50,6 +52,7 @@ private:
   llvm::function_ref<Value(unsigned)> wholePointer;
   Value mask;
   unsigned laneDim;
+  bool conditional = false; ///< inside an arm of a lifted scf.if
   IRMapping mapping;
   llvm::DenseMap<Value, LaneIndex> laneIndices;
 };
@@ -122,8 +125,13 @@ FailureOr<Value> Inliner::read(ReadOp op) {
   SmallVector<Value> at;
   for (Value index : op.getIndices())
     at.push_back(mapping.lookupOrDefault(index));
-  if (llvm::none_of(at, isVector))
-    return b.load(pointer, type.getElementType(), b.offset(type, at));
+  if (llvm::none_of(at, isVector)) {
+    Value offset = b.offset(type, at);
+    // Under a condition there may be no lane that allows the read.
+    return conditional ? b.gather(pointer, type.getElementType(),
+                                  b.splat(offset, lanes), mask)
+                       : b.load(pointer, type.getElementType(), offset);
+  }
   SmallVector<Value> steps = b.strides(type);
   if (std::optional<LaneIndex> run = getRun(op))
     return b.load(pointer, type.getElementType(), run->base, lanes, mask);
@@ -176,6 +184,48 @@ LogicalResult Inliner::cloneRegionOp(Operation &op) {
   return success();
 }
 
+/// One arm of a conditional, for the lanes where `condition` holds. Arms have
+/// no effect but reads, and these see the mask.
+FailureOr<SmallVector<Value>> Inliner::cloneArm(Region &arm, Value condition) {
+  Value outerMask = mask;
+  bool outerConditional = conditional;
+  mask =
+      mask ? arith::AndIOp::create(b, mask, condition).getResult() : condition;
+  conditional = true;
+  SmallVector<Value> yielded;
+  for (Operation &op : arm.front()) {
+    if (isa<scf::YieldOp>(op)) {
+      for (Value value : op.getOperands())
+        yielded.push_back(b.splat(mapping.lookupOrDefault(value), lanes));
+      break;
+    }
+    if (failed(clone(op)))
+      return failure();
+  }
+  mask = outerMask;
+  conditional = outerConditional;
+  return yielded;
+}
+
+/// Computes both arms and selects lane by lane.
+LogicalResult Inliner::cloneIf(scf::IfOp op) {
+  Value condition = b.splat(mapping.lookupOrDefault(op.getCondition()), lanes);
+  Value otherwise = arith::XOrIOp::create(
+      b, condition, b.constantInt(1, condition.getType()));
+  FailureOr<SmallVector<Value>> thenValues =
+      cloneArm(op.getThenRegion(), condition);
+  if (failed(thenValues))
+    return failure();
+  FailureOr<SmallVector<Value>> elseValues =
+      cloneArm(op.getElseRegion(), otherwise);
+  if (failed(elseValues))
+    return failure();
+  for (auto [result, a, c] :
+       llvm::zip_equal(op.getResults(), *thenValues, *elseValues))
+    mapping.map(result, arith::SelectOp::create(b, condition, a, c));
+  return success();
+}
+
 LogicalResult Inliner::cloneLifted(Operation &op) {
   bool lifted = llvm::any_of(op.getOperands(), [&](Value operand) {
     return isVector(mapping.lookupOrDefault(operand));
@@ -214,6 +264,9 @@ LogicalResult Inliner::clone(Operation &op) {
     return success();
   }
   trackIndex(op);
+  auto branch = dyn_cast<scf::IfOp>(op);
+  if (branch && lanes > 1 && branch.getNumResults() > 0)
+    return cloneIf(branch);
   return op.getNumRegions() ? cloneRegionOp(op) : cloneLifted(op);
 }
 
@@ -236,17 +289,25 @@ FailureOr<Value> KernelBuilder::inlineBody(
       .run(args);
 }
 
-bool qcc::canVectorize(GenericOp generic) {
-  // A lane may take a branch or a trip count of its own. There is no integer
-  // division of vectors: LLVM would make scalar code of it.
-  return llvm::all_of(*generic.getBlock(), [](Operation &op) {
+/// True if a block can be lifted: conditionals become selections; loops may
+/// have a trip count per lane, and LLVM makes scalar code of vector divisions.
+static bool canLift(Block &block) {
+  return llvm::all_of(block, [](Operation &op) {
     if (isa<arith::DivSIOp, arith::DivUIOp, arith::RemSIOp, arith::RemUIOp,
             arith::CeilDivSIOp, arith::CeilDivUIOp, arith::FloorDivSIOp,
             math::IPowIOp>(op))
       return false;
+    if (auto branch = dyn_cast<scf::IfOp>(op))
+      return branch.getNumResults() > 0 &&
+             canLift(branch.getThenRegion().front()) &&
+             canLift(branch.getElseRegion().front());
     return op.getNumRegions() == 0 &&
-           (isa<IndexOp, ExtentOp, ReadOp, YieldOp>(op) ||
+           (isa<IndexOp, ExtentOp, ReadOp, YieldOp, scf::YieldOp>(op) ||
             op.hasTrait<OpTrait::ConstantLike>() ||
             op.hasTrait<OpTrait::Vectorizable>());
   });
+}
+
+bool qcc::canVectorize(GenericOp generic) {
+  return canLift(*generic.getBlock());
 }
