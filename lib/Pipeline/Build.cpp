@@ -234,7 +234,7 @@ llvm::Error Compilation::printKernels() {
 }
 
 llvm::Error Compilation::package() {
-  ConstSource source = getSource(parameters);
+  ConstSource source = getSource(*parameters);
   llvm::Expected<std::vector<PackedTensor>> weights =
       getWeights(*module, source);
   if (!weights)
@@ -251,7 +251,7 @@ llvm::Error Compilation::package() {
   request.modelName = llvm::sys::path::filename(options.model).str();
   request.sources.push_back({request.modelName, options.model});
   llvm::SetVector<StringRef> files;
-  for (const Parameter &parameter : parameters)
+  for (const Parameter &parameter : *parameters)
     if (parameter.file)
       files.insert(parameter.file->getPath());
   for (StringRef file : files)

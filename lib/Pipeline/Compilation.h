@@ -7,6 +7,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
+#include "qcc/Calibration/Statistics.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Compiler.h"
 #include "qcc/Support/ParameterStore.h"
@@ -37,10 +38,23 @@ public:
   /// Runs the stages up to `options.stopAfter`.
   llvm::Expected<CompileResult> run();
 
+  /// Runs the stages from Transform on for a module that is imported already.
+  llvm::Expected<CompileResult>
+  runFrom(mlir::OwningOpRef<mlir::ModuleOp> imported,
+          std::shared_ptr<ParameterStore> weights);
+
+  /// Runs Import and gathers statistics on the calibration data.
+  llvm::Expected<Statistics>
+  gather(llvm::function_ref<void(size_t, size_t)> progress);
+
 private:
+  /// Runs the stages from `first` to the last one asked for.
+  llvm::Expected<CompileResult> runStages(Stage first);
   llvm::Error findTarget();
   llvm::Error import();
   llvm::Error calibrate();
+  llvm::Expected<Statistics>
+  gatherStatistics(llvm::function_ref<void(size_t, size_t)> progress);
   llvm::Error transform();
   llvm::Error quantize();
   /// Codegen to Package.
@@ -67,7 +81,8 @@ private:
   TargetRegistry targets;
   const Target *target = nullptr;
   llvm::SmallVector<Capabilities> levels;
-  ParameterStore parameters;
+  std::shared_ptr<ParameterStore> parameters =
+      std::make_shared<ParameterStore>();
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::vector<std::pair<std::string, double>> timings;
   std::vector<PackageObject> objects;

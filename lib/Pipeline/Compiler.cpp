@@ -93,7 +93,8 @@ llvm::Error Compilation::findTarget() {
 llvm::Error Compilation::import() {
   ImportOptions importOptions;
   importOptions.dims = options.dims;
-  auto imported = importOnnx(options.model, importOptions, context, parameters);
+  auto imported =
+      importOnnx(options.model, importOptions, context, *parameters);
   if (!imported)
     return imported.takeError();
   module = std::move(*imported);
@@ -101,8 +102,6 @@ llvm::Error Compilation::import() {
     return error;
   return runPasses(Stage::Import, [](OpPassManager &) {});
 }
-
-llvm::Error Compilation::calibrate() { return llvm::Error::success(); }
 
 llvm::Error Compilation::transform() {
   return runPasses(Stage::Transform, [](OpPassManager &passes) {
@@ -133,6 +132,18 @@ std::string Compilation::print() {
 }
 
 llvm::Expected<CompileResult> Compilation::run() {
+  return runStages(Stage::Import);
+}
+
+llvm::Expected<CompileResult>
+Compilation::runFrom(OwningOpRef<ModuleOp> imported,
+                     std::shared_ptr<ParameterStore> weights) {
+  module = std::move(imported);
+  parameters = std::move(weights);
+  return runStages(Stage::Transform);
+}
+
+llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
   if (llvm::Error error = findTarget())
     return std::move(error);
   auto addFuse = [&](OpPassManager &passes) {
@@ -168,6 +179,8 @@ llvm::Expected<CompileResult> Compilation::run() {
       {Stage::Plan, [&] { return runPasses(Stage::Plan, addPlan); }},
   };
   for (const Step &step : steps) {
+    if (step.stage < first)
+      continue;
     llvm::Expected<bool> more = runStage(step.stage, step.body);
     if (!more)
       return more.takeError();

@@ -9,6 +9,7 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
+#include <chrono>
 #include <cstring>
 #include <fcntl.h>
 #include <unistd.h>
@@ -168,6 +169,31 @@ Error runCompile(Session &session) {
   return Error::success();
 }
 
+namespace {
+/// A line each time another tenth of the runs is done, with the time left.
+class CalibrationProgress {
+public:
+  explicit CalibrationProgress(Progress::Mode mode) : mode(mode) {}
+  void update(size_t done, size_t all) {
+    size_t tenth = all ? 10 * done / all : 0;
+    if (mode == Progress::Mode::None || tenth == shown)
+      return;
+    shown = tenth;
+    std::chrono::duration<double> passed =
+        std::chrono::steady_clock::now() - start;
+    errs() << "calibrate " << done << "/" << all << " runs, "
+           << format("%.0f", passed.count() * double(all - done) / double(done))
+           << " s left\n";
+  }
+
+private:
+  Progress::Mode mode;
+  size_t shown = 0;
+  std::chrono::steady_clock::time_point start =
+      std::chrono::steady_clock::now();
+};
+} // namespace
+
 Error runCalibrate(Session &session) {
   const CommandLine &line = session.line;
   Expected<std::string> model = getOnlyPositional(line, "a model");
@@ -181,13 +207,19 @@ Error runCalibrate(Session &session) {
       makeCompileOptions(session.line, *model, session.self);
   if (!options)
     return options.takeError();
-  options->stopAfter = Stage::Calibrate;
   session.sink.setFile(*model);
-  Expected<CompileResult> result = compileModel(session, *options);
-  if (!result)
-    return result.takeError();
+  mlir::DialectRegistry registry = makeRegistry(session);
+  mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
+  session.sink.attach(context);
+  options->extensions = &session.extensions;
+  CalibrationProgress progress(session.progress);
+  Expected<Statistics> statistics =
+      calibrate(*options, context,
+                [&](size_t done, size_t all) { progress.update(done, all); });
+  if (!statistics)
+    return statistics.takeError();
   session.sink.setFile("");
-  return writeResult(line.get(OPT_output), result->text);
+  return writeResult(line.get(OPT_output), statistics->write());
 }
 
 } // namespace qcc::driver

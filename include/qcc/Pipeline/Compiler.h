@@ -3,6 +3,7 @@
 #ifndef QCC_PIPELINE_COMPILER_H
 #define QCC_PIPELINE_COMPILER_H
 
+#include "qcc/Calibration/Statistics.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Stage.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
@@ -73,6 +74,13 @@ void registerAllPasses();
 llvm::Expected<CompileResult> compile(const CompileOptions &options,
                                       mlir::MLIRContext &context,
                                       StageObserver observer);
+
+/// Runs the float model on `options.calibration` and gathers statistics of the
+/// activations of its products and convolutions. `progress` is told runs done
+/// and runs in all. Errors: as compile, and BadCalibration.
+llvm::Expected<Statistics>
+calibrate(const CompileOptions &options, mlir::MLIRContext &context,
+          llvm::function_ref<void(size_t, size_t)> progress);
 
 } // namespace qcc
 

@@ -1,0 +1,138 @@
+//===- Samples.cpp - reading calibration data -------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The readers throw; this file is compiled with exceptions and lets none out.
+//
+//===----------------------------------------------------------------------===//
+#include "qcc/Calibration/Samples.h"
+#include "Npz.h"
+#include "TestData.h"
+#include "qcc/Support/Diagnostics.h"
+#include <algorithm>
+#include <filesystem>
+
+using namespace qcc;
+namespace fs = std::filesystem;
+
+/// Rows of a piece where the first dimension is free.
+static constexpr int64_t kRows = 32;
+
+static SampleArray toSampleArray(run::Array &&array) {
+  SampleArray result;
+  result.name = std::move(array.name);
+  result.code = array.type->code;
+  result.bits = array.type->bits;
+  result.shape = array.shape;
+  auto *bytes = reinterpret_cast<const char *>(array.bytes.data());
+  result.bytes.assign(bytes, bytes + array.bytes.size());
+  return result;
+}
+
+/// Rows `first` to `first + count` of an array.
+static SampleArray cut(const SampleArray &array, int64_t first, int64_t count) {
+  SampleArray part = array;
+  size_t rowBytes = array.shape[0] ? array.bytes.size() / array.shape[0] : 0;
+  part.shape[0] = count;
+  part.bytes.assign(array.bytes.begin() + first * rowBytes,
+                    array.bytes.begin() + (first + count) * rowBytes);
+  return part;
+}
+
+/// Rows of each piece of a set of arrays; 0 if it is one sample.
+static int64_t getPieceRows(const Sample &sample,
+                            llvm::ArrayRef<SampleInput> inputs) {
+  int64_t rows = 0, piece = 0;
+  for (const SampleInput &input : inputs) {
+    auto found = std::find_if(
+        sample.arrays.begin(), sample.arrays.end(),
+        [&](const SampleArray &array) { return array.name == input.name; });
+    if (found == sample.arrays.end() || found->shape.empty() ||
+        input.shape.size() != found->shape.size())
+      return 0;
+    int64_t wanted = input.shape[0] < 0 ? kRows : input.shape[0];
+    if ((rows && found->shape[0] != rows) || (piece && wanted != piece))
+      return 0;
+    rows = found->shape[0];
+    piece = wanted;
+  }
+  bool isFree = !inputs.empty() && inputs[0].shape[0] < 0;
+  return piece > 0 && rows > piece && (isFree || rows % piece == 0) ? piece : 0;
+}
+
+static void addSamples(Sample sample, llvm::ArrayRef<SampleInput> inputs,
+                       std::vector<Sample> &samples) {
+  int64_t piece = getPieceRows(sample, inputs);
+  if (!piece) {
+    samples.push_back(std::move(sample));
+    return;
+  }
+  int64_t rows = sample.arrays[0].shape[0];
+  for (int64_t first = 0; first < rows; first += piece) {
+    Sample part;
+    part.name = sample.name + " row " + std::to_string(first);
+    for (const SampleArray &array : sample.arrays)
+      part.arrays.push_back(cut(array, first, std::min(piece, rows - first)));
+    samples.push_back(std::move(part));
+  }
+}
+
+static void readArchive(const fs::path &path,
+                        llvm::ArrayRef<SampleInput> inputs,
+                        std::vector<Sample> &samples) {
+  Sample sample;
+  sample.name = path.filename().string();
+  for (run::Array &array : run::readNpz(path))
+    sample.arrays.push_back(toSampleArray(std::move(array)));
+  addSamples(std::move(sample), inputs, samples);
+}
+
+/// Tensors of a test data set are by position: they get the inputs' names.
+static void readTestSet(const fs::path &path,
+                        llvm::ArrayRef<SampleInput> inputs,
+                        std::vector<Sample> &samples) {
+  Sample sample;
+  sample.name = path.filename().string();
+  std::vector<run::Array> arrays = run::readTestData(path).inputs;
+  for (size_t i = 0; i < arrays.size() && i < inputs.size(); ++i) {
+    sample.arrays.push_back(toSampleArray(std::move(arrays[i])));
+    sample.arrays.back().name = inputs[i].name;
+  }
+  samples.push_back(std::move(sample));
+}
+
+static void readFolder(const fs::path &path, llvm::ArrayRef<SampleInput> inputs,
+                       std::vector<Sample> &samples) {
+  std::vector<fs::path> members;
+  for (const fs::directory_entry &entry : fs::directory_iterator(path))
+    members.push_back(entry.path());
+  std::sort(members.begin(), members.end());
+  if (fs::exists(path / "input_0.pb"))
+    return readTestSet(path, inputs, samples);
+  for (const fs::path &member : members) {
+    if (member.extension() == ".npz")
+      readArchive(member, inputs, samples);
+    else if (fs::exists(member / "input_0.pb"))
+      readTestSet(member, inputs, samples);
+  }
+}
+
+llvm::Expected<std::vector<Sample>>
+qcc::readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs) {
+  std::vector<Sample> samples;
+  std::string problem;
+  try {
+    fs::path file(path.str());
+    if (fs::is_directory(file))
+      readFolder(file, inputs, samples);
+    else
+      readArchive(file, inputs, samples);
+  } catch (const std::exception &error) {
+    problem = error.what();
+  }
+  if (!problem.empty())
+    return makeError(Diag::BadCalibration, path, problem);
+  if (samples.empty())
+    return makeError(Diag::BadCalibration, path,
+                     "expected .npz files or test data sets, but got none");
+  return std::move(samples);
+}
