@@ -8,6 +8,7 @@
 #include "qcc/Runtime/qcc.h"
 #include "qcc/Support/AtomicDirectory.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Resources.h"
 #include "qcc/Support/Version.h"
@@ -71,10 +72,10 @@ Error Packager::hashSources() {
         MappedFile::open(source.path);
     if (!file)
       return file.takeError();
-    Digest digest = hashRange((*file)->getBytes());
+    Digest digest = hashSha256((*file)->getBytes());
     if (facts.sourceHashes.empty())
       sourceDigest = digest;
-    facts.sourceHashes.push_back("sha256:" + toHex(digest, /*LowerCase=*/true));
+    facts.sourceHashes.push_back(toText(digest));
   }
   return Error::success();
 }
@@ -99,15 +100,15 @@ Error Packager::writeWeights() {
   std::string header = makeWeightHeader(request.weights);
   weights.file = kWeightsFile;
   weights.dataOffset = header.size();
-  weights.headerSha256 = hashRange(header);
+  weights.headerSha256 =
+      hashSha256(ArrayRef<char>(header.data(), header.size()));
   auto fill = [&](MutableArrayRef<char> bytes) -> Error {
     llvm::copy(header, bytes.begin());
     MutableArrayRef<char> data = bytes.drop_front(header.size());
     if (Error error = fillWeights(request.weights, data))
       return error;
-    weights.sha256 = hashRange(data);
-    hashes.emplace_back(
-        kWeightsFile, "sha256:" + toHex(hashRange(bytes), /*LowerCase=*/true));
+    weights.sha256 = hashSha256(data);
+    hashes.emplace_back(kWeightsFile, toText(hashSha256(bytes)));
     return Error::success();
   };
   return directory.writeMapped(kWeightsFile, header.size() + weights.bytes,
@@ -162,7 +163,7 @@ Error Packager::writeData() {
           object.getPayload(file, weightSection).take_front(embedded);
       if (Error error = fillWeights(request.weights, bytes))
         return error;
-      weights.sha256 = hashRange(bytes);
+      weights.sha256 = hashSha256(bytes);
       program.setWeights(weights);
       blob = program.finish();
     }

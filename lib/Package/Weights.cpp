@@ -5,7 +5,6 @@
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MathExtras.h"
-#include "llvm/Support/SHA256.h"
 #include <cstring>
 
 using namespace llvm;
@@ -67,11 +66,6 @@ Error fillWeights(ArrayRef<PackedTensor> weights, MutableArrayRef<char> bytes) {
     if (Error error = tensor.fill(bytes.slice(tensor.offset, tensor.size)))
       return error;
   return Error::success();
-}
-
-Digest hashRange(ArrayRef<char> bytes) {
-  return SHA256::hash(ArrayRef<uint8_t>(
-      reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
 }
 
 } // namespace qcc

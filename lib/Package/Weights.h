@@ -5,7 +5,6 @@
 
 #include "qcc/Package/Package.h"
 #include "llvm/ADT/ArrayRef.h"
-#include <array>
 
 namespace qcc {
 
@@ -20,9 +19,6 @@ std::string makeWeightHeader(llvm::ArrayRef<PackedTensor> weights);
 /// Produces all tensors in `bytes` (of `getWeightBytes`); padding is zero.
 llvm::Error fillWeights(llvm::ArrayRef<PackedTensor> weights,
                         llvm::MutableArrayRef<char> bytes);
-
-using Digest = std::array<uint8_t, 32>;
-Digest hashRange(llvm::ArrayRef<char> bytes);
 
 } // namespace qcc
 

@@ -2,13 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Support/Resources.h"
 #include "qcc/Support/Diagnostics.h"
-#include "qcc/Support/MappedFile.h"
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
-#include "llvm/Support/SHA256.h"
 #include <dlfcn.h>
 
 using namespace llvm;
@@ -42,22 +39,6 @@ Expected<std::string> findLLVMProgram(StringRef name) {
   return makeError(Diag::CannotLink, versioned,
                    "expected the program " + versioned +
                        ", but it is not on the PATH");
-}
-
-std::string hashBytes(StringRef bytes) {
-  SHA256 hash;
-  hash.update(bytes);
-  return "sha256:" + toHex(hash.final(), /*LowerCase=*/true);
-}
-
-Expected<std::string> hashFile(StringRef path) {
-  Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
-  if (!file) {
-    consumeError(file.takeError());
-    return makeError(Diag::BadArtifact, path, "cannot be read");
-  }
-  ArrayRef<char> bytes = (*file)->getBytes();
-  return hashBytes(StringRef(bytes.data(), bytes.size()));
 }
 
 } // namespace qcc

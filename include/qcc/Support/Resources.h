@@ -18,11 +18,6 @@ llvm::Expected<std::string> findResource(llvm::StringRef name);
 /// with: where LLVM lay then, or `NAME-22` on the PATH. Errors: CannotLink.
 llvm::Expected<std::string> findLLVMProgram(llvm::StringRef name);
 
-/// "sha256:" and the lower-case digest of bytes, as manifests write it.
-std::string hashBytes(llvm::StringRef bytes);
-/// The same of a file. Errors: BadArtifact if it cannot be read.
-llvm::Expected<std::string> hashFile(llvm::StringRef path);
-
 } // namespace qcc
 
 #endif // QCC_SUPPORT_RESOURCES_H
