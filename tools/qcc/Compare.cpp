@@ -56,12 +56,12 @@ Error runCompare(Session &session) {
   std::string reference = (folder + "/reference").str();
   std::string candidate = (folder + "/candidate").str();
 
-  CompileOptions other = *options;
-  other.target = line.get(OPT_reference, "reference").str();
-  other.precision = "f32";
-  other.outputDir = reference;
+  CompileOptions base = *options;
+  base.target = line.get(OPT_reference, "reference").str();
+  base.precision = "f32";
+  base.outputDir = reference;
   options->outputDir = candidate;
-  for (const CompileOptions &each : {other, *options}) {
+  for (const CompileOptions &each : {base, *options}) {
     Expected<CompileResult> result = compileModel(session, each);
     if (!result)
       return result.takeError();
@@ -69,14 +69,26 @@ Error runCompare(Session &session) {
 
   std::string inputs = ("--inputs=" + line.get(OPT_inputs)).str();
   std::string values = (folder + "/values.npz").str();
-  Expected<int> status =
-      runRunner(session, {reference, inputs, "--outputs=" + values});
+  std::string other = (folder + "/other.npz").str();
+  std::vector<std::string> common = {inputs, "--dump=.*", "-q"};
+  std::vector<std::string> words = {reference, "--dump-to=" + values,
+                                    "--outputs=" + other};
+  append_range(words, common);
+  Expected<int> status = runRunner(session, words);
   if (!status)
     return status.takeError();
-  if (*status == 0)
-    status =
-        runRunner(session, {candidate, inputs, "--expect=" + values,
-                            ("--rtol=" + line.get(OPT_rtol, "1e-4")).str()});
+  if (*status == 0) {
+    words = {candidate,
+             "--dump-to=" + other,
+             "--expect-values=" + values,
+             "--rtol=0",
+             "--atol=0",
+             ("--rel-max=" + line.get(OPT_rtol, "1e-4")).str()};
+    append_range(words, common);
+    if (line.has(OPT_json))
+      words.push_back("--json");
+    status = runRunner(session, words);
+  }
   if (!status)
     return status.takeError();
   if (*status == 0)
