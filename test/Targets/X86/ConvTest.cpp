@@ -1,0 +1,184 @@
+//===- ConvTest.cpp - f32 convolutions on x86 -------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "X86Kernel.h"
+#include "gtest/gtest.h"
+#include <cmath>
+
+using namespace qcc;
+using namespace qcc::test;
+
+namespace {
+
+/// relu(conv(x, w) + bias + residual).
+struct Conv {
+  int64_t images, channels, height, width, outputs;
+  int64_t kernel[2], stride[2], pad[2], dilation[2];
+  int64_t groups;
+  bool dynamicBatch, dynamicSize;
+
+  int64_t out(int axis) const {
+    int64_t size = axis ? width : height;
+    return (size + 2 * pad[axis] - (kernel[axis] - 1) * dilation[axis] - 1) /
+               stride[axis] +
+           1;
+  }
+  bool valid() const {
+    for (int axis : {0, 1})
+      if ((axis ? width : height) + 2 * pad[axis] <
+          (kernel[axis] - 1) * dilation[axis] + 1)
+        return false;
+    return true;
+  }
+  Dim outDim(int axis) const {
+    if (!dynamicSize)
+      return out(axis);
+    int64_t rest = 2 * pad[axis] - (kernel[axis] - 1) * dilation[axis] - 1;
+    return {out(axis), "(s" + std::to_string(axis + 1) + " + " +
+                           std::to_string(rest) + ") floordiv " +
+                           std::to_string(stride[axis]) + " + 1"};
+  }
+  Dim batch() const {
+    return dynamicBatch || dynamicSize ? Dim(images, "s0") : Dim(images);
+  }
+  std::vector<Dim> input() const {
+    return {batch(), channels, dynamicSize ? Dim(height, "s1") : Dim(height),
+            dynamicSize ? Dim(width, "s2") : Dim(width)};
+  }
+  std::vector<Dim> weight() const {
+    return {outputs, channels / groups, kernel[0], kernel[1]};
+  }
+  std::vector<Dim> result() const {
+    return {batch(), outputs, outDim(0), outDim(1)};
+  }
+  std::string text() const;
+};
+
+std::string Conv::text() const {
+  std::string x = tensor(input(), "f32"), w = tensor(weight(), "f32"),
+              y = tensor(result(), "f32"), b = tensor({outputs}, "f32");
+  auto list = [](std::vector<int64_t> values) {
+    std::string text = "array<i64: ";
+    for (size_t i = 0; i < values.size(); ++i)
+      text += (i ? ", " : "") + std::to_string(values[i]);
+    return text + ">";
+  };
+  std::string same = "affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>";
+  std::string body =
+      "  %c = qcc.conv %0, %1 {strides = " + list({stride[0], stride[1]}) +
+      ", pads = " + list({pad[0], pad[1], pad[0], pad[1]}) +
+      ", dilations = " + list({dilation[0], dilation[1]}) +
+      ", groups = " + std::to_string(groups) + " : i64} : (" + x + ", " + w +
+      ") -> " + y + "\n  %e = qcc.generic none ins(%c, %2, %3 : " + y + ", " +
+      b + ", " + y + ") maps [" + same +
+      ", affine_map<(d0, d1, d2, d3) -> (d1)>, " + same +
+      "] {\n  ^bb1(%p: f32, %q: f32, %r: f32):\n    %s = arith.addf %p, %q : "
+      "f32\n    %t = arith.addf %s, %r : f32\n    %z = arith.constant 0.0 : "
+      "f32\n    %u = arith.maximumf %t, %z : f32\n    qcc.yield %u : f32\n  } "
+      "-> " +
+      y + "\n";
+  return kernelText({x, w, b, y}, body, "%e", y);
+}
+
+void check(const X86 &x86, const std::string &levels, const Conv &conv,
+           uint64_t seed) {
+  std::string text = conv.text();
+  SCOPED_TRACE(levels + "\n" + text);
+  LoadedKernel kernel(text, x86.target(), x86.parse(levels), {1});
+  ASSERT_TRUE(kernel.ok());
+  bool depthwise = conv.groups > 1 && conv.groups == conv.channels;
+  EXPECT_EQ(kernel.getEmitter(), depthwise ? "depthwise.f32" : "conv.f32");
+  Random random(seed + 1);
+  std::vector<float> x = random.floats(count(conv.input()), -1, 1),
+                     w = random.floats(count(conv.weight()), -1, 1),
+                     bias = random.floats(conv.outputs, -1, 1),
+                     residual = random.floats(count(conv.result()), -1, 1);
+  std::vector<float> y = fromBytes<float>(
+      kernel.run({toBytes(x), toBytes(w), toBytes(bias), toBytes(residual)},
+                 {residual.size() * 4}, {conv.images, conv.height, conv.width},
+                 seed % 2, 1 + seed % 3)[0]);
+  int64_t perGroup = conv.channels / conv.groups, oh = conv.out(0),
+          ow = conv.out(1);
+  for (int64_t at = 0; at < int64_t(y.size()); ++at) {
+    int64_t j = at % ow, i = at / ow % oh, o = at / ow / oh % conv.outputs,
+            image = at / ow / oh / conv.outputs;
+    double sum = double(bias[o]) + residual[at], magnitude = 2;
+    for (int64_t c = 0; c < perGroup; ++c)
+      for (int64_t kh = 0; kh < conv.kernel[0]; ++kh)
+        for (int64_t kw = 0; kw < conv.kernel[1]; ++kw) {
+          int64_t row =
+                      i * conv.stride[0] - conv.pad[0] + kh * conv.dilation[0],
+                  column =
+                      j * conv.stride[1] - conv.pad[1] + kw * conv.dilation[1];
+          if (row < 0 || row >= conv.height || column < 0 ||
+              column >= conv.width)
+            continue;
+          int64_t channel = o / (conv.outputs / conv.groups) * perGroup + c;
+          double product =
+              double(x[((image * conv.channels + channel) * conv.height + row) *
+                           conv.width +
+                       column]) *
+              w[((o * perGroup + c) * conv.kernel[0] + kh) * conv.kernel[1] +
+                kw];
+          sum += product;
+          magnitude += std::abs(product);
+        }
+    ASSERT_LE(relative(y[at], std::max(sum, 0.0), magnitude), kSumBound)
+        << "element " << at;
+  }
+}
+
+Conv randomConv(Random &random, bool depthwise) {
+  Conv conv;
+  do {
+    conv.images = random.range(1, 2);
+    conv.groups =
+        depthwise ? random.range(2, 20) : (random.range(0, 3) == 0 ? 2 : 1);
+    conv.channels = conv.groups * (depthwise ? 1 : random.range(2, 8));
+    conv.outputs = conv.groups * random.range(1, depthwise ? 2 : 20);
+    conv.height = random.range(1, 20);
+    conv.width = random.range(1, 60);
+    for (int axis : {0, 1}) {
+      conv.kernel[axis] = random.range(1, 4);
+      conv.stride[axis] = random.range(1, 3);
+      conv.pad[axis] = random.range(0, 2);
+      conv.dilation[axis] = random.range(1, 2);
+    }
+    if (random.range(0, 4) == 0)
+      for (int axis : {0, 1}) {
+        conv.kernel[axis] = conv.stride[axis] = 1;
+        conv.pad[axis] = 0;
+      }
+    conv.dynamicBatch = random.range(0, 1);
+    conv.dynamicSize = random.range(0, 2) == 0;
+  } while (!conv.valid());
+  return conv;
+}
+
+} // namespace
+
+TEST(ConvTest, AgreesWithTheOracleOnRandomWindows) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  for (int seed = 0; seed < getShapeCount(24); ++seed) {
+    Random random(seed);
+    check(x86, x86.levels()[seed % x86.levels().size()],
+          randomConv(random, false), seed);
+  }
+}
+
+TEST(ConvTest, DepthwiseAgreesWithTheOracle) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(16); ++seed) {
+    Random random(seed + 1000);
+    check(x86, x86.levels()[seed % x86.levels().size()],
+          randomConv(random, true), seed);
+  }
+}
+
+TEST(ConvTest, CutsManyChannels) {
+  X86 x86;
+  for (const std::string &levels : x86.levels())
+    check(x86, levels,
+          {1, 400, 9, 9, 20, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, false, false},
+          2);
+}

@@ -1,0 +1,236 @@
+//===- QMatMulTest.cpp - low-precision products on x86 ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "X86Kernel.h"
+#include "qcc/Scheme/Scheme.h"
+#include "gtest/gtest.h"
+#include <cmath>
+
+using namespace qcc;
+using namespace qcc::test;
+
+namespace {
+
+/// One product: quantize_rows and qmatmul are kernels of their own.
+class Product {
+public:
+  Product(const std::string &key, int64_t m, int64_t k, int64_t n, bool dynamic,
+          uint64_t seed);
+  std::string quantizeText() const;
+  std::string productText() const;
+  /// Checks codes, scales and sums of the activations.
+  void checkActivations(const std::vector<Bytes> &parts) const;
+  /// The exact result in the arithmetic that is promised: integer sums, scaled
+  /// and added in f32 in order of groups.
+  std::vector<float> getExact(const std::vector<Bytes> &parts) const;
+
+  int64_t m, k, n, group, groups;
+  bool dynamic;
+  std::vector<float> x, w;
+  Bytes encoded;
+
+private:
+  Dim rows() const { return dynamic ? Dim(m, "s0") : Dim(m); }
+  int code(const EncodedLayout &layout, int64_t row, int64_t column) const;
+
+  mlir::MLIRContext context;
+  const Scheme *scheme = nullptr;
+  std::string key;
+};
+
+Product::Product(const std::string &key, int64_t m, int64_t k, int64_t n,
+                 bool dynamic, uint64_t seed)
+    : m(m), k(k), n(n), dynamic(dynamic),
+      context(mlir::MLIRContext::Threading::DISABLED), key(key) {
+  mlir::DialectRegistry registry;
+  registry.insert<QCCDialect>();
+  registerSchemes(registry);
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+  scheme = getSchemes(&context).lookup(key);
+  group = scheme->getGroup();
+  groups = group ? k / group : 1;
+  Random random(seed + 1);
+  x = random.floats(m * k, -2, 2);
+  w = random.floats(k * n, -1, 1);
+  // A row of zeros, and a group of zeros of a column.
+  if (m > 2)
+    std::fill_n(x.begin() + k, k, 0.0f);
+  for (int64_t i = 0; i < (group ? group : k) && n > 1; ++i)
+    w[i * n + 1] = 0;
+  Bytes bytes = toBytes(w);
+  encoded.resize(getEncodedLayout(*scheme, k, n)->totalBytes);
+  EXPECT_TRUE(mlir::succeeded(encodeWeight(*scheme, k, n, bytes, encoded)));
+}
+
+std::string Product::quantizeText() const {
+  std::string in = tensor({rows(), k}, "f32"),
+              codes = tensor({rows(), k}, "i8"),
+              scales = tensor({rows(), groups}, "f32"),
+              sums = tensor({rows(), groups}, "i32");
+  return "qcc.kernel @k {} {\n^bb0(%0: " + in +
+         "):\n  %q:3 = qcc.quantize_rows %0 {group = " + std::to_string(group) +
+         " : i64} : (" + in + ") -> (" + codes + ", " + scales + ", " + sums +
+         ")\n  qcc.yield %q#0, %q#1, %q#2 : " + codes + ", " + scales + ", " +
+         sums + "\n}\n";
+}
+
+std::string Product::productText() const {
+  std::string codes = tensor({rows(), k}, "i8"),
+              scales = tensor({rows(), groups}, "f32"),
+              sums = tensor({rows(), groups}, "i32"),
+              weight = tensor({int64_t(encoded.size())}, "i8"),
+              result = tensor({rows(), n}, "f32");
+  std::string body = "  %p = qcc.qmatmul (%0, %1, %2), %3 <\"" + key +
+                     "\", group = " + std::to_string(group) +
+                     ", symmetric = true> {n = " + std::to_string(n) +
+                     " : i64} : (" + codes + ", " + scales + ", " + sums +
+                     ", " + weight + ") -> " + result + "\n";
+  return kernelText({codes, scales, sums, weight}, body, "%p", result);
+}
+
+void Product::checkActivations(const std::vector<Bytes> &parts) const {
+  auto codes = fromBytes<int8_t>(parts[0]);
+  auto scales = fromBytes<float>(parts[1]);
+  auto sums = fromBytes<int32_t>(parts[2]);
+  int64_t length = group ? group : k;
+  for (int64_t i = 0; i < m * groups; ++i) {
+    const float *from = &x[i * length];
+    float largest = 0;
+    for (int64_t j = 0; j < length; ++j)
+      largest = std::max(largest, std::abs(from[j]));
+    ASSERT_EQ(scales[i], largest / 127);
+    float inverse = largest == 0 ? 0 : 127 / largest;
+    int32_t sum = 0;
+    for (int64_t j = 0; j < length; ++j) {
+      int expected = roundCode(from[j] * inverse, -127, 127);
+      ASSERT_EQ(codes[i * length + j], expected) << i << ", " << j;
+      sum += expected;
+    }
+    ASSERT_EQ(sums[i], sum);
+  }
+}
+
+/// The stored code of a weight, found as the layout is documented.
+int Product::code(const EncodedLayout &layout, int64_t row,
+                  int64_t column) const {
+  CodeUnit unit = scheme->getUnit();
+  int64_t at = group ? row / group : 0, inside = group ? row % group : row;
+  const char *block = encoded.data() +
+                      (column / 16 * layout.groups + at) * layout.groupBytes +
+                      layout.codeOffset + inside / unit.k * unit.bytes;
+  int64_t r = inside % unit.k, c = column % 16;
+  auto byte = [&](int64_t i) { return uint8_t(block[i]); };
+  if (unit.k == 4)
+    return byte(c * 4 + r);
+  return r < 4 ? byte(c * 4 + r) & 15 : byte(c * 4 + r - 4) >> 4;
+}
+
+std::vector<float> Product::getExact(const std::vector<Bytes> &parts) const {
+  auto codes = fromBytes<int8_t>(parts[0]);
+  auto scales = fromBytes<float>(parts[1]);
+  EncodedLayout layout = *getEncodedLayout(*scheme, k, n);
+  int64_t length = group ? group : k;
+  std::vector<float> result(m * n);
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t g = 0; g < groups; ++g) {
+      const char *header =
+          encoded.data() + (j / 16 * layout.groups + g) * layout.groupBytes;
+      float scale;
+      if (scheme->hasHalfScales()) {
+        _Float16 half;
+        std::memcpy(&half, header + j % 16 * 2, 2);
+        scale = half;
+      } else {
+        std::memcpy(&scale, header + j % 16 * 4, 4);
+      }
+      for (int64_t i = 0; i < m; ++i) {
+        int32_t sum = 0;
+        for (int64_t r = 0; r < length; ++r)
+          sum += (code(layout, g * length + r, j) - *scheme->getZero()) *
+                 codes[i * k + g * length + r];
+        float factor = scale * scales[i * groups + g];
+        float &total = result[i * n + j];
+        total = groups == 1 ? float(sum) * factor
+                            : std::fma(float(sum), factor, total);
+      }
+    }
+  return result;
+}
+
+void check(const X86 &x86, const std::string &key, int64_t m, int64_t k,
+           int64_t n, bool dynamic, uint64_t seed) {
+  Product product(key, m, k, n, dynamic, seed);
+  for (const std::string &levels : x86.levels()) {
+    SCOPED_TRACE(key + " " + levels + " m " + std::to_string(m) + " k " +
+                 std::to_string(k) + " n " + std::to_string(n));
+    auto caps = x86.parse(levels);
+    LoadedKernel quantize(product.quantizeText(), x86.target(), caps, {});
+    LoadedKernel multiply(product.productText(), x86.target(), caps, {3});
+    ASSERT_TRUE(quantize.ok() && multiply.ok());
+    EXPECT_EQ(multiply.getEmitter(), "gemm.int8");
+    size_t entries = m * product.groups * 4;
+    std::vector<Bytes> parts = quantize.run(
+        {toBytes(product.x)}, {size_t(m * k), entries, entries}, {m}, seed % 2);
+    product.checkActivations(parts);
+    std::vector<float> exact = product.getExact(parts);
+    Bytes result =
+        multiply.run({parts[0], parts[1], parts[2], product.encoded},
+                     {size_t(m * n) * 4}, {m}, seed % 2, 1 + seed % 3)[0];
+    // Equal bits at every level.
+    EXPECT_EQ(result, toBytes(exact));
+  }
+}
+
+} // namespace
+
+TEST(QMatMulTest, Int8IsExactOnRandomShapes) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  for (int seed = 0; seed < getShapeCount(32) / 4; ++seed) {
+    Random random(seed);
+    check(x86, "int8", seed % 3 ? random.range(1, 30) : 1, random.range(1, 200),
+          random.range(1, 130), seed % 2, seed);
+  }
+}
+
+TEST(QMatMulTest, W4A8IsExactOnRandomShapes) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(32) / 4; ++seed) {
+    Random random(seed + 50);
+    check(x86, "w4a8", seed % 3 ? random.range(1, 30) : 1,
+          32 * random.range(1, 6), random.range(1, 130), seed % 2, seed);
+  }
+}
+
+TEST(QMatMulTest, LargestCodesDoNotSaturate) {
+  // All weights and activations at the end of their range, one sign each.
+  X86 x86;
+  for (const char *key : {"int8", "w4a8"}) {
+    Product product(key, 3, 256, 16, false, 1);
+    std::fill(product.x.begin(), product.x.end(), -1.0f);
+    std::fill(product.w.begin(), product.w.end(), 1.0f);
+    mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+    mlir::DialectRegistry registry;
+    registry.insert<QCCDialect>();
+    registerSchemes(registry);
+    context.appendDialectRegistry(registry);
+    context.loadAllAvailableDialects();
+    const Scheme *scheme = getSchemes(&context).lookup(key);
+    ASSERT_TRUE(mlir::succeeded(
+        encodeWeight(*scheme, 256, 16, toBytes(product.w), product.encoded)));
+    for (const std::string &levels : x86.levels()) {
+      auto caps = x86.parse(levels);
+      LoadedKernel quantize(product.quantizeText(), x86.target(), caps, {});
+      LoadedKernel multiply(product.productText(), x86.target(), caps, {3});
+      ASSERT_TRUE(quantize.ok() && multiply.ok());
+      size_t entries = 3 * product.groups * 4;
+      std::vector<Bytes> parts =
+          quantize.run({toBytes(product.x)}, {3 * 256, entries, entries}, {3});
+      std::vector<float> result = fromBytes<float>(
+          multiply.run({parts[0], parts[1], parts[2], product.encoded},
+                       {3 * 16 * 4}, {3})[0]);
+      for (float value : result)
+        EXPECT_NEAR(value, -256.0f, 0.01f) << key << " " << levels;
+    }
+  }
+}
