@@ -16,6 +16,9 @@ namespace qcc::onnx_import {
 
 /// Limits on what a file may ask for.
 static constexpr uint64_t kMaxNodes = 10'000'000;
+/// Nodes of inlined functions: a few functions that call each other ask for any
+/// number of them.
+static constexpr uint64_t kMaxInlinedNodes = 200'000;
 static constexpr unsigned kMaxGraphDepth = 32;
 static constexpr size_t kMaxNameBytes = 65536;
 
@@ -40,11 +43,16 @@ static std::string describe(const onnx::NodeProto &node, StringRef name) {
 
 LogicalResult Importer::importNodes(const NodeList &nodes, Scope &scope) {
   llvm::SaveAndRestore<Scope *> restore(current, &scope);
-  bool failedAny = false;
+  // Only functions have no graph around them but a depth.
+  bool failedAny = false, isInlined = scope.depth > 0 && !scope.parent;
   for (int i : orderNodes(nodes)) {
     if (++numNodes > kMaxNodes)
       return report(Diag::LimitReached, path,
                     "expected at most " + Twine(kMaxNodes) + " nodes");
+    if (isInlined && ++numInlined > kMaxInlinedNodes)
+      return report(Diag::LimitReached, path,
+                    "expected at most " + Twine(kMaxInlinedNodes) +
+                        " nodes of functions");
     if (failed(importNode(nodes[i], i, scope))) {
       if (!options.collectAll)
         return failure();
@@ -127,7 +135,11 @@ void Importer::foldConstants(Operation *before, NodeContext &node) {
       before ? std::next(before->getIterator()) : block->begin();
   for (Operation &op : llvm::make_early_inc_range(
            llvm::make_range(first, builder.getInsertionPoint()))) {
-    if (!isa<GenericOp, ReshapeOp, ConcatOp>(op))
+    // Looked at here first: nearly all operations have an operand that varies.
+    bool isConstant = llvm::all_of(op.getOperands(), [](Value operand) {
+      return operand.getDefiningOp<ConstantOp>() != nullptr;
+    });
+    if (!isConstant || !isa<GenericOp, ReshapeOp, ConcatOp>(op))
       continue;
     DenseElementsAttr value = foldSmallConstant(&op);
     if (!value)

@@ -126,7 +126,7 @@ private:
   llvm::StringMap<unsigned> symbolPositions;
   std::map<std::string, const onnx::FunctionProto *> functions;
   Scope *current = nullptr;
-  uint64_t numNodes = 0;
+  uint64_t numNodes = 0, numInlined = 0;
 };
 
 } // namespace qcc::onnx_import
