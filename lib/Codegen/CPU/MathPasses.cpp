@@ -1,5 +1,4 @@
-//===- MathPasses.cpp - arithmetic the machine does not do itself -*- C++
-//-*-===//
+//===- MathPasses.cpp - arithmetic beyond the machine's ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "MathPasses.h"
 #include "MathBuilder.h"
@@ -59,6 +58,26 @@ static Value extendBF16(MathBuilder &b, Value x) {
   return b.fromBits(b.shiftLeft(wide, 16), b.getF32Type());
 }
 
+/// f64 to f32, rounded to odd: what is lost shows in the last bit, so that
+/// rounding on to 16 bits is the same as rounding once.
+static Value truncateToOdd(MathBuilder &b, Value x) {
+  Value nearest = b.convert(x, b.getF32Type());
+  Value back = b.convert(nearest, b.getF64Type());
+  Value bits = b.bits(nearest);
+  Value beyond = b.less(b.abs(x), b.abs(back));
+  bits = b.select(beyond, b.subI(bits, b.integer(1, bits)), bits);
+  Value odd = arith::OrIOp::create(b, bits, b.integer(1, bits));
+  Value inexact = b.cmp(arith::CmpFPredicate::ONE, back, x);
+  return b.fromBits(b.select(inexact, odd, bits), b.getF32Type());
+}
+
+/// f64 to f16 by way of f32: no machine of ours does it in one step.
+static void convertDoubleToHalf(Operation *op) {
+  MathBuilder b(op->getLoc(), op);
+  Value wide = truncateToOdd(b, op->getOperand(0));
+  replace(op, b.convert(wide, b.getF16Type()));
+}
+
 /// Computes an operation on 16-bit floats in f32.
 static void promote(Operation *op) {
   MathBuilder b(op->getLoc(), op);
@@ -86,7 +105,7 @@ static void convertBF16(Operation *op) {
   Type to = elementType(op->getResult(0));
   if (to.isBF16()) {
     if (!elementType(x).isF32())
-      x = b.convert(x, b.getF32Type());
+      x = truncateToOdd(b, x);
     return replace(op, truncateToBF16(b, x));
   }
   Value wide = extendBF16(b, x);
@@ -110,6 +129,11 @@ void qcc::promoteSmallFloats(Operation *root) {
             elementType(op->getResult(0)).isBF16());
   };
   forEach(root, isBF16Conversion, convertBF16);
+  auto isDoubleToHalf = [](Operation *op) {
+    return isa<arith::TruncFOp>(op) && elementType(op->getOperand(0)).isF64() &&
+           elementType(op->getResult(0)).isF16();
+  };
+  forEach(root, isDoubleToHalf, convertDoubleToHalf);
 }
 
 //===----------------------------------------------------------------------===//
