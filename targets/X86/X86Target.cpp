@@ -18,6 +18,7 @@ public:
     emitters.push_back(x86::createQMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
     emitters.push_back(createRowEmitter());
+    emitters.push_back(createPoolEmitter());
     emitters.push_back(createConcatEmitter());
     emitters.push_back(createGenericEmitter());
   }

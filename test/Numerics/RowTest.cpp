@@ -1,4 +1,4 @@
-//===- RowTest.cpp - kernels of softmax, norms and concat -------*- C++ -*-===//
+//===- RowTest.cpp - kernels of softmax, norms, pool, concat ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Harness.h"
 #include "qcc/Codegen/Emitters.h"
@@ -137,6 +137,102 @@ TEST(RowTest, HandlesExtremeRows) {
       EXPECT_EQ(got[3 * 19 + j], j == 3 ? 1.0f : 0.0f);
     }
   }
+}
+
+namespace {
+struct Pool {
+  bool max;
+  int64_t height, width, kernel, stride, pad, dilation;
+  bool ceil, includePad;
+};
+
+/// Size of the output: with `ceil` a window may end past the padding, but must
+/// begin before its end.
+int64_t getOutput(const Pool &p, int64_t size) {
+  int64_t room = size + 2 * p.pad - ((p.kernel - 1) * p.dilation + 1);
+  int64_t count = room / p.stride + 1;
+  if (p.ceil && room % p.stride && count * p.stride < size + p.pad)
+    ++count;
+  return count;
+}
+
+float getExactPool(const Pool &p, const float *plane, int64_t y, int64_t x) {
+  double sum = 0, top = -INFINITY;
+  int64_t count = 0;
+  for (int64_t i = 0; i < p.kernel; ++i)
+    for (int64_t j = 0; j < p.kernel; ++j) {
+      int64_t row = y * p.stride - p.pad + i * p.dilation,
+              column = x * p.stride - p.pad + j * p.dilation;
+      bool inside =
+          row >= 0 && row < p.height && column >= 0 && column < p.width;
+      bool padded = row < p.height + p.pad && column < p.width + p.pad;
+      count += inside || (p.includePad && padded);
+      if (!inside)
+        continue;
+      sum += plane[row * p.width + column];
+      top = std::max<double>(top, plane[row * p.width + column]);
+    }
+  return static_cast<float>(p.max ? top : sum / static_cast<double>(count));
+}
+} // namespace
+
+TEST(RowTest, PoolsWindows) {
+  const Pool pools[] = {
+      {true, 12, 70, 3, 2, 1, 1, false, false},
+      {true, 13, 37, 2, 2, 0, 1, true, false},
+      {true, 9, 21, 3, 1, 1, 2, false, false},
+      {true, 8, 90, 3, 3, 1, 1, false, false},
+      {true, 3, 3, 3, 2, 1, 1, true, false},
+      {false, 14, 64, 3, 1, 1, 1, false, false},
+      {false, 14, 64, 3, 2, 1, 1, true, true},
+      {false, 7, 7, 7, 1, 0, 1, false, false},
+      {false, 15, 50, 5, 2, 2, 1, true, false},
+  };
+  auto emitter = createPoolEmitter();
+  Random random(7);
+  for (const Pool &p : pools)
+    for (const Capabilities &caps : getVectorLevels()) {
+      int64_t outHeight = getOutput(p, p.height),
+              outWidth = getOutput(p, p.width), planes = 6;
+      auto text = [](auto... values) {
+        std::string joined;
+        ((joined += (joined.empty() ? "" : ", ") + std::to_string(values)),
+         ...);
+        return joined;
+      };
+      std::string in = "tensor<?x3x" + std::to_string(p.height) + "x" +
+                       std::to_string(p.width) +
+                       "xf32, affine_map<()[s0] -> (s0, " +
+                       text(3, p.height, p.width) + ")>>";
+      std::string out = "tensor<?x3x" + std::to_string(outHeight) + "x" +
+                        std::to_string(outWidth) +
+                        "xf32, affine_map<()[s0] -> (s0, " +
+                        text(3, outHeight, outWidth) + ")>>";
+      std::string module =
+          "qcc.kernel @k {} {\n^bb0(%x: " + in + "):\n  %r = qcc.pool " +
+          (p.max ? "<max>" : "<average>") +
+          " %x {kernel = array<i64: " + text(p.kernel, p.kernel) +
+          ">, strides = array<i64: " + text(p.stride, p.stride) +
+          ">, pads = array<i64: " + text(p.pad, p.pad, p.pad, p.pad) +
+          ">, dilations = array<i64: " + text(p.dilation, p.dilation) + ">" +
+          (p.includePad ? ", count_include_pad" : "") + "} : (" + in + ") -> " +
+          out + "\n  qcc.yield %r : " + out + "\n}";
+      SCOPED_TRACE(caps.level + "\n" + module);
+      LoadedKernel kernel(module, *emitter, caps);
+      ASSERT_TRUE(kernel.ok());
+      std::vector<float> x = random.floats(planes * p.height * p.width, -4, 4);
+      size_t bytes = planes * outHeight * outWidth * 4;
+      Bytes whole = kernel.run({toBytes(x)}, {bytes}, {planes / 3})[0];
+      EXPECT_EQ(whole,
+                kernel.run({toBytes(x)}, {bytes}, {planes / 3}, false, 2)[0]);
+      std::vector<float> got = fromBytes<float>(whole);
+      for (int64_t i = 0; i < planes * outHeight * outWidth; ++i) {
+        int64_t plane = i / (outHeight * outWidth);
+        float exact = getExactPool(p, x.data() + plane * p.height * p.width,
+                                   i / outWidth % outHeight, i % outWidth);
+        ASSERT_NEAR(got[i], exact, p.max ? 0 : 2e-6) << "element " << i;
+      }
+    }
 }
 
 TEST(RowTest, JoinsTensors) {

@@ -15,6 +15,10 @@ std::unique_ptr<KernelEmitter> createGenericEmitter();
 /// epilogue. For levels with vectors.
 std::unique_ptr<KernelEmitter> createRowEmitter();
 
+/// `qcc.pool` of f32 over one or two dimensions, maximum or average. For levels
+/// with vectors.
+std::unique_ptr<KernelEmitter> createPoolEmitter();
+
 /// `qcc.concat` as copies of runs.
 std::unique_ptr<KernelEmitter> createConcatEmitter();
 

@@ -98,6 +98,8 @@ static SiteDesc getSite(Operation &op, uint32_t entry,
     desc.flops = getSize(flops.getValue());
   if (auto bytes = op.getAttrOfType<AffineMapAttr>("qcc.bytes"))
     desc.bytes = getSize(bytes.getValue());
+  auto value = op.getAttrOfType<StringAttr>("qcc.value");
+  StringRef valueName = value ? value.getValue() : StringRef(desc.node);
   uint32_t first = dispatch.getSlots().size() - dispatch.getResults().size();
   for (auto [i, type] :
        llvm::enumerate(dispatch.getResults().getAsValueRange<TypeAttr>()))
