@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime
 import promises
 import quantized
+import stateful
 
 # The bound of the numerics contract for whole float32 models, relative to the largest magnitude of the output.
 BOUND = 1e-4
@@ -102,6 +103,7 @@ def main() -> None:
         for form, flags, inputs in case.forms:
             work.append((f"{case.name}/{form}", lambda c=case, f=flags, i=inputs: model_case(c, f, i)))
     work += quantized.all_quantized()
+    work += stateful.all_stateful()
     work += promises.all_promises(options.soak)
     harness.finish("endtoend", harness.run_cases([w for w in work if options.only in w[0]]), options.junit)
 
