@@ -53,14 +53,4 @@ StringRef getNodeName(Location loc) {
   return "";
 }
 
-StringRef getValueName(Location loc) {
-  if (auto name = dyn_cast<NameLoc>(loc))
-    return name.getName();
-  if (auto fused = dyn_cast<FusedLoc>(loc))
-    for (Location inner : llvm::reverse(fused.getLocations()))
-      if (StringRef name = getValueName(inner); !name.empty())
-        return name;
-  return "";
-}
-
 } // namespace qcc

@@ -8,6 +8,7 @@
 #include "mlir/Transforms/RegionUtils.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Support/Diagnostics.h"
 
 namespace qcc {
 #define GEN_PASS_DEF_FUSE
@@ -98,6 +99,9 @@ static void wrap(ArrayRef<Operation *> ops, Operation *root,
                                      inputs.getArrayRef());
   // What passes before noted about the root (precision and its reason).
   dispatch->setDiscardableAttrs(root->getDiscardableAttrDictionary());
+  // A dispatch has the root's name, its value that of the last node inside.
+  dispatch->setAttr("qcc.value",
+                    rewriter.getStringAttr(getNodeName(last->getLoc())));
   Block *block = rewriter.createBlock(&dispatch.getBody());
   IRMapping mapping;
   for (Value input : inputs)

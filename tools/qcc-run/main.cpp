@@ -396,7 +396,9 @@ static ExitCode runModel(const Options &o, json &result) {
   }
   if (!o.dump.empty()) {
     writeNpz(o.dumpTo, dumped);
-    std::cerr << "wrote " << dumped.size() << " values to " << o.dumpTo << "\n";
+    if (!o.open.quiet)
+      std::cerr << "wrote " << dumped.size() << " values to " << o.dumpTo
+                << "\n";
   }
   if (!o.outputs.empty())
     writeNpz(o.outputs, outputs);

@@ -58,10 +58,6 @@ mlir::InFlightDiagnostic emitCoded(mlir::Location loc, Diag id);
 /// Name of the innermost NameLoc of a location (the ONNX node), or "".
 llvm::StringRef getNodeName(mlir::Location loc);
 
-/// Name of the last NameLoc of a location: where several nodes became one
-/// operation, the one whose value the operation's is.
-llvm::StringRef getValueName(mlir::Location loc);
-
 } // namespace qcc
 
 #endif // QCC_SUPPORT_DIAGNOSTICS_H

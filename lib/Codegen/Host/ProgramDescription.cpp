@@ -103,8 +103,8 @@ static SiteDesc getSite(Operation &op, uint32_t entry,
   uint32_t first = dispatch.getSlots().size() - dispatch.getResults().size();
   for (auto [i, type] :
        llvm::enumerate(dispatch.getResults().getAsValueRange<TypeAttr>()))
-    desc.results.push_back({getTensor(getValueName(op.getLoc()), type),
-                            static_cast<uint32_t>(first + i)});
+    desc.results.push_back(
+        {getTensor(valueName, type), static_cast<uint32_t>(first + i)});
   return desc;
 }
 
