@@ -40,9 +40,9 @@ private:
     return b.sub(b.mul(output, b.idx(axis.stride)), b.idx(axis.padBegin));
   }
   IndexSpan insideColumns(Value begin, Value end);
-  Value loadTap(Value offset, unsigned width);
+  Value loadTap(Value offset, unsigned width, Value count = {});
   Value finish(Value accumulator, Value rowCount, Value columnCount);
-  void emitVector(Value column);
+  void emitVector(Value column, Value count = {});
   void emitScalar(Value column);
 
   KernelBuilder &b;
@@ -116,24 +116,34 @@ IndexSpan PoolKernel::insideColumns(Value begin, Value end) {
   return {low, high};
 }
 
-/// Elements at offset, offset + stride, ...
-Value PoolKernel::loadTap(Value offset, unsigned width) {
-  if (width == 1 || columns.stride == 1)
-    return b.load(input, f32, offset, width);
+/// Elements at offset, offset + stride, ...; only the first `count` if given.
+Value PoolKernel::loadTap(Value offset, unsigned width, Value count) {
+  if (width == 1)
+    return b.load(input, f32, offset);
+  Value mask = count ? b.firstLanes(count, width) : Value();
+  if (columns.stride == 1)
+    return b.load(input, f32, offset, width, mask);
   if (columns.stride != 2) {
     auto type = VectorType::get(width, b.getIndexType());
     Value steps = arith::MulIOp::create(b, vector::StepOp::create(b, type),
                                         b.constantInt(columns.stride, type));
     return b.gather(input, f32,
-                    arith::AddIOp::create(b, b.splat(offset, width), steps));
+                    arith::AddIOp::create(b, b.splat(offset, width), steps),
+                    mask);
   }
   // Two runs; the very last element belongs to no lane and may not exist.
-  Value low = b.load(input, f32, offset, width);
-  Value mask = b.firstLanes(b.idx(width - 1), width);
-  Value high = b.load(input, f32, b.add(offset, b.idx(width)), width, mask);
+  Value lowMask, highCount = b.idx(width - 1);
+  if (count) {
+    Value elements = b.sub(b.add(count, count), b.idx(1));
+    lowMask = b.firstLanes(elements, width);
+    highCount = b.sub(elements, b.idx(width));
+  }
+  Value low = b.load(input, f32, offset, width, lowMask);
+  Value high = b.load(input, f32, b.add(offset, b.idx(width)), width,
+                      b.firstLanes(highCount, width));
   SmallVector<int64_t> even(width);
-  for (unsigned i = 0; i < width; ++i)
-    even[i] = 2 * i;
+  for (unsigned k = 0; k < width; ++k)
+    even[k] = 2 * k;
   return vector::ShuffleOp::create(b, low, high, even);
 }
 
@@ -149,7 +159,8 @@ Value PoolKernel::finish(Value accumulator, Value countRows,
       b, accumulator, b.splat(divisor, vector ? vector.getNumElements() : 1));
 }
 
-void PoolKernel::emitVector(Value column) {
+/// A vector of neighbouring columns, or the first `count` of one.
+void PoolKernel::emitVector(Value column, Value count) {
   Value start = startOf(columns, column), width = b.size(columns.input);
   Value result = b.forLoop(
       window.begin, window.end, b.idx(1), {reduction.getNeutral(b, lanes)},
@@ -159,12 +170,14 @@ void PoolKernel::emitVector(Value column) {
         Value sum = carried[0];
         for (int64_t i = 0; i < columns.kernel; ++i)
           sum = reduction.combine(
-              b, sum, loadTap(b.add(base, b.idx(i * columns.dilation)), lanes));
+              b, sum,
+              loadTap(b.add(base, b.idx(i * columns.dilation)), lanes, count));
         return SmallVector<Value>{sum};
       },
       KernelBuilder::LoopHint::NoVectorize)[0];
+  Value mask = count ? b.firstLanes(count, lanes) : Value();
   b.store(finish(result, rowCount, b.idx(columns.kernel)), b.resultPointer(0),
-          f32, b.add(outputOffset, column));
+          f32, b.add(outputOffset, column), mask);
 }
 
 void PoolKernel::emitScalar(Value column) {
@@ -213,14 +226,17 @@ void PoolKernel::run() {
     IndexSpan inside = insideColumns(begin, end);
     auto scalar = [&](Value column) { emitScalar(column); };
     b.forLoop(begin, inside.begin, one, scalar);
-    // Fewer columns than lanes are left to the scalar loop.
-    Value wide = b.less(b.sub(inside.end, inside.begin), step);
-    Value vectorEnd =
-        arith::SelectOp::create(b, wide, inside.begin, inside.end);
-    b.forLoop(inside.begin, vectorEnd, step, [&](Value column) {
+    // Fewer columns than lanes are one masked vector.
+    Value count = b.sub(inside.end, inside.begin);
+    Value narrow = b.less(count, step);
+    Value wideEnd =
+        arith::SelectOp::create(b, narrow, inside.begin, inside.end);
+    b.forLoop(inside.begin, wideEnd, step, [&](Value column) {
       emitVector(b.minIdx(column, b.sub(inside.end, step)));
     });
-    b.forLoop(vectorEnd, end, one, scalar);
+    b.forLoop(wideEnd, inside.end, step,
+              [&](Value column) { emitVector(column, count); });
+    b.forLoop(inside.end, end, one, scalar);
   });
 }
 
