@@ -54,7 +54,8 @@ def compile(  # noqa: A001 - the name that users know
     """
     source = pathlib.Path(model)
     folder = pathlib.Path(output) if output is not None else source.with_suffix(".qcc")
-    command = [_find_driver(), str(source), "-o", str(folder)]
+    # Only errors: nobody would see the rest.
+    command = [_find_driver(), str(source), "-q", "-o", str(folder)]
     for name, value in options.items():
         command += _flags(name, value)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")

@@ -37,14 +37,14 @@ def test_options(driver):
         keep=["first", "last"], dim={"batch": 1, "seq": "1,8"}, recipe=None,
     )  # fmt: skip
     assert folder == pathlib.Path("m.qcc")
-    assert arguments() == ["m.onnx", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused", "--jobs=2",
+    assert arguments() == ["m.onnx", "-q", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused", "--jobs=2",
                            "--keep=first", "--keep=last", "--dim=batch=1", "--dim=seq=1,8"]  # fmt: skip
 
 
 def test_output_folder(driver):
     arguments = driver()
     assert qcc.compile("dir/m.onnx", "out") == pathlib.Path("out")
-    assert arguments() == ["dir/m.onnx", "-o", "out"]
+    assert arguments() == ["dir/m.onnx", "-q", "-o", "out"]
 
 
 def test_refusals_carry_code_and_text(driver):
