@@ -238,6 +238,35 @@ std::vector<Bytes> LoadedKernel::run(const std::vector<Bytes> &inputs,
   return results;
 }
 
+std::function<void()>
+LoadedKernel::prepare(const std::vector<Bytes> &inputs,
+                      const std::vector<size_t> &sizes,
+                      const std::vector<int64_t> &dims) const {
+  struct State {
+    std::vector<std::unique_ptr<GuardedBuffer>> buffers;
+    std::vector<void *> bindings;
+    std::vector<int64_t> dims;
+  };
+  auto state = std::make_shared<State>();
+  state->dims = dims;
+  // At the start of a page: as aligned as an arena.
+  auto add = [&](size_t size) {
+    state->buffers.push_back(std::make_unique<GuardedBuffer>(size, false));
+    return state->buffers.back()->data();
+  };
+  for (unsigned i = 0; i < inputs.size(); ++i) {
+    Bytes input = pack(i, inputs[i]);
+    state->bindings.push_back(add(input.size()));
+    std::memcpy(state->bindings.back(), input.data(), input.size());
+  }
+  for (size_t size : sizes)
+    state->bindings.push_back(add(size));
+  char *scratch = add(scratchBytes);
+  return [function = function, count = getTasks(dims), state, scratch] {
+    function(state->bindings.data(), state->dims.data(), 0, count, scratch);
+  };
+}
+
 double test::ulpError(float result, double exact) {
   if (std::isnan(exact) || std::isnan(result))
     return std::isnan(exact) == std::isnan(static_cast<double>(result))

@@ -8,6 +8,7 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "qcc/Target/Target.h"
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,11 @@ public:
                          const std::vector<int64_t> &dims, bool atEnd = true,
                          int64_t parts = 1) const;
   int64_t getTasks(const std::vector<int64_t> &dims) const;
+
+  /// A callable that runs all tasks once on buffers of its own.
+  std::function<void()> prepare(const std::vector<Bytes> &inputs,
+                                const std::vector<size_t> &sizes,
+                                const std::vector<int64_t> &dims) const;
 
 private:
   using Function = void (*)(void *const *, const int64_t *, int64_t, int64_t,

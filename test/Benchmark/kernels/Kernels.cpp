@@ -1,0 +1,200 @@
+//===- Kernels.cpp - speed of x86 kernels against ceilings ------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// usage: BenchKernels [PAIRS]
+//
+// Prints a table in Markdown. Each line is a kernel at one level; its rate is
+// divided by that of a loop of nothing but the instruction it is made of,
+// measured in turns with it. Medians of PAIRS (31) pairs.
+//
+//===----------------------------------------------------------------------===//
+#include "Ceilings.h"
+#include "X86Kernel.h"
+#include "qcc/Scheme/Scheme.h"
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+using namespace qcc;
+using namespace qcc::bench;
+using namespace qcc::test;
+
+namespace {
+
+int pairs = 31;
+
+/// A kernel to measure: its text, what it reads and writes, its work.
+struct Case {
+  std::string name, text;
+  std::vector<unsigned> constants;
+  std::vector<size_t> inputBytes;
+  size_t resultBytes;
+  double operations;
+  bool bytes; ///< made of products of bytes
+};
+
+void report(const X86 &x86, const std::string &level, const Case &item) {
+  std::vector<Capabilities> caps = x86.parse(level);
+  LoadedKernel kernel(item.text, x86.target(), caps, item.constants);
+  if (!kernel.ok())
+    std::exit(1);
+  std::vector<Bytes> inputs;
+  for (size_t size : item.inputBytes) {
+    Random random(size);
+    inputs.push_back(toBytes(random.floats(size / 4, -1, 1)));
+    inputs.back().resize(size);
+  }
+  auto run = kernel.prepare(inputs, {item.resultBytes}, {});
+  bool vnni = item.bytes && caps.back().hasVnni;
+  auto ceiling = [&] {
+    return vnni ? measureByteDot() : measureFma(caps.back().vectorBits);
+  };
+  run();
+  std::vector<double> rates, ratios;
+  for (int i = 0; i < pairs; ++i) {
+    double peak = ceiling(), start = now(), elapsed = 0;
+    int runs = 0;
+    do {
+      run();
+      ++runs;
+      elapsed = now() - start;
+    } while (elapsed < 0.005);
+    rates.push_back(item.operations * runs / elapsed);
+    ratios.push_back(rates.back() / peak);
+  }
+  std::sort(rates.begin(), rates.end());
+  std::sort(ratios.begin(), ratios.end());
+  size_t middle = ratios.size() / 2;
+  std::printf("| %s | %s | %s | %.1f | %.0f %% of %s (%.0f to %.0f) |\n",
+              item.name.c_str(), level.c_str(), kernel.getEmitter().c_str(),
+              rates[middle] / 1e9, 100 * ratios[middle],
+              vnni ? "vpdpbusd" : "FMA", 100 * ratios.front(),
+              100 * ratios.back());
+  std::fflush(stdout);
+}
+
+std::string sizes(std::initializer_list<int64_t> values) {
+  std::string text;
+  for (int64_t value : values)
+    text += (text.empty() ? "" : " x ") + std::to_string(value);
+  return text;
+}
+
+Case makeGemm(int64_t m, int64_t k, int64_t n) {
+  std::string a = tensor({m, k}, "f32"), b = tensor({k, n}, "f32"),
+              c = tensor({m, n}, "f32");
+  std::string body =
+      "  %r = qcc.matmul %0, %1 : (" + a + ", " + b + ") -> " + c + "\n";
+  return {"f32 product " + sizes({m, k, n}),
+          kernelText({a, b}, body, "%r", c),
+          {1},
+          {size_t(m * k) * 4, size_t(k * n) * 4},
+          size_t(m * n) * 4,
+          2.0 * m * n * k,
+          false};
+}
+
+Case makeQuantized(const std::string &key, int64_t m, int64_t k, int64_t n) {
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  mlir::DialectRegistry registry;
+  registry.insert<QCCDialect>();
+  registerSchemes(registry);
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+  const Scheme *scheme = getSchemes(&context).lookup(key);
+  int64_t group = scheme->getGroup(), groups = group ? k / group : 1;
+  int64_t bytes = getEncodedLayout(*scheme, k, n)->totalBytes;
+  std::string codes = tensor({m, k}, "i8"), scales = tensor({m, groups}, "f32"),
+              sums = tensor({m, groups}, "i32"), weight = tensor({bytes}, "i8"),
+              result = tensor({m, n}, "f32");
+  std::string body = "  %r = qcc.qmatmul (%0, %1, %2), %3 <\"" + key +
+                     "\", group = " + std::to_string(group) +
+                     ", symmetric = true> {n = " + std::to_string(n) +
+                     " : i64} : (" + codes + ", " + scales + ", " + sums +
+                     ", " + weight + ") -> " + result + "\n";
+  return {key + " product " + sizes({m, k, n}),
+          kernelText({codes, scales, sums, weight}, body, "%r", result),
+          {3},
+          {size_t(m * k), size_t(m * groups) * 4, size_t(m * groups) * 4,
+           size_t(bytes)},
+          size_t(m * n) * 4,
+          2.0 * m * n * k,
+          true};
+}
+
+Case makeConv(int64_t channels, int64_t size, int64_t outputs, int64_t kernel,
+              int64_t stride, int64_t groups = 1) {
+  int64_t pad = kernel / 2, out = (size + 2 * pad - kernel) / stride + 1;
+  std::string x = tensor({1, channels, size, size}, "f32"),
+              w = tensor({outputs, channels / groups, kernel, kernel}, "f32"),
+              y = tensor({1, outputs, out, out}, "f32");
+  auto repeat = [](int64_t value, int times) {
+    std::string text = "array<i64: " + std::to_string(value);
+    for (int i = 1; i < times; ++i)
+      text += ", " + std::to_string(value);
+    return text + ">";
+  };
+  std::string body = "  %r = qcc.conv %0, %1 {strides = " + repeat(stride, 2) +
+                     ", pads = " + repeat(pad, 4) +
+                     ", dilations = " + repeat(1, 2) +
+                     ", groups = " + std::to_string(groups) + " : i64} : (" +
+                     x + ", " + w + ") -> " + y + "\n";
+  double perOutput = double(channels / groups) * kernel * kernel;
+  return {"f32 convolution " + sizes({channels, size, size}) + " to " +
+              std::to_string(outputs) + ", window " + std::to_string(kernel) +
+              ", stride " + std::to_string(stride) +
+              (groups > 1 ? ", groups " + std::to_string(groups) : ""),
+          kernelText({x, w}, body, "%r", y),
+          {1},
+          {size_t(channels * size * size) * 4, size_t(outputs * perOutput) * 4},
+          size_t(outputs * out * out) * 4,
+          2.0 * outputs * out * out * perOutput,
+          false};
+}
+
+Case makeAttention(int64_t heads, int64_t length, int64_t depth) {
+  std::string type = tensor({1, heads, length, depth}, "f32");
+  std::string body =
+      "  %r = qcc.attention %0, %1, %2 {scale = 0.125 : f32} : (" + type +
+      ", " + type + ", " + type + ") -> " + type + "\n";
+  size_t bytes = size_t(heads * length * depth) * 4;
+  return {"f32 attention " + sizes({heads, length, depth}),
+          kernelText({type, type, type}, body, "%r", type),
+          {},
+          {bytes, bytes, bytes},
+          bytes,
+          4.0 * heads * length * length * depth,
+          false};
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  if (argc > 1)
+    pairs = std::max(std::atoi(argv[1]), 1);
+  X86 x86;
+  std::printf("| kernel | level | emitter | G operations/s | of the ceiling |\n"
+              "|---|---|---|---|---|\n");
+  std::vector<Case> cases{makeGemm(256, 768, 768),
+                          makeGemm(512, 1024, 1024),
+                          makeGemm(256, 4096, 4096),
+                          makeGemm(16, 768, 768),
+                          makeQuantized("int8", 256, 768, 768),
+                          makeQuantized("int8", 512, 1024, 1024),
+                          makeQuantized("int8", 256, 4096, 4096),
+                          makeQuantized("w4a8", 256, 768, 768),
+                          makeQuantized("w4a8", 512, 1024, 1024),
+                          makeConv(3, 224, 64, 7, 2),
+                          makeConv(64, 56, 64, 3, 1),
+                          makeConv(256, 56, 64, 1, 1),
+                          makeConv(256, 14, 256, 3, 1),
+                          makeConv(512, 7, 512, 3, 1),
+                          makeConv(144, 56, 144, 3, 1, 144),
+                          makeAttention(12, 128, 64),
+                          makeAttention(12, 512, 64)};
+  for (const std::string &level : x86.levels())
+    if (level.find('+') == std::string::npos)
+      for (const Case &item : cases)
+        report(x86, level, item);
+  return 0;
+}
