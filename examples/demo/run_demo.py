@@ -12,6 +12,8 @@ disagrees with ONNX Runtime or a quantized one loses more than 3 points of accur
 from __future__ import annotations
 
 import argparse
+import collections
+import json
 import pathlib
 import subprocess
 import sys
@@ -43,6 +45,14 @@ def compile_model(folder: pathlib.Path, name: str, precision: str) -> pathlib.Pa
     return artifact
 
 
+def products(artifact: pathlib.Path, precision: str) -> tuple[str, collections.Counter]:
+    """How many matrix products and convolutions run in the precision asked for, and why the others do not."""
+    ops = json.loads((artifact / "report.json").read_text())["ops"]
+    found = [op for op in ops if op["op"] in ("qcc.matmul", "qcc.qmatmul", "qcc.conv")]
+    reasons = collections.Counter(op["reason"] for op in found if op["executed"] != precision)
+    return f"{len(found) - reasons.total()} of {len(found)}", reasons
+
+
 class Reference:
     """ONNX Runtime on the float model, on one thread."""
 
@@ -57,7 +67,11 @@ class Reference:
 
 def measure(folder: pathlib.Path, name: str, precision: str) -> tuple[list[str], str | None]:
     """A row of the table, and what misses its bound if anything does."""
-    model = qcc.load(compile_model(folder, name, precision), threads=1)
+    artifact = compile_model(folder, name, precision)
+    model = qcc.load(artifact, threads=1)
+    share, reasons = products(artifact, precision)
+    for reason, count in reasons.items():
+        print(f"{name} at {precision}: {count} in float, {reason}")
     reference = Reference(folder / f"{name}.onnx")
     images, labels = np.load(folder / f"{name}_test.npz")["image"], np.load(folder / "labels.npy")
     logits, expected = model({"image": images})["logits"], reference(images)
@@ -66,7 +80,7 @@ def measure(folder: pathlib.Path, name: str, precision: str) -> tuple[list[str],
     batch = {"image": np.ascontiguousarray(images[:BATCH])}
     speed = timing.interleave(lambda: model(batch), lambda: reference(batch["image"]))
     row = [
-        name, precision, f"{accuracy:.1%}", f"{error:.1e}", f"{speed.ours * 1e6:.0f} us", f"{speed.other * 1e6:.0f} us",
+        name, precision, share, f"{accuracy:.1%}", f"{error:.1e}", f"{speed.ours * 1e6:.0f} us", f"{speed.other * 1e6:.0f} us",
         f"{speed.ratio:.2f}x ({speed.low:.2f} to {speed.high:.2f})",
     ]  # fmt: skip
     if precision == "f32" and not error <= FLOAT_BOUND:
@@ -89,7 +103,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, HERE / "train.py", folder], check=True)
-    header = ["model", "precision", "accuracy", "error", "qcc", "ONNX Runtime fp32", "speed against it"]
+    header = ["model", "precision", "products in it", "accuracy", "error", "qcc", "ONNX Runtime fp32", "speed against it"]
     rows, misses = [header], []
     for name in MODELS:
         for precision in PRECISIONS:
@@ -98,7 +112,8 @@ def main() -> None:
             misses += [miss] if miss else []
     print()
     print_table(rows)
-    print(f"\naccuracy on {len(np.load(folder / 'labels.npy'))} test images; error: largest difference from ONNX Runtime on")
+    print("\nproducts: matrix products and convolutions that run in the precision, of all; report.html has every operation")
+    print(f"accuracy on {len(np.load(folder / 'labels.npy'))} test images; error: largest difference from ONNX Runtime on")
     print(f"the float model over its largest logit; time of {BATCH} images in one call on one thread, medians of 31")
     print("interleaved pairs, with the quartiles of their ratio in parentheses")
     for name in MODELS:
