@@ -1,4 +1,4 @@
-//===- Precompiled.h - MLIR headers that nearly every file of libQCC needs -*- C++ -*-===//
+//===- Precompiled.h - MLIR headers that all of libQCC needs ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -1,8 +1,8 @@
 //===- qcc-opt.cpp - passes on text IR --------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "qcc/Pipeline/Compiler.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "qcc/Pipeline/Compiler.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;

@@ -1,12 +1,13 @@
 //===- CountOps.cpp - a pass of a plugin ------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Toy.h"
-#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 
 namespace {
-struct CountOps : mlir::PassWrapper<CountOps, mlir::OperationPass<mlir::ModuleOp>> {
+struct CountOps
+    : mlir::PassWrapper<CountOps, mlir::OperationPass<mlir::ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(CountOps)
 
   llvm::StringRef getArgument() const override { return "toy-count-ops"; }
@@ -14,8 +15,8 @@ struct CountOps : mlir::PassWrapper<CountOps, mlir::OperationPass<mlir::ModuleOp
   void runOnOperation() override {
     int64_t count = 0;
     getOperation().walk([&](qcc::MatMulOp) { ++count; });
-    getOperation()->setAttr("toy.matmuls",
-                            mlir::Builder(&getContext()).getI64IntegerAttr(count));
+    getOperation()->setAttr(
+        "toy.matmuls", mlir::Builder(&getContext()).getI64IntegerAttr(count));
   }
 };
 } // namespace

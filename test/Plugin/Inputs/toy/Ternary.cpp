@@ -7,8 +7,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Toy.h"
-#include "qcc/Scheme/Scheme.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "qcc/Scheme/Scheme.h"
 #include <cmath>
 
 using namespace mlir;
@@ -67,7 +67,8 @@ public:
     llvm::SmallVector<Value> rows;
     for (int64_t i = 0; i < 4; ++i) {
       Value shifted =
-          i ? arith::ShRUIOp::create(b, bytes, splat(2 * i)).getResult() : bytes;
+          i ? arith::ShRUIOp::create(b, bytes, splat(2 * i)).getResult()
+            : bytes;
       rows.push_back(arith::AndIOp::create(b, shifted, splat(3)));
     }
     return rows;
