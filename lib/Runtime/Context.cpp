@@ -113,33 +113,34 @@ qcc_status runtime::planLayout(const qcc_model &model, uint32_t number,
   auto *block = static_cast<char *>(model.memory.allocate(kept));
   auto *buffers = static_cast<ArenaBuffer *>(model.memory.allocate(working));
   auto *order = reinterpret_cast<uint32_t *>(buffers + count);
-  qcc_status status = QCC_OK;
   uint64_t arenaBytes = entry.arena_bytes;
-  if (!block || !buffers)
-    status = error.fail(QCC_OUT_OF_MEMORY,
-                        "no memory to plan the arena of entry '%s'",
-                        program.text(entry.name));
-  else if (!bufferSizes(program, entry, symbols, buffers) ||
-           (!(entry.flags & QCC_ENTRY_STATIC) &&
-            !planArena(buffers, count, order, arenaBytes)))
-    status = error.fail(QCC_OUT_OF_MEMORY,
-                        "the arena of entry '%s' is too large for these shapes",
-                        program.text(entry.name));
-  if (status == QCC_OK) {
-    auto *values = reinterpret_cast<int64_t *>(block);
-    auto *offsets = reinterpret_cast<uint64_t *>(values + numSymbols);
-    if (numSymbols != 0)
-      memcpy(values, symbols, numSymbols * sizeof(int64_t));
-    for (uint32_t i = 0; i < count; ++i) {
-      offsets[i] = buffers[i].offset;
-      offsets[count + i] = buffers[i].bytes;
-    }
-    layout = {number, 0, arenaBytes, kept, values, offsets, offsets + count};
-    block = nullptr;
+  if (!block || !buffers) {
+    model.memory.free(buffers, working);
+    model.memory.free(block, kept);
+    return error.fail(QCC_OUT_OF_MEMORY,
+                      "no memory to plan the arena of entry '%s'",
+                      program.text(entry.name));
+  }
+  if (!bufferSizes(program, entry, symbols, buffers) ||
+      (!(entry.flags & QCC_ENTRY_STATIC) &&
+       !planArena(buffers, count, order, arenaBytes))) {
+    model.memory.free(buffers, working);
+    model.memory.free(block, kept);
+    return error.fail(QCC_OUT_OF_MEMORY,
+                      "the arena of entry '%s' is too large for these shapes",
+                      program.text(entry.name));
+  }
+  auto *values = reinterpret_cast<int64_t *>(block);
+  auto *offsets = reinterpret_cast<uint64_t *>(values + numSymbols);
+  if (numSymbols != 0)
+    memcpy(values, symbols, numSymbols * sizeof(int64_t));
+  for (uint32_t i = 0; i < count; ++i) {
+    offsets[i] = buffers[i].offset;
+    offsets[count + i] = buffers[i].bytes;
   }
   model.memory.free(buffers, working);
-  model.memory.free(block, kept);
-  return status;
+  layout = {number, 0, arenaBytes, kept, values, offsets, offsets + count};
+  return QCC_OK;
 }
 
 void runtime::freeLayout(const qcc_model &model, ArenaLayout &layout) {

@@ -85,9 +85,6 @@ struct qcc_context {
 
 namespace qcc::runtime {
 
-/// The functions that entries call.
-extern const qcc_exec_table execTable;
-
 qcc_status createContext(qcc_model *model, const qcc_context_options &options,
                          qcc_context *&context);
 void destroyContext(qcc_context *context);

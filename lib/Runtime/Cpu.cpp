@@ -21,12 +21,10 @@ namespace {
 enum Register : uint8_t { EAX, EBX, ECX, EDX };
 
 /// State components of XCR0 that must be on.
-enum : uint64_t {
-  noState = 0,
-  ymmState = 0x6,     // SSE, AVX
-  zmmState = 0xe6,    // and opmask, upper halves, upper 16
-  tileState = 0x60000 // TILECFG, TILEDATA
-};
+constexpr uint64_t noState = 0;
+constexpr uint64_t ymmState = 0x6;      // SSE, AVX
+constexpr uint64_t zmmState = 0xe6;     // and opmask, upper halves, upper 16
+constexpr uint64_t tileState = 0x60000; // TILECFG, TILEDATA
 
 /// One feature: where CPUID has it and what it is called. Its place in the
 /// table is its number in qcc_cpu_feature.

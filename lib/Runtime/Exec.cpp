@@ -369,16 +369,16 @@ static int32_t prepareOutput(qcc_exec *x, uint32_t number) {
   return x->status;
 }
 
-const qcc_exec_table qcc::runtime::execTable = {sizeof(qcc_exec_table),
-                                                dispatchKernel,
-                                                observe,
-                                                copyBytes,
-                                                failRun,
-                                                allocateBlock,
-                                                readIndex,
-                                                bindSymbol,
-                                                prepareOutput,
-                                                releaseBlock};
+static const qcc_exec_table execTable = {sizeof(qcc_exec_table),
+                                         dispatchKernel,
+                                         observe,
+                                         copyBytes,
+                                         failRun,
+                                         allocateBlock,
+                                         readIndex,
+                                         bindSymbol,
+                                         prepareOutput,
+                                         releaseBlock};
 
 //===----------------------------------------------------------------------===//
 // Runs

@@ -18,7 +18,7 @@ namespace qcc::runtime {
 /// the first loop, look for work for some microseconds after each, then sleep.
 /// A child of fork() has none of the threads: the lock holds the process id of
 /// its owner, by which the child sees that, and starts its own.
-class Pool {
+class Pool { // NOLINT(*-optin.performance.Padding): own cache lines
 public:
   /// `threads` counts the caller of run; `pin` binds each other thread to one
   /// of the allowed CPUs. False when memory is out.

@@ -235,6 +235,8 @@ static bool apply(uint32_t op, int64_t a, int64_t b, int64_t &result) {
   case QCC_EXPR_MIN:
     result = a < b ? a : b;
     return true;
+  default:
+    break;
   }
   if (b <= 0)
     return false;
@@ -253,10 +255,14 @@ bool ProgramView::evaluate(qcc_size size, const int64_t *symbols,
     return true;
   }
   const auto &expr = record<qcc_expr_rec>(head->exprs, uint32_t(~size));
-  int64_t stack[QCC_EXPR_MAX_DEPTH];
+  int64_t stack[QCC_EXPR_MAX_DEPTH] = {0};
   uint32_t depth = 0;
   for (uint32_t i = 0; i < expr.count; ++i) {
     const auto &op = record<qcc_expr_op>(head->expr_ops, expr.first + i);
+    // isExpr has seen to it that neither happens.
+    bool push = op.op == QCC_EXPR_CONST || op.op == QCC_EXPR_SYMBOL;
+    if (push ? depth >= QCC_EXPR_MAX_DEPTH : depth < 2)
+      return false;
     if (op.op == QCC_EXPR_CONST) {
       stack[depth++] = op.value;
     } else if (op.op == QCC_EXPR_SYMBOL) {

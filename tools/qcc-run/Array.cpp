@@ -169,6 +169,8 @@ static double integerAt(const Array &array, uint64_t i) {
   case 64:
     return isSigned ? double(load<int64_t>(array, i))
                     : double(load<uint64_t>(array, i));
+  default:
+    break;
   }
   unsigned bits = array.type->bits;
   unsigned perByte = 8 / bits;

@@ -113,6 +113,7 @@ uint32_t Artifact::findEntry(const std::string &name) const {
 
 std::vector<std::string> Artifact::entryNames() const {
   std::vector<std::string> names;
+  names.reserve(description.num_entries);
   for (uint32_t i = 0; i < description.num_entries; ++i)
     names.push_back(query<qcc_entry_info>([&](auto *info) {
                       return api->entry_info(model, i, info);
@@ -252,6 +253,7 @@ void Runner::run() {
 
 std::vector<Array> Runner::outputs() const {
   std::vector<Array> result;
+  result.reserve(outputSpecs.size());
   for (size_t i = 0; i < outputSpecs.size(); ++i)
     result.push_back(copyTensor(outputSpecs[i].name, outputTensors[i]));
   return result;

@@ -58,8 +58,8 @@ static bool sameBytes(const Array &a, const Array &b, uint64_t i) {
 static std::string indexText(uint64_t i, const std::vector<int64_t> &shape) {
   std::string text;
   for (size_t d = shape.size(); d-- > 0;) {
-    text = std::to_string(i % uint64_t(shape[d])) + (text.empty() ? "" : ", ") +
-           text;
+    std::string index = std::to_string(i % uint64_t(shape[d]));
+    text.insert(0, text.empty() ? index : index + ", ");
     i /= uint64_t(shape[d]);
   }
   return "[" + text + "]";

@@ -101,6 +101,7 @@ std::vector<size_t> Profiler::order() const {
       sorted.emplace_back(-nanosecondsPerRun(rows[i]), i);
   std::sort(sorted.begin(), sorted.end());
   std::vector<size_t> numbers;
+  numbers.reserve(sorted.size());
   for (const auto &[time, number] : sorted)
     numbers.push_back(number);
   return numbers;

@@ -333,9 +333,10 @@ static std::vector<Array> loadInputs(const Options &o, const Artifact &artifact,
 /// One run and its time in nanoseconds for each line read, until the end.
 static void benchOnInput(Runner &runner, int warmup) {
   bench(runner, warmup, 0);
-  std::cout << "ready" << std::endl;
+  std::cout << "ready" << "\n" << std::flush;
   for (std::string line; std::getline(std::cin, line);)
-    std::cout << int64_t(bench(runner, 0, 1).quantile(0) * 1e6) << std::endl;
+    std::cout << int64_t(bench(runner, 0, 1).quantile(0) * 1e6) << "\n"
+              << std::flush;
 }
 
 /// What is measured, after the inputs are set.
@@ -429,7 +430,7 @@ static ExitCode run(const Options &o) {
   return code;
 }
 
-int main(int argc, char **argv) {
+static int parseAndRun(int argc, char **argv) {
   Options options;
   CLI::App app("Runs, compares, times and profiles a model that qcc compiled.",
                "qcc-run");
@@ -440,8 +441,12 @@ int main(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     return app.exit(error) == 0 ? int(Ok) : int(Usage);
   }
+  return run(options);
+}
+
+int main(int argc, char **argv) {
   try {
-    return run(options);
+    return parseAndRun(argc, argv);
   } catch (const RunError &error) {
     std::cerr << "qcc-run: error: " << error.what() << "\n";
     return error.code();

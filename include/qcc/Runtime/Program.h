@@ -20,7 +20,9 @@
 
 #include <stdint.h>
 
-/* NOLINTBEGIN(readability-identifier-naming): C names */
+/* C names, and tables that are defined in generated code.
+ * NOLINTBEGIN(readability-identifier-naming,
+ * bugprone-dynamic-static-initializers) */
 
 #ifdef __cplusplus
 extern "C" {
@@ -382,6 +384,7 @@ const unsigned char qcc_embedded_weights[];
 } /* extern "C" */
 #endif
 
-/* NOLINTEND(readability-identifier-naming) */
+/* NOLINTEND(readability-identifier-naming,
+ * bugprone-dynamic-static-initializers) */
 
 #endif /* QCC_RUNTIME_PROGRAM_H */
