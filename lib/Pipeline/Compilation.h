@@ -78,7 +78,6 @@ private:
   const CompileOptions &options;
   mlir::MLIRContext &context;
   StageObserver observer;
-  TargetRegistry targets;
   const Target *target = nullptr;
   llvm::SmallVector<Capabilities> levels;
   std::shared_ptr<ParameterStore> parameters =

@@ -80,9 +80,7 @@ Compilation::runStage(Stage stage, llvm::function_ref<llvm::Error()> body) {
 //===----------------------------------------------------------------------===//
 
 llvm::Error Compilation::findTarget() {
-  registerReferenceTarget(targets);
-  registerX86Target(targets);
-  auto found = targets.find(options.target);
+  auto found = getTargets(&context).find(options.target);
   if (!found)
     return found.takeError();
   target = found->first;

@@ -14,6 +14,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Pipeline/Compiler.h"
 #include "qcc/Scheme/Scheme.h"
+#include "qcc/Target/Target.h"
 
 namespace qcc {
 #define GEN_PASS_REGISTRATION
@@ -34,6 +35,10 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
                   mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
   registerSchemes(registry);
+  registry.addExtension(+[](mlir::MLIRContext *, QCCDialect *dialect) {
+    registerReferenceTarget(getTargets(*dialect));
+    registerX86Target(getTargets(*dialect));
+  });
   registerCodegenDialects(registry);
 }
 

@@ -6,6 +6,28 @@
 
 using namespace qcc;
 
+namespace {
+/// Holds the registry of a context.
+struct TargetInterface : mlir::DialectInterface::Base<TargetInterface> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(TargetInterface)
+  TargetInterface(mlir::Dialect *dialect) : Base(dialect) {}
+  TargetRegistry registry;
+};
+} // namespace
+
+TargetRegistry &qcc::getTargets(QCCDialect &dialect) {
+  if (!dialect.getRegisteredInterface<TargetInterface>())
+    dialect.addInterface(std::make_unique<TargetInterface>(&dialect));
+  // Interfaces are handed out const; the registry is the dialect's own.
+  return const_cast<TargetInterface *>(
+             dialect.getRegisteredInterface<TargetInterface>())
+      ->registry;
+}
+
+const TargetRegistry &qcc::getTargets(mlir::MLIRContext *context) {
+  return getTargets(*context->getOrLoadDialect<QCCDialect>());
+}
+
 llvm::Expected<std::pair<const Target *, llvm::SmallVector<Capabilities>>>
 TargetRegistry::find(llvm::StringRef value) const {
   for (const std::unique_ptr<Target> &target : targets) {

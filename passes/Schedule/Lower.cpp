@@ -46,10 +46,7 @@ namespace {
 struct LowerPass : qcc::impl::LowerBase<LowerPass> {
   using LowerBase::LowerBase;
   void runOnOperation() override {
-    TargetRegistry registry;
-    registerReferenceTarget(registry);
-    registerX86Target(registry);
-    auto found = registry.find(target);
+    auto found = getTargets(&getContext()).find(target);
     if (!found) {
       emitError(UnknownLoc::get(&getContext()), toString(found.takeError()));
       return signalPassFailure();

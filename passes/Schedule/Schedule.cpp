@@ -258,10 +258,7 @@ namespace {
 struct SchedulePass : qcc::impl::ScheduleBase<SchedulePass> {
   using ScheduleBase::ScheduleBase;
   void runOnOperation() override {
-    TargetRegistry registry;
-    registerReferenceTarget(registry);
-    registerX86Target(registry);
-    auto found = registry.find(target);
+    auto found = getTargets(&getContext()).find(target);
     if (!found) {
       emitError(UnknownLoc::get(&getContext()), toString(found.takeError()));
       return signalPassFailure();

@@ -36,9 +36,9 @@ static void printRows(const Session &session, StringRef first, StringRef second,
 }
 
 Error runTargets(Session &session) {
-  TargetRegistry targets;
-  registerReferenceTarget(targets);
-  registerX86Target(targets);
+  mlir::MLIRContext context(makeRegistry(session),
+                            mlir::MLIRContext::Threading::DISABLED);
+  const TargetRegistry &targets = getTargets(&context);
   std::vector<std::pair<std::string, std::string>> rows;
   for (const std::unique_ptr<Target> &target : targets.all())
     rows.emplace_back(target->getName(), target->getSummary());

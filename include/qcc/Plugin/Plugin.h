@@ -50,8 +50,8 @@ public:
   /// Adds the passes for a stage to a pipeline.
   void buildPipeline(Stage stage, mlir::OpPassManager &pipeline) const;
 
-  /// Registers dialects, interfaces of them or schemes in each context, for
-  /// example `extensions.addDialects(qcc::registerScheme<MyScheme>)`.
+  /// Registers dialects, interfaces of them, schemes or targets in each
+  /// context, for example `addDialects(qcc::registerScheme<MyScheme>)`.
   void addDialects(DialectHook hook) { dialects.push_back(std::move(hook)); }
   void registerDialects(mlir::DialectRegistry &registry) const;
 

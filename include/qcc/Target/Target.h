@@ -20,7 +20,8 @@ struct PackRequest {
 /// How one dispatch will be done.
 struct KernelSchedule {
   mlir::DictionaryAttr params; ///< emitter parameters, part of the kernel's key
-  mlir::AffineExpr tasks;      ///< number of independent tasks (symbols of the dispatch)
+  mlir::AffineExpr
+      tasks; ///< number of independent tasks (symbols of the dispatch)
   llvm::SmallVector<PackRequest> packs;
   int64_t scratchBytes = 0; ///< per worker
 };
@@ -50,14 +51,18 @@ public:
   virtual llvm::StringRef getSummary() const = 0;
   /// Feature levels named by a `--target` value this target answers to, or an
   /// empty list. The first is the lowest.
-  virtual llvm::SmallVector<Capabilities> parse(llvm::StringRef value) const = 0;
-  virtual llvm::ArrayRef<std::unique_ptr<KernelEmitter>> getEmitters() const = 0;
+  virtual llvm::SmallVector<Capabilities>
+  parse(llvm::StringRef value) const = 0;
+  virtual llvm::ArrayRef<std::unique_ptr<KernelEmitter>>
+  getEmitters() const = 0;
 };
 
-/// Targets by name; no global state: the pipeline owns one.
+/// Targets by name. Belongs to the MLIR context, as part of the qcc dialect.
 class TargetRegistry {
 public:
-  void add(std::unique_ptr<Target> target) { targets.push_back(std::move(target)); }
+  void add(std::unique_ptr<Target> target) {
+    targets.push_back(std::move(target));
+  }
   llvm::ArrayRef<std::unique_ptr<Target>> all() const { return targets; }
   /// The target and levels for a `--target` value ("native", "avx2+amx", ...).
   llvm::Expected<std::pair<const Target *, llvm::SmallVector<Capabilities>>>
@@ -66,6 +71,19 @@ public:
 private:
   std::vector<std::unique_ptr<Target>> targets;
 };
+
+/// The targets of a context that has the qcc dialect loaded.
+TargetRegistry &getTargets(QCCDialect &dialect);
+const TargetRegistry &getTargets(mlir::MLIRContext *context);
+
+/// Registers a target in every context that the registry makes. This is all a
+/// plugin calls.
+template <typename TargetT>
+void registerTarget(mlir::DialectRegistry &registry) {
+  registry.addExtension(+[](mlir::MLIRContext *, QCCDialect *dialect) {
+    getTargets(*dialect).add(std::make_unique<TargetT>());
+  });
+}
 
 /// Adds the targets of the tree (defined in targets/).
 void registerReferenceTarget(TargetRegistry &registry);
