@@ -22,11 +22,15 @@ using namespace qcc::x86;
 
 namespace {
 
-/// Scratch for the panel: a quarter of the smallest L2 of an AVX-512 core.
-constexpr int64_t kPanelBytes = 256 << 10;
-/// Output channels below which a tile's channels are not cut into tasks.
+/// Scratch for the panels of a task: most of half of the smallest L2 of an
+/// AVX-512 core.
+constexpr int64_t kPanelBytes = 384 << 10;
+/// Output channels below which a task's channels are not cut.
 constexpr int64_t kChunkChannels = 256;
-constexpr int64_t kWantedTasks = 16;
+/// Tasks that make cutting channels unnecessary.
+constexpr int64_t kWantedTasks = 4;
+/// Taps of a window whose masks are kept at once.
+constexpr int64_t kUnrolledTaps = 9;
 
 struct TileShape {
   int64_t mr, nr;
@@ -53,6 +57,16 @@ TileShape chooseTile(int64_t channels, std::optional<int64_t> pixels,
   return best;
 }
 
+/// Tiles of pixels of a task. Weights are read once per task, and input rows in
+/// longer runs; but a small image must give work to several threads.
+int64_t chooseTiles(std::optional<int64_t> numTiles, bool flat) {
+  if (!flat || !numTiles)
+    return 1;
+  if (*numTiles >= 16)
+    return 4;
+  return llvm::divideCeil(*numTiles, *numTiles >= 8 ? 4 : 2);
+}
+
 class ConvF32Emitter final : public KernelEmitter {
 public:
   StringRef getName() const override { return "conv.f32"; }
@@ -72,14 +86,16 @@ private:
   void emitTask(Value task);
   void emitBlock(Value channelBegin, int64_t channels, bool first, bool last);
   void emitPack(Value channelBegin, int64_t channels);
+  void copyPixels(Value base, Value from, Value k, int64_t kCount);
+  void packVector(Value base, Value pixel, Value target, int64_t channels);
   void emitChannels(Value kBegin, int64_t kCount, bool first, bool last);
   void emitPanel(Value panel, int64_t liveRows, Value kBegin, int64_t kCount,
                  bool first, bool last);
   void emitColumns(Value channel, Value weights, unsigned rows, int64_t kCount,
                    bool first, bool last);
   void emitTile(Value channel, Value weights, unsigned rows, unsigned vectors,
-                Value tileColumn, Value lastLanes, int64_t kCount, bool first,
-                bool last);
+                Value tileIndex, Value tileColumn, Value lastLanes,
+                int64_t kCount, bool first, bool last);
 
   KernelBuilder &b;
   ConvShape shape;
@@ -87,7 +103,7 @@ private:
   Type f32, stored;
   Value input, weight, out;
   bool flat;
-  int64_t mr, nr, panels, chunk, blockChannels;
+  int64_t mr, nr, panels, chunk, blockChannels, taskTiles;
   unsigned lanes, tileRows, tileVectors;
   // Of the current task.
   Value image, group, firstPanel, endPanel, row, column, live;
@@ -127,16 +143,19 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
       getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
   int64_t perGroup = *shape.outChannels / shape.groups;
   TileShape tile = chooseTile(perGroup, pixels, avx512);
-  int64_t channelBytes = shape.kernelSize() * tile.nr * 4;
+  AffineExpr tiles = shape.getTiles(flat, tile.nr);
+  int64_t taskTiles = chooseTiles(getConstantSize(tiles), flat);
+  tiles = simplifyAffineExpr(tiles.ceilDiv(taskTiles), 0, 64);
+  int64_t channelBytes = shape.kernelSize() * tile.nr * taskTiles * 4;
   int64_t blockChannels = std::clamp<int64_t>(kPanelBytes / channelBytes, 1,
                                               *shape.inChannels / shape.groups);
   if (!getStoredType(dispatch.getBody().front()).isF32())
     blockChannels = *shape.inChannels / shape.groups;
   int64_t panels = llvm::divideCeil(perGroup, tile.mr), chunk = panels;
-  AffineExpr tiles = shape.getTiles(flat, tile.nr);
-  std::optional<int64_t> numTiles = getConstantSize(tiles);
-  if (numTiles && *numTiles * shape.groups < kWantedTasks) {
-    int64_t wanted = llvm::divideCeil(kWantedTasks, *numTiles * shape.groups);
+  std::optional<int64_t> numTasks = getConstantSize(tiles);
+  if (numTasks && *numTasks * shape.groups < kWantedTasks) {
+    int64_t wanted = llvm::divideCeil(
+        kWantedTasks, std::max<int64_t>(*numTasks, 1) * shape.groups);
     int64_t most = std::max<int64_t>(perGroup / kChunkChannels, 1);
     chunk = llvm::divideCeil(panels, std::min(wanted, most));
   }
@@ -151,7 +170,7 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
        builder.getNamedAttr("flat", builder.getBoolAttr(flat)),
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
                                           weightType.getShape().drop_front(2))),
-       number("nr", tile.nr)});
+       number("nr", tile.nr), number("tiles", taskTiles)});
   schedule.tasks =
       tiles * llvm::divideCeil(panels, chunk) * shape.groups * shape.batch;
   schedule.packs.push_back({weight.getArgNumber(),
@@ -184,6 +203,7 @@ Conv::Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape,
   nr = number("nr");
   chunk = number("chunk");
   blockChannels = number("block");
+  taskTiles = number("tiles");
   flat = params.getAs<BoolAttr>("flat").getValue();
   if (flat)
     this->shape.flattenPointwise();
@@ -203,7 +223,7 @@ LogicalResult Conv::emit() {
   return status;
 }
 
-/// A task: (image, group, chunk of output channels, tile of pixels), the last
+/// A task: (image, group, chunk of output channels, tiles of pixels), the last
 /// running fastest.
 void Conv::emitTask(Value task) {
   auto split = [&](Value size) {
@@ -211,7 +231,7 @@ void Conv::emitTask(Value task) {
     task = b.divFloor(task, size);
     return index;
   };
-  Value tile = split(b.size(shape.getTiles(flat, nr)));
+  Value tile = split(b.size(shape.getTiles(flat, nr).ceilDiv(taskTiles)));
   Value chunkIndex = split(b.idx(llvm::divideCeil(panels, chunk)));
   group = split(b.idx(shape.groups));
   image = task;
@@ -219,9 +239,9 @@ void Conv::emitTask(Value task) {
   endPanel = b.minIdx(b.add(firstPanel, b.idx(chunk)), b.idx(panels));
   if (flat) {
     row = b.idx(0);
-    column = b.mul(tile, b.idx(nr));
+    column = b.mul(tile, b.idx(taskTiles * nr));
     live = b.minIdx(b.sub(b.size(shape.outHeight * shape.outWidth), column),
-                    b.idx(nr));
+                    b.idx(taskTiles * nr));
   } else {
     Value perRow = b.size(shape.outWidth.ceilDiv(nr));
     row = b.divFloor(tile, perRow);
@@ -250,8 +270,8 @@ void Conv::emitBlock(Value channelBegin, int64_t channels, bool first,
                channels * shape.kernelSize(), first, last);
 }
 
-/// Copies the input elements that the tile's pixels read from the channels
-/// [channelBegin, channelBegin + channels) to the panel.
+/// Copies the input elements that the task's pixels read from the channels
+/// [channelBegin, channelBegin + channels) to a panel [K][nr] per tile.
 void Conv::emitPack(Value channelBegin, int64_t channels) {
   Value perImage = b.size(shape.inHeight * shape.inWidth);
   int64_t perGroup = *shape.inChannels / shape.groups;
@@ -259,24 +279,88 @@ void Conv::emitPack(Value channelBegin, int64_t channels) {
                               b.mul(group, b.idx(perGroup))),
                         channelBegin);
   Value base = b.elementPointer(input, f32, b.mul(channel, perImage));
+  int64_t kCount = channels * shape.kernelSize();
+  if (flat && shape.isPointwise()) {
+    b.forLoop(
+        b.idx(0), b.idx(channels), b.idx(1),
+        [&](Value c) { copyPixels(base, b.mul(c, perImage), c, kCount); },
+        KernelBuilder::LoopHint::NoUnroll);
+    return;
+  }
   Value vectors = b.divFloor(b.add(live, b.idx(lanes - 1)), b.idx(lanes));
-  PixelReader reader(b, shape, flat, lanes);
   b.forLoop(b.idx(0), vectors, b.idx(1), [&](Value v) {
     Value at = b.mul(v, b.idx(lanes));
-    if (flat)
-      reader.setPixels(row, b.add(column, at));
-    else
-      reader.setRow(row, b.add(column, at));
-    b.forLoop(b.idx(0), b.idx(shape.kernelHeight), b.idx(1), [&](Value kh) {
-      b.forLoop(b.idx(0), b.idx(shape.kernelWidth), b.idx(1), [&](Value kw) {
-        reader.setTap(kh, kw);
-        Value tap = b.add(b.mul(kh, b.idx(shape.kernelWidth)), kw);
-        b.forLoop(b.idx(0), b.idx(channels), b.idx(1), [&](Value c) {
-          Value pixels = reader.read(base, b.mul(c, perImage));
-          Value k = b.add(b.mul(c, b.idx(shape.kernelSize())), tap);
-          b.store(pixels, b.scratch(), f32, b.add(b.mul(k, b.idx(nr)), at));
-        });
-      });
+    Value panel = b.mul(b.divFloor(at, b.idx(nr)), b.idx(kCount * nr));
+    packVector(base, b.add(column, at), b.add(panel, b.mod(at, b.idx(nr))),
+               channels);
+  });
+}
+
+/// One channel of a pointwise convolution: the pixels as they lie.
+void Conv::copyPixels(Value base, Value from, Value k, int64_t kCount) {
+  Value whole = b.divFloor(live, b.idx(nr));
+  from = b.add(from, column);
+  auto target = [&](Value tile, Value at) {
+    return b.add(b.mul(b.add(b.mul(tile, b.idx(kCount)), k), b.idx(nr)), at);
+  };
+  b.forLoop(
+      b.idx(0), whole, b.idx(1),
+      [&](Value tile) {
+        Value start = b.add(from, b.mul(tile, b.idx(nr)));
+        for (int64_t at = 0; at < nr; at += lanes)
+          b.store(b.load(base, f32, b.add(start, b.idx(at)), lanes),
+                  b.scratch(), f32, target(tile, b.idx(at)));
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+  Value rest = b.mod(live, b.idx(nr));
+  b.forLoop(
+      b.idx(0), rest, b.idx(lanes),
+      [&](Value at) {
+        Value start = b.add(b.add(from, b.mul(whole, b.idx(nr))), at);
+        Value mask = b.firstLanes(b.sub(rest, at), lanes);
+        b.store(b.load(base, f32, start, lanes, mask), b.scratch(), f32,
+                target(whole, at));
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+}
+
+/// One vector of pixels in all taps and channels. With a small window all masks
+/// are kept and the taps run inside, so that a channel's rows are read while
+/// they are in L1.
+void Conv::packVector(Value base, Value pixel, Value target, int64_t channels) {
+  Value perImage = b.size(shape.inHeight * shape.inWidth);
+  PixelReader reader(b, shape, flat, lanes);
+  if (flat)
+    reader.setPixels(row, pixel);
+  else
+    reader.setRow(row, pixel);
+  auto store = [&](PixelReader &from, Value c, Value tap) {
+    Value k = b.add(b.mul(c, b.idx(shape.kernelSize())), tap);
+    b.store(from.read(base, b.mul(c, perImage)), b.scratch(), f32,
+            b.add(b.mul(k, b.idx(nr)), target));
+  };
+  if (shape.kernelSize() <= kUnrolledTaps) {
+    SmallVector<PixelReader> taps;
+    for (int64_t i = 0; i < shape.kernelSize(); ++i) {
+      taps.push_back(reader);
+      taps.back().setTap(b.idx(i / shape.kernelWidth),
+                         b.idx(i % shape.kernelWidth));
+    }
+    b.forLoop(
+        b.idx(0), b.idx(channels), b.idx(1),
+        [&](Value c) {
+          for (auto [i, tap] : llvm::enumerate(taps))
+            store(tap, c, b.idx(i));
+        },
+        KernelBuilder::LoopHint::NoUnroll);
+    return;
+  }
+  b.forLoop(b.idx(0), b.idx(shape.kernelHeight), b.idx(1), [&](Value kh) {
+    b.forLoop(b.idx(0), b.idx(shape.kernelWidth), b.idx(1), [&](Value kw) {
+      reader.setTap(kh, kw);
+      Value tap = b.add(b.mul(kh, b.idx(shape.kernelWidth)), kw);
+      b.forLoop(b.idx(0), b.idx(channels), b.idx(1),
+                [&](Value c) { store(reader, c, tap); });
     });
   });
 }
@@ -313,46 +397,55 @@ void Conv::emitPanel(Value panel, int64_t liveRows, Value kBegin,
   }
 }
 
-/// All live pixels of the task for some output channels: whole tiles, then a
-/// narrower one whose last vector is masked.
+/// All live pixels of the task for some output channels: whole tiles, then what
+/// is left in register tiles, the last of them narrower and masked.
 void Conv::emitColumns(Value channel, Value weights, unsigned rows,
                        int64_t kCount, bool first, bool last) {
   int64_t width = int64_t(tileVectors) * lanes;
   std::optional<int64_t> pixels =
       getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
-  Value whole = b.mul(b.divFloor(live, b.idx(width)), b.idx(width));
-  if (!pixels || *pixels >= width)
+  auto emitWhole = [&](Value tile, Value end) {
     b.forLoop(
-        b.idx(0), whole, b.idx(width),
+        b.idx(0), end, b.idx(width),
         [&](Value at) {
-          emitTile(channel, weights, rows, tileVectors, at, Value(), kCount,
-                   first, last);
+          emitTile(channel, weights, rows, tileVectors, tile, at, Value(),
+                   kCount, first, last);
         },
         KernelBuilder::LoopHint::NoUnroll);
-  if (pixels && *pixels % width == 0)
+  };
+  Value tiles = b.divFloor(live, b.idx(nr)), rest = b.mod(live, b.idx(nr));
+  if (!pixels || *pixels >= nr)
+    b.forLoop(
+        b.idx(0), tiles, b.idx(1),
+        [&](Value tile) { emitWhole(tile, b.idx(nr)); },
+        KernelBuilder::LoopHint::NoUnroll);
+  if (pixels && *pixels % nr == 0)
     return;
-  Value rest = b.sub(live, whole);
+  Value whole = b.mul(b.divFloor(rest, b.idx(width)), b.idx(width));
+  if (width < nr && (!pixels || *pixels % nr >= width))
+    emitWhole(tiles, whole);
+  rest = b.sub(rest, whole);
   Value vectors = b.divFloor(b.add(rest, b.idx(lanes - 1)), b.idx(lanes));
   for (unsigned v = 1; v <= tileVectors; ++v) {
-    if (pixels && llvm::divideCeil(*pixels % width, lanes) != v)
+    if (pixels && llvm::divideCeil(*pixels % nr % width, lanes) != v)
       continue;
     Value wanted =
         arith::CmpIOp::create(b, arith::CmpIPredicate::eq, vectors, b.idx(v));
     auto branch = scf::IfOp::create(b, wanted, /*withElseRegion=*/false);
     OpBuilder::InsertionGuard restore(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    emitTile(channel, weights, rows, v, whole,
+    emitTile(channel, weights, rows, v, tiles, whole,
              b.sub(rest, b.idx((v - 1) * lanes)), kCount, first, last);
   }
 }
 
-/// `rows` channels by `vectors` of pixels from `column` of the tile on; only
+/// `rows` channels by `vectors` of pixels from `tileColumn` of a tile on; only
 /// `lastLanes` lanes of the last vector are there (none: all).
 void Conv::emitTile(Value channel, Value weights, unsigned rows,
-                    unsigned vectors, Value tileColumn, Value lastLanes,
-                    int64_t kCount, bool first, bool last) {
+                    unsigned vectors, Value tileIndex, Value tileColumn,
+                    Value lastLanes, int64_t kCount, bool first, bool last) {
   Tile tile{rows, vectors, lanes};
-  Value pixel = b.add(column, tileColumn);
+  Value pixel = b.add(b.add(column, b.mul(tileIndex, b.idx(nr))), tileColumn);
   auto liveLanes = [&](unsigned v) {
     return v + 1 == vectors ? lastLanes : Value();
   };
@@ -374,7 +467,9 @@ void Conv::emitTile(Value channel, Value weights, unsigned rows,
             b.load(out, f32, outOffset(r, v), lanes,
                    count ? b.firstLanes(count, lanes) : Value());
       }
-  Value panel = b.elementPointer(b.scratch(), f32, tileColumn);
+  Value panel =
+      b.elementPointer(b.scratch(), f32,
+                       b.add(b.mul(tileIndex, b.idx(kCount * nr)), tileColumn));
   SmallVector<Value> sums = emitFmaLoop(
       b, tile, b.idx(kCount), init,
       [&](unsigned r, Value k) {

@@ -79,10 +79,14 @@ bool ConvShape::canFlatten(const Epilogue &epilogue) const {
   return true;
 }
 
+bool ConvShape::isPointwise() const {
+  return kernelSize() == 1 && strideHeight == 1 && strideWidth == 1 &&
+         padTop == 0 && padLeft == 0 && inHeight == outHeight &&
+         inWidth == outWidth;
+}
+
 void ConvShape::flattenPointwise() {
-  bool pointwise = kernelSize() == 1 && strideHeight == 1 && strideWidth == 1 &&
-                   padTop == 0 && padLeft == 0;
-  if (!pointwise || inHeight != outHeight || inWidth != outWidth)
+  if (!isPointwise())
     return;
   AffineExpr pixels = simplifyAffineExpr(inHeight * inWidth, 0, 64);
   inWidth = outWidth = pixels;

@@ -21,6 +21,8 @@ struct ConvShape {
   unsigned spatialRank;
 
   int64_t kernelSize() const { return kernelHeight * kernelWidth; }
+  /// True if each output pixel reads the input pixel of its own place.
+  bool isPointwise() const;
 
   /// True if runs of output pixels may cross rows: the width is known and the
   /// epilogue reads each other operand either at the pixel's own place or

@@ -19,7 +19,9 @@ public:
     emitters.push_back(x86::createQuantizeRowsEmitter());
     emitters.push_back(createRowEmitter());
     emitters.push_back(createPoolEmitter());
+    emitters.push_back(createArgReduceEmitter());
     emitters.push_back(createConcatEmitter());
+    emitters.push_back(createTileEmitter());
     emitters.push_back(createGenericEmitter());
   }
   llvm::StringRef getName() const override { return "x86"; }
