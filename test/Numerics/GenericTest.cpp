@@ -330,3 +330,77 @@ TEST(GenericTest, PropagatesNaNThroughMaximum) {
     EXPECT_EQ(got[2], -5.0f);
   });
 }
+
+//===----------------------------------------------------------------------===//
+// Transposes in tiles
+//===----------------------------------------------------------------------===//
+
+/// A kernel [B, M, N] -> [B, N, M] of elements of `type`, plus an operand that
+/// is read directly if `adds`; M symbolic.
+static std::string getTransposeText(const std::string &type, int64_t n,
+                                    bool adds) {
+  std::string size = std::to_string(n);
+  std::string in = "tensor<3x?x" + size + "x" + type +
+                   ", affine_map<()[s0] -> (3, s0, " + size + ")>>";
+  std::string out = "tensor<3x" + size + "x?x" + type +
+                    ", affine_map<()[s0] -> (3, " + size + ", s0)>>";
+  std::string text = "qcc.kernel @k {} {\n^bb0(%x: " + in;
+  if (adds)
+    text += ", %y: " + out;
+  text += "):\n  %r = qcc.generic none ins(%x" +
+          std::string(adds ? ", %y" : "") + " : " + in +
+          (adds ? ", " + out : "") +
+          ") maps [affine_map<(d0, d1, d2) -> (d0, d2, d1)>" +
+          (adds ? ", affine_map<(d0, d1, d2) -> (d0, d1, d2)>" : "") + "] {\n";
+  std::string scalar = type == "ui8" ? "i8" : type;
+  if (adds)
+    text += "  ^bb1(%a: " + scalar + ", %b: " + scalar +
+            "):\n    %c = arith.addf %a, %b : " + scalar +
+            "\n    qcc.yield %c : " + scalar;
+  else
+    text += "  ^bb1(%a: " + scalar + "):\n    qcc.yield %a : " + scalar;
+  return text + "\n  } -> " + out + "\n  qcc.yield %r : " + out + "\n}";
+}
+
+template <typename T>
+static void checkTranspose(const std::string &type, int64_t n, bool adds) {
+  auto emitter = createTileEmitter();
+  for (const Capabilities &caps : getRunnableLevels()) {
+    if (!caps.vectorBits)
+      continue;
+    SCOPED_TRACE(caps.level + " " + type + " " + std::to_string(n));
+    LoadedKernel kernel(getTransposeText(type, n, adds), *emitter, caps);
+    ASSERT_TRUE(kernel.ok());
+    for (int64_t m : {0, 1, 8, 16, 40, 77}) {
+      std::vector<T> x(3 * m * n), y(3 * m * n);
+      for (size_t i = 0; i < x.size(); ++i) {
+        x[i] = static_cast<T>(i * 7 % 251);
+        y[i] = static_cast<T>(i * 3 % 100);
+      }
+      std::vector<Bytes> inputs = {toBytes(x)};
+      if (adds)
+        inputs.push_back(toBytes(y));
+      Bytes whole = kernel.run(inputs, {x.size() * sizeof(T)}, {m})[0];
+      EXPECT_EQ(whole,
+                kernel.run(inputs, {x.size() * sizeof(T)}, {m}, false, 3)[0]);
+      std::vector<T> got = fromBytes<T>(whole);
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t j = 0; j < n; ++j)
+          for (int64_t k = 0; k < m; ++k) {
+            int64_t at = (i * n + j) * m + k;
+            T expected = x[(i * m + k) * n + j];
+            if (adds)
+              expected = static_cast<T>(expected + y[at]);
+            ASSERT_EQ(got[at], expected) << i << " " << j << " " << k;
+          }
+    }
+  }
+}
+
+TEST(TileTest, Transposes) {
+  checkTranspose<float>("f32", 16, false);
+  checkTranspose<float>("f32", 50, true);
+  checkTranspose<uint8_t>("ui8", 33, false);
+  checkTranspose<int64_t>("i64", 17, false);
+  checkTranspose<double>("f64", 20, true);
+}

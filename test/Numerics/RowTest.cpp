@@ -235,6 +235,60 @@ TEST(RowTest, PoolsWindows) {
     }
 }
 
+TEST(RowTest, FindsTheBestElement) {
+  auto emitter = createArgReduceEmitter();
+  Random random(8);
+  for (int64_t axisSize : {1, 5, 16, 40, 257})
+    for (int64_t inner : {1, 3, 50})
+      for (int form = 0; form < 4; ++form)
+        for (const Capabilities &caps : getVectorLevels()) {
+          bool smallest = form & 1, selectLast = form & 2;
+          std::string a = std::to_string(axisSize), n = std::to_string(inner);
+          std::string in = "tensor<?x" + a + "x" + n +
+                           "xf32, affine_map<()[s0] -> (s0, " + a + ", " + n +
+                           ")>>";
+          std::string out =
+              "tensor<?x" + n + "xi64, affine_map<()[s0] -> (s0, " + n + ")>>";
+          std::string text = "qcc.kernel @k {} {\n^bb0(%x: " + in +
+                             "):\n  %r = qcc.arg_reduce %x {axis = 1 : i64" +
+                             (smallest ? ", smallest" : "") +
+                             (selectLast ? ", select_last" : "") + "} : " + in +
+                             " -> " + out + "\n  qcc.yield %r : " + out + "\n}";
+          SCOPED_TRACE(caps.level + "\n" + text);
+          LoadedKernel kernel(text, *emitter, caps);
+          ASSERT_TRUE(kernel.ok());
+          const int64_t outer = 23;
+          // Few values, so that there are ties; some NaN and infinities.
+          const float values[] = {1, 2, 3, -1, INFINITY, -INFINITY, NAN};
+          std::vector<float> x(outer * axisSize * inner);
+          for (size_t i = 0; i < x.size(); ++i)
+            x[i] = values[random.range(0, i < x.size() / 2 ? 3 : 6)];
+          std::fill(x.begin(), x.begin() + axisSize * inner,
+                    smallest ? INFINITY : -INFINITY);
+          size_t bytes = outer * inner * 8;
+          Bytes whole = kernel.run({toBytes(x)}, {bytes}, {outer})[0];
+          EXPECT_EQ(whole,
+                    kernel.run({toBytes(x)}, {bytes}, {outer}, false, 3)[0]);
+          std::vector<int64_t> got = fromBytes<int64_t>(whole);
+          for (int64_t i = 0; i < outer; ++i)
+            for (int64_t j = 0; j < inner; ++j) {
+              int64_t best = 0;
+              auto at = [&](int64_t k) {
+                return x[(i * axisSize + k) * inner + j];
+              };
+              for (int64_t k = 1; k < axisSize; ++k) {
+                float v = at(k), top = at(best);
+                bool better = smallest ? v < top : v > top;
+                if (selectLast)
+                  better |= v == top;
+                if (better || (std::isnan(v) && !std::isnan(top)))
+                  best = k;
+              }
+              ASSERT_EQ(got[i * inner + j], best) << i << " " << j;
+            }
+        }
+}
+
 TEST(RowTest, JoinsTensors) {
   const char *text = R"(
     qcc.kernel @k {} {

@@ -19,6 +19,15 @@ std::unique_ptr<KernelEmitter> createRowEmitter();
 /// with vectors.
 std::unique_ptr<KernelEmitter> createPoolEmitter();
 
+/// Elementwise generics with an operand that is contiguous along another
+/// dimension than the result (transposes), in square tiles. For levels with
+/// vectors.
+std::unique_ptr<KernelEmitter> createTileEmitter();
+
+/// `qcc.arg_reduce` of f32 over an axis of static size. For levels with
+/// vectors.
+std::unique_ptr<KernelEmitter> createArgReduceEmitter();
+
 /// `qcc.concat` as copies of runs.
 std::unique_ptr<KernelEmitter> createConcatEmitter();
 

@@ -326,7 +326,11 @@ void NestEmitter::emitColumns(ArrayRef<Value> rowIndices, Value begin,
                               Value end) {
   using Hint = KernelBuilder::LoopHint;
   if (mode != LaneMode::Columns) {
-    bool leaf = inner.empty() && mode == LaneMode::Scalar;
+    // LLVM unrolls a few columns, and vectorises many.
+    std::optional<int64_t> width =
+        parallel.empty() ? 1 : getConstantSize(parallel.back());
+    bool leaf =
+        inner.empty() && mode == LaneMode::Scalar && !(width && *width < 8);
     b.forLoop(
         begin, end, b.idx(1),
         [&](Value column) { emitPoints(rowIndices, column, 1, 1, {}); },
@@ -381,9 +385,9 @@ LogicalResult NestEmitter::run() {
   SmallVector<AffineExpr> rows(parallel);
   if (!rows.empty())
     rows.pop_back();
-  forEachRow(b, getGrain(parallel, getDepth(nest.root)),
-             [&](Value row, Value begin, Value end) {
-               emitColumns(delinearize(b, row, rows), begin, end);
+  forEachRow(b, getGrain(parallel, getDepth(nest.root)), rows,
+             [&](ArrayRef<Value> indices, Value begin, Value end) {
+               emitColumns(indices, begin, end);
              });
   return failure(broken);
 }

@@ -15,10 +15,12 @@ using namespace mlir;
 using namespace qcc;
 
 namespace {
-/// An index value as base + step * lane.
+/// An index value as base + step * lane, then limited to [low, high] where
+/// those are given.
 struct LaneIndex {
   Value base;
   int64_t step;
+  Value low = {}, high = {};
 };
 
 /// Clones one body.
@@ -43,6 +45,8 @@ private:
   void trackIndex(Operation &op);
   std::optional<LaneIndex> getLaneIndex(Value original);
   std::optional<LaneIndex> getRun(ReadOp op);
+  Value readLimitedRun(ReadOp op, LaneIndex run, Value pointer,
+                       llvm::function_ref<Value()> gather);
   Value index(IndexOp op);
 
   KernelBuilder &b;
@@ -81,37 +85,83 @@ std::optional<LaneIndex> Inliner::getLaneIndex(Value original) {
 
 /// Notes how the result of index arithmetic moves with the lanes.
 void Inliner::trackIndex(Operation &op) {
-  if (lanes == 1 || !isa<arith::AddIOp, arith::SubIOp, arith::MulIOp>(op) ||
-      !op.getResult(0).getType().isIndex())
+  if (lanes == 1 || !op.getNumResults() ||
+      !op.getResult(0).getType().isIndex() ||
+      !isa<arith::AddIOp, arith::SubIOp, arith::MulIOp, arith::MaxSIOp,
+           arith::MinSIOp>(op))
     return;
   std::optional<LaneIndex> lhs = getLaneIndex(op.getOperand(0)),
                            rhs = getLaneIndex(op.getOperand(1));
   if (!lhs || !rhs || (lhs->step == 0 && rhs->step == 0))
     return;
-  LaneIndex &result = laneIndices[op.getResult(0)];
+  if (isa<arith::MaxSIOp, arith::MinSIOp>(op)) {
+    // One limit of each kind; the other operand is the same in all lanes.
+    LaneIndex run = lhs->step ? *lhs : *rhs, limit = lhs->step ? *rhs : *lhs;
+    Value &bound = isa<arith::MaxSIOp>(op) ? run.low : run.high;
+    if (limit.step != 0 || bound)
+      return;
+    bound = limit.base;
+    laneIndices[op.getResult(0)] = run;
+    return;
+  }
+  if (lhs->low || lhs->high || rhs->low || rhs->high)
+    return;
   APInt factor;
   if (isa<arith::AddIOp>(op))
-    result = {b.add(lhs->base, rhs->base), lhs->step + rhs->step};
+    laneIndices[op.getResult(0)] = {b.add(lhs->base, rhs->base),
+                                    lhs->step + rhs->step};
   else if (isa<arith::SubIOp>(op))
-    result = {b.sub(lhs->base, rhs->base), lhs->step - rhs->step};
+    laneIndices[op.getResult(0)] = {b.sub(lhs->base, rhs->base),
+                                    lhs->step - rhs->step};
   else if (matchPattern(op.getOperand(1), m_ConstantInt(&factor)))
-    result = {b.mul(lhs->base, rhs->base), lhs->step * factor.getSExtValue()};
-  else
-    laneIndices.erase(op.getResult(0));
+    laneIndices[op.getResult(0)] = {b.mul(lhs->base, rhs->base),
+                                    lhs->step * factor.getSExtValue()};
 }
 
-/// The first offset of a read whose lanes are consecutive elements.
+/// The first offset of a read whose lanes are consecutive elements, with the
+/// limits of its last index.
 std::optional<LaneIndex> Inliner::getRun(ReadOp op) {
   RankedTensorType type = op.getTensor().getType();
   SmallVector<Value> bases;
+  LaneIndex run{{}, 1};
   for (auto [i, index] : llvm::enumerate(op.getIndices())) {
     std::optional<LaneIndex> at = getLaneIndex(index);
     bool last = i + 1 == op.getIndices().size();
     if (!at || at->step != (last ? 1 : 0))
       return std::nullopt;
+    run.low = at->low;
+    run.high = at->high;
     bases.push_back(at->base);
   }
-  return LaneIndex{b.offset(type, bases), 1};
+  run.base = b.offset(type, bases);
+  return run;
+}
+
+/// A read whose lanes are consecutive unless a limit of the last index
+/// interferes, which is decided when it runs.
+Value Inliner::readLimitedRun(ReadOp op, LaneIndex run, Value pointer,
+                              llvm::function_ref<Value()> gather) {
+  Type element = op.getTensor().getType().getElementType();
+  Value first = getLaneIndex(op.getIndices().back())->base;
+  Value last = b.add(first, b.idx(lanes - 1));
+  Value free = b.constantInt(1, b.getI1Type());
+  if (run.low)
+    free = b.createOrFold<arith::AndIOp>(
+        free,
+        arith::CmpIOp::create(b, arith::CmpIPredicate::sge, first, run.low));
+  if (run.high)
+    free = b.createOrFold<arith::AndIOp>(
+        free,
+        arith::CmpIOp::create(b, arith::CmpIPredicate::sle, last, run.high));
+  auto type = VectorType::get(lanes, op.getResult().getType());
+  auto branch = scf::IfOp::create(b, type, free, /*addThenBlock=*/true,
+                                  /*addElseBlock=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(b, b.load(pointer, element, run.base, lanes, mask));
+  b.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(b, gather());
+  return branch.getResult(0);
 }
 
 FailureOr<Value> Inliner::read(ReadOp op) {
@@ -133,14 +183,21 @@ FailureOr<Value> Inliner::read(ReadOp op) {
                        : b.load(pointer, type.getElementType(), offset);
   }
   SmallVector<Value> steps = b.strides(type);
-  if (std::optional<LaneIndex> run = getRun(op))
-    return b.load(pointer, type.getElementType(), run->base, lanes, mask);
-  Value offsets = b.constantInt(0, VectorType::get(lanes, b.getIndexType()));
-  for (auto [index, step] : llvm::zip_equal(at, steps))
-    offsets = arith::AddIOp::create(
-        b, offsets,
-        arith::MulIOp::create(b, b.splat(index, lanes), b.splat(step, lanes)));
-  return b.gather(pointer, type.getElementType(), offsets, mask);
+  auto gather = [&] {
+    Value offsets = b.constantInt(0, VectorType::get(lanes, b.getIndexType()));
+    for (auto [index, step] : llvm::zip_equal(at, steps))
+      offsets =
+          arith::AddIOp::create(b, offsets,
+                                arith::MulIOp::create(b, b.splat(index, lanes),
+                                                      b.splat(step, lanes)));
+    return b.gather(pointer, type.getElementType(), offsets, mask);
+  };
+  std::optional<LaneIndex> run = getRun(op);
+  if (!run)
+    return gather();
+  if (run->low || run->high)
+    return readLimitedRun(op, *run, pointer, gather);
+  return b.load(pointer, type.getElementType(), run->base, lanes, mask);
 }
 
 /// An operation with regions (scf.if, scf.for): cloned as it is, then the

@@ -1,6 +1,7 @@
 //===- LoopNest.cpp - the iteration space of a generic kernel ---*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "LoopNest.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -287,19 +288,63 @@ Grain qcc::getGrain(ArrayRef<AffineExpr> parallel, AffineExpr depth) {
   return grain;
 }
 
-void qcc::forEachRow(
-    KernelBuilder &b, const Grain &grain,
-    llvm::function_ref<void(Value row, Value colBegin, Value colEnd)> body) {
-  Value one = b.idx(1), outer = b.size(grain.outer),
-        inner = b.size(grain.inner), rows = b.size(grain.rows),
-        cols = b.size(grain.cols), colTasks = b.size(grain.colTasks);
-  b.forLoop(b.taskBegin(), b.taskEnd(), one, [&](Value task) {
+/// Calls `body(rowBegin, rowEnd, colBegin, colEnd)` for each task.
+static void
+forEachTask(KernelBuilder &b, const Grain &grain,
+            llvm::function_ref<void(Value, Value, Value, Value)> body) {
+  Value outer = b.size(grain.outer), inner = b.size(grain.inner),
+        rows = b.size(grain.rows), cols = b.size(grain.cols),
+        colTasks = b.size(grain.colTasks);
+  b.forLoop(b.taskBegin(), b.taskEnd(), b.idx(1), [&](Value task) {
     Value rowBegin = b.mul(b.divFloor(task, colTasks), rows);
     Value colBegin = b.mul(b.mod(task, colTasks), cols);
     Value rowEnd = b.minIdx(b.add(rowBegin, rows), outer);
     Value colEnd = b.minIdx(b.add(colBegin, cols), inner);
-    b.forLoop(rowBegin, rowEnd, one,
-              [&](Value row) { body(row, colBegin, colEnd); });
+    body(rowBegin, rowEnd, colBegin, colEnd);
+  });
+}
+
+void qcc::forEachRow(
+    KernelBuilder &b, const Grain &grain,
+    llvm::function_ref<void(Value row, Value colBegin, Value colEnd)> body) {
+  forEachTask(b, grain, [&](Value begin, Value end, Value c0, Value c1) {
+    b.forLoop(begin, end, b.idx(1), [&](Value row) { body(row, c0, c1); });
+  });
+}
+
+/// The indices of the next row: the last one grows, and carries.
+static SmallVector<Value> increment(KernelBuilder &b, ArrayRef<Value> indices,
+                                    ArrayRef<AffineExpr> extents) {
+  SmallVector<Value> next(indices);
+  Value carry = b.idx(1);
+  for (size_t i = indices.size(); i-- > 0;) {
+    next[i] = b.add(indices[i], carry);
+    if (i == 0)
+      break;
+    Value full = b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq,
+                                               next[i], b.size(extents[i]));
+    next[i] = b.createOrFold<arith::SelectOp>(full, b.idx(0), next[i]);
+    carry = b.createOrFold<arith::SelectOp>(full, b.idx(1), b.idx(0));
+  }
+  return next;
+}
+
+void qcc::forEachRow(
+    KernelBuilder &b, const Grain &grain, ArrayRef<AffineExpr> extents,
+    llvm::function_ref<void(ArrayRef<Value>, Value, Value)> body) {
+  // One index needs no division and no carry.
+  if (extents.size() < 2) {
+    forEachRow(b, grain, [&](Value row, Value c0, Value c1) {
+      body(delinearize(b, row, extents), c0, c1);
+    });
+    return;
+  }
+  forEachTask(b, grain, [&](Value begin, Value end, Value c0, Value c1) {
+    b.forLoop(begin, end, b.idx(1), delinearize(b, begin, extents),
+              [&](Value, ArrayRef<Value> indices) {
+                body(indices, c0, c1);
+                return increment(b, indices, extents);
+              });
   });
 }
 

@@ -54,6 +54,15 @@ void forEachRow(KernelBuilder &b, const Grain &grain,
                                         mlir::Value colEnd)>
                     body);
 
+/// The same with the indices of the row along `extents`, whose product is the
+/// outer extent.
+void forEachRow(
+    KernelBuilder &b, const Grain &grain,
+    llvm::ArrayRef<mlir::AffineExpr> extents,
+    llvm::function_ref<void(llvm::ArrayRef<mlir::Value> indices,
+                            mlir::Value colBegin, mlir::Value colEnd)>
+        body);
+
 /// The indices along `extents` of position `linear` in row-major order.
 llvm::SmallVector<mlir::Value>
 delinearize(KernelBuilder &b, mlir::Value linear,

@@ -409,7 +409,7 @@ static Value callLibm(MathBuilder &b, Operation *op, StringRef name) {
 void qcc::expandMath(Operation *root, const Capabilities &caps) {
   promoteSmallFloats(root);
   makeDivisionsSafe(root);
-  expandSimpleMath(root);
+  expandSimpleMath(root, caps.exactMath);
   SmallVector<Operation *> work;
   root->walk([&](Operation *op) {
     if (isTranscendental(op) &&

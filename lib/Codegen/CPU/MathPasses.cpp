@@ -206,8 +206,31 @@ static Value buildIntegerPower(MathBuilder &b, Value base, Value exponent) {
   return b.select(cmp(Predicate::slt, exponent, zero), fraction, power);
 }
 
+/// x to the power of a small whole constant, by multiplications; null for
+/// others.
+static Value buildSmallPower(MathBuilder &b, Value x, Value exponent) {
+  Attribute attr;
+  if (!matchPattern(exponent, m_Constant(&attr)))
+    return {};
+  if (auto splat = dyn_cast<SplatElementsAttr>(attr))
+    attr = splat.getSplatValue<Attribute>();
+  auto number = dyn_cast<FloatAttr>(attr);
+  if (!number)
+    return {};
+  double value = number.getValueAsDouble();
+  if (value == 1)
+    return x;
+  if (value == 2)
+    return b.mul(x, x);
+  if (value == 3)
+    return b.mul(b.mul(x, x), x);
+  return {};
+}
+
 static Value expandSimple(MathBuilder &b, Operation *op) {
   Value x = op->getOperand(0);
+  if (isa<math::PowFOp>(op))
+    return buildSmallPower(b, x, op->getOperand(1));
   double infinity = std::numeric_limits<double>::infinity();
   if (isa<math::RsqrtOp>(op))
     return b.div(b.num(1.0, x), math::SqrtOp::create(b, x));
@@ -230,10 +253,11 @@ static Value expandSimple(MathBuilder &b, Operation *op) {
   return {};
 }
 
-void qcc::expandSimpleMath(Operation *root) {
-  auto isSimple = [](Operation *op) {
+void qcc::expandSimpleMath(Operation *root, bool exact) {
+  auto isSimple = [&](Operation *op) {
     return isa<math::RsqrtOp, math::IsInfOp, math::IsNaNOp, math::IsFiniteOp,
-               math::ClampFOp, math::FPowIOp, math::IPowIOp>(op);
+               math::ClampFOp, math::FPowIOp, math::IPowIOp>(op) ||
+           (isa<math::PowFOp>(op) && !exact);
   };
   forEach(root, isSimple, [](Operation *op) {
     MathBuilder b(op->getLoc(), op);

@@ -17,8 +17,9 @@ void promoteSmallFloats(mlir::Operation *root);
 /// minus one, give an unspecified value instead of a trap.
 void makeDivisionsSafe(mlir::Operation *root);
 
-/// rsqrt, clampf, isinf, isnormal, fpowi and ipowi by simpler operations.
-void expandSimpleMath(mlir::Operation *root);
+/// rsqrt, clampf, isinf, isnan, isfinite, fpowi and ipowi by simpler
+/// operations; so are squares and cubes unless `exact`.
+void expandSimpleMath(mlir::Operation *root, bool exact);
 
 } // namespace qcc
 
