@@ -9,7 +9,6 @@
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -190,9 +189,11 @@ Value RowQuantizer::read(Value row, Value at, Value mask) {
   return b.splat(*value, kLanes);
 }
 
+/// The largest magnitude. Bits of numbers without sign are ordered as integers,
+/// with NaN above all: one instruction per vector, and NaN propagates.
 Value RowQuantizer::emitLargest(Value row, Value first) {
   SmallVector<Value> largest = sweep(
-      first, {b.constant(0, floats)},
+      first, {b.constantInt(0, ints)},
       [&](Value at, Value mask, ArrayRef<Value> carried) -> SmallVector<Value> {
         Value x;
         if (computed) {
@@ -201,14 +202,16 @@ Value RowQuantizer::emitLargest(Value row, Value first) {
         } else {
           x = b.load(input, f32, b.add(b.mul(row, b.idx(k)), at), kLanes, mask);
         }
-        Value magnitude = math::AbsFOp::create(b, x);
+        Value bits =
+            arith::AndIOp::create(b, vector::BitCastOp::create(b, ints, x),
+                                  b.constantInt(0x7fffffff, ints));
         if (mask && computed)
-          magnitude = arith::SelectOp::create(b, mask, magnitude,
-                                              b.constant(0, floats));
-        return {arith::MaximumFOp::create(b, magnitude, carried[0])};
+          bits = arith::SelectOp::create(b, mask, bits, b.constantInt(0, ints));
+        return {arith::MaxSIOp::create(b, bits, carried[0])};
       });
-  return vector::ReductionOp::create(b, vector::CombiningKind::MAXIMUMF,
-                                     largest[0]);
+  Value bits =
+      vector::ReductionOp::create(b, vector::CombiningKind::MAXSI, largest[0]);
+  return arith::BitcastOp::create(b, f32, bits);
 }
 
 /// Nearest integers, ties to even, as i32.
