@@ -62,6 +62,10 @@ void qcc::storeScalar(char *address, Type type, Scalar s) {
     std::memcpy(address, &bits, getElementBytes(type));
   } else if (type.isInteger(1)) {
     *address = static_cast<char>(s.i & 1);
+  } else if (type.isUnsignedInteger() && type.getIntOrFloatBitWidth() < 8) {
+    // One byte each, zero-extended.
+    *address =
+        static_cast<char>(s.i & ((1 << type.getIntOrFloatBitWidth()) - 1));
   } else {
     std::memcpy(address, &s.i, getElementBytes(type));
   }

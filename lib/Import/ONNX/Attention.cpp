@@ -197,6 +197,8 @@ Value emitSpelledOut(NodeContext &node, const Heads &heads, Value bias,
   });
   Value biased = bias ? node.add(scores, bias) : scores;
   Value weights = node.softmax(biased, 3, false);
+  if (!weights)
+    return {};
   if (bias) {
     // A row that sees nothing gives zeros, whatever its scores are.
     Value largest =

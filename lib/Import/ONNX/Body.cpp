@@ -3,6 +3,7 @@
 #include "Body.h"
 #include "ShapeData.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 
@@ -160,6 +161,16 @@ Value Body::negate(Value condition) {
 }
 Value Body::select(Value condition, Value yes, Value no) {
   return arith::SelectOp::create(b, condition, yes, no);
+}
+
+Value Body::loop(Value count, Value init,
+                 llvm::function_ref<Value(Value, Value)> fn) {
+  auto op = scf::ForOp::create(b, index(0), count, index(1), init);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(op.getBody());
+  Value next = fn(op.getInductionVar(), op.getRegionIterArg(0));
+  scf::YieldOp::create(b, next);
+  return op.getResult(0);
 }
 
 Value Body::exp(Value x) { return math::ExpOp::create(b, x); }

@@ -63,6 +63,11 @@ public:
   mlir::Value select(mlir::Value condition, mlir::Value yes, mlir::Value no);
   mlir::Value isNaN(mlir::Value x) { return ne(x, x); }
 
+  /// `value = fn(i, value)` for i from 0 to `count`, starting from `init`.
+  mlir::Value
+  loop(mlir::Value count, mlir::Value init,
+       llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> fn);
+
   mlir::Value exp(mlir::Value x);
   mlir::Value log(mlir::Value x);
   mlir::Value log1p(mlir::Value x);

@@ -292,6 +292,23 @@ void Importer::finish(ModuleOp module) {
     module->setAttr(kChecksAttr, builder.getArrayAttr(pairs));
 }
 
+/// What converters do not check themselves (a scale of integers, say) shows as
+/// an operation that does not verify. It has the name of its node.
+llvm::Error Importer::verifyModule(ModuleOp module) {
+  std::string where, text;
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    if (text.empty()) {
+      where = getNodeName(diagnostic.getLocation()).str();
+      text = diagnostic.str();
+    }
+    return success();
+  });
+  if (succeeded(mlir::verify(module)))
+    return llvm::Error::success();
+  return makeError(Diag::BadShape, "node '" + where + "'",
+                   "its inputs do not fit the operator: " + text);
+}
+
 llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
   const onnx::GraphProto &graph = model.proto.graph();
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getUnknownLoc());
@@ -307,9 +324,8 @@ llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
   if (!ok || !faults.empty())
     return takeFaults();
   finish(*module);
-  if (failed(mlir::verify(*module)))
-    return makeError(Diag::Internal, path,
-                     "the imported module does not verify");
+  if (llvm::Error error = verifyModule(*module))
+    return error;
   return module;
 }
 

@@ -85,6 +85,7 @@ private:
             llvm::StringRef freshName);
   mlir::AffineExpr getSymbol(llvm::StringRef name);
   void finish(mlir::ModuleOp module);
+  llvm::Error verifyModule(mlir::ModuleOp module);
 
   // Nodes.
   mlir::LogicalResult importNodes(const NodeList &nodes, Scope &scope);

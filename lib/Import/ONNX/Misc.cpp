@@ -220,6 +220,8 @@ LogicalResult convertSwiGLU(NodeContext &node) {
 /// The grid of an affine transformation, `[N, H, W, 2]` or `[N, D, H, W, 3]`,
 /// from `theta [N, k, k + 1]`.
 LogicalResult convertAffineGrid(NodeContext &node) {
+  if (node.inRank(0) != 3)
+    return node.refuse(Diag::BadShape, "expected transformations of rank 3");
   std::optional<Dims> size = node.getSizes(1);
   if (!size) {
     // The stated grid holds all sizes but the channels, which it does not

@@ -58,6 +58,86 @@ std::optional<SmallVector<int64_t>> getReducedAxes(NodeContext &node,
   return axes;
 }
 
+/// Most pairs of an element and a result that a reduction over axes known only
+/// at run time looks at.
+constexpr int64_t kMaxRuntimePairs = int64_t(1) << 24;
+
+/// The sum (or product, maximum, minimum) of what belongs to a result where the
+/// axes are read at run time: each result looks at all elements. `to` is what
+/// the model states. With `fn`, elements are mapped first.
+Value reduceAtRuntime(NodeContext &node, Combiner combiner, const Dims &to,
+                      Type between,
+                      llvm::function_ref<Value(Body &, Value)> fn) {
+  Dims from = node.inDims(0);
+  std::optional<int64_t> numAxes = getConstantSize(node.inDims(1)[0]);
+  unsigned rank = from.size(), numKept = to.size();
+  SmallVector<AffineExpr> reads;
+  for (unsigned i = 0; i < rank; ++i)
+    reads.push_back(node.d(numKept + i));
+  Type type = node.inElem(0);
+  bool isFloat = isa<FloatType>(between);
+  return node.reduction(
+      combiner, to, between, node.in(0), node.makeMap(numKept + rank, reads),
+      node.cast(node.in(1), node.i64()), from, [&](Body &body, ValueRange x) {
+        SmallVector<Value> axes;
+        for (int64_t k = 0; k < *numAxes; ++k) {
+          Value axis = body.toIndex(body.read(x[1], body.index(k)));
+          axes.push_back(body.select(body.lt(axis, body.index(0)),
+                                     body.add(axis, body.index(rank)), axis));
+        }
+        // The kept dimensions, in order, are those of the result.
+        Value belongs = body.boolean(true), next = body.index(0);
+        for (unsigned i = 0; i < rank; ++i) {
+          Value isReduced = body.boolean(false);
+          for (Value axis : axes)
+            isReduced = body.either(isReduced, body.eq(axis, body.index(i)));
+          Value wanted = body.index(0);
+          for (unsigned j = 0; j < numKept; ++j)
+            wanted =
+                body.select(body.eq(next, body.index(j)), body.dim(j), wanted);
+          Value same = body.eq(body.dim(numKept + i), wanted);
+          belongs = body.both(belongs, body.either(isReduced, same));
+          next = body.select(isReduced, next, body.add(next, body.index(1)));
+        }
+        Value value = fn ? fn(body, x[0]) : x[0];
+        value = body.convert(value,
+                             value.getType() == getComputeType(type) && !isFloat
+                                 ? type
+                                 : value.getType(),
+                             between);
+        double inf = std::numeric_limits<double>::infinity();
+        Value neutral =
+            combiner == Combiner::Sum    ? body.number(0, between)
+            : combiner == Combiner::Prod ? body.number(1, between)
+            : isFloat
+                ? body.number(combiner == Combiner::Max ? -inf : inf, between)
+                : body.integer(combiner == Combiner::Max ? INT64_MIN
+                                                         : INT64_MAX,
+                               between);
+        return body.select(belongs, value, neutral);
+      });
+}
+
+/// Whether the axes are read at run time and keep too little of their place to
+/// be told from the stated shape, which then is the result's.
+std::optional<Dims> needsRuntimeAxes(NodeContext &node, bool keepDims) {
+  if (keepDims || !node.has(1) || node.getInts(1) || node.inRank(1) != 1)
+    return std::nullopt;
+  std::optional<Dims> declared = node.getDeclaredDims(0);
+  std::optional<int64_t> in =
+      getConstantSize(getNumElements(node.in(0).getType()));
+  std::optional<int64_t> numAxes = getConstantSize(node.inDims(1)[0]);
+  if (!declared || declared->empty() || !in || !numAxes || *numAxes < 1 ||
+      *numAxes > 32)
+    return std::nullopt;
+  std::optional<int64_t> out =
+      getConstantSize(product(*declared, node.b.getContext()));
+  int64_t pairs;
+  if (!out || llvm::MulOverflow(*in, *out, pairs) || pairs > kMaxRuntimePairs)
+    return std::nullopt;
+  return declared;
+}
+
 Value square(Body &body, Value x) { return body.mul(x, x); }
 
 /// log(sum(exp(x))) with the largest element taken out, so that nothing
@@ -91,8 +171,51 @@ Value emitLogSumExp(NodeContext &node, ArrayRef<int64_t> axes, bool keepDims,
   return node.reshape(result, squeezed);
 }
 
+/// A reduction whose axes only the data tells. Logarithms of sums of
+/// exponentials are taken without the largest element taken out.
+template <Reduce kind>
+LogicalResult convertRuntimeReduce(NodeContext &node, const Dims &to) {
+  Type type = node.inElem(0), between = getComputeType(type);
+  if (isUnsignedElement(type))
+    between = node.i64();
+  bool takesRoot =
+      kind == Reduce::L2 || kind == Reduce::LogSum || kind == Reduce::LogSumExp;
+  if (type.isUnsignedInteger(64) || (takesRoot && !isa<FloatType>(type)))
+    return node.refuseDynamic(1, "the axes");
+  constexpr Combiner kCombiner = kind == Reduce::Prod  ? Combiner::Prod
+                                 : kind == Reduce::Max ? Combiner::Max
+                                 : kind == Reduce::Min ? Combiner::Min
+                                                       : Combiner::Sum;
+  bool isUnsigned = isUnsignedElement(type);
+  Value result =
+      reduceAtRuntime(node, kCombiner, to, between, [&](Body &body, Value x) {
+        if (kind == Reduce::L2 || kind == Reduce::SumSquare)
+          return body.mul(x, x);
+        if (kind == Reduce::L1)
+          return isUnsigned ? x : body.abs(x);
+        return kind == Reduce::LogSumExp ? body.exp(x) : x;
+      });
+  if (kind == Reduce::Mean) {
+    Value count = reduceAtRuntime(
+        node, Combiner::Sum, to, between,
+        [&](Body &body, Value x) { return body.number(1, x.getType()); });
+    result = node.elementwise(
+        {result, count}, between,
+        [](Body &body, ValueRange x) { return body.div(x[0], x[1]); });
+  }
+  if (kind == Reduce::L2)
+    result =
+        node.unary(result, [](Body &body, Value x) { return body.sqrt(x); });
+  if (kind == Reduce::LogSum || kind == Reduce::LogSumExp)
+    result =
+        node.unary(result, [](Body &body, Value x) { return body.log(x); });
+  return node.set(0, node.cast(result, type));
+}
+
 template <Reduce kind> LogicalResult convertReduce(NodeContext &node) {
   bool keepDims = node.attrInt("keepdims", 1) != 0;
+  if (std::optional<Dims> declared = needsRuntimeAxes(node, keepDims))
+    return convertRuntimeReduce<kind>(node, *declared);
   std::optional<SmallVector<int64_t>> axes = getReducedAxes(node, keepDims);
   if (!axes)
     return failure();

@@ -25,6 +25,8 @@ Registry::Registry() {
   registerResize(*this);
   registerQuantized(*this);
   registerMisc(*this);
+  registerSampling(*this);
+  registerScatter(*this);
   llvm::sort(support, [](const OpSupport &a, const OpSupport &b) {
     return std::tie(a.domain, a.op, a.sinceOpset) <
            std::tie(b.domain, b.op, b.sinceOpset);

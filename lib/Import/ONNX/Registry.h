@@ -59,6 +59,8 @@ void registerAttention(Registry &registry);
 void registerResize(Registry &registry);
 void registerQuantized(Registry &registry);
 void registerMisc(Registry &registry);
+void registerSampling(Registry &registry);
+void registerScatter(Registry &registry);
 
 } // namespace qcc::onnx_import
 

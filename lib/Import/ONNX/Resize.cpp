@@ -15,6 +15,15 @@ struct Axis {
   /// Output over input; 0 if it follows from sizes that are symbolic.
   double scale = 0;
   double roiBegin = 0, roiEnd = 1;
+  /// Where the scale (and the region) is read at run time: the position of the
+  /// axis in those tensors; -1 if they are known.
+  int64_t scaleSlot = -1, roiSlot = -1;
+};
+
+/// Tensors that are read at run time; null where they are known.
+struct RuntimeInputs {
+  Value scales, roi;
+  int64_t numAxes = 0;
 };
 
 struct Settings {
@@ -30,15 +39,21 @@ constexpr int64_t kMaxTaps = 256;
 /// The position in the input that an output index means, in f32 as all runtimes
 /// compute it. For a symbolic ratio the scale is that of the sizes.
 Value sourcePosition(Body &body, const Settings &settings, const Axis &axis,
-                     AffineExpr in) {
+                     AffineExpr in, ValueRange runtime, int64_t numAxes) {
   Type f32 = body.b.getF32Type();
   auto number = [&](double value) { return body.number(value, f32); };
   Value x = body.fromIndex(body.dim(axis.position), f32);
   Value inSize = body.fromIndex(body.extent(in), f32),
         outSize = body.fromIndex(body.extent(axis.out), f32), one = number(1),
         half = number(0.5);
-  Value scale = axis.scale > 0 ? number(static_cast<float>(axis.scale))
-                               : body.div(outSize, inSize);
+  Type type = f32;
+  auto readSlot = [&](Value tensor, int64_t slot) {
+    Value value = body.read(tensor, body.index(slot));
+    return body.convert(value, value.getType(), type);
+  };
+  Value scale = axis.scaleSlot >= 0 ? readSlot(runtime[0], axis.scaleSlot)
+                : axis.scale > 0    ? number(static_cast<float>(axis.scale))
+                                    : body.div(outSize, inSize);
   Value isOne = body.eq(outSize, one);
   Value inLast = body.sub(inSize, one),
         outLast = body.select(isOne, one, body.sub(outSize, one));
@@ -47,14 +62,19 @@ Value sourcePosition(Body &body, const Settings &settings, const Axis &axis,
     return body.div(x, scale);
   if (mode == "align_corners") {
     // The reference takes the size before it is rounded down.
-    Value exact =
-        axis.scale > 0 ? body.sub(body.mul(inSize, scale), one) : outLast;
+    Value exact = axis.scale > 0 || axis.scaleSlot >= 0
+                      ? body.sub(body.mul(inSize, scale), one)
+                      : outLast;
     Value divisor = body.select(isOne, one, exact);
     return body.select(isOne, number(0),
                        body.div(body.mul(x, inLast), divisor));
   }
   if (mode == "tf_crop_and_resize") {
     Value begin = number(axis.roiBegin), end = number(axis.roiEnd);
+    if (axis.roiSlot >= 0) {
+      begin = readSlot(runtime.back(), axis.roiSlot);
+      end = readSlot(runtime.back(), axis.roiSlot + numAxes);
+    }
     Value step = body.div(body.mul(body.sub(end, begin), inLast), outLast);
     Value many = body.add(body.mul(begin, inLast), body.mul(x, step));
     return body.select(
@@ -127,7 +147,7 @@ SmallVector<Value> hereIndices(Body &body, unsigned rank) {
 }
 
 Value resizeAxis(NodeContext &node, Value input, const Settings &settings,
-                 const Axis &axis) {
+                 const Axis &axis, const RuntimeInputs &runtime) {
   if (!input)
     return {};
   Dims in = node.dims(input), to = in;
@@ -156,9 +176,14 @@ Value resizeAxis(NodeContext &node, Value input, const Settings &settings,
                           " elements at once is not supported");
     return {};
   }
+  SmallVector<Value> whole = {input};
+  for (Value tensor : {runtime.scales, runtime.roi})
+    if (tensor)
+      whole.push_back(tensor);
   return node.generic(
-      to, node.elem(input), {}, {}, input, [&](Body &body, ValueRange x) {
-        Value position = sourcePosition(body, settings, axis, inSize),
+      to, node.elem(input), {}, {}, whole, [&](Body &body, ValueRange x) {
+        Value position = sourcePosition(body, settings, axis, inSize,
+                                        x.drop_front(), runtime.numAxes),
               size = body.extent(inSize);
         SmallVector<Value> at = hereIndices(body, rank);
         Type f32 = body.b.getF32Type(), i64 = body.b.getI64Type();
@@ -212,7 +237,8 @@ Value resizeAxis(NodeContext &node, Value input, const Settings &settings,
 }
 
 LogicalResult emitResize(NodeContext &node, const Settings &settings,
-                         ArrayRef<Axis> axes) {
+                         ArrayRef<Axis> axes,
+                         const RuntimeInputs &runtime = {}) {
   Type type = node.inElem(0);
   if (settings.mode != "nearest" && settings.mode != "linear" &&
       settings.mode != "cubic")
@@ -224,9 +250,9 @@ LogicalResult emitResize(NodeContext &node, const Settings &settings,
     result = node.cast(result, node.f32());
   for (const Axis &axis : axes) {
     bool same = result && axis.out == node.dims(result)[axis.position] &&
-                (axis.scale == 1 || axis.scale == 0);
+                (axis.scale == 1 || axis.scale == 0) && axis.scaleSlot < 0;
     if (!same || settings.coordinates == "tf_crop_and_resize")
-      result = resizeAxis(node, result, settings, axis);
+      result = resizeAxis(node, result, settings, axis, runtime);
   }
   if (isa<IntegerType>(type) && result && node.elem(result) != type)
     result = node.unary(result,
@@ -319,7 +345,7 @@ std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
   return axes;
 }
 
-LogicalResult convertResize(NodeContext &node) {
+Settings readSettings(NodeContext &node) {
   Settings settings;
   settings.mode = node.attrString("mode", "nearest");
   bool first = node.getOpset() < 11;
@@ -332,60 +358,112 @@ LogicalResult convertResize(NodeContext &node) {
   settings.extrapolation = node.attrFloat("extrapolation_value", 0);
   settings.excludeOutside = node.attrInt("exclude_outside", 0) != 0;
   settings.antialias = node.attrInt("antialias", 0) != 0;
-  SmallVector<int64_t> positions =
-      llvm::to_vector(llvm::seq<int64_t>(0, node.inRank(0)));
-  if (std::optional<SmallVector<int64_t>> given = node.attrInts("axes")) {
-    positions.clear();
-    for (int64_t axis : *given) {
-      std::optional<int64_t> normal = node.normalizeAxis(axis, node.inRank(0));
-      if (!normal)
-        return failure();
-      positions.push_back(*normal);
-    }
+  return settings;
+}
+
+std::optional<SmallVector<int64_t>> readPositions(NodeContext &node) {
+  std::optional<SmallVector<int64_t>> given = node.attrInts("axes");
+  if (!given)
+    return llvm::to_vector(llvm::seq<int64_t>(0, node.inRank(0)));
+  for (int64_t &axis : *given) {
+    std::optional<int64_t> normal = node.normalizeAxis(axis, node.inRank(0));
+    if (!normal)
+      return std::nullopt;
+    axis = *normal;
   }
-  unsigned scaleInput = first ? 1 : 2;
+  return given;
+}
+
+/// The sizes of the resized axes in the shape that the model states.
+std::optional<Dims> getDeclaredSizes(NodeContext &node,
+                                     ArrayRef<int64_t> positions) {
+  std::optional<Dims> declared = node.getDeclaredDims(0);
+  if (!declared || declared->size() != static_cast<size_t>(node.inRank(0)) ||
+      node.attrString("keep_aspect_ratio_policy", "stretch") != "stretch")
+    return std::nullopt;
+  Dims sizes;
+  for (int64_t position : positions)
+    sizes.push_back((*declared)[position]);
+  return sizes;
+}
+
+std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
+                                          ArrayRef<int64_t> positions,
+                                          RuntimeInputs &runtime) {
+  unsigned scaleInput = node.getOpset() < 11 ? 1 : 2;
+  std::optional<Dims> declared = getDeclaredSizes(node, positions);
   bool hasScales =
       node.has(scaleInput) &&
       getConstantSize(getNumElements(node.in(scaleInput).getType())) != 0;
-  std::optional<SmallVector<Axis>> axes;
-  if (hasScales) {
-    std::optional<SmallVector<double>> scales = node.getFloats(scaleInput);
-    if (!scales)
-      return node.refuseDynamic(scaleInput, "the scales");
-    axes = axesFromScales(node, *scales, positions);
-  } else if (node.has(3)) {
-    std::optional<Dims> sizes = node.getSizes(3);
-    if (!sizes) {
-      // The model states the whole shape: the resized axes of it are the sizes.
-      std::optional<Dims> declared = node.getDeclaredDims(0);
-      if (!declared ||
-          declared->size() != static_cast<size_t>(node.inRank(0)) ||
-          node.attrString("keep_aspect_ratio_policy", "stretch") != "stretch")
-        return node.refuseDynamic(3, "the sizes");
-      sizes = Dims();
-      for (int64_t position : positions)
-        sizes->push_back((*declared)[position]);
-    }
-    axes = axesFromSizes(node, *sizes, positions);
-  } else {
-    return node.refuse(Diag::BadGraph, "expected scales or sizes");
+  if (!hasScales && !node.has(3)) {
+    (void)node.refuse(Diag::BadGraph, "expected scales or sizes");
+    return std::nullopt;
   }
+  if (hasScales) {
+    if (auto scales = node.getFloats(scaleInput))
+      return axesFromScales(node, *scales, positions);
+    if (!declared || node.inRank(scaleInput) != 1) {
+      (void)node.refuseDynamic(scaleInput, "the scales");
+      return std::nullopt;
+    }
+    runtime.scales = node.in(scaleInput);
+    SmallVector<Axis> axes;
+    for (auto [i, position] : llvm::enumerate(positions)) {
+      axes.push_back({position, (*declared)[i]});
+      axes.back().scaleSlot = static_cast<int64_t>(i);
+    }
+    return axes;
+  }
+  std::optional<Dims> sizes = node.getSizes(3);
+  if (!sizes)
+    sizes = declared;
+  if (!sizes) {
+    (void)node.refuseDynamic(3, "the sizes");
+    return std::nullopt;
+  }
+  return axesFromSizes(node, *sizes, positions);
+}
+
+/// The region of interest of a crop: begins of all axes and then ends.
+LogicalResult readRegion(NodeContext &node, MutableArrayRef<Axis> axes,
+                         RuntimeInputs &runtime) {
+  auto count = static_cast<int64_t>(axes.size());
+  if (!node.has(1) ||
+      getConstantSize(getNumElements(node.in(1).getType())) != 2 * count)
+    return node.refuse(Diag::BadShape,
+                       "expected two bounds of the region for each axis");
+  std::optional<SmallVector<double>> roi = node.getFloats(1);
+  if (!roi)
+    runtime.roi = node.reshape(node.in(1), {node.size(2 * count)});
+  runtime.numAxes = count;
+  for (auto [i, axis] : llvm::enumerate(axes)) {
+    if (roi) {
+      axis.roiBegin = (*roi)[i];
+      axis.roiEnd = (*roi)[i + axes.size()];
+    } else {
+      axis.roiSlot = static_cast<int64_t>(i);
+    }
+  }
+  return success();
+}
+
+LogicalResult convertResize(NodeContext &node) {
+  Settings settings = readSettings(node);
+  RuntimeInputs runtime;
+  std::optional<SmallVector<int64_t>> positions = readPositions(node);
+  if (!positions)
+    return failure();
+  std::optional<SmallVector<Axis>> axes = readAxes(node, *positions, runtime);
   if (!axes)
     return failure();
   if (settings.antialias &&
       llvm::any_of(*axes, [](const Axis &axis) { return axis.scale <= 0; }))
     return node.refuse(Diag::UnsupportedShape,
                        "antialiasing needs a scale that is known");
-  if (settings.coordinates == "tf_crop_and_resize") {
-    std::optional<SmallVector<double>> roi = node.getFloats(1);
-    if (!roi || roi->size() != 2 * positions.size())
-      return node.refuseDynamic(1, "the region of interest");
-    for (auto [i, axis] : llvm::enumerate(*axes)) {
-      axis.roiBegin = (*roi)[i];
-      axis.roiEnd = (*roi)[i + positions.size()];
-    }
-  }
-  return emitResize(node, settings, *axes);
+  if (settings.coordinates == "tf_crop_and_resize" &&
+      failed(readRegion(node, *axes, runtime)))
+    return failure();
+  return emitResize(node, settings, *axes, runtime);
 }
 
 LogicalResult convertUpsample(NodeContext &node) {
@@ -409,7 +487,8 @@ LogicalResult convertUpsample(NodeContext &node) {
 void registerResize(Registry &registry) {
   registry.add(kOnnxDomain, {
                                 {"Resize", 10, 1, 4, convertResize,
-                                 "scales and regions that depend on data"},
+                                 "scales that depend on data, unless the model "
+                                 "states the output's shape"},
                                 {"Upsample", 7, 1, 2, convertUpsample,
                                  "scales that depend on data"},
                             });
