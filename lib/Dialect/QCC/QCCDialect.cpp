@@ -1,6 +1,7 @@
 //===- QCCDialect.cpp - registration of the qcc dialect ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -26,9 +27,8 @@ void QCCDialect::initialize() {
 
 Operation *QCCDialect::materializeConstant(OpBuilder &builder, Attribute value,
                                            Type type, Location loc) {
-  if (isa<IndexType>(type))
-    if (auto map = dyn_cast<AffineMapAttr>(value))
-      return ExtentOp::create(builder, loc, type, map);
+  if (isa<IndexType>(type) && isa<IntegerAttr>(value))
+    return arith::ConstantOp::create(builder, loc, cast<IntegerAttr>(value));
   if (auto elements = dyn_cast<ElementsAttr>(value))
     if (isa<RankedTensorType>(type))
       return ConstantOp::create(builder, loc, type, elements);

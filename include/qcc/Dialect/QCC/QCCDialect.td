@@ -20,6 +20,7 @@ def QCC_Dialect : Dialect {
   }];
   let useDefaultAttributePrinterParser = 1;
   let hasConstantMaterializer = 1;
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
 }
 
 class QCC_I32Enum<string name, string summary, list<I32EnumAttrCase> cases>
@@ -27,9 +28,7 @@ class QCC_I32Enum<string name, string summary, list<I32EnumAttrCase> cases>
   let cppNamespace = "::qcc";
   let genSpecializedAttr = 0;
 }
-class QCC_EnumAttr<I32EnumAttr info, string mnemonic> : EnumAttr<QCC_Dialect, info, mnemonic> {
-  let assemblyFormat = "`<` $value `>`";
-}
+class QCC_EnumAttr<I32EnumAttr info, string mnemonic> : EnumAttr<QCC_Dialect, info, mnemonic>;
 
 def QCC_CombinerEnum : QCC_I32Enum<"Combiner", "how a reduction combines elements", [
   I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Sum", 1, "sum">, I32EnumAttrCase<"Prod", 2, "prod">,

@@ -1,0 +1,153 @@
+// RUN: qcc-opt %s --split-input-file --verify-diagnostics
+// Each verifier rule refuses what breaks it.
+
+func.func @maps(%x: tensor<2xf32>) -> tensor<2xf32> {
+  // expected-error @+1 {{expected one map per input, 1, but got 0}}
+  %0 = qcc.generic none ins(%x : tensor<2xf32>) maps [] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+
+// -----
+
+func.func @map_dims(%x: tensor<2xf32>) -> tensor<2xf32> {
+  // expected-error @+1 {{expected map 0 over 1 dimensions, but got 2}}
+  %0 = qcc.generic none ins(%x : tensor<2xf32>) maps [affine_map<(d0, d1) -> (d0)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+
+// -----
+
+func.func @map_results(%x: tensor<2xf32>) -> tensor<2xf32> {
+  // expected-error @+1 {{expected map 0 with 1 results, but got 2}}
+  %0 = qcc.generic none ins(%x : tensor<2xf32>) maps [affine_map<(d0) -> (d0, d0)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+
+// -----
+
+func.func @combiner_without_dims(%x: tensor<2xf32>) -> tensor<2xf32> {
+  // expected-error @+1 {{expected `over` exactly with a combiner other than none}}
+  %0 = qcc.generic sum ins(%x : tensor<2xf32>) maps [affine_map<(d0) -> (d0)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+
+// -----
+
+func.func @argument_type(%x: tensor<2xf32>) -> tensor<2xf32> {
+  // expected-error @+1 {{expected body argument 0 of type 'f32', but got 'f64'}}
+  %0 = qcc.generic none ins(%x : tensor<2xf32>) maps [affine_map<(d0) -> (d0)>] {
+  ^bb0(%a: f64):
+    %b = arith.truncf %a : f64 to f32
+    qcc.yield %b : f32
+  } -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+
+// -----
+
+func.func @yield_type(%x: tensor<2xf32>) -> tensor<2xf32> {
+  // expected-error @+1 {{expected the body to yield one 'f32'}}
+  %0 = qcc.generic none ins(%x : tensor<2xf32>) maps [affine_map<(d0) -> (d0)>] {
+  ^bb0(%a: f32):
+    %b = arith.extf %a : f32 to f64
+    qcc.yield %b : f64
+  } -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+
+// -----
+
+func.func @index_range(%x: tensor<2xf32>) -> tensor<2xi64> {
+  // expected-error @+1 {{expected indices below 1}}
+  %0 = qcc.generic none maps [] {
+    %i = qcc.index 1
+    %j = arith.index_cast %i : index to i64
+    qcc.yield %j : i64
+  } -> tensor<2xi64>
+  return %0 : tensor<2xi64>
+}
+
+// -----
+
+func.func @matmul_inner(%a: tensor<2x3xf32>, %b: tensor<4x5xf32>) -> tensor<2x5xf32> {
+  // expected-error @+1 {{expected equal inner sizes, but got 3 and 4}}
+  %0 = qcc.matmul %a, %b : (tensor<2x3xf32>, tensor<4x5xf32>) -> tensor<2x5xf32>
+  return %0 : tensor<2x5xf32>
+}
+
+// -----
+
+func.func @conv_channels(%x: tensor<1x3x8x8xf32>, %w: tensor<4x2x3x3xf32>) -> tensor<1x4x6x6xf32> {
+  // expected-error @+1 {{expected 2 input channels, but got 3}}
+  %0 = qcc.conv %x, %w {dilations = array<i64: 1, 1>, groups = 1 : i64, pads = array<i64: 0, 0, 0, 0>,
+      strides = array<i64: 1, 1>} : (tensor<1x3x8x8xf32>, tensor<4x2x3x3xf32>) -> tensor<1x4x6x6xf32>
+  return %0 : tensor<1x4x6x6xf32>
+}
+
+// -----
+
+func.func @conv_stride(%x: tensor<1x2x8x8xf32>, %w: tensor<4x2x3x3xf32>) -> tensor<1x4x6x6xf32> {
+  // expected-error @+1 {{expected positive strides, dilations and groups}}
+  %0 = qcc.conv %x, %w {dilations = array<i64: 1, 1>, groups = 1 : i64, pads = array<i64: 0, 0, 0, 0>,
+      strides = array<i64: 0, 1>} : (tensor<1x2x8x8xf32>, tensor<4x2x3x3xf32>) -> tensor<1x4x6x6xf32>
+  return %0 : tensor<1x4x6x6xf32>
+}
+
+// -----
+
+func.func @reshape_count(%x: tensor<6xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected 6 elements, but got 4}}
+  %0 = qcc.reshape %x : tensor<6xf32> -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @reshape_type(%x: tensor<6xf32>) -> tensor<6xi32> {
+  // expected-error @+1 {{expected equal element types}}
+  %0 = qcc.reshape %x : tensor<6xf32> -> tensor<6xi32>
+  return %0 : tensor<6xi32>
+}
+
+// -----
+
+func.func @concat_axis(%x: tensor<6xf32>) -> tensor<6xf32> {
+  // expected-error @+1 {{expected at least one input and an axis below 1}}
+  %0 = qcc.concat 1, %x : (tensor<6xf32>) -> tensor<6xf32>
+  return %0 : tensor<6xf32>
+}
+
+// -----
+
+func.func @constant_type() -> tensor<3xf32> {
+  // expected-error @+1 {{expected a value of type}}
+  %0 = qcc.constant dense<1.0> : tensor<2xf32> -> tensor<3xf32>
+  return %0 : tensor<3xf32>
+}
+
+// -----
+
+func.func @attention_rank(%q: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  // expected-error @+1 {{expected query, key and value of rank 4}}
+  %0 = qcc.attention %q, %q, %q {scale = 1.0 : f32} : (tensor<4x8xf32>, tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+// -----
+
+qcc_host.entry @main inputs [] outputs [] buffers [] {
+  // expected-error @+1 {{expected a slot index below 0, but got 3}}
+  qcc_host.dispatch @k [#qcc_host.slot<arena, 3, 0>] results [tensor<2xf32>] dims affine_map<() -> ()> tasks affine_map<() -> (1)>
+}
