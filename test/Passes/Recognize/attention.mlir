@@ -1,0 +1,63 @@
+// RUN: qcc-opt %s --qcc-recognize --canonicalize | FileCheck %s
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+#mask = affine_map<(d0, d1, d2, d3) -> (d0, 0, 0, d3)>
+
+// CHECK-LABEL: func.func @scaled_and_masked
+// CHECK: %[[K:.*]] = qcc.generic none ins(%arg1
+// CHECK: qcc.attention %arg0, %[[K]], %arg2 mask %arg3 {scale = 1.250000e-01 : f32}
+// CHECK-NOT: qcc.softmax
+func.func @scaled_and_masked(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, %v: tensor<2x3x5x8xf32>,
+                             %m: tensor<2x1x1x5xf32>) -> tensor<2x3x5x8xf32> {
+  %eight = qcc.constant dense<8.0> : tensor<f32> -> tensor<f32>
+  %0 = qcc.matmul %q, %kt : (tensor<2x3x5x8xf32>, tensor<2x3x8x5xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.generic none ins(%0, %eight : tensor<2x3x5x5xf32>, tensor<f32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.divf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %2 = qcc.generic none ins(%1, %m : tensor<2x3x5x5xf32>, tensor<2x1x1x5xf32>) maps [#id, #mask] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.addf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %3 = qcc.softmax %2 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %4 = qcc.matmul %3, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %4 : tensor<2x3x5x8xf32>
+}
+
+// The weights of attention are an output of the model: left as it is.
+// CHECK-LABEL: func.func @weights_used
+// CHECK: qcc.softmax
+// CHECK-NOT: qcc.attention
+func.func @weights_used(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, %v: tensor<2x3x5x8xf32>)
+    -> (tensor<2x3x5x8xf32>, tensor<2x3x5x5xf32>) {
+  %0 = qcc.matmul %q, %kt : (tensor<2x3x5x8xf32>, tensor<2x3x8x5xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.softmax %0 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %2 = qcc.matmul %1, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %2, %1 : tensor<2x3x5x8xf32>, tensor<2x3x5x5xf32>
+}
+
+// scale * (scores + mask) is something else.
+// CHECK-LABEL: func.func @mask_before_scale
+// CHECK: qcc.softmax
+// CHECK-NOT: qcc.attention
+func.func @mask_before_scale(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, %v: tensor<2x3x5x8xf32>,
+                             %m: tensor<2x1x1x5xf32>) -> tensor<2x3x5x8xf32> {
+  %two = qcc.constant dense<2.0> : tensor<f32> -> tensor<f32>
+  %0 = qcc.matmul %q, %kt : (tensor<2x3x5x8xf32>, tensor<2x3x8x5xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.generic none ins(%0, %m : tensor<2x3x5x5xf32>, tensor<2x1x1x5xf32>) maps [#id, #mask] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.addf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %2 = qcc.generic none ins(%1, %two : tensor<2x3x5x5xf32>, tensor<f32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.mulf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %3 = qcc.softmax %2 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %4 = qcc.matmul %3, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %4 : tensor<2x3x5x8xf32>
+}
