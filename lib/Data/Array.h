@@ -1,7 +1,7 @@
 //===- Array.h - named tensors and their types ------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef QCC_TOOLS_QCC_RUN_ARRAY_H
-#define QCC_TOOLS_QCC_RUN_ARRAY_H
+#ifndef QCC_LIB_DATA_ARRAY_H
+#define QCC_LIB_DATA_ARRAY_H
 
 #include "qcc/Runtime/qcc.h"
 
@@ -90,4 +90,4 @@ std::vector<std::byte> pack(const std::vector<std::byte> &bytes,
 
 } // namespace qcc::run
 
-#endif // QCC_TOOLS_QCC_RUN_ARRAY_H
+#endif // QCC_LIB_DATA_ARRAY_H

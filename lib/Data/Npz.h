@@ -1,7 +1,7 @@
 //===- Npz.h - reads and writes numpy archives ------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef QCC_TOOLS_QCC_RUN_NPZ_H
-#define QCC_TOOLS_QCC_RUN_NPZ_H
+#ifndef QCC_LIB_DATA_NPZ_H
+#define QCC_LIB_DATA_NPZ_H
 
 #include "Array.h"
 
@@ -25,4 +25,4 @@ void writeNpz(const std::filesystem::path &path,
 
 } // namespace qcc::run
 
-#endif // QCC_TOOLS_QCC_RUN_NPZ_H
+#endif // QCC_LIB_DATA_NPZ_H

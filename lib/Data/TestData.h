@@ -1,7 +1,7 @@
 //===- TestData.h - ONNX test data sets -------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef QCC_TOOLS_QCC_RUN_TESTDATA_H
-#define QCC_TOOLS_QCC_RUN_TESTDATA_H
+#ifndef QCC_LIB_DATA_TESTDATA_H
+#define QCC_LIB_DATA_TESTDATA_H
 
 #include "Array.h"
 
@@ -25,4 +25,4 @@ Array parseTensorProto(const std::string &bytes);
 
 } // namespace qcc::run
 
-#endif // QCC_TOOLS_QCC_RUN_TESTDATA_H
+#endif // QCC_LIB_DATA_TESTDATA_H
