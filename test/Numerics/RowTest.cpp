@@ -61,8 +61,8 @@ std::vector<double> getExact(const std::string &op, const float *row,
 }
 
 const char *kOps[] = {"qcc.softmax %x", "qcc.softmax %x {log}",
-                      "qcc.norm <layer> %x {epsilon = 1.0e-5 : f32}",
-                      "qcc.norm <rms> %x {epsilon = 1.0e-5 : f32}"};
+                      "qcc.norm layer %x {epsilon = 1.0e-5 : f32}",
+                      "qcc.norm rms %x {epsilon = 1.0e-5 : f32}"};
 
 std::vector<Capabilities> getVectorLevels() {
   std::vector<Capabilities> levels = getRunnableLevels();
@@ -210,7 +210,7 @@ TEST(RowTest, PoolsWindows) {
                         text(3, outHeight, outWidth) + ")>>";
       std::string module =
           "qcc.kernel @k {} {\n^bb0(%x: " + in + "):\n  %r = qcc.pool " +
-          (p.max ? "<max>" : "<average>") +
+          (p.max ? "max" : "average") +
           " %x {kernel = array<i64: " + text(p.kernel, p.kernel) +
           ">, strides = array<i64: " + text(p.stride, p.stride) +
           ">, pads = array<i64: " + text(p.pad, p.pad, p.pad, p.pad) +
