@@ -73,6 +73,8 @@ private:
   llvm::Expected<bool> runStage(Stage stage,
                                 llvm::function_ref<llvm::Error()> body);
   std::vector<OpReport> getReport();
+  /// A few words for the observer, "" if there is nothing to tell.
+  std::string describeStage(Stage stage);
   std::string print();
 
   const CompileOptions &options;

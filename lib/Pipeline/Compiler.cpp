@@ -71,7 +71,7 @@ Compilation::runStage(Stage stage, llvm::function_ref<llvm::Error()> body) {
   std::chrono::duration<double> seconds =
       std::chrono::steady_clock::now() - start;
   timings.emplace_back(getStageName(stage).str(), seconds.count());
-  observer(stage, /*done=*/true, "");
+  observer(stage, /*done=*/true, describeStage(stage));
   return stage != options.stopAfter;
 }
 

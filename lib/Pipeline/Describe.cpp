@@ -1,0 +1,71 @@
+//===- Describe.cpp - what a stage did, in a few words ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Compilation.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
+
+using namespace mlir;
+using namespace qcc;
+
+static std::string formatMiB(uint64_t bytes) {
+  std::string text;
+  llvm::raw_string_ostream(text)
+      << llvm::format("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+/// Operations of the model: those of its functions, without constants.
+static unsigned countOperations(ModuleOp module) {
+  unsigned count = 0;
+  for (auto func : module.getOps<func::FuncOp>())
+    for (Operation &op : func.getBody().front().without_terminator())
+      count += !isa<ParamOp, ConstantOp>(op);
+  return count;
+}
+
+std::string Compilation::describeStage(Stage stage) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  switch (stage) {
+  case Stage::Import: {
+    uint64_t bytes = 0;
+    for (const Parameter &parameter : *parameters)
+      bytes += parameter.bytes.size();
+    os << countOperations(*module) << " operations, " << formatMiB(bytes)
+       << " of weights";
+    break;
+  }
+  case Stage::Transform:
+    os << countOperations(*module) << " operations";
+    break;
+  case Stage::Quantize: {
+    unsigned products = 0;
+    module->walk([&](QMatMulOp) { ++products; });
+    if (options.precision != "f32")
+      os << products << " products in " << options.precision;
+    break;
+  }
+  case Stage::Fuse: {
+    unsigned dispatches = 0;
+    module->walk([&](DispatchOp) { ++dispatches; });
+    os << dispatches << " dispatches";
+    break;
+  }
+  case Stage::Schedule:
+    os << llvm::range_size(module->getOps<KernelOp>()) << " kernels for "
+       << llvm::join(llvm::map_range(
+                         levels,
+                         [](const Capabilities &level) { return level.level; }),
+                     ", ");
+    break;
+  case Stage::Package:
+    os << "library " << formatMiB(result.libraryBytes) << ", weights "
+       << formatMiB(result.weightBytes);
+    break;
+  default:
+    break;
+  }
+  return text;
+}
