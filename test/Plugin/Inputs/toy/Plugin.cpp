@@ -8,5 +8,6 @@ extern "C" qcc::PluginInfo qccGetPluginInfo() {
           [](qcc::Extensions &extensions) {
             extensions.addPass(qcc::Stage::Import, toy::createCountOps);
             extensions.addDialects(toy::registerTernary);
+            extensions.addDialects(toy::registerTarget);
           }};
 }
