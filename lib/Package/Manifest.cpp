@@ -117,9 +117,15 @@ std::string writeManifest(const PackageFacts &facts, const FileHashes &files) {
         json.value(json::fixUTF8(node));
     });
     json.attributeObject("sources", [&] {
+      StringSet<> used;
       for (auto [source, hash] :
-           llvm::zip_equal(request.sources, facts.sourceHashes))
-        json.attribute(json::fixUTF8(source.name), hash);
+           llvm::zip_equal(request.sources, facts.sourceHashes)) {
+        // Files of two folders may have one name.
+        std::string name = json::fixUTF8(source.name);
+        for (unsigned i = 2; !used.insert(name).second; ++i)
+          name = json::fixUTF8(source.name) + "#" + std::to_string(i);
+        json.attribute(name, hash);
+      }
     });
     json.attributeObject("files", [&] {
       for (const auto &[name, hash] : files)

@@ -249,22 +249,11 @@ llvm::Error Compilation::package() {
   request.outputDir = options.outputDir;
   request.kind = options.kind;
   request.modelName = llvm::sys::path::filename(options.model).str();
-  request.sources.push_back({request.modelName, options.model});
-  llvm::SetVector<StringRef> files;
-  for (const Parameter &parameter : *parameters)
-    if (parameter.file)
-      files.insert(parameter.file->getPath());
-  for (StringRef file : files)
-    if (file != options.model)
-      request.sources.push_back(
-          {llvm::sys::path::filename(file).str(), file.str()});
+  request.sources = getSources();
   request.program = &program;
   request.objects = std::move(objects);
   request.weights = std::move(*weights);
-  request.recipe = {options.target,       options.precision,
-                    options.algorithms,   options.dims,
-                    options.states,       options.keep,
-                    options.requireFused, options.embedWeights};
+  request.recipe = getRecipe();
   request.ops = result.ops = getReport();
   request.warnings = result.warnings;
   request.timings = timings;
@@ -278,6 +267,8 @@ llvm::Error Compilation::package() {
 }
 
 llvm::Error Compilation::build() {
+  if (llvm::Error error = checkFused())
+    return error;
   result.kernels = llvm::range_size(module->getOps<KernelOp>());
   module->walk([&](host::DispatchOp) { ++result.launches; });
   // Codegen prints modules; objects need no text in between, so building and

@@ -73,6 +73,12 @@ private:
   llvm::Expected<bool> runStage(Stage stage,
                                 llvm::function_ref<llvm::Error()> body);
   std::vector<OpReport> getReport();
+  /// Files that were read, for the manifest's hashes: the model first.
+  std::vector<SourceFile> getSources();
+  /// The options that decide the bytes, with the levels that `native` means.
+  Recipe getRecipe();
+  /// NotFused for each operation that cannot run as asked, if that matters.
+  llvm::Error checkFused();
   /// A few words for the observer, "" if there is nothing to tell.
   std::string describeStage(Stage stage);
   std::string print();

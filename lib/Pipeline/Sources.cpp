@@ -1,0 +1,73 @@
+//===- Sources.cpp - what went into an artifact -----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Compilation.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+using namespace qcc;
+using llvm::StringRef;
+
+/// Adds a file, or the files of a folder in the order of their names.
+static void addSources(StringRef path, std::vector<SourceFile> &sources) {
+  if (path.empty())
+    return;
+  StringRef name = llvm::sys::path::filename(path);
+  if (!llvm::sys::fs::is_directory(path)) {
+    sources.push_back({name.str(), path.str()});
+    return;
+  }
+  std::vector<std::string> files;
+  std::error_code error;
+  for (llvm::sys::fs::recursive_directory_iterator it(path, error), end;
+       !error && it != end; it.increment(error))
+    if (llvm::sys::fs::is_regular_file(it->path()))
+      files.push_back(it->path());
+  llvm::sort(files);
+  for (const std::string &file : files)
+    sources.push_back({name.str() + file.substr(path.size()), file});
+}
+
+std::vector<SourceFile> Compilation::getSources() {
+  std::vector<SourceFile> sources;
+  addSources(options.model, sources);
+  llvm::SetVector<StringRef> external;
+  for (const Parameter &parameter : *parameters)
+    if (parameter.file && parameter.file->getPath() != options.model)
+      external.insert(parameter.file->getPath());
+  for (StringRef file : external)
+    addSources(file, sources);
+  addSources(options.calibration, sources);
+  addSources(options.statistics, sources);
+  return sources;
+}
+
+Recipe Compilation::getRecipe() {
+  Recipe recipe = {options.target,       options.precision,
+                   options.algorithms,   options.dims,
+                   options.states,       options.keep,
+                   options.requireFused, options.embedWeights};
+  // What this machine is decides the bytes; another one must get the same.
+  if (recipe.target == "native")
+    recipe.target = llvm::join(
+        llvm::map_range(levels,
+                        [](const Capabilities &level) { return level.level; }),
+        "+");
+  return recipe;
+}
+
+llvm::Error Compilation::checkFused() {
+  llvm::Error errors = llvm::Error::success();
+  if (!options.requireFused)
+    return errors;
+  for (const OpReport &op : getReport())
+    if (StringRef(op.reason).starts_with("not supported"))
+      errors = llvm::joinErrors(
+          std::move(errors),
+          makeError(Diag::NotFused, "node '" + op.node + "'",
+                    "expected '" + op.op + "' to run in " + op.requested +
+                        ", but got " + op.executed + " (" + op.reason + ")"));
+  return errors;
+}
