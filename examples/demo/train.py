@@ -14,8 +14,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import pathlib
 import time
+
+# More threads only wait for each other on matrices this small; to be said before numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import layers
 import numpy as np
