@@ -6,6 +6,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -82,8 +83,10 @@ int64_t Importer::getOpset(StringRef domain, const Scope &scope) const {
 
 AffineExpr Importer::getSymbol(StringRef name) {
   for (const auto &[fixed, size] : options.dims)
-    if (fixed == name)
+    if (fixed == name) {
+      fixedDims.insert(name);
       return getAffineConstantExpr(size, &context);
+    }
   auto [found, isNew] = symbolPositions.try_emplace(name, symbols.size());
   if (isNew)
     symbols.push_back(name.str());
@@ -309,6 +312,17 @@ llvm::Error Importer::verifyModule(ModuleOp module) {
                    "its inputs do not fit the operator: " + text);
 }
 
+llvm::Error Importer::checkFixedDims() const {
+  for (const auto &[name, size] : options.dims)
+    if (!fixedDims.contains(name))
+      return makeError(Diag::Usage, "--dim",
+                       "expected a symbolic dimension of the model (" +
+                           (symbols.empty() ? "it has none left"
+                                            : llvm::join(symbols, ", ")) +
+                           "), but got '" + name + "'");
+  return llvm::Error::success();
+}
+
 llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
   const onnx::GraphProto &graph = model.proto.graph();
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getUnknownLoc());
@@ -323,6 +337,8 @@ llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
             succeeded(importOutputs(graph, scope));
   if (!ok || !faults.empty())
     return takeFaults();
+  if (llvm::Error error = checkFixedDims())
+    return std::move(error);
   finish(*module);
   if (llvm::Error error = verifyModule(*module))
     return error;

@@ -9,6 +9,7 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "qcc/Import/ONNX/Import.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
 #include <map>
 
 namespace qcc::onnx_import {
@@ -71,6 +72,8 @@ private:
                              const llvm::Twine &text);
   mlir::LogicalResult report(llvm::Error error, const llvm::Twine &where);
   llvm::Error takeFaults();
+  /// Refuses a `--dim` that names no dimension of the model.
+  llvm::Error checkFixedDims() const;
 
   // The model.
   mlir::LogicalResult readOpsets();
@@ -125,6 +128,7 @@ private:
   std::vector<Fault> faults;
   std::vector<std::string> symbols;
   llvm::StringMap<unsigned> symbolPositions;
+  llvm::StringSet<> fixedDims; ///< names of options.dims that the model has
   std::map<std::string, const onnx::FunctionProto *> functions;
   Scope *current = nullptr;
   uint64_t numNodes = 0, numInlined = 0;
