@@ -192,6 +192,55 @@ static void printText(const ModelFacts &facts) {
 // Commands
 //===----------------------------------------------------------------------===//
 
+/// The tensors of a manifest's list; what is not as it should be is left out.
+static std::vector<TensorLine> readTensors(const llvm::json::Array *list) {
+  std::vector<TensorLine> tensors;
+  if (!list)
+    return tensors;
+  for (const llvm::json::Value &value : *list) {
+    const llvm::json::Object *object = value.getAsObject();
+    if (!object)
+      continue;
+    TensorLine line;
+    line.name = object->getString("name").value_or("").str();
+    line.type = object->getString("dtype").value_or("").str();
+    if (const llvm::json::Array *shape = object->getArray("shape"))
+      for (const llvm::json::Value &dim : *shape)
+        line.dims.push_back(dim.getAsString()
+                                ? dim.getAsString()->str()
+                                : llvm::formatv("{0}", dim).str());
+    tensors.push_back(std::move(line));
+  }
+  return tensors;
+}
+
+/// The parts of a manifest that a person asks for.
+static void printManifest(const llvm::json::Object &manifest) {
+  auto text = [&](const llvm::json::Object *object, StringRef key) {
+    return object ? object->getString(key).value_or("").str() : std::string();
+  };
+  const llvm::json::Object *options = manifest.getObject("options");
+  llvm::outs() << "model   " << text(&manifest, "model") << "\n"
+               << "made by qcc " << text(&manifest, "qcc") << " for "
+               << text(options, "target") << " in "
+               << text(options, "precision") << "\n";
+  if (const llvm::json::Array *entries = manifest.getArray("entries"))
+    for (const llvm::json::Value &value : *entries)
+      if (const llvm::json::Object *entry = value.getAsObject()) {
+        llvm::outs() << "entry   " << text(entry, "name") << "\n";
+        printTensors("input", readTensors(entry->getArray("inputs")));
+        printTensors("output", readTensors(entry->getArray("outputs")));
+      }
+  printTensors("state", readTensors(manifest.getArray("states")));
+  if (const llvm::json::Array *levels = manifest.getArray("levels"))
+    for (const llvm::json::Value &value : *levels)
+      if (const llvm::json::Object *level = value.getAsObject())
+        llvm::outs() << "level   " << text(level, "name") << "\n";
+  if (const llvm::json::Object *memory = manifest.getObject("memory"))
+    llvm::outs() << "weights " << memory->getInteger("weights").value_or(0)
+                 << " bytes\n";
+}
+
 /// The manifest of an artifact, as it is or in short.
 static Error inspectArtifact(Session &session, StringRef folder) {
   std::string path = (folder + "/manifest.json").str();
@@ -207,12 +256,7 @@ static Error inspectArtifact(Session &session, StringRef folder) {
   Expected<llvm::json::Value> value = llvm::json::parse(text);
   if (!value)
     return makeError(Diag::BadArtifact, path, toString(value.takeError()));
-  const llvm::json::Object *manifest = value->getAsObject();
-  for (StringRef key : {"model", "qcc", "options", "entries", "states",
-                        "levels", "memory", "files"})
-    if (const llvm::json::Value *entry = manifest->get(key))
-      llvm::outs() << llvm::left_justify(key, 9) << llvm::formatv("{0}", *entry)
-                   << "\n";
+  printManifest(*value->getAsObject());
   return Error::success();
 }
 
