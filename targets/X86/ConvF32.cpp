@@ -79,7 +79,8 @@ public:
 /// State of one emission.
 class Conv {
 public:
-  Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape, Epilogue epilogue);
+  Conv(KernelBuilder &b, Operation *op, const ConvShape &shape,
+       Epilogue epilogue);
   LogicalResult emit();
 
 private:
@@ -110,18 +111,25 @@ private:
   LogicalResult status = success();
 };
 
+/// The root of a body: a convolution or a transposed one.
+Operation *findConv(Block &body) {
+  if (auto conv = getRoot<ConvOp>(body))
+    return conv;
+  return getRoot<ConvTransposeOp>(body);
+}
+
 } // namespace
 
 std::optional<KernelSchedule>
 ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                       function_ref<bool(unsigned)> isConstant) const {
-  auto op = getRoot<ConvOp>(dispatch.getBody().front());
-  if (!op || !isF32Tensor(op.getInput().getType()) ||
-      !isF32Tensor(op.getWeight().getType()) ||
-      !isF32Tensor(op.getResult().getType()))
+  Operation *op = findConv(dispatch.getBody().front());
+  if (!op || !isF32Tensor(op->getOperand(0).getType()) ||
+      !isF32Tensor(op->getOperand(1).getType()) ||
+      !isF32Tensor(op->getResult(0).getType()))
     return std::nullopt;
-  auto input = dyn_cast<BlockArgument>(op.getInput());
-  auto weight = dyn_cast<BlockArgument>(op.getWeight());
+  auto input = dyn_cast<BlockArgument>(op->getOperand(0));
+  auto weight = dyn_cast<BlockArgument>(op->getOperand(1));
   if (!input || !weight || input == weight ||
       !isConstant(weight.getArgNumber()) ||
       !llvm::hasSingleElement(weight.getUses()) ||
@@ -160,7 +168,7 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     chunk = llvm::divideCeil(panels, std::min(wanted, most));
   }
 
-  Builder builder(op.getContext());
+  Builder builder(op->getContext());
   auto number = [&](StringRef name, int64_t value) {
     return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
   };
@@ -173,15 +181,17 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
        number("nr", tile.nr), number("tiles", taskTiles)});
   schedule.tasks =
       tiles * llvm::divideCeil(panels, chunk) * shape.groups * shape.batch;
+  std::string layout =
+      isa<ConvOp>(op) ? "conv_panel:" : "conv_transpose_panel:";
   schedule.packs.push_back({weight.getArgNumber(),
-                            "conv_panel:" + std::to_string(shape.groups),
-                            tile.mr, false});
+                            layout + std::to_string(shape.groups), tile.mr,
+                            false});
   schedule.scratchBytes = blockChannels * channelBytes;
   return schedule;
 }
 
 LogicalResult ConvF32Emitter::emit(KernelBuilder &builder) const {
-  auto op = getRoot<ConvOp>(builder.kernel().getBody().front());
+  Operation *op = findConv(builder.kernel().getBody().front());
   if (!op)
     return failure();
   auto window =
@@ -190,10 +200,10 @@ LogicalResult ConvF32Emitter::emit(KernelBuilder &builder) const {
   return Conv(builder, op, shape, *getEpilogue(op)).emit();
 }
 
-Conv::Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape,
+Conv::Conv(KernelBuilder &b, Operation *op, const ConvShape &shape,
            Epilogue epilogue)
     : b(b), shape(shape), epilogue(std::move(epilogue)), f32(b.getF32Type()) {
-  auto packed = cast<RankedTensorType>(op.getWeight().getType());
+  auto packed = cast<RankedTensorType>(op->getOperand(1).getType());
   DictionaryAttr params = b.kernel().getSchedule();
   auto number = [&](StringRef name) {
     return params.getAs<IntegerAttr>(name).getInt();
@@ -211,8 +221,8 @@ Conv::Conv(KernelBuilder &b, ConvOp op, const ConvShape &shape,
   lanes = b.caps().f32Lanes();
   tileRows = b.caps().hasAvx512 ? mr : (mr % 6 == 0 ? 6 : 4);
   tileVectors = b.caps().hasAvx512 ? nr / lanes : 12 / tileRows;
-  input = b.pointer(cast<BlockArgument>(op.getInput()));
-  weight = b.pointer(cast<BlockArgument>(op.getWeight()));
+  input = b.pointer(cast<BlockArgument>(op->getOperand(0)));
+  weight = b.pointer(cast<BlockArgument>(op->getOperand(1)));
   out = b.resultPointer(0);
 }
 

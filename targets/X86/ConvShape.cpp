@@ -9,11 +9,30 @@ using namespace mlir;
 using namespace qcc;
 using namespace qcc::x86;
 
-ConvShape::ConvShape(ConvOp op, ArrayRef<int64_t> window) {
-  SmallVector<AffineExpr> in = getDims(op.getInput().getType()),
-                          out = getDims(op.getResult().getType());
+namespace {
+/// Attributes that both operations have.
+struct WindowAttrs {
+  ArrayRef<int64_t> strides, pads, dilations;
+  int64_t groups;
+  bool transposed;
+};
+} // namespace
+
+static WindowAttrs getAttrs(Operation *op) {
+  if (auto conv = dyn_cast<ConvOp>(op))
+    return {conv.getStrides(), conv.getPads(), conv.getDilations(),
+            int64_t(conv.getGroups()), false};
+  auto conv = cast<ConvTransposeOp>(op);
+  return {conv.getStrides(), conv.getPads(), conv.getDilations(),
+          int64_t(conv.getGroups()), true};
+}
+
+ConvShape::ConvShape(Operation *op, ArrayRef<int64_t> window) {
+  SmallVector<AffineExpr> in = getDims(op->getOperand(0).getType()),
+                          out = getDims(op->getResult(0).getType());
+  WindowAttrs attrs = getAttrs(op);
   spatialRank = in.size() - 2;
-  AffineExpr one = getAffineConstantExpr(1, op.getContext());
+  AffineExpr one = getAffineConstantExpr(1, op->getContext());
   batch = in[0];
   inChannels = getConstantSize(in[1]);
   outChannels = getConstantSize(out[1]);
@@ -21,18 +40,21 @@ ConvShape::ConvShape(ConvOp op, ArrayRef<int64_t> window) {
   outWidth = out.back();
   inHeight = spatialRank == 2 ? in[2] : one;
   outHeight = spatialRank == 2 ? out[2] : one;
-  groups = op.getGroups();
-  size_t last = spatialRank - 1;
-  kernelWidth = window[last];
-  strideWidth = op.getStrides()[last];
-  padLeft = op.getPads()[last];
-  dilationWidth = op.getDilations()[last];
-  if (spatialRank == 2) {
-    kernelHeight = window[0];
-    strideHeight = op.getStrides()[0];
-    padTop = op.getPads()[0];
-    dilationHeight = op.getDilations()[0];
-  }
+  groups = attrs.groups;
+  auto setAxis = [&](size_t i, int64_t &kernel, int64_t &stride, int64_t &pad,
+                     int64_t &dilation, int64_t &spread) {
+    kernel = window[i];
+    dilation = attrs.dilations[i];
+    stride = attrs.transposed ? 1 : attrs.strides[i];
+    spread = attrs.transposed ? attrs.strides[i] : 1;
+    pad = attrs.transposed ? dilation * (kernel - 1) - attrs.pads[i]
+                           : attrs.pads[i];
+  };
+  setAxis(spatialRank - 1, kernelWidth, strideWidth, padLeft, dilationWidth,
+          spreadWidth);
+  if (spatialRank == 2)
+    setAxis(0, kernelHeight, strideHeight, padTop, dilationHeight,
+            spreadHeight);
 }
 
 /// True if `map` reads its operand at the pixel of the last two of `rank`
@@ -81,8 +103,8 @@ bool ConvShape::canFlatten(const Epilogue &epilogue) const {
 
 bool ConvShape::isPointwise() const {
   return kernelSize() == 1 && strideHeight == 1 && strideWidth == 1 &&
-         padTop == 0 && padLeft == 0 && inHeight == outHeight &&
-         inWidth == outWidth;
+         spreadHeight == 1 && spreadWidth == 1 && padTop == 0 && padLeft == 0 &&
+         inHeight == outHeight && inWidth == outWidth;
 }
 
 void ConvShape::flattenPointwise() {
@@ -137,12 +159,21 @@ Value PixelReader::range(Value low, Value high) {
 void PixelReader::setTap(Value kh, Value kw) {
   reads.clear();
   int64_t stride = shape.strideWidth;
-  Value inWidth = b.size(shape.inWidth), outWidth = b.size(shape.outWidth);
+  // With the zeros between elements.
+  auto spreadSize = [&](AffineExpr size, int64_t by) {
+    return by == 1 ? b.size(size)
+                   : b.add(b.mul(b.sub(b.size(size), b.idx(1)), b.idx(by)),
+                           b.idx(1));
+  };
+  Value inWidth = spreadSize(shape.inWidth, shape.spreadWidth),
+        inHeight = spreadSize(shape.inHeight, shape.spreadHeight),
+        outWidth = b.size(shape.outWidth);
   // Input column of output column c: c * stride + shift.
   Value shift =
       b.sub(b.mul(kw, b.idx(shape.dilationWidth)), b.idx(shape.padLeft));
   // Divisions are done on numbers made positive.
-  int64_t lift = shape.kernelWidth * shape.dilationWidth + 1;
+  int64_t lift = shape.kernelWidth * shape.dilationWidth + 1 +
+                 std::max<int64_t>(-shape.padLeft, 0);
   Value firstIn =
       b.sub(b.divFloor(b.sub(b.idx(lift * stride + stride - 1), shift),
                        b.idx(stride)),
@@ -162,17 +193,25 @@ void PixelReader::setTap(Value kh, Value kw) {
     Value inRow = b.sub(b.add(b.mul(outRow, b.idx(shape.strideHeight)),
                               b.mul(kh, b.idx(shape.dilationHeight))),
                         b.idx(shape.padTop));
-    Value inHeight = b.size(shape.inHeight);
     Value inside = arith::AndIOp::create(
         b, b.less(b.idx(-1), inRow),
         arith::AndIOp::create(b, b.less(inRow, inHeight),
                               b.less(outRow, b.size(shape.outHeight))));
-    to = arith::SelectOp::create(b, inside, to, b.idx(0));
     // A row that is not there is not an address either.
     inRow = b.maxIdx(b.minIdx(inRow, b.sub(inHeight, b.idx(1))), b.idx(0));
-    segment.offset = b.add(
-        b.sub(b.mul(inRow, inWidth), b.mul(origin, b.idx(stride))), shift);
+    if (shape.spreadHeight > 1) {
+      Value between = b.mod(inRow, b.idx(shape.spreadHeight));
+      inside = arith::AndIOp::create(b, inside, b.less(between, b.idx(1)));
+      inRow = b.divFloor(inRow, b.idx(shape.spreadHeight));
+    }
+    to = arith::SelectOp::create(b, inside, to, b.idx(0));
+    Value first = b.sub(shift, b.mul(origin, b.idx(stride)));
+    segment.offset = b.mul(inRow, b.size(shape.inWidth));
     segment.mask = range(from, to);
+    if (shape.spreadWidth > 1)
+      spread(segment, first);
+    else
+      segment.offset = b.add(segment.offset, first);
     if (stride == 2) {
       Value wideFrom = b.mul(from, b.idx(2)),
             wideTo = b.sub(b.mul(to, b.idx(2)), b.idx(1));
@@ -186,10 +225,31 @@ void PixelReader::setTap(Value kh, Value kw) {
   }
 }
 
+/// Lanes whose column, counted from `first`, is that of an element; others are
+/// zeros between elements.
+void PixelReader::spread(Segment &segment, Value first) {
+  auto type = VectorType::get(lanes, b.getIndexType());
+  SmallVector<Attribute> steps;
+  for (unsigned i = 0; i < lanes; ++i)
+    steps.push_back(b.getIndexAttr(i));
+  Value column = arith::AddIOp::create(
+      b, arith::ConstantOp::create(b, DenseElementsAttr::get(type, steps)),
+      vector::BroadcastOp::create(b, type, first));
+  Value by = b.constantInt(shape.spreadWidth, type);
+  segment.lanes = arith::DivUIOp::create(b, column, by);
+  Value between = arith::RemUIOp::create(b, column, by);
+  Value element = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, between,
+                                        b.constantInt(0, type));
+  segment.mask = arith::AndIOp::create(b, segment.mask, element);
+}
+
 Value PixelReader::readSegment(Value base, Value offset, unsigned s) {
   Type f32 = b.getF32Type();
   const Segment &segment = reads[s];
   offset = b.add(offset, segment.offset);
+  if (segment.lanes)
+    return b.gather(b.elementPointer(base, f32, offset), f32, segment.lanes,
+                    segment.mask);
   if (shape.strideWidth == 1)
     return b.load(base, f32, offset, lanes, segment.mask);
   if (shape.strideWidth == 2) {

@@ -9,15 +9,19 @@ namespace qcc::x86 {
 
 /// The numbers of a convolution with one or two spatial dimensions; with one,
 /// heights are 1. Sizes may depend on symbols, channels and window may not.
+/// A transposed convolution is one of stride 1 over an input that has
+/// `spread - 1` zeros between its elements, with the window turned round.
 struct ConvShape {
-  /// `window` is the weight's spatial shape, which the packed type has lost.
-  ConvShape(ConvOp op, llvm::ArrayRef<int64_t> window);
+  /// Of a qcc.conv or qcc.conv_transpose. `window` is the weight's spatial
+  /// shape, which the packed type has lost.
+  ConvShape(mlir::Operation *op, llvm::ArrayRef<int64_t> window);
 
   mlir::AffineExpr batch, inHeight, inWidth, outHeight, outWidth;
   std::optional<int64_t> inChannels, outChannels;
   int64_t groups, kernelHeight = 1, kernelWidth;
   int64_t strideHeight = 1, strideWidth, padTop = 0, padLeft;
   int64_t dilationHeight = 1, dilationWidth;
+  int64_t spreadHeight = 1, spreadWidth = 1;
   unsigned spatialRank;
 
   int64_t kernelSize() const { return kernelHeight * kernelWidth; }
@@ -55,18 +59,21 @@ public:
   mlir::Value read(mlir::Value base, mlir::Value channelOffset);
 
 private:
+  struct Segment {
+    mlir::Value offset, mask;
+    mlir::Value lanes; ///< offset of each lane; null: consecutive ones
+    llvm::SmallVector<mlir::Value, 2> wideMasks; ///< stride 2: of both loads
+  };
+
   mlir::Value readSegment(mlir::Value base, mlir::Value offset,
                           unsigned segment);
   mlir::Value range(mlir::Value low, mlir::Value high);
+  void spread(Segment &segment, mlir::Value first);
 
   KernelBuilder &b;
   const ConvShape &shape;
   unsigned lanes, segments = 1;
   mlir::Value firstRow, firstColumn;
-  struct Segment {
-    mlir::Value offset, mask;
-    llvm::SmallVector<mlir::Value, 2> wideMasks; ///< stride 2: of both loads
-  };
   llvm::SmallVector<Segment> reads;
 };
 

@@ -9,11 +9,29 @@ using namespace mlir;
 
 namespace {
 /// A weight as `groups` matrices of K by N that lie one after another, each
-/// with the element (k, n) at `k * strideK + n * strideN`.
+/// with the element (k, n) at `k * strideK + n * strideN`; or, with a window,
+/// where channel and place of k in the turned window say.
 struct Matrices {
   int64_t groups, k, n, strideK, strideN;
+  int64_t window = 0;
+
+  int64_t offset(int64_t row, int64_t column) const {
+    if (!window)
+      return row * strideK + column * strideN;
+    int64_t channel = row / window, place = window - 1 - row % window;
+    return (channel * n + column) * window + place;
+  }
 };
 } // namespace
+
+/// Product of sizes, none on overflow.
+static std::optional<int64_t> multiply(ArrayRef<int64_t> sizes) {
+  int64_t product = 1;
+  for (int64_t size : sizes)
+    if (llvm::MulOverflow(product, size, product))
+      return std::nullopt;
+  return product;
+}
 
 /// `shape` as matrices in the sense of a layout, none where it does not fit.
 static std::optional<Matrices> viewAs(ArrayRef<int64_t> shape, StringRef layout,
@@ -27,15 +45,26 @@ static std::optional<Matrices> viewAs(ArrayRef<int64_t> shape, StringRef layout,
       return Matrices{1, shape[1], shape[0], 1, shape[1]};
     return Matrices{1, shape[0], shape[1], shape[1], 1};
   }
+  bool turned = layout.consume_front("conv_transpose_panel:");
   int64_t groups = 0;
-  if (!layout.consume_front("conv_panel:") || layout.getAsInteger(10, groups) ||
-      groups < 1 || shape.size() < 3 || shape[0] % groups != 0)
+  if ((!turned && !layout.consume_front("conv_panel:")) ||
+      layout.getAsInteger(10, groups) || groups < 1 || shape.size() < 3 ||
+      shape[0] % groups != 0)
     return std::nullopt;
-  int64_t k = 1;
-  for (int64_t size : shape.drop_front())
-    if (llvm::MulOverflow(k, size, k))
+  if (turned) {
+    // Windows stay whole: K is (input channel, place in the window), and a
+    // column is `window` elements away from the next.
+    std::optional<int64_t> window = multiply(shape.drop_front(2)),
+                           whole = multiply(shape);
+    if (!window || !whole)
       return std::nullopt;
-  return Matrices{groups, k, shape[0] / groups, 1, k};
+    return Matrices{groups, shape[0] / groups * *window, shape[1], 0, *window,
+                    *window};
+  }
+  std::optional<int64_t> k = multiply(shape.drop_front(1));
+  if (!k || !multiply(shape))
+    return std::nullopt;
+  return Matrices{groups, *k, shape[0] / groups, 1, *k};
 }
 
 RankedTensorType qcc::packedType(RankedTensorType weight, StringRef layout,
@@ -67,9 +96,7 @@ static void packMatrix(const char *in, const Matrices &m, int64_t nr,
       std::memset(panel, 0, m.k * nr * sizeof(T));
     auto move = [&](int64_t k, int64_t j) {
       std::memcpy(panel + (k * nr + j) * int64_t(sizeof(T)),
-                  in + (k * m.strideK + (n0 + j) * m.strideN) *
-                           int64_t(sizeof(T)),
-                  sizeof(T));
+                  in + m.offset(k, n0 + j) * int64_t(sizeof(T)), sizeof(T));
     };
     // The order that reads the source in rows.
     if (m.strideN == 1) {

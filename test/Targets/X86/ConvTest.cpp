@@ -182,3 +182,111 @@ TEST(ConvTest, CutsManyChannels) {
           {1, 400, 9, 9, 20, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, false, false},
           2);
 }
+
+//===----------------------------------------------------------------------===//
+// Transposed
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct TransposedConv {
+  int64_t images, channels, size[2], outputs, kernel[2], stride[2], pad[2],
+      dilation[2], extra[2], groups;
+  bool dynamicBatch;
+
+  int64_t out(int i) const {
+    return (size[i] - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1 +
+           extra[i] - 2 * pad[i];
+  }
+  Dim batch() const { return dynamicBatch ? Dim(images, "s0") : Dim(images); }
+  std::vector<Dim> input() const {
+    return {batch(), channels, size[0], size[1]};
+  }
+  std::vector<Dim> weight() const {
+    return {channels, outputs / groups, kernel[0], kernel[1]};
+  }
+  std::vector<Dim> result() const { return {batch(), outputs, out(0), out(1)}; }
+  std::string text() const {
+    std::string x = tensor(input(), "f32"), w = tensor(weight(), "f32"),
+                y = tensor(result(), "f32");
+    auto pair = [](const int64_t *v) {
+      return std::to_string(v[0]) + ", " + std::to_string(v[1]);
+    };
+    std::string body =
+        "  %c = qcc.conv_transpose %0, %1 {strides = array<i64: " +
+        pair(stride) + ">, pads = array<i64: " + pair(pad) + ", " + pair(pad) +
+        ">, dilations = array<i64: " + pair(dilation) +
+        ">, groups = " + std::to_string(groups) + " : i64} : (" + x + ", " + w +
+        ") -> " + y + "\n";
+    return kernelText({x, w}, body, "%c", y);
+  }
+  /// Scatters every input element, as the operation is defined.
+  void getExact(const std::vector<float> &x, const std::vector<float> &w,
+                std::vector<double> &sum, std::vector<double> &magnitude) const;
+};
+
+void TransposedConv::getExact(const std::vector<float> &x,
+                              const std::vector<float> &w,
+                              std::vector<double> &sum,
+                              std::vector<double> &magnitude) const {
+  int64_t perGroup = outputs / groups;
+  for (int64_t at = 0; at < int64_t(x.size()); ++at) {
+    int64_t j = at % size[1], i = at / size[1] % size[0],
+            c = at / size[1] / size[0] % channels,
+            image = at / size[1] / size[0] / channels;
+    for (int64_t o = 0; o < perGroup; ++o)
+      for (int64_t kh = 0; kh < kernel[0]; ++kh)
+        for (int64_t kw = 0; kw < kernel[1]; ++kw) {
+          int64_t row = i * stride[0] + kh * dilation[0] - pad[0],
+                  column = j * stride[1] + kw * dilation[1] - pad[1];
+          if (row < 0 || row >= out(0) || column < 0 || column >= out(1))
+            continue;
+          int64_t channel = c / (channels / groups) * perGroup + o;
+          int64_t to =
+              ((image * outputs + channel) * out(0) + row) * out(1) + column;
+          double product =
+              double(x[at]) *
+              w[((c * perGroup + o) * kernel[0] + kh) * kernel[1] + kw];
+          sum[to] += product;
+          magnitude[to] += std::abs(product);
+        }
+  }
+}
+} // namespace
+
+TEST(ConvTest, TransposedAgreesWithTheOracle) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(16); ++seed) {
+    Random random(seed + 2000);
+    TransposedConv conv;
+    conv.images = random.range(1, 2);
+    conv.groups = random.range(1, 2);
+    conv.channels = conv.groups * random.range(2, 6);
+    conv.outputs = conv.groups * random.range(1, 12);
+    conv.dynamicBatch = random.range(0, 1);
+    for (int i : {0, 1}) {
+      conv.size[i] = random.range(1, i ? 30 : 9);
+      conv.kernel[i] = random.range(1, 4);
+      conv.stride[i] = random.range(1, 3);
+      conv.dilation[i] = random.range(1, 2);
+      conv.extra[i] = random.range(0, conv.stride[i] - 1);
+      conv.pad[i] = random.range(0, 2);
+      while (conv.out(i) < 1)
+        ++conv.size[i];
+    }
+    std::string text = conv.text(),
+                levels = x86.levels()[seed % x86.levels().size()];
+    SCOPED_TRACE(levels + "\n" + text);
+    LoadedKernel kernel(text, x86.target(), x86.parse(levels), {1});
+    ASSERT_TRUE(kernel.ok());
+    EXPECT_EQ(kernel.getEmitter(), "conv.f32");
+    std::vector<float> x = random.floats(count(conv.input()), -1, 1),
+                       w = random.floats(count(conv.weight()), -1, 1);
+    size_t size = count(conv.result());
+    std::vector<double> sum(size), magnitude(size, 1);
+    conv.getExact(x, w, sum, magnitude);
+    std::vector<float> y = fromBytes<float>(kernel.run(
+        {toBytes(x), toBytes(w)}, {size * 4}, {conv.images}, seed % 2)[0]);
+    for (size_t i = 0; i < size; ++i)
+      ASSERT_LE(relative(y[i], sum[i], magnitude[i]), kSumBound) << i;
+  }
+}

@@ -7,6 +7,9 @@
 //   panel         [K, N] (or [N, K] if transposed) -> [ceil(N/nr), K, nr]
 //   conv_panel:G  [O, I, kernel...] of a convolution with G groups
 //                 -> [G, ceil(O/G/nr), I * kernel, nr]
+//   conv_transpose_panel:G
+//                 the same from [I * G, O/G, kernel...] of a transposed
+//                 convolution, each window turned round
 //
 // Columns past the last one are zero. The layout belongs to the weight: every
 // feature level of an artifact reads the same bytes.
