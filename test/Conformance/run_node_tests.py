@@ -81,15 +81,19 @@ def compile_all(folders: list[pathlib.Path], scratch: pathlib.Path, target: str)
     items = scratch / "items"
     items.write_text("".join(f"{folder}/model.onnx\t{scratch}/{folder.name}\n" for folder in folders), encoding="utf-8")
     command = [harness.QCC, f"--batch={items}", f"--target={target}", f"--jobs={harness.JOBS}", "-q"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        errors="replace", start_new_session=True,
-    )  # fmt: skip
-    try:
-        printed, _ = process.communicate(timeout=60 + 5 * len(folders))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # with the fork that hangs
-        printed, _ = process.communicate()
+    with (scratch / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
+        try:
+            printed, _ = process.communicate(timeout=60 + 5 * len(folders))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with the fork that hangs
+            printed, _ = process.communicate()
+        errors.seek(0)
+        # A crash is told on stderr, where nothing says of which model.
+        print("".join(line for line in errors if "crashed" in line), end="", flush=True)
     found = {}
     for line in printed.splitlines():
         if line.count("\t") >= 2:
