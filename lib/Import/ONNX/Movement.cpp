@@ -41,10 +41,22 @@ LogicalResult convertConcat(NodeContext &node) {
 }
 
 /// The sizes of the parts of a split along a dimension.
-std::optional<Dims> getSplitSizes(NodeContext &node, AffineExpr dim) {
+std::optional<Dims> getSplitSizes(NodeContext &node, int64_t axis,
+                                  AffineExpr dim) {
   std::optional<SmallVector<int64_t>> given = node.attrInts("split");
   if (node.has(1)) {
     std::optional<Dims> sizes = node.getSizes(1);
+    if (sizes)
+      return sizes;
+    // The model may state the shapes of all parts.
+    sizes = Dims();
+    for (unsigned i = 0; i < node.numOutputs() && sizes; ++i) {
+      std::optional<Dims> declared = node.getDeclaredDims(i);
+      if (declared && declared->size() == static_cast<size_t>(node.inRank(0)))
+        sizes->push_back((*declared)[axis]);
+      else
+        sizes.reset();
+    }
     if (!sizes)
       (void)node.refuseDynamic(1, "the sizes of the split");
     return sizes;
@@ -76,7 +88,7 @@ LogicalResult convertSplit(NodeContext &node) {
   if (!axis)
     return failure();
   AffineExpr dim = node.inDims(0)[*axis], start = node.size(0);
-  std::optional<Dims> sizes = getSplitSizes(node, dim);
+  std::optional<Dims> sizes = getSplitSizes(node, *axis, dim);
   if (!sizes)
     return failure();
   if (sizes->size() < node.numOutputs())
@@ -508,8 +520,7 @@ void registerMovement(Registry &registry) {
   registry.add(kOnnxDomain, {
                                 {"Transpose", 1, 1, 1, convertTranspose},
                                 {"Concat", 4, 1, kAnyNumber, convertConcat},
-                                {"Split", 2, 1, 2, convertSplit,
-                                 "sizes that depend on data"},
+                                {"Split", 2, 1, 2, convertSplit, kStated},
                                 {"Slice", 1, 1, 5, convertSlice, kStated},
                                 {"Pad", 2, 1, 4, convertPad, kStated},
                                 {"Tile", 6, 2, 2, convertTile, kStated},

@@ -399,6 +399,75 @@ template <bool isSigmoid> LogicalResult convertQLinearUnary(NodeContext &node) {
       }));
 }
 
+/// Rounding modes of the qonnx domain.
+Value roundAs(Body &body, StringRef mode, Value x) {
+  Value half = body.number(0.5, x.getType());
+  Value isNegative = body.lt(x, body.number(0, x.getType()));
+  Value magnitude = body.abs(x), result;
+  if (mode == "CEIL")
+    return body.ceil(x);
+  if (mode == "FLOOR")
+    return body.floor(x);
+  if (mode == "UP")
+    result = body.ceil(magnitude);
+  else if (mode == "DOWN")
+    result = body.floor(magnitude);
+  else if (mode == "HALF_UP")
+    result = body.floor(body.add(magnitude, half));
+  else if (mode == "HALF_DOWN")
+    result = body.ceil(body.sub(magnitude, half));
+  else
+    return body.roundEven(x);
+  return body.select(isNegative, body.neg(result), result);
+}
+
+/// qonnx: x, scale, zero point, number of bits; the value that the integer
+/// stands for, as a float.
+LogicalResult convertQuant(NodeContext &node) {
+  std::optional<SmallVector<double>> bits = node.getFloats(3);
+  if (!bits || bits->size() != 1)
+    return node.refuseDynamic(3, "the number of bits");
+  if ((*bits)[0] < 1 || (*bits)[0] > 24 || !isa<FloatType>(node.inElem(0)))
+    return node.refuse(Diag::UnsupportedForm,
+                       "expected 1 to 24 bits of a float tensor");
+  bool isSigned = node.attrInt("signed", 1) != 0;
+  bool narrow = node.attrInt("narrow", 0) != 0;
+  std::string mode =
+      StringRef(node.attrString("rounding_mode", "ROUND")).upper();
+  double top = std::exp2((*bits)[0] - (isSigned ? 1 : 0));
+  double high = top - 1 - (!isSigned && narrow ? 1 : 0);
+  double low = isSigned ? -top + (narrow ? 1 : 0) : 0;
+  bool isBinary = isSigned && (*bits)[0] == 1;
+  return node.set(
+      0, node.elementwise(
+             {node.in(0), node.in(1), node.in(2)}, node.inElem(0),
+             [&](Body &body, ValueRange x) {
+               Type type = x[0].getType();
+               Value steps = body.add(body.div(x[0], x[1]), x[2]);
+               Value one = body.number(1, type);
+               if (isBinary) {
+                 Value isNegative = body.lt(steps, body.number(0, type));
+                 steps = body.select(isNegative, body.neg(one), one);
+               } else {
+                 steps = roundAs(body, mode,
+                                 body.clamp(steps, body.number(low, type),
+                                            body.number(high, type)));
+               }
+               return body.mul(body.sub(steps, x[2]), x[1]);
+             }));
+}
+
+/// qonnx: the sign of x, never 0, times the scale.
+LogicalResult convertBipolarQuant(NodeContext &node) {
+  return node.set(
+      0, node.elementwise(
+             node.getInputs(), node.inElem(0), [](Body &body, ValueRange x) {
+               Type type = x[0].getType();
+               Value isNegative = body.lt(x[0], body.number(0, type));
+               return body.select(isNegative, body.neg(x[1]), x[1]);
+             }));
+}
+
 } // namespace
 
 void registerQuantized(Registry &registry) {
@@ -413,6 +482,11 @@ void registerQuantized(Registry &registry) {
                    {"QLinearMatMul", 10, 8, 8, convertQLinearMatMul, kFloats},
                    {"QLinearConv", 10, 8, 9, convertQLinearConv},
                });
+  for (const char *domain : {"qonnx.custom_op.general", "onnx.brevitas"})
+    registry.add(domain, {
+                             {"Quant", 1, 4, 4, convertQuant},
+                             {"BipolarQuant", 1, 2, 2, convertBipolarQuant},
+                         });
   registry.add(
       kMicrosoftDomain,
       {

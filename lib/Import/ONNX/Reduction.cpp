@@ -322,12 +322,58 @@ template <bool smallest> LogicalResult convertArgReduce(NodeContext &node) {
 /// Longest axis that a cumulative operator sums anew for each element.
 constexpr int64_t kMaxCumulative = 4096;
 
+/// A cumulative operator whose axis is read at run time: each element walks
+/// along it.
+template <Combiner combiner>
+LogicalResult convertRuntimeCumulative(NodeContext &node) {
+  Dims dims = node.inDims(0);
+  for (AffineExpr dim : dims)
+    if (getConstantSize(dim).value_or(kMaxCumulative + 1) > kMaxCumulative)
+      return node.refuseDynamic(1, "the axis");
+  bool exclusive = node.attrInt("exclusive", 0) != 0;
+  bool reverse = node.attrInt("reverse", 0) != 0;
+  int64_t rank = static_cast<int64_t>(dims.size());
+  Value axisInput = node.cast(node.reshape(node.in(1), {}), node.i64());
+  return node.set(
+      0, node.generic(
+             dims, node.inElem(0), axisInput, node.makeMap(rank, {}),
+             node.in(0), [&](Body &body, ValueRange x) {
+               Value axis = body.toIndex(x[0]), here = body.index(0);
+               axis = body.select(body.lt(axis, body.index(0)),
+                                  body.add(axis, body.index(rank)), axis);
+               Value size = body.index(1);
+               for (int64_t i = 0; i < rank; ++i) {
+                 Value isIt = body.eq(axis, body.index(i));
+                 here = body.select(isIt, body.dim(i), here);
+                 size = body.select(isIt, body.extent(dims[i]), size);
+               }
+               Type type = getComputeType(node.inElem(0));
+               Value init =
+                   body.number(combiner == Combiner::Prod ? 1 : 0, type);
+               return body.loop(size, init, [&](Value j, Value sum) {
+                 SmallVector<Value> at;
+                 for (int64_t i = 0; i < rank; ++i)
+                   at.push_back(body.select(body.eq(axis, body.index(i)), j,
+                                            body.dim(i)));
+                 Value first = reverse ? here : j, second = reverse ? j : here;
+                 Value counts = exclusive ? body.lt(first, second)
+                                          : body.le(first, second);
+                 Value value = body.read(x[1], at);
+                 Value next = combiner == Combiner::Prod ? body.mul(sum, value)
+                                                         : body.add(sum, value);
+                 return body.select(counts, next, sum);
+               });
+             }));
+}
+
 template <Combiner combiner>
 LogicalResult convertCumulative(NodeContext &node) {
   Dims dims = node.inDims(0);
   std::optional<SmallVector<int64_t>> axes = node.getInts(1);
   if (!axes && dims.size() == 1)
     axes = SmallVector<int64_t>{0};
+  if (!axes && getConstantSize(getNumElements(node.in(1).getType())) == 1)
+    return convertRuntimeCumulative<combiner>(node);
   if (!axes || axes->size() != 1)
     return node.refuseDynamic(1, "the axis");
   std::optional<int64_t> axis = node.normalizeAxis((*axes)[0], dims.size());

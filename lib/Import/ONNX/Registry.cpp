@@ -16,6 +16,7 @@ Registry::Registry() {
   registerShape(*this);
   registerMovement(*this);
   registerIndexing(*this);
+  registerRecurrent(*this);
   registerReduction(*this);
   registerConv(*this);
   registerPool(*this);

@@ -50,6 +50,7 @@ void registerActivation(Registry &registry);
 void registerShape(Registry &registry);
 void registerMovement(Registry &registry);
 void registerIndexing(Registry &registry);
+void registerRecurrent(Registry &registry);
 void registerReduction(Registry &registry);
 void registerConv(Registry &registry);
 void registerPool(Registry &registry);

@@ -1,0 +1,455 @@
+//===- Recurrent.cpp - LSTM, GRU and RNN, step by step ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A sequence of known length is spelled out: the products with the inputs are
+// one for all steps, and each step is a product with the state and one or two
+// generics. That is what streaming models need, which take one step a run.
+//
+//===----------------------------------------------------------------------===//
+#include "Registry.h"
+#include "llvm/ADT/StringExtras.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+namespace {
+
+/// Longest sequence that is spelled out.
+constexpr int64_t kMaxSteps = 128;
+
+struct Activation {
+  std::string name;
+  double alpha, beta;
+};
+
+/// What one direction computes with. Tensors are f32 (or f64).
+struct Direction {
+  /// `[in, gates * H]` products of all steps with the inputs and their bias,
+  /// `[steps, B, gates * H]`; weights of the state `[gates * H, H]`; bias of
+  /// the state `[gates * H]`; peepholes `[3 * H]`. The last two may be null.
+  Value products, weights, bias, peepholes;
+  Value hidden, cell;
+  SmallVector<Activation> activations;
+  bool reverse = false;
+};
+
+struct Layer {
+  AffineExpr batch, hidden;
+  int64_t steps = 0, gates = 0;
+  Value lengths;
+  double clip = 0;
+  bool batchFirst = false;
+  Type type;
+};
+
+Value activate(Body &body, const Activation &f, Value x) {
+  Type type = x.getType();
+  auto number = [&](double value) { return body.number(value, type); };
+  Value zero = number(0);
+  std::string name = StringRef(f.name).lower();
+  if (name == "sigmoid")
+    return body.sigmoid(x);
+  if (name == "tanh")
+    return body.tanh(x);
+  if (name == "relu")
+    return body.max(x, zero);
+  if (name == "affine")
+    return body.add(body.mul(number(f.alpha), x), number(f.beta));
+  if (name == "leakyrelu")
+    return body.select(body.lt(x, zero), body.mul(number(f.alpha), x), x);
+  if (name == "thresholdedrelu")
+    return body.select(body.lt(number(f.alpha), x), x, zero);
+  if (name == "scaledtanh")
+    return body.mul(number(f.alpha), body.tanh(body.mul(number(f.beta), x)));
+  if (name == "hardsigmoid")
+    return body.clamp(body.add(body.mul(number(f.alpha), x), number(f.beta)),
+                      zero, number(1));
+  if (name == "elu") {
+    Value below = body.sub(body.exp(body.min(x, zero)), number(1));
+    return body.select(body.lt(x, zero), body.mul(number(f.alpha), below), x);
+  }
+  if (name == "softsign")
+    return body.div(x, body.add(number(1), body.abs(x)));
+  Value tail = body.log1p(body.exp(body.neg(body.abs(x)))); // softplus
+  return body.add(body.max(x, zero), tail);
+}
+
+/// The activations of all directions: `perDirection` for each.
+std::optional<SmallVector<Activation>>
+readActivations(NodeContext &node, ArrayRef<StringRef> defaults,
+                int64_t directions) {
+  SmallVector<Activation> result;
+  const onnx::AttributeProto *given = node.findAttr("activations");
+  SmallVector<double> alphas =
+      node.attrFloats("activation_alpha").value_or(SmallVector<double>());
+  SmallVector<double> betas =
+      node.attrFloats("activation_beta").value_or(SmallVector<double>());
+  size_t count = defaults.size() * directions, nextAlpha = 0, nextBeta = 0;
+  if (given && given->strings_size() != static_cast<int>(count)) {
+    (void)node.refuse(Diag::BadAttribute, "expected " + Twine(count) +
+                                              " activations, but got " +
+                                              Twine(given->strings_size()));
+    return std::nullopt;
+  }
+  struct Known {
+    StringRef name;
+    double alpha, beta;
+    bool hasAlpha, hasBeta;
+  };
+  static constexpr Known kKnown[] = {{"sigmoid", 0, 0, false, false},
+                                     {"tanh", 0, 0, false, false},
+                                     {"relu", 0, 0, false, false},
+                                     {"softsign", 0, 0, false, false},
+                                     {"softplus", 0, 0, false, false},
+                                     {"affine", 1, 0, true, true},
+                                     {"leakyrelu", 0.01, 0, true, false},
+                                     {"thresholdedrelu", 1, 0, true, false},
+                                     {"scaledtanh", 1, 1, true, true},
+                                     {"hardsigmoid", 0.2, 0.5, true, true},
+                                     {"elu", 1, 0, true, false}};
+  for (size_t i = 0; i < count; ++i) {
+    std::string name = given ? given->strings(static_cast<int>(i))
+                             : defaults[i % defaults.size()].str();
+    const Known *known = llvm::find_if(kKnown, [&](const Known &k) {
+      return StringRef(name).lower() == k.name;
+    });
+    if (known == std::end(kKnown)) {
+      (void)node.refuse(Diag::BadAttribute,
+                        "expected an activation of ONNX, but got another name");
+      return std::nullopt;
+    }
+    Activation activation{name, known->alpha, known->beta};
+    if (known->hasAlpha && nextAlpha < alphas.size())
+      activation.alpha = alphas[nextAlpha++];
+    if (known->hasBeta && nextBeta < betas.size())
+      activation.beta = betas[nextBeta++];
+    result.push_back(activation);
+  }
+  return result;
+}
+
+/// Gate `index` of a `[B, gates * H]` tensor.
+AffineMap readGate(NodeContext &node, const Layer &layer, int64_t index) {
+  return node.makeMap(2, {node.d(0), node.d(1) + layer.hidden * index});
+}
+/// Gate `index` of a vector.
+AffineMap readVector(NodeContext &node, const Layer &layer, int64_t index) {
+  return node.makeMap(2, {node.d(1) + layer.hidden * index});
+}
+
+Value clip(Body &body, const Layer &layer, Value x) {
+  if (layer.clip <= 0)
+    return x;
+  return body.clamp(x, body.number(-layer.clip, x.getType()),
+                    body.number(layer.clip, x.getType()));
+}
+
+/// The state's part of all gates at a step, added to the inputs' part.
+Value sumGates(NodeContext &node, const Layer &layer, const Direction &dir,
+               int64_t step) {
+  Dims shape = {layer.batch, simplifyDim(layer.hidden * layer.gates)};
+  Value here = node.reshape(
+      node.slice(dir.products, 0, node.size(step), node.size(1)), shape);
+  Value state = node.matmul(dir.hidden, dir.weights, false, true);
+  if (dir.bias)
+    state = node.add(state, dir.bias);
+  return node.add(here, state);
+}
+
+void stepLSTM(NodeContext &node, const Layer &layer, Direction &dir,
+              int64_t step) {
+  Value gates = sumGates(node, layer, dir, step);
+  bool coupled = node.attrInt("input_forget", 0) != 0;
+  AffineMap identity =
+      AffineMap::getMultiDimIdentityMap(2, node.b.getContext());
+  Dims shape = {layer.batch, layer.hidden};
+  // Gates lie in the order input, output, forget, cell; peepholes input,
+  // output, forget.
+  SmallVector<Value> inputs = {gates, gates, gates, dir.cell};
+  SmallVector<AffineMap> maps = {readGate(node, layer, 0),
+                                 readGate(node, layer, 2),
+                                 readGate(node, layer, 3), identity};
+  if (dir.peepholes) {
+    inputs.append({dir.peepholes, dir.peepholes});
+    maps.append({readVector(node, layer, 0), readVector(node, layer, 2)});
+  }
+  dir.cell = node.generic(
+      shape, layer.type, inputs, maps, {}, [&](Body &body, ValueRange x) {
+        Value in = x[0], forget = x[1];
+        if (x.size() > 4) {
+          in = body.add(in, body.mul(x[4], x[3]));
+          forget = body.add(forget, body.mul(x[5], x[3]));
+        }
+        in = activate(body, dir.activations[0], clip(body, layer, in));
+        forget = coupled ? body.sub(body.number(1, in.getType()), in)
+                         : activate(body, dir.activations[0],
+                                    clip(body, layer, forget));
+        Value candidate =
+            activate(body, dir.activations[1], clip(body, layer, x[2]));
+        return body.add(body.mul(forget, x[3]), body.mul(in, candidate));
+      });
+  inputs = {gates, dir.cell};
+  maps = {readGate(node, layer, 1), identity};
+  if (dir.peepholes) {
+    inputs.push_back(dir.peepholes);
+    maps.push_back(readVector(node, layer, 1));
+  }
+  dir.hidden = node.generic(
+      shape, layer.type, inputs, maps, {}, [&](Body &body, ValueRange x) {
+        Value out = x.size() > 2 ? body.add(x[0], body.mul(x[2], x[1])) : x[0];
+        out = activate(body, dir.activations[0], clip(body, layer, out));
+        return body.mul(out, activate(body, dir.activations[2], x[1]));
+      });
+}
+
+void stepGRU(NodeContext &node, const Layer &layer, Direction &dir,
+             int64_t step) {
+  bool resetAfter = node.attrInt("linear_before_reset", 0) != 0;
+  Dims all = {layer.batch, simplifyDim(layer.hidden * 3)},
+       shape = {layer.batch, layer.hidden};
+  AffineMap identity =
+      AffineMap::getMultiDimIdentityMap(2, node.b.getContext());
+  Value here = node.reshape(
+      node.slice(dir.products, 0, node.size(step), node.size(1)), all);
+  Value state = node.matmul(dir.hidden, dir.weights, false, true);
+  if (dir.bias)
+    state = node.add(state, dir.bias);
+  // Gates lie in the order update, reset, hidden.
+  auto gate = [&](Body &body, Value x, Value y) {
+    return activate(body, dir.activations[0],
+                    clip(body, layer, body.add(x, y)));
+  };
+  Value candidate;
+  if (resetAfter) {
+    candidate = node.generic(
+        shape, layer.type, {here, state, here, state},
+        {readGate(node, layer, 1), readGate(node, layer, 1),
+         readGate(node, layer, 2), readGate(node, layer, 2)},
+        {}, [&](Body &body, ValueRange x) {
+          return body.add(x[2], body.mul(gate(body, x[0], x[1]), x[3]));
+        });
+  } else {
+    Value reset = node.generic(
+        shape, layer.type, {here, state, dir.hidden},
+        {readGate(node, layer, 1), readGate(node, layer, 1), identity}, {},
+        [&](Body &body, ValueRange x) {
+          return body.mul(gate(body, x[0], x[1]), x[2]);
+        });
+    Value weights =
+        node.slice(dir.weights, 0, simplifyDim(layer.hidden * 2), layer.hidden);
+    candidate = node.matmul(reset, weights, false, true);
+    if (dir.bias)
+      candidate = node.add(
+          candidate,
+          node.slice(dir.bias, 0, simplifyDim(layer.hidden * 2), layer.hidden));
+    candidate = node.generic(
+        shape, layer.type, {candidate, here},
+        {identity, readGate(node, layer, 2)}, {},
+        [&](Body &body, ValueRange x) { return body.add(x[0], x[1]); });
+  }
+  dir.hidden = node.generic(
+      shape, layer.type, {here, state, candidate, dir.hidden},
+      {readGate(node, layer, 0), readGate(node, layer, 0), identity, identity},
+      {}, [&](Body &body, ValueRange x) {
+        Value update = gate(body, x[0], x[1]),
+              fresh =
+                  activate(body, dir.activations[1], clip(body, layer, x[2]));
+        Value rest = body.sub(body.number(1, update.getType()), update);
+        return body.add(body.mul(rest, fresh), body.mul(update, x[3]));
+      });
+}
+
+void stepRNN(NodeContext &node, const Layer &layer, Direction &dir,
+             int64_t step) {
+  Value sum = sumGates(node, layer, dir, step);
+  dir.hidden = node.unary(sum, [&](Body &body, Value x) {
+    return activate(body, dir.activations[0], clip(body, layer, x));
+  });
+}
+
+using Step = void (*)(NodeContext &, const Layer &, Direction &, int64_t);
+
+/// Keeps the value from before a step where a sequence has ended; `ended` is
+/// what stands there else.
+Value maskStep(NodeContext &node, const Layer &layer, Value fresh, Value ended,
+               int64_t step) {
+  if (!layer.lengths)
+    return fresh;
+  AffineMap identity =
+      AffineMap::getMultiDimIdentityMap(2, node.b.getContext());
+  SmallVector<Value> inputs = {fresh, layer.lengths};
+  SmallVector<AffineMap> maps = {identity, node.makeMap(2, node.d(0))};
+  if (ended) {
+    inputs.push_back(ended);
+    maps.push_back(identity);
+  }
+  return node.generic(
+      {layer.batch, layer.hidden}, layer.type, inputs, maps, {},
+      [&](Body &body, ValueRange x) {
+        Value runs = body.lt(body.index(step), body.toIndex(x[1]));
+        return body.select(
+            runs, x[0], x.size() > 2 ? x[2] : body.number(0, x[0].getType()));
+      });
+}
+
+/// Part `index` of the directions, without that dimension.
+Value takeDirection(NodeContext &node, Value tensor, int64_t index) {
+  if (!tensor)
+    return {};
+  Dims rest = node.dims(tensor);
+  rest.erase(rest.begin());
+  return node.reshape(
+      node.slice(node.widen(tensor), 0, node.size(index), node.size(1)), rest);
+}
+
+std::optional<Layer> readLayer(NodeContext &node, int64_t gates,
+                               int64_t directions, Value input) {
+  Layer layer;
+  Dims x = node.dims(input), r = node.inDims(2), w = node.inDims(1);
+  if (x.size() != 3 || r.size() != 3 || w.size() != 3 ||
+      getConstantSize(w[0]) != directions ||
+      getConstantSize(r[0]) != directions) {
+    (void)node.refuse(Diag::BadShape, "expected an input and weights of rank "
+                                      "3, one weight for each direction");
+    return std::nullopt;
+  }
+  std::optional<int64_t> steps = getConstantSize(x[0]);
+  if (!steps || *steps > kMaxSteps) {
+    (void)node.refuse(
+        Diag::UnsupportedForm,
+        "expected a sequence of at most " + Twine(kMaxSteps) +
+            " steps, known when compiling: fix it with --dim=NAME=VALUE");
+    return std::nullopt;
+  }
+  layer.steps = *steps;
+  layer.gates = gates;
+  layer.batch = x[1];
+  layer.hidden = r[2];
+  layer.clip = node.attrFloat("clip", 0);
+  layer.lengths = node.in(4);
+  layer.type = getComputeType(node.inElem(0));
+  if (!node.requireEqual(r[1], simplifyDim(layer.hidden * gates),
+                         "gates and hidden sizes") ||
+      !node.requireEqual(w[1], r[1], "gates of both weights"))
+    return std::nullopt;
+  return layer;
+}
+
+/// Weights, products with the inputs and first state of one direction.
+Direction makeDirection(NodeContext &node, const Layer &layer, Value input,
+                        int64_t index, bool hasCell) {
+  Direction dir;
+  Dims x = node.dims(input);
+  AffineExpr width = simplifyDim(layer.hidden * layer.gates);
+  Value flat = node.reshape(input, {simplifyDim(x[0] * x[1]), x[2]});
+  Value products =
+      node.matmul(flat, takeDirection(node, node.in(1), index), false, true);
+  Value bias = takeDirection(node, node.in(3), index);
+  if (bias) {
+    products = node.add(products, node.slice(bias, 0, node.size(0), width));
+    dir.bias = node.slice(bias, 0, width, width);
+  }
+  dir.products = node.reshape(products, {x[0], x[1], width});
+  dir.weights = takeDirection(node, node.in(2), index);
+  auto firstState = [&](unsigned i) {
+    bool isTurned = layer.batchFirst && node.has(i) && node.inRank(i) == 3;
+    Value state = isTurned ? node.transpose(node.in(i), {1, 0, 2}) : node.in(i);
+    return takeDirection(node, state, index);
+  };
+  dir.hidden = firstState(5);
+  if (!dir.hidden)
+    dir.hidden = node.filled({layer.batch, layer.hidden}, 0, layer.type);
+  if (hasCell) {
+    dir.cell = firstState(6);
+    if (!dir.cell)
+      dir.cell = node.filled({layer.batch, layer.hidden}, 0, layer.type);
+    dir.peepholes = takeDirection(node, node.in(7), index);
+  }
+  return dir;
+}
+
+LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
+                            ArrayRef<StringRef> defaults, Step step,
+                            bool hasCell) {
+  if (!isa<FloatType>(node.inElem(0)))
+    return node.refuse(Diag::UnsupportedType, "expected a float tensor");
+  std::string direction = node.attrString("direction", "forward");
+  int64_t directions = direction == "bidirectional" ? 2 : 1;
+  bool batchFirst = node.attrInt("layout", 0) != 0;
+  if (node.inRank(0) != 3)
+    return node.refuse(Diag::BadShape, "expected an input of rank 3");
+  Value input = node.widen(batchFirst ? node.transpose(node.in(0), {1, 0, 2})
+                                      : node.in(0));
+  std::optional<Layer> layer = readLayer(node, gates, directions, input);
+  std::optional<SmallVector<Activation>> activations =
+      readActivations(node, defaults, directions);
+  if (!layer || !activations)
+    return failure();
+  layer->batchFirst = batchFirst;
+  AffineExpr one = node.size(1);
+  Dims row = {one, one, layer->batch, layer->hidden},
+       last = {one, layer->batch, layer->hidden};
+  SmallVector<Value> sequences, hiddens, cells;
+  for (int64_t d = 0; d < directions; ++d) {
+    Direction dir = makeDirection(node, *layer, input, d, hasCell);
+    dir.reverse = direction == "reverse" || d == 1;
+    auto first =
+        activations->begin() + d * static_cast<int64_t>(defaults.size());
+    dir.activations.assign(first,
+                           first + static_cast<int64_t>(defaults.size()));
+    SmallVector<Value> outputs(layer->steps);
+    for (int64_t i = 0; i < layer->steps && !node.getProblem(); ++i) {
+      int64_t at = dir.reverse ? layer->steps - 1 - i : i;
+      Value hidden = dir.hidden, cell = dir.cell;
+      step(node, *layer, dir, at);
+      outputs[at] =
+          node.reshape(maskStep(node, *layer, dir.hidden, {}, at), row);
+      dir.hidden = maskStep(node, *layer, dir.hidden, hidden, at);
+      if (hasCell)
+        dir.cell = maskStep(node, *layer, dir.cell, cell, at);
+    }
+    if (node.getProblem())
+      return failure();
+    sequences.push_back(
+        layer->steps
+            ? node.concat(outputs, 0)
+            : node.filled({node.size(0), one, layer->batch, layer->hidden}, 0,
+                          layer->type));
+    hiddens.push_back(node.reshape(dir.hidden, last));
+    if (hasCell)
+      cells.push_back(node.reshape(dir.cell, last));
+  }
+  auto finish = [&](ArrayRef<Value> parts, int64_t axis,
+                    ArrayRef<int64_t> batchOrder) {
+    Value result = node.cast(node.concat(parts, axis), node.inElem(0));
+    return batchFirst ? node.transpose(result, batchOrder) : result;
+  };
+  if (failed(node.set(0, finish(sequences, 1, {2, 0, 1, 3}))) ||
+      failed(node.set(1, finish(hiddens, 0, {1, 0, 2}))))
+    return failure();
+  return hasCell ? node.set(2, finish(cells, 0, {1, 0, 2})) : success();
+}
+
+LogicalResult convertLSTM(NodeContext &node) {
+  return emitRecurrent(node, 4, {"Sigmoid", "Tanh", "Tanh"}, stepLSTM, true);
+}
+LogicalResult convertGRU(NodeContext &node) {
+  return emitRecurrent(node, 3, {"Sigmoid", "Tanh"}, stepGRU, false);
+}
+LogicalResult convertRNN(NodeContext &node) {
+  return emitRecurrent(node, 1, {"Tanh"}, stepRNN, false);
+}
+
+} // namespace
+
+void registerRecurrent(Registry &registry) {
+  constexpr const char *kShort = "sequences of more than 128 steps, or of a "
+                                 "length not known when compiling";
+  registry.add(kOnnxDomain, {
+                                {"LSTM", 1, 3, 8, convertLSTM, kShort},
+                                {"GRU", 1, 3, 6, convertGRU, kShort},
+                                {"RNN", 1, 3, 6, convertRNN, kShort},
+                            });
+}
+
+} // namespace qcc::onnx_import
