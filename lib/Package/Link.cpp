@@ -161,7 +161,7 @@ static Error readDynamic(const ELF64LEFile &file,
       return entries.takeError();
     for (const ELF64LE::Dyn &entry : *entries)
       if (entry.d_tag == ELF::DT_NEEDED && entry.getVal() < strings->size())
-        needed.push_back(strings->drop_front(entry.getVal()).data());
+        needed.push_back(strings->drop_front(entry.getVal()).split('\0').first);
   }
   return Error::success();
 }
@@ -193,6 +193,13 @@ Error checkLibrary(StringRef path) {
 // Running the linker
 //===----------------------------------------------------------------------===//
 
+/// Removes a file that is not part of the result; one that stays is found when
+/// the folder is checked.
+static void removeQuietly(StringRef path) {
+  std::error_code ignored = sys::fs::remove(path);
+  (void)ignored;
+}
+
 /// Runs a program of LLVM and fails with the first line that it said.
 static Error runProgram(StringRef name, ArrayRef<std::string> arguments,
                         StringRef folder) {
@@ -203,7 +210,7 @@ static Error runProgram(StringRef name, ArrayRef<std::string> arguments,
   llvm::append_range(argv, arguments);
   SmallString<256> log(folder);
   sys::path::append(log, name + ".log");
-  llvm::scope_exit removeLog([&] { (void)sys::fs::remove(log); });
+  llvm::scope_exit removeLog([&] { removeQuietly(log); });
   std::optional<StringRef> redirects[] = {StringRef(), log.str(), log.str()};
   std::string problem;
   int status =
@@ -273,7 +280,7 @@ Error linkLibrary(ArrayRef<std::string> objectPaths, StringRef folder,
   if (Error error = writeText(exports, "{ global: " + kQuerySymbol.str() +
                                            "; local: *; };\n"))
     return error;
-  llvm::scope_exit removeExports([&] { (void)sys::fs::remove(exports); });
+  llvm::scope_exit removeExports([&] { removeQuietly(exports); });
 
   // Everything that could differ between machines is said here.
   std::vector<std::string> arguments = {"-shared",

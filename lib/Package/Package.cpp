@@ -183,6 +183,7 @@ Error Packager::link() {
       return error;
   }
   std::vector<std::string> paths;
+  paths.reserve(objectFiles.size());
   for (const std::string &file : objectFiles)
     paths.push_back(directory.getPath(file));
   bool isLibrary = request.kind == PackageKind::Library;

@@ -47,6 +47,13 @@ int renameAt2(const std::string &from, const std::string &to, unsigned flags) {
                                   AT_FDCWD, to.c_str(), flags));
 }
 
+/// Removes a folder as far as that goes: what stays is removed by the next one
+/// who makes a folder here.
+void removeFolder(const Twine &path) {
+  std::error_code ignored = sys::fs::remove_directories(path);
+  (void)ignored;
+}
+
 /// Opens a folder and locks it; -1 if it is locked or not there.
 int lockFolder(const std::string &path) {
   int descriptor = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -81,8 +88,7 @@ void removeStale(StringRef finalPath) {
     int descriptor = lockFolder(it->path());
     if (descriptor < 0)
       continue;
-    // Failure leaves what was left before; the next compile tries again.
-    (void)sys::fs::remove_directories(it->path());
+    removeFolder(it->path());
     close(descriptor);
   }
 }
@@ -166,7 +172,7 @@ AtomicDirectory::~AtomicDirectory() {
   OpenFolders &folders = openFolders();
   std::lock_guard<std::mutex> guard(folders.mutex);
   if (!committed)
-    (void)sys::fs::remove_directories(path);
+    removeFolder(path);
   folders.paths.erase(path);
   close(descriptor);
 }
@@ -176,7 +182,7 @@ void AtomicDirectory::removeAll() {
   std::lock_guard<std::mutex> guard(folders.mutex);
   folders.refused = true;
   for (const std::string &path : folders.paths)
-    (void)sys::fs::remove_directories(path);
+    removeFolder(path);
   folders.paths.clear();
 }
 
@@ -239,7 +245,7 @@ Error AtomicDirectory::publish() {
   if (errno != EEXIST && errno != EINVAL && errno != ENOSYS)
     return fail("cannot be renamed");
   if (renameAt2(path, finalPath, kRenameExchange) == 0) {
-    (void)sys::fs::remove_directories(path);
+    removeFolder(path);
     return Error::success();
   }
   std::string aside = path + "-old";
@@ -247,7 +253,7 @@ Error AtomicDirectory::publish() {
     return fail("the older folder cannot be renamed");
   if (rename(path.c_str(), finalPath.c_str()) != 0)
     return fail("cannot be renamed");
-  (void)sys::fs::remove_directories(aside);
+  removeFolder(aside);
   return Error::success();
 }
 

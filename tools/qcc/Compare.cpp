@@ -52,7 +52,10 @@ Error runCompare(Session &session) {
   if (std::error_code error =
           sys::fs::createUniqueDirectory("qcc-compare", folder))
     return makeError(Diag::CannotWrite, "a temporary folder", error.message());
-  scope_exit removeFolder([&] { (void)sys::fs::remove_directories(folder); });
+  scope_exit removeFolder([&] {
+    std::error_code ignored = sys::fs::remove_directories(folder);
+    (void)ignored;
+  });
   std::string reference = (folder + "/reference").str();
   std::string candidate = (folder + "/candidate").str();
 

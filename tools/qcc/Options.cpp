@@ -51,7 +51,8 @@ public:
 
 struct VerbInfo {
   Verb verb;
-  StringLiteral name, usage, title;
+  StringLiteral name;
+  const char *usage, *title;
 };
 
 constexpr VerbInfo kVerbs[] = {
@@ -127,7 +128,7 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
 
 void printHelp(raw_ostream &os, Verb verb, bool advanced) {
   const VerbInfo &info = getInfo(verb);
-  Table().printHelp(os, info.usage.data(), info.title.data(), advanced,
+  Table().printHelp(os, info.usage, info.title, advanced,
                     /*ShowAllAliases=*/false, getVisibility(verb));
   if (verb != Verb::Compile)
     return;
@@ -242,7 +243,7 @@ Error applyEmit(const CommandLine &line, CompileOptions &options) {
   if (!stage) {
     std::string names;
     for (Stage known : getAllStages())
-      names += getStageName(known).str() + ", ";
+      (names += getStageName(known)) += ", ";
     return usage("--emit",
                  "expected one of " + names + "obj, a, but got '" + name + "'");
   }
