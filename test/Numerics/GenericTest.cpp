@@ -404,3 +404,53 @@ TEST(TileTest, Transposes) {
   checkTranspose<int64_t>("i64", 17, false);
   checkTranspose<double>("f64", 20, true);
 }
+
+//===----------------------------------------------------------------------===//
+// Tiny last dimensions
+//===----------------------------------------------------------------------===//
+
+template <typename T>
+static void checkInterleave(const std::string &type, int64_t factor) {
+  // Depth to space along one dimension: [F, H, W] -> [H, W, F].
+  std::string f = std::to_string(factor);
+  std::string in = "tensor<" + f + "x5x?x" + type + ", affine_map<()[s0] -> (" +
+                   f + ", 5, s0)>>";
+  std::string out = "tensor<5x?x" + f + "x" + type +
+                    ", affine_map<()[s0] -> (5, s0, " + f + ")>>";
+  std::string scalar = type == "ui8" ? "i8" : type;
+  std::string text =
+      "qcc.kernel @k {} {\n^bb0(%x: " + in +
+      "):\n  %r = qcc.generic none ins(%x : " + in +
+      ") maps [affine_map<(d0, d1, d2) -> (d2, d0, d1)>] {\n  ^bb1(%a: " +
+      scalar + "):\n    qcc.yield %a : " + scalar + "\n  } -> " + out +
+      "\n  qcc.yield %r : " + out + "\n}";
+  auto emitter = createInterleaveEmitter();
+  for (const Capabilities &caps : getRunnableLevels()) {
+    if (!caps.vectorBits)
+      continue;
+    SCOPED_TRACE(caps.level + "\n" + text);
+    LoadedKernel kernel(text, *emitter, caps);
+    ASSERT_TRUE(kernel.ok());
+    for (int64_t width : {0, 1, 16, 53}) {
+      std::vector<T> x(factor * 5 * width);
+      for (size_t i = 0; i < x.size(); ++i)
+        x[i] = static_cast<T>(i * 7 % 251);
+      size_t bytes = x.size() * sizeof(T);
+      Bytes whole = kernel.run({toBytes(x)}, {bytes}, {width})[0];
+      EXPECT_EQ(whole, kernel.run({toBytes(x)}, {bytes}, {width}, false, 2)[0]);
+      std::vector<T> got = fromBytes<T>(whole);
+      for (int64_t h = 0; h < 5; ++h)
+        for (int64_t w = 0; w < width; ++w)
+          for (int64_t k = 0; k < factor; ++k)
+            ASSERT_EQ(got[(h * width + w) * factor + k],
+                      x[(k * 5 + h) * width + w]);
+    }
+  }
+}
+
+TEST(InterleaveTest, JoinsTwoToFourVectors) {
+  checkInterleave<float>("f32", 2);
+  checkInterleave<float>("f32", 3);
+  checkInterleave<uint8_t>("ui8", 4);
+  checkInterleave<int64_t>("i64", 2);
+}

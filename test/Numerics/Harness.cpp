@@ -102,17 +102,18 @@ static std::optional<KernelSchedule> getSchedule(KernelOp kernel,
 LoadedKernel::LoadedKernel(StringRef text, const KernelEmitter &emitter,
                            const Capabilities &caps)
     : context(MLIRContext::Threading::DISABLED) {
-  load(text, &emitter, caps, {});
+  load(text, &emitter, caps, {}, nullptr);
 }
 
 LoadedKernel::LoadedKernel(StringRef text, const Target &target,
                            ArrayRef<Capabilities> levels,
-                           ArrayRef<unsigned> constants)
+                           ArrayRef<unsigned> constants,
+                           void (*extend)(DialectRegistry &))
     : context(MLIRContext::Threading::DISABLED) {
   SmallVector<const KernelEmitter *> emitters;
   for (const auto &emitter : target.getEmitters())
     emitters.push_back(emitter.get());
-  load(text, emitters, levels, constants);
+  load(text, emitters, levels, constants, extend);
 }
 
 /// Gives the operands the types of their packed forms.
@@ -133,10 +134,13 @@ void LoadedKernel::packOperands(KernelOp kernel,
 
 void LoadedKernel::load(StringRef text, Emitters emitters,
                         ArrayRef<Capabilities> levels,
-                        ArrayRef<unsigned> constants) {
+                        ArrayRef<unsigned> constants,
+                        void (*extend)(DialectRegistry &)) {
   DialectRegistry registry;
   registerCodegenDialects(registry);
   registerSchemes(registry);
+  if (extend)
+    extend(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   OwningOpRef<ModuleOp> source = parseSourceString<ModuleOp>(text, &context);

@@ -56,10 +56,12 @@ public:
   /// The same for the first emitter of `target` that takes the region, as it is
   /// before packing, at all of `levels`; the code is for the last one.
   /// `constants` are the operands with values known at compile time: where the
-  /// schedule wants them packed, run() packs them.
+  /// schedule wants them packed, run() packs them. `extend` registers what a
+  /// plugin would.
   LoadedKernel(llvm::StringRef text, const Target &target,
                llvm::ArrayRef<Capabilities> levels,
-               llvm::ArrayRef<unsigned> constants);
+               llvm::ArrayRef<unsigned> constants,
+               void (*extend)(mlir::DialectRegistry &) = nullptr);
   ~LoadedKernel();
   bool ok() const { return function != nullptr; }
   /// Name of the emitter that built the kernel.
@@ -85,7 +87,8 @@ private:
   using Emitters = llvm::ArrayRef<const KernelEmitter *>;
   void load(llvm::StringRef text, Emitters emitters,
             llvm::ArrayRef<Capabilities> levels,
-            llvm::ArrayRef<unsigned> constants);
+            llvm::ArrayRef<unsigned> constants,
+            void (*extend)(mlir::DialectRegistry &));
   void packOperands(KernelOp kernel, llvm::ArrayRef<PackRequest> requests);
   Bytes pack(unsigned operand, const Bytes &bytes) const;
 

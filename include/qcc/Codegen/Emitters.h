@@ -24,6 +24,10 @@ std::unique_ptr<KernelEmitter> createPoolEmitter();
 /// vectors.
 std::unique_ptr<KernelEmitter> createTileEmitter();
 
+/// Elementwise generics whose last dimension has two to four elements (depth to
+/// space), vectors along the one before it. For levels with vectors.
+std::unique_ptr<KernelEmitter> createInterleaveEmitter();
+
 /// `qcc.arg_reduce` of f32 over an axis of static size. For levels with
 /// vectors.
 std::unique_ptr<KernelEmitter> createArgReduceEmitter();
