@@ -54,15 +54,19 @@ void removeFolder(const Twine &path) {
   (void)ignored;
 }
 
-/// Opens a folder and locks it; -1 if it is locked or not there.
+/// Opens a folder of this user and locks it; -1 if it is locked or not there.
+/// A link, or a folder of somebody else, is not touched: in a place that all
+/// may write, its name could be a trap.
 int lockFolder(const std::string &path) {
-  int descriptor = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int descriptor =
+      open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (descriptor < 0)
     return -1;
   struct stat status;
   // A folder without links was removed between open and lock.
   if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 &&
-      fstat(descriptor, &status) == 0 && status.st_nlink > 0)
+      fstat(descriptor, &status) == 0 && status.st_nlink > 0 &&
+      status.st_uid == geteuid())
     return descriptor;
   close(descriptor);
   return -1;
@@ -131,6 +135,11 @@ AtomicDirectory::create(StringRef requested,
   SmallString<256> finalPath(requested);
   while (finalPath.size() > 1 && finalPath.back() == '/')
     finalPath.pop_back();
+  // Where a link leads is what is replaced, not the link.
+  SmallString<256> real;
+  if (sys::fs::is_symlink_file(finalPath) &&
+      !sys::fs::real_path(finalPath, real))
+    finalPath = real;
   StringRef name = sys::path::filename(finalPath);
   if (name.empty() || name == "." || name == ".." || name == "/")
     return makeError(Diag::CannotWrite, requested,

@@ -55,6 +55,29 @@ TEST(AtomicDirectory, RefusesWhatIsNotOurs) {
   EXPECT_EQ(readFile(temp.get("out/thesis.txt")), "years of work");
 }
 
+TEST(AtomicDirectory, ReplacesWhereALinkLeads) {
+  TempFolder temp;
+  ASSERT_FALSE(llvm::sys::fs::create_directory(temp.get("real")));
+  writeFile(temp.get("real/old"), "old");
+  ASSERT_FALSE(llvm::sys::fs::create_link(temp.get("real"), temp.get("out")));
+  auto folder = cantFail(AtomicDirectory::create(temp.get("out"), always));
+  cantFail(folder->write("new", "new"));
+  cantFail(folder->commit());
+  EXPECT_TRUE(llvm::sys::fs::is_symlink_file(temp.get("out")));
+  EXPECT_EQ(list(temp.get("real")), std::set<std::string>{"new"});
+}
+
+TEST(AtomicDirectory, FollowsNoLinkThatLooksLikeItsOwn) {
+  TempFolder temp;
+  ASSERT_FALSE(llvm::sys::fs::create_directory(temp.get("precious")));
+  writeFile(temp.get("precious/file"), "text");
+  ASSERT_FALSE(llvm::sys::fs::create_link(temp.get("precious"),
+                                          temp.get(".out.tmp-1-0")));
+  auto folder = cantFail(AtomicDirectory::create(temp.get("out"), never));
+  cantFail(folder->commit());
+  EXPECT_EQ(readFile(temp.get("precious/file")), "text");
+}
+
 TEST(AtomicDirectory, RefusesAFile) {
   TempFolder temp;
   writeFile(temp.get("out"), "text");
