@@ -10,6 +10,46 @@ using namespace qcc::test;
 
 namespace {
 
+/// What the schemes of the tree are not: asymmetric, with a zero per column and
+/// group, and codes of seven bits.
+class AffineScheme final : public Scheme {
+public:
+  llvm::StringRef getKey() const override { return "affine"; }
+  llvm::StringRef getSummary() const override { return "asymmetric"; }
+  unsigned getWeightBits() const override { return 7; }
+  int64_t getGroup() const override { return 16; }
+  CodeUnit getUnit() const override { return {4, 64}; }
+  unsigned getMaxCode() const override { return 127; }
+  std::optional<int32_t> getZero() const override { return std::nullopt; }
+  GroupAffine quantize(llvm::ArrayRef<float> weights,
+                       llvm::MutableArrayRef<uint8_t> codes) const override {
+    float low = 0, high = 0;
+    for (float w : weights) {
+      low = std::min(low, w);
+      high = std::max(high, w);
+    }
+    float scale = (high - low) / 127;
+    int32_t zero = scale > 0 ? roundCode(-low / scale, 0, 127) : 0;
+    for (size_t i = 0; i < weights.size(); ++i)
+      codes[i] =
+          scale > 0 ? roundCode(weights[i] / scale + float(zero), 0, 127) : 0;
+    return {scale, zero};
+  }
+  void pack(llvm::ArrayRef<uint8_t> codes,
+            llvm::MutableArrayRef<char> bytes) const override {
+    for (size_t i = 0; i < 64; ++i)
+      bytes[i % 16 * 4 + i / 16] = char(codes[i]);
+  }
+  llvm::SmallVector<mlir::Value> decode(mlir::ImplicitLocOpBuilder &,
+                                        mlir::Value bytes) const override {
+    return {bytes};
+  }
+};
+
+void registerAffine(mlir::DialectRegistry &registry) {
+  registerScheme<AffineScheme>(registry);
+}
+
 /// One product: quantize_rows and qmatmul are kernels of their own.
 class Product {
 public:
@@ -44,6 +84,7 @@ Product::Product(const std::string &key, int64_t m, int64_t k, int64_t n,
   mlir::DialectRegistry registry;
   registry.insert<QCCDialect>();
   registerSchemes(registry);
+  registerAffine(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   scheme = getSchemes(&context).lookup(key);
@@ -144,9 +185,11 @@ std::vector<float> Product::getExact(const std::vector<Bytes> &parts) const {
         std::memcpy(&scale, header + j % 16 * 4, 4);
       }
       for (int64_t i = 0; i < m; ++i) {
-        int32_t sum = 0;
+        int32_t sum = 0, zero;
+        std::memcpy(&zero, header + layout.zeroOffset + j % 16 * 4, 4);
+        zero = scheme->getZero().value_or(zero);
         for (int64_t r = 0; r < length; ++r)
-          sum += (code(layout, g * length + r, j) - *scheme->getZero()) *
+          sum += (code(layout, g * length + r, j) - zero) *
                  codes[i * k + g * length + r];
         float factor = scale * scales[i * groups + g];
         float &total = result[i * n + j];
@@ -165,7 +208,8 @@ void check(const X86 &x86, const std::string &key, int64_t m, int64_t k,
                  std::to_string(k) + " n " + std::to_string(n));
     auto caps = x86.parse(levels);
     LoadedKernel quantize(product.quantizeText(), x86.target(), caps, {});
-    LoadedKernel multiply(product.productText(), x86.target(), caps, {3});
+    LoadedKernel multiply(product.productText(), x86.target(), caps, {3},
+                          registerAffine);
     ASSERT_TRUE(quantize.ok() && multiply.ok());
     EXPECT_EQ(multiply.getEmitter(), "gemm.int8");
     size_t entries = m * product.groups * 4;
@@ -199,6 +243,15 @@ TEST(QMatMulTest, W4A8IsExactOnRandomShapes) {
     Random random(seed + 50);
     check(x86, "w4a8", seed % 3 ? random.range(1, 30) : 1,
           32 * random.range(1, 6), random.range(1, 130), seed % 2, seed);
+  }
+}
+
+TEST(QMatMulTest, ASchemeOfAPluginIsExact) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(32) / 8; ++seed) {
+    Random random(seed + 90);
+    check(x86, "affine", random.range(1, 30), 16 * random.range(1, 6),
+          random.range(1, 130), seed % 2, seed);
   }
 }
 
