@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -112,13 +113,12 @@ def main() -> None:
             misses += [miss] if miss else []
     print()
     print_table(rows)
-    print("\nproducts: matrix products and convolutions that run in the precision, of all; report.html has every operation")
-    print(f"accuracy on {len(np.load(folder / 'labels.npy'))} test images; error: largest difference from ONNX Runtime on")
-    print(f"the float model over its largest logit; time of {BATCH} images in one call on one thread, medians of 31")
-    print("interleaved pairs, with the quartiles of their ratio in parentheses")
-    for name in MODELS:
-        print(f"\n{name}: artifacts {folder}/{name}-{{{','.join(PRECISIONS)}}}.qcc, report {folder}/{name}-int8.qcc/report.html", end="")
-    print()
+    print("\nproducts: matrix products and convolutions that run in the precision, of all")
+    print(f"accuracy: of {len(np.load(folder / 'labels.npy'))} test images")
+    print("error: largest difference from ONNX Runtime on the float model, over its largest logit")
+    print(f"time: of {BATCH} images in one call on one thread, medians of 31 interleaved pairs with the quartiles of the ratio")
+    place = os.path.relpath(folder)
+    print(f"artifacts: {place}/{{{','.join(MODELS)}}}-{{{','.join(PRECISIONS)}}}.qcc, with the report in report.html")
     if misses:
         sys.exit("demo: " + "; ".join(misses))
 
