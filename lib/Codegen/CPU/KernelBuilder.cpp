@@ -18,6 +18,10 @@ static Type getStorageType(Type element) {
     return IntegerType::get(context, 64);
   if (auto integer = dyn_cast<IntegerType>(element))
     return IntegerType::get(context, std::max(8u, integer.getWidth()));
+  // Where the machine has no bf16, LLVM takes a masked load of it apart in f32
+  // and calls compiler-rt to round what was never changed.
+  if (element.isBF16())
+    return IntegerType::get(context, 16);
   return element;
 }
 
@@ -245,6 +249,8 @@ Value KernelBuilder::fromStorage(Value value, Type element) {
   if (element.isIntOrFloat() && element.getIntOrFloatBitWidth() < 8)
     return arith::TruncIOp::create(
         *this, liftType(getScalarType(element), lanes), value);
+  if (element.isBF16())
+    return arith::BitcastOp::create(*this, liftType(element, lanes), value);
   return value;
 }
 
@@ -255,6 +261,8 @@ Value KernelBuilder::toStorage(Value value, Type element) {
     return arith::IndexCastOp::create(*this, stored, value);
   if (value.getType() == stored)
     return value;
+  if (element.isBF16())
+    return arith::BitcastOp::create(*this, stored, value);
   if (element.isInteger(1) || element.isUnsignedInteger())
     return arith::ExtUIOp::create(*this, stored, value);
   return arith::ExtSIOp::create(*this, stored, value);
