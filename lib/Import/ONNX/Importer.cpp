@@ -76,10 +76,9 @@ std::optional<Value> Importer::lookup(StringRef name, const Scope &scope) {
                     shapes, checks);
     Value value =
         importTensor(*initializer->second, s->prefix + name.str(), emitter);
-    if (!value)
-      (void)report(emitter.getProblem()->id,
-                   "initializer '" + printable(name) + "'",
-                   emitter.getProblem()->text);
+    if (const std::optional<Problem> &problem = emitter.getProblem())
+      (void)report(problem->id, "initializer '" + printable(name) + "'",
+                   problem->text);
     const_cast<Scope *>(s)->values[name] = value;
     return value;
   }

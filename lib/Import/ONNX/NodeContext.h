@@ -90,10 +90,10 @@ public:
   /// Constant floats (or integers) of an input of any rank.
   std::optional<llvm::SmallVector<double>> getFloats(unsigned i) const;
 
-  /// The axes of an operator that takes them as an input from `sinceInput` on
-  /// and as attribute `axes` before: normalised and sorted. `given` tells
-  /// whether there are any. None with a problem recorded if they are not
-  /// constant.
+  /// The axes of an operator that takes them as an input in newer opsets and as
+  /// attribute `axes` before: normalised, each once, sorted. `given` tells
+  /// whether there are any. None with a problem recorded if they are wrong or
+  /// not constant.
   std::optional<llvm::SmallVector<int64_t>> getAxes(unsigned input,
                                                     int64_t rank, bool &given);
 
