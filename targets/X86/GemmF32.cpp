@@ -56,8 +56,8 @@ private:
   void emitColumns(Value panel, int64_t column, int64_t columns, Value rowBegin,
                    Value rowEnd);
   void emitTile(Value panel, int64_t column, int64_t columns, Value row,
-                unsigned rows, Value kBegin, Value kCount, bool first,
-                bool last);
+                unsigned rows, Value done, Value kBegin, Value kCount,
+                bool first, bool last);
 
   KernelBuilder &b;
   MatMulOp op;
@@ -184,8 +184,9 @@ void Gemm::emitColumns(Value panel, int64_t column, int64_t columns,
           return needsRowBlock(total, kTaskRows, maxRows, rows);
         },
         [&](Value row, unsigned rows) {
-          emitTile(panel, column, columns, row, rows, kBegin, kCount, first,
-                   last);
+          Value done = b.divFloor(b.sub(row, rowBegin), b.idx(rows));
+          emitTile(panel, column, columns, row, rows, done, kBegin, kCount,
+                   first, last);
         });
   };
   if (kBlock == k) {
@@ -202,10 +203,12 @@ void Gemm::emitColumns(Value panel, int64_t column, int64_t columns,
 
 /// Rows [row, row + rows) by columns [column, column + columns) of the panel
 /// over a block of K. `first` starts from zero, else from the output; `last`
-/// applies the epilogue.
+/// applies the epilogue. While the first tiles of rows (`done` of them before
+/// this one) run, the block that follows in memory is brought to L2: a line per
+/// step.
 void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
-                    unsigned rows, Value kBegin, Value kCount, bool first,
-                    bool last) {
+                    unsigned rows, Value done, Value kBegin, Value kCount,
+                    bool first, bool last) {
   Tile tile{rows, unsigned(llvm::divideCeil(columns, lanes)), lanes};
   SmallVector<Value> rowPointers;
   for (unsigned r = 0; r < rows; ++r) {
@@ -235,12 +238,18 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
             b.load(out, f32, outOffset(r, v), lanes,
                    live ? b.firstLanes(live, lanes) : Value());
       }
+  constexpr int64_t line = 64;
+  int64_t lines = nr * 4 / line; // of a row of the panel
+  Value part = b.minIdx(done, b.idx(lines - 1));
+  Value ahead = b.mul(b.mul(b.add(b.idx(lines), part), kCount), b.idx(line));
   SmallVector<Value> sums = emitFmaLoop(
       b, tile, kCount, init,
       [&](unsigned r, Value kk) {
         return b.load(rowPointers[r], f32, b.mul(kk, kStride));
       },
       [&](unsigned v, Value kk) {
+        if (v == 0)
+          prefetchToL2(b, panelPointer, b.add(ahead, b.mul(kk, b.idx(line))));
         Value at = b.add(b.mul(kk, b.idx(nr)), b.idx(v * lanes));
         return b.load(panelPointer, f32, at, lanes);
       });

@@ -53,6 +53,7 @@ private:
   struct Place {
     Value row, block;
     unsigned rows, blocks;
+    Value done; ///< tiles of rows before this one in these blocks
   };
   void emitTile(const Place &at);
   SmallVector<Value> emitGroup(const Place &at, Value group,
@@ -186,7 +187,9 @@ LogicalResult QGemm::emit() {
                           return needsRowBlock(known, kTaskRows, maxRows, r);
                         },
                         [&](Value row, unsigned r) {
-                          emitTile({row, block, r, blocks});
+                          Value done =
+                              b.divFloor(b.sub(row, rowBegin), b.idx(r));
+                          emitTile({row, block, r, blocks, done});
                         });
                   });
   };
@@ -323,6 +326,12 @@ void QGemm::emitUnits(const Place &at, Value group, Sums &partial) {
 void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
                      Value firstK, int64_t liveK, Sums &partial) {
   unsigned steps = llvm::divideCeil(liveK, 4);
+  // While the first tiles of rows run, the blocks that follow in memory are
+  // brought to L2. A tile covers the units of its own blocks one after another.
+  Value part = b.minIdx(at.done, b.idx(at.blocks - 1));
+  Value ahead = b.mul(b.add(part, b.idx(at.blocks)),
+                      b.idx(layout.groups * layout.groupBytes));
+  prefetchToL2(b, pointers[0], b.add(ahead, b.mul(index, b.idx(unit.bytes))));
   SmallVector<SmallVector<Value>> decoded;
   for (Value pointer : pointers) {
     Value bytes =

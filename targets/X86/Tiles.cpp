@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -45,6 +46,12 @@ SmallVector<Value> x86::emitFmaLoop(KernelBuilder &b, const Tile &tile,
         return acc;
       },
       KernelBuilder::LoopHint::NoUnroll);
+}
+
+void x86::prefetchToL2(KernelBuilder &b, Value pointer, Value offset) {
+  constexpr unsigned read = 0, toL2 = 2, data = 1;
+  LLVM::Prefetch::create(b, b.elementPointer(pointer, b.getI8Type(), offset),
+                         read, toL2, data);
 }
 
 SmallVector<Value> x86::zeros(KernelBuilder &b, unsigned count,

@@ -50,6 +50,9 @@ llvm::SmallVector<mlir::Value> emitFmaLoop(KernelBuilder &b, const Tile &tile,
                                            llvm::ArrayRef<mlir::Value> init,
                                            TileLoad scalar, TileLoad vector);
 
+/// Asks for the cache line at byte `offset` of `pointer` to be brought to L2.
+void prefetchToL2(KernelBuilder &b, mlir::Value pointer, mlir::Value offset);
+
 /// Zeros of `count` vectors.
 llvm::SmallVector<mlir::Value> zeros(KernelBuilder &b, unsigned count,
                                      unsigned lanes);
