@@ -480,12 +480,18 @@ void Conv::emitTile(Value channel, Value weights, unsigned rows,
   Value panel =
       b.elementPointer(b.scratch(), f32,
                        b.add(b.mul(tileIndex, b.idx(kCount * nr)), tileColumn));
+  int64_t panelBytes =
+      *shape.inChannels / shape.groups * shape.kernelSize() * mr * 4;
   SmallVector<Value> sums = emitFmaLoop(
       b, tile, b.idx(kCount), init,
       [&](unsigned r, Value k) {
         return b.load(weights, f32, b.add(b.mul(k, b.idx(mr)), b.idx(r)));
       },
       [&](unsigned v, Value k) {
+        // The same block of K of the next output channels.
+        if (v == 0)
+          prefetchToL2(b, weights,
+                       b.add(b.idx(panelBytes), b.mul(k, b.idx(mr * 4))));
         return b.load(panel, f32, b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)),
                       lanes);
       });
