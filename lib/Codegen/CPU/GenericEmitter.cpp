@@ -45,8 +45,7 @@ private:
   SmallVector<Value> reduceColumns(ArrayRef<Value> rowIndices, Value column,
                                    unsigned count, unsigned width, Value mask);
   SmallVector<Value>
-  reduceLoops(SmallVector<Value> indices, unsigned dim,
-              SmallVector<Value> carried,
+  reduceLoops(ArrayRef<Value> indices, unsigned dim, ArrayRef<Value> carried,
               llvm::function_ref<SmallVector<Value>(ArrayRef<Value> indices,
                                                     ArrayRef<Value> carried)>
                   body);
@@ -201,7 +200,7 @@ void NestEmitter::emitPoints(ArrayRef<Value> rowIndices, Value column,
 //===----------------------------------------------------------------------===//
 
 SmallVector<Value> NestEmitter::reduceLoops(
-    SmallVector<Value> indices, unsigned dim, SmallVector<Value> carried,
+    ArrayRef<Value> indices, unsigned dim, ArrayRef<Value> carried,
     llvm::function_ref<SmallVector<Value>(ArrayRef<Value>, ArrayRef<Value>)>
         body) {
   if (dim == inner.size())
@@ -210,8 +209,7 @@ SmallVector<Value> NestEmitter::reduceLoops(
                    [&](Value index, ArrayRef<Value> inside) {
                      SmallVector<Value> next(indices);
                      next.push_back(index);
-                     return reduceLoops(next, dim + 1,
-                                        SmallVector<Value>(inside), body);
+                     return reduceLoops(next, dim + 1, inside, body);
                    });
 }
 
