@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import pathlib
 import subprocess
 import sys
@@ -38,6 +39,8 @@ def all_suites(soak: bool) -> list[Suite]:
     """The suites in the order in which they run: quick ones that find most first."""
     python = sys.executable
     extra = ["--soak"] if soak else []
+    if soak:
+        os.environ.setdefault("QCC_TEST_SHAPES", "3000")  # random kernels of test/Numerics
 
     def script(name: str, path: str) -> Suite:
         junit = RESULTS / f"{name}.xml"
