@@ -272,6 +272,13 @@ static int32_t copyBytes(qcc_exec *x, const qcc_binding *to,
 static int32_t failRun(qcc_exec *x, int32_t status, uint32_t site) {
   if (x->status != QCC_OK)
     return x->status;
+  // Sizes with different names that the model needs to be equal: no one node's
+  // fault.
+  if (status == QCC_BAD_SHAPE && site == QCC_NONE)
+    return x->status = x->context->error.fail(
+               status, "the shapes of the inputs do not fit each other: sizes "
+                       "that the model adds or multiplies element by element "
+                       "differ");
   const ProgramView &program = x->context->model->program;
   const char *node = site < program.header().sites.count
                          ? program.text(program.site(site).node)

@@ -8,6 +8,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Dialect/QCC/Symbols.h"
+#include "qcc/Runtime/qcc.h"
 #include "qcc/Support/Diagnostics.h"
 #include <cstddef>
 
@@ -38,6 +39,8 @@ private:
   void addBytes(StringRef name, ArrayRef<char> bytes, uint64_t alignment);
   void addTable(StringRef name, ArrayRef<std::string> functions);
   void addEntry(host::EntryOp entry, StringRef name);
+  /// Ends the run where sizes that the importer took for equal are not.
+  void addChecks();
   void addDispatch(host::DispatchOp op);
   void addCopy(host::CopyOp op);
   void addObserve(host::ObserveOp op);
@@ -186,6 +189,32 @@ Value HostBuilder::getSizes(AffineMap map) {
   return array;
 }
 
+void HostBuilder::addChecks() {
+  auto checks = planned->getAttrOfType<ArrayAttr>(kChecksAttr);
+  if (!checks)
+    return;
+  Value bad;
+  for (Attribute attr : checks) {
+    AffineMap pair = cast<AffineMapAttr>(attr).getValue();
+    Value differs = LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne,
+                                         evaluate(pair.getResult(0)),
+                                         evaluate(pair.getResult(1)));
+    bad = bad ? LLVM::OrOp::create(b, bad, differs).getResult() : differs;
+  }
+  if (!bad)
+    return;
+  Block *entry = b.getBlock();
+  Block *refuse = b.createBlock(entry->getParent());
+  Block *proceed = b.createBlock(entry->getParent());
+  b.setInsertionPointToEnd(entry);
+  LLVM::CondBrOp::create(b, bad, refuse, proceed);
+  b.setInsertionPointToStart(refuse);
+  call(offsetof(qcc_exec_table, fail),
+       {constant(i32, QCC_BAD_SHAPE), constant(i32, QCC_NONE)});
+  LLVM::ReturnOp::create(b, constant(i32, QCC_BAD_SHAPE));
+  b.setInsertionPointToStart(proceed);
+}
+
 void HostBuilder::addDispatch(host::DispatchOp op) {
   Value slots = getSlots(op.getSlots().getValue());
   Value dims = getSizes(op.getDims());
@@ -222,6 +251,7 @@ void HostBuilder::addEntry(host::EntryOp entry, StringRef name) {
   table = block->getArgument(0);
   exec = block->getArgument(1);
   symbols = block->getArgument(2);
+  addChecks();
   for (Operation &op : entry.getBody().front()) {
     if (auto dispatch = dyn_cast<host::DispatchOp>(op))
       addDispatch(dispatch);

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
 

@@ -10,6 +10,11 @@
 
 namespace qcc {
 
+/// Name of the module attribute that holds what was assumed of sizes: maps with
+/// two results each that must be equal when the model runs. Entries check them
+/// before their first step.
+inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
+
 /// Replaces symbol i by `replacement[i]` (an expression without dimensions) in
 /// every type and attribute of `root` and of what is nested in it. Symbols
 /// beyond the list stay. Tensor types and size maps come out canonical: a size

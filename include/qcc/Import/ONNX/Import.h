@@ -12,10 +12,6 @@
 
 namespace qcc {
 
-/// Name of the module attribute that holds what the importer assumed of sizes:
-/// maps with two results that must be equal when the model runs.
-inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
-
 struct ImportOptions {
   /// Symbolic dimensions that are fixed: name and size.
   std::vector<std::pair<std::string, int64_t>> dims;
