@@ -6,7 +6,8 @@
 using namespace qcc::bench;
 
 namespace {
-/// Accumulators of a loop: enough to hide the latency of two units.
+/// Accumulators of a loop: enough to hide the latency of two units, and with
+/// two operands no more than AVX2's 16 registers.
 constexpr int kChains = 12;
 constexpr long kRounds = 1 << 20;
 
