@@ -9,7 +9,7 @@ namespace {
 /// Accumulators of a loop: enough to hide the latency of two units, and with
 /// two operands no more than AVX2's 16 registers.
 constexpr int kChains = 12;
-constexpr long kRounds = 1 << 20;
+constexpr long kRounds = 1 << 22;
 
 volatile float sinkFloat;
 volatile int sinkInt;

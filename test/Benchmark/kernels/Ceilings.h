@@ -16,7 +16,7 @@ inline double now() {
 
 /// Rates, in operations per second (a multiplication and an addition are two),
 /// of loops that do nothing but independent fused multiply-adds of f32 with 256
-/// or 512 bits, or `vpdpbusd` with 512 bits. About 10 ms each; 0 where the CPU
+/// or 512 bits, or `vpdpbusd` with 512 bits. About 6 ms each; 0 where the CPU
 /// has no such instruction.
 double measureFma(unsigned vectorBits);
 double measureByteDot();
