@@ -111,6 +111,11 @@ llvm::Error Compilation::transform() {
 }
 
 llvm::Error Compilation::quantize() {
+  if (options.precision != "f32" && levels.front().vectorBits == 0)
+    return makeError(Diag::UnsupportedScheme, options.model,
+                     "target '" + options.target +
+                         "' computes in float only, but got --precision=" +
+                         options.precision);
   return runPasses(Stage::Quantize, [&](OpPassManager &passes) {
     if (options.precision == "f32")
       return;

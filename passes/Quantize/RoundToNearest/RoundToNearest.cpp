@@ -20,6 +20,8 @@ using namespace qcc;
 /// Weights with fewer rows stay float: quantizing the activations costs as much
 /// as the product saves.
 static constexpr int64_t kMinRows = 16;
+/// Products of bytes over more rows may not fit 32 bits.
+static constexpr int64_t kMaxGroup = 1 << 16;
 
 /// Notes what became of an operation.
 static void note(Operation *op, StringRef requested, StringRef executed,
@@ -48,7 +50,8 @@ static std::string getObstacle(MatMulOp op, const Scheme &scheme) {
     return "not supported: " + std::to_string(k) +
            " rows are no multiple of the group " +
            std::to_string(scheme.getGroup());
-  if (!getEncodedLayout(scheme, k, n))
+  std::optional<EncodedLayout> layout = getEncodedLayout(scheme, k, n);
+  if (!layout || layout->groupK > kMaxGroup)
     return "not supported: the weight is too large";
   return k < kMinRows ? "kept: not faster" : "";
 }
