@@ -119,10 +119,15 @@ void check(const X86 &x86, const std::string &levels, const Attention &c,
             x += double(q[c.at(b, h, s, d, c.heads, c.queries, c.depth)]) *
                  k[c.at(b, g, t, d, c.keyHeads, c.keys, c.depth)];
           x *= double(0.3f);
-          if (c.mask)
-            x += m[c.mask == 1
-                       ? b * c.keys + t
-                       : ((b * c.heads + h) * c.queries + s) * c.keys + t];
+          double addend =
+              !c.mask
+                  ? 0
+                  : m[c.mask == 1
+                          ? b * c.keys + t
+                          : ((b * c.heads + h) * c.queries + s) * c.keys + t];
+          // -1e9 swallows a score in f32: keys that are masked by it weigh the
+          // same where a query sees no others.
+          x = addend < -1e8 ? addend : x + addend;
           if (c.causal && t > s + c.keys - c.queries)
             x = -INFINITY;
           score[t] = x;
