@@ -220,6 +220,11 @@ static Error runProgram(StringRef name, ArrayRef<std::string> arguments,
     return Error::success();
   if (auto said = MemoryBuffer::getFile(log); said && problem.empty())
     problem = (*said)->getBuffer().split('\n').first.str();
+  // LLVM's words; the limit on memory holds for the linker too.
+  if (StringRef(problem).contains("out of memory"))
+    return makeError(Diag::LimitReached, name,
+                     "out of memory; raise --max-memory, or make the model "
+                     "smaller");
   return makeError(Diag::CannotLink, name,
                    problem.empty() ? "exit status " + Twine(status)
                                    : Twine(problem));

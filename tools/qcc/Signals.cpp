@@ -89,10 +89,14 @@ static void onBadAlloc(void *, const char *, bool) {
 
 static void onNewFailed() { onBadAlloc(nullptr, nullptr, false); }
 
-void handleCrashes() {
-  install_fatal_error_handler(onFatalError);
+void handleOutOfMemory() {
   install_bad_alloc_error_handler(onBadAlloc);
   std::set_new_handler(onNewFailed);
+}
+
+void handleCrashes() {
+  install_fatal_error_handler(onFatalError);
+  handleOutOfMemory();
   if (getenv("QCC_BACKTRACE")) {
     sys::PrintStackTraceOnErrorSignal("qcc");
     return;
@@ -121,3 +125,41 @@ Error limitMemory(uint64_t mebibytes) {
 }
 
 } // namespace qcc::driver
+
+//===----------------------------------------------------------------------===//
+// malloc
+//===----------------------------------------------------------------------===//
+
+// Parts of MLIR and of the C library use what malloc returns without a look:
+// at the end of memory they would write through a null pointer, and the crash
+// would hide what is wrong. The program's own malloc ends it with the line of
+// `onBadAlloc`; the memory is that of the C library, which also frees it.
+// Sanitizers bring an allocator of their own.
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+extern "C" {
+void *__libc_malloc(size_t);
+void *__libc_calloc(size_t, size_t);
+void *__libc_realloc(void *, size_t);
+
+void *malloc(size_t size) {
+  void *memory = __libc_malloc(size);
+  if (!memory)
+    qcc::driver::onNewFailed();
+  return memory;
+}
+
+void *calloc(size_t count, size_t size) {
+  void *memory = __libc_calloc(count, size);
+  if (!memory)
+    qcc::driver::onNewFailed();
+  return memory;
+}
+
+void *realloc(void *old, size_t size) {
+  void *memory = __libc_realloc(old, size);
+  if (!memory && size)
+    qcc::driver::onNewFailed();
+  return memory;
+}
+}
+#endif

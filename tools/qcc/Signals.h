@@ -16,6 +16,9 @@ void handleInterrupts();
 /// code 1 or 7. With QCC_BACKTRACE set the stack is printed too.
 void handleCrashes();
 
+/// The end of memory alone, for workers: one line and exit code 7.
+void handleOutOfMemory();
+
 /// Bounds the memory that this process and those it starts may allocate.
 llvm::Error limitMemory(uint64_t mebibytes);
 

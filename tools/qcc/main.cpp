@@ -92,8 +92,10 @@ static void openStandardFiles() {
 
 int main(int argc, char **argv) {
   // Started by another qcc: compiles kernels for it.
-  if (argc == 2 && StringRef(argv[1]) == "--worker")
+  if (argc == 2 && StringRef(argv[1]) == "--worker") {
+    handleOutOfMemory();
     return runKernelWorker();
+  }
   openStandardFiles();
   handleCrashes();
   std::string self =

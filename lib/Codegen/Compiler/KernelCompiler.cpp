@@ -60,7 +60,7 @@ public:
 private:
   void wait();
   bool advance(WorkerProcess &worker);
-  void fail(size_t index, const llvm::Twine &text);
+  void fail(size_t index, Diag id, const llvm::Twine &text);
 
   ArrayRef<KernelJob> jobs;
   std::vector<std::string> &objects;
@@ -70,14 +70,16 @@ private:
   /// The failed job that comes first, so that the message is the same for any
   /// number of workers.
   size_t failedJob = SIZE_MAX;
+  Diag problemId = Diag::Internal;
   std::string problem;
 };
 } // namespace
 
-void Pool::fail(size_t index, const llvm::Twine &text) {
+void Pool::fail(size_t index, Diag id, const llvm::Twine &text) {
   if (index >= failedJob)
     return;
   failedJob = index;
+  problemId = id;
   problem = text.str();
 }
 
@@ -101,15 +103,18 @@ bool Pool::advance(WorkerProcess &worker) {
   switch (worker.advance(answer)) {
   case WorkerProcess::State::Busy:
     return true;
-  case WorkerProcess::State::Died:
-    fail(index, worker.describeEnd());
+  case WorkerProcess::State::Died: {
+    Diag id;
+    std::string text = worker.describeEnd(id);
+    fail(index, id, text);
     return false;
+  }
   case WorkerProcess::State::Answered:
     break;
   }
   StringRef text = answer;
   if (!text.consume_front("+")) {
-    fail(index, text.drop_front(text.empty() ? 0 : 1));
+    fail(index, Diag::Internal, text.drop_front(text.empty() ? 0 : 1));
     return true;
   }
   objects[index] = text.str();
@@ -148,7 +153,7 @@ llvm::Error Pool::run(ArrayRef<size_t> pending, StringRef program,
   }
   if (failedJob == SIZE_MAX)
     return llvm::Error::success();
-  return makeError(Diag::Internal, jobs[failedJob].name, problem);
+  return makeError(problemId, jobs[failedJob].name, problem);
 }
 
 llvm::Expected<std::vector<std::string>>

@@ -125,11 +125,17 @@ WorkerProcess::State WorkerProcess::advance(std::string &answer) {
   return State::Answered;
 }
 
-std::string WorkerProcess::describeEnd() {
+std::string WorkerProcess::describeEnd(Diag &id) {
+  id = Diag::Internal;
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
     ;
   pid = -1;
+  if (WIFEXITED(status) &&
+      WEXITSTATUS(status) == getDiagInfo(Diag::LimitReached).exitCode) {
+    id = Diag::LimitReached;
+    return "out of memory; raise --max-memory, or make the model smaller";
+  }
   std::string text = WIFSIGNALED(status)
                          ? "the kernel worker was ended by signal " +
                                std::to_string(WTERMSIG(status))

@@ -10,6 +10,7 @@
 #define QCC_LIB_CODEGEN_COMPILER_WORKER_H
 
 #include "qcc/Codegen/KernelCompiler.h"
+#include "qcc/Support/Diagnostics.h"
 
 namespace qcc {
 
@@ -45,8 +46,9 @@ public:
   /// Reads and writes what is possible now. With Answered, `answer` holds the
   /// payload and the worker is idle again.
   State advance(std::string &answer);
-  /// How it ended, for people; after Died.
-  std::string describeEnd();
+  /// How it ended, for people; after Died. `id` is LimitReached if it had not
+  /// enough memory, else Internal.
+  std::string describeEnd(Diag &id);
 
 private:
   int socket = -1, errors = -1;
