@@ -63,6 +63,18 @@ Value Body::read(Value tensor, ValueRange indices, bool widenResult) {
   return widenResult ? widen(result) : result;
 }
 
+Value Body::readIf(Value condition, Value tensor, ValueRange indices,
+                   Value otherwise) {
+  auto branch = scf::IfOp::create(b, otherwise.getType(), condition,
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(b, read(tensor, indices));
+  b.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(b, otherwise);
+  return branch.getResult(0);
+}
+
 Value Body::add(Value x, Value y) {
   return isFloat(x) ? Value(arith::AddFOp::create(b, x, y))
                     : arith::AddIOp::create(b, x, y);
@@ -173,15 +185,29 @@ Value Body::loop(Value count, Value init,
   return op.getResult(0);
 }
 
+SmallVector<Value>
+Body::loop(Value count, ValueRange init,
+           llvm::function_ref<SmallVector<Value>(Value, ValueRange)> fn) {
+  auto op = scf::ForOp::create(b, index(0), count, index(1), init);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(op.getBody());
+  SmallVector<Value> next = fn(op.getInductionVar(), op.getRegionIterArgs());
+  scf::YieldOp::create(b, next);
+  return SmallVector<Value>(op.getResults());
+}
+
 Value Body::exp(Value x) { return math::ExpOp::create(b, x); }
 Value Body::log(Value x) { return math::LogOp::create(b, x); }
 Value Body::log1p(Value x) { return math::Log1pOp::create(b, x); }
 Value Body::sqrt(Value x) { return math::SqrtOp::create(b, x); }
 Value Body::cos(Value x) { return math::CosOp::create(b, x); }
+Value Body::sin(Value x) { return math::SinOp::create(b, x); }
+Value Body::expm1(Value x) { return math::ExpM1Op::create(b, x); }
 Value Body::tanh(Value x) { return math::TanhOp::create(b, x); }
 Value Body::erf(Value x) { return math::ErfOp::create(b, x); }
 Value Body::floor(Value x) { return math::FloorOp::create(b, x); }
 Value Body::ceil(Value x) { return math::CeilOp::create(b, x); }
+Value Body::round(Value x) { return math::RoundOp::create(b, x); }
 Value Body::roundEven(Value x) { return math::RoundEvenOp::create(b, x); }
 Value Body::pow(Value x, Value y) { return math::PowFOp::create(b, x, y); }
 

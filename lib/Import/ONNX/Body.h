@@ -31,6 +31,11 @@ public:
   mlir::Value read(mlir::Value tensor, mlir::ValueRange indices,
                    bool widenResult = true);
 
+  /// As `read` where the condition holds, `otherwise` elsewhere; indices may be
+  /// out of range there.
+  mlir::Value readIf(mlir::Value condition, mlir::Value tensor,
+                     mlir::ValueRange indices, mlir::Value otherwise);
+
   mlir::Value add(mlir::Value x, mlir::Value y);
   mlir::Value sub(mlir::Value x, mlir::Value y);
   mlir::Value mul(mlir::Value x, mlir::Value y);
@@ -68,16 +73,27 @@ public:
   loop(mlir::Value count, mlir::Value init,
        llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> fn);
 
+  /// The same with several values that are carried along.
+  llvm::SmallVector<mlir::Value>
+  loop(mlir::Value count, mlir::ValueRange init,
+       llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value,
+                                                         mlir::ValueRange)>
+           fn);
+
   mlir::Value exp(mlir::Value x);
   mlir::Value log(mlir::Value x);
   mlir::Value log1p(mlir::Value x);
   mlir::Value sqrt(mlir::Value x);
   mlir::Value tanh(mlir::Value x);
   mlir::Value cos(mlir::Value x);
+  mlir::Value sin(mlir::Value x);
+  mlir::Value expm1(mlir::Value x);
   mlir::Value erf(mlir::Value x);
   mlir::Value floor(mlir::Value x);
   mlir::Value ceil(mlir::Value x);
   mlir::Value roundEven(mlir::Value x);
+  /// To the nearest integer, halves away from zero.
+  mlir::Value round(mlir::Value x);
   mlir::Value pow(mlir::Value x, mlir::Value y);
   /// 1 / (1 + exp(-x)).
   mlir::Value sigmoid(mlir::Value x);

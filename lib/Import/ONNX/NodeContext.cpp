@@ -144,6 +144,14 @@ std::optional<Dims> NodeContext::getSizes(unsigned i) const {
   return result;
 }
 
+std::optional<AffineExpr> NodeContext::getScalarSize(unsigned i,
+                                                     StringRef what) {
+  if (std::optional<Dims> known = getSizes(i); known && known->size() == 1)
+    return (*known)[0];
+  (void)refuseDynamic(i, what);
+  return std::nullopt;
+}
+
 std::optional<SmallVector<int64_t>> NodeContext::getInts(unsigned i) const {
   if (!has(i))
     return std::nullopt;

@@ -87,6 +87,10 @@ public:
   /// Integers of a small input as expressions, as constants, as one constant.
   std::optional<Dims> getSizes(unsigned i) const;
   std::optional<llvm::SmallVector<int64_t>> getInts(unsigned i) const;
+  /// The one element of an input as an expression; none with a problem recorded
+  /// if it depends on data.
+  std::optional<mlir::AffineExpr> getScalarSize(unsigned i,
+                                                llvm::StringRef what);
   /// Constant floats (or integers) of an input of any rank.
   std::optional<llvm::SmallVector<double>> getFloats(unsigned i) const;
 

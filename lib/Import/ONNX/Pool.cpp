@@ -8,6 +8,72 @@ using namespace mlir;
 namespace qcc::onnx_import {
 namespace {
 
+/// The place of each window's largest element in the whole input, the first one
+/// of several; what the padding covers has none.
+Value emitMaxIndices(NodeContext &node, Value input,
+                     const SpatialWindow &window, const Dims &to,
+                     bool columnMajor) {
+  Dims in = node.dims(input);
+  unsigned axes = window.size();
+  int64_t elements = 1;
+  for (int64_t size : window.kernel)
+    elements *= size;
+  return node.generic(
+      to, node.i64(), {}, {}, input, [&](Body &body, ValueRange x) {
+        auto place = [&](Value element, Value &inside) {
+          SmallVector<Value> at(2 + axes);
+          at[0] = body.dim(0);
+          at[1] = body.dim(1);
+          inside = body.boolean(true);
+          for (unsigned i = axes; i-- > 0;) {
+            Value size = body.index(window.kernel[i]);
+            Value k = body.rem(element, size, true);
+            element = body.div(element, size, true);
+            Value index =
+                body.sub(body.add(body.mul(body.dim(2 + i),
+                                           body.index(window.strides[i])),
+                                  body.mul(k, body.index(window.dilations[i]))),
+                         body.index(window.pads[i]));
+            at[2 + i] = index;
+            inside = body.both(
+                inside, body.both(body.le(body.index(0), index),
+                                  body.lt(index, body.extent(in[2 + i]))));
+          }
+          return at;
+        };
+        // The element of the window that is largest so far; -1 before any.
+        Type type = getComputeType(node.elem(input));
+        Value zero = body.number(0, type);
+        SmallVector<Value> found = body.loop(
+            body.index(elements), ValueRange{body.index(-1), zero},
+            [&](Value element, ValueRange best) -> SmallVector<Value> {
+              Value inside;
+              SmallVector<Value> at = place(element, inside);
+              Value value = body.readIf(inside, x[0], at, zero);
+              Value isFirst = body.lt(best[0], body.index(0));
+              Value isBetter = body.both(
+                  inside, body.either(isFirst, body.lt(best[1], value)));
+              return {body.select(isBetter, element, best[0]),
+                      body.select(isBetter, value, best[1])};
+            });
+        Value inside;
+        SmallVector<Value> at =
+            place(body.max(found[0], body.index(0)), inside);
+        Value offset = body.index(0);
+        for (unsigned j = 0; j < axes; ++j) {
+          unsigned i = columnMajor ? axes - 1 - j : j;
+          offset =
+              body.add(body.mul(offset, body.extent(in[2 + i])), at[2 + i]);
+        }
+        Value plane = body.add(body.mul(at[0], body.extent(in[1])), at[1]);
+        AffineExpr planeSize =
+            product(ArrayRef(in).drop_front(2), node.b.getContext());
+        return body.fromIndex(
+            body.add(body.mul(plane, body.extent(planeSize)), offset),
+            node.i64());
+      });
+}
+
 LogicalResult convertPool(NodeContext &node, PoolKind kind) {
   Type type = node.inElem(0);
   // Integers are compared by their value as i32, where unsigned ones keep their
@@ -45,6 +111,20 @@ LogicalResult convertPool(NodeContext &node, PoolKind kind) {
       PoolOp::create(node.b, makeTensorType(result, node.elem(input)), kind,
                      input, window->kernel, window->strides, window->pads,
                      window->dilations, countPads, p);
+  if (kind == PoolKind::Max && node.wants(1)) {
+    int64_t order = node.attrInt("storage_order", 0);
+    if (order != 0 && order != 1)
+      return node.refuse(Diag::BadAttribute,
+                         "expected storage_order 0 or 1, but got " +
+                             Twine(order));
+    int64_t elements = 1;
+    for (int64_t size : window->kernel)
+      if (llvm::MulOverflow(elements, size, elements))
+        return node.refuse(Diag::BadAttribute, "expected a smaller kernel");
+    if (failed(node.set(
+            1, emitMaxIndices(node, input, *window, result, order == 1))))
+      return failure();
+  }
   return node.set(0, node.cast(pooled, type));
 }
 
@@ -109,16 +189,15 @@ LogicalResult convertGlobalLp(NodeContext &node) {
 } // namespace
 
 void registerPool(Registry &registry) {
-  registry.add(
-      kOnnxDomain,
-      {
-          {"MaxPool", 1, 1, 1, convertMaxPool, "the output of indices"},
-          {"AveragePool", 1, 1, 1, convertAveragePool},
-          {"LpPool", 2, 1, 1, convertLpPool},
-          {"GlobalMaxPool", 1, 1, 1, convertGlobalMax},
-          {"GlobalAveragePool", 1, 1, 1, convertGlobalAverage},
-          {"GlobalLpPool", 2, 1, 1, convertGlobalLp},
-      });
+  registry.add(kOnnxDomain,
+               {
+                   {"MaxPool", 1, 1, 1, convertMaxPool},
+                   {"AveragePool", 1, 1, 1, convertAveragePool},
+                   {"LpPool", 2, 1, 1, convertLpPool},
+                   {"GlobalMaxPool", 1, 1, 1, convertGlobalMax},
+                   {"GlobalAveragePool", 1, 1, 1, convertGlobalAverage},
+                   {"GlobalLpPool", 2, 1, 1, convertGlobalLp},
+               });
 }
 
 } // namespace qcc::onnx_import

@@ -28,6 +28,11 @@ Registry::Registry() {
   registerMisc(*this);
   registerSampling(*this);
   registerScatter(*this);
+  registerSignal(*this);
+  registerRegions(*this);
+  registerUnpool(*this);
+  registerMatrix(*this);
+  registerLinearAttention(*this);
   llvm::sort(support, [](const OpSupport &a, const OpSupport &b) {
     return std::tie(a.domain, a.op, a.sinceOpset) <
            std::tie(b.domain, b.op, b.sinceOpset);

@@ -62,6 +62,11 @@ void registerQuantized(Registry &registry);
 void registerMisc(Registry &registry);
 void registerSampling(Registry &registry);
 void registerScatter(Registry &registry);
+void registerSignal(Registry &registry);
+void registerRegions(Registry &registry);
+void registerUnpool(Registry &registry);
+void registerMatrix(Registry &registry);
+void registerLinearAttention(Registry &registry);
 
 } // namespace qcc::onnx_import
 
