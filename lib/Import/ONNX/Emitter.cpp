@@ -112,7 +112,7 @@ Value Emitter::build(Combiner combiner, const Dims &dims, Type elementType,
                      ValueRange inputs, ArrayRef<AffineMap> maps,
                      ValueRange whole, const Dims &over, bool widenInputs,
                      BodyFn fn) {
-  if (anyNull(inputs) || anyNull(whole) || problem)
+  if (anyNull(inputs) || anyNull(whole))
     return {};
   AffineMapAttr overAttr;
   if (combiner != Combiner::None)
@@ -205,7 +205,7 @@ Value Emitter::transpose(Value input, ArrayRef<int64_t> permutation) {
 }
 
 Value Emitter::reshape(Value input, const Dims &to) {
-  if (!input || problem)
+  if (!input)
     return {};
   RankedTensorType type = makeTensorType(to, elem(input));
   if (type == input.getType())
@@ -255,7 +255,7 @@ Value Emitter::slice(Value input, int64_t axis, AffineExpr start,
 }
 
 Value Emitter::concat(ValueRange inputs, int64_t axis) {
-  if (anyNull(inputs) || problem)
+  if (anyNull(inputs))
     return {};
   if (inputs.size() == 1)
     return inputs[0];
@@ -402,7 +402,7 @@ Value Emitter::reduce(Combiner combiner, Value input, ArrayRef<int64_t> axes,
 }
 
 Value Emitter::softmax(Value input, int64_t axis, bool log) {
-  if (!input || problem)
+  if (!input)
     return {};
   Type type = elem(input);
   int64_t last = rank(input) - 1;
@@ -415,7 +415,7 @@ Value Emitter::softmax(Value input, int64_t axis, bool log) {
 }
 
 Value Emitter::matmul(Value lhs, Value rhs, bool transA, bool transB) {
-  if (!lhs || !rhs || problem)
+  if (!lhs || !rhs)
     return {};
   Type type = elem(lhs);
   int64_t lhsRank = rank(lhs), rhsRank = rank(rhs);

@@ -8,6 +8,7 @@
 #include "ShapeEval.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/SaveAndRestore.h"
 
 using namespace mlir;
@@ -21,6 +22,7 @@ static constexpr uint64_t kMaxNodes = 10'000'000;
 static constexpr uint64_t kMaxInlinedNodes = 200'000;
 static constexpr unsigned kMaxGraphDepth = 32;
 static constexpr size_t kMaxNameBytes = 65536;
+static constexpr int64_t kMaxRank = 32, kMaxElements = int64_t(1) << 40;
 
 static StringRef normalizeDomain(StringRef domain) {
   return domain == "ai.onnx" ? StringRef() : domain;
@@ -128,6 +130,56 @@ LogicalResult Importer::gatherInputs(const onnx::NodeProto &node,
   return success();
 }
 
+static bool hasSymbol(AffineExpr expr) {
+  bool found = false;
+  expr.walk([&](AffineExpr e) { found |= isa<AffineSymbolExpr>(e); });
+  return found;
+}
+
+/// Why a tensor type must not be used; empty if it may. Sizes that overflow
+/// stay products of constants, which no symbol explains.
+static std::string describeExcess(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  if (!tensor)
+    return "";
+  if (tensor.getRank() > kMaxRank)
+    return ("expected a rank of at most " + Twine(kMaxRank) + ", but got " +
+            Twine(tensor.getRank()))
+        .str();
+  int64_t count = 1;
+  bool isEmpty = false, isTooLarge = false;
+  for (AffineExpr dim : getDims(type)) {
+    std::optional<int64_t> size = getConstantSize(dim);
+    if (size && *size < 0)
+      return ("expected sizes of 0 or more, but got " + Twine(*size)).str();
+    isEmpty |= size == 0;
+    // Products stop at the limit, so that a size of 0 after it counts.
+    isTooLarge |=
+        size ? llvm::MulOverflow(count, std::max<int64_t>(*size, 1), count) ||
+                   count > kMaxElements
+             : !dim.isSymbolicOrConstant() || !hasSymbol(dim);
+    if (isTooLarge)
+      count = 1;
+  }
+  return isTooLarge && !isEmpty
+             ? "expected tensors of at most 2^40 elements, but got more"
+             : "";
+}
+
+LogicalResult Importer::checkSizes(Operation *before, NodeContext &node) {
+  Block *block = builder.getInsertionBlock();
+  Block::iterator first =
+      before ? std::next(before->getIterator()) : block->begin();
+  for (Operation &op : llvm::make_range(first, builder.getInsertionPoint()))
+    for (Type type : op.getResultTypes())
+      if (std::string excess = describeExcess(type); !excess.empty())
+        return node.refuse(StringRef(excess).contains("sizes of 0")
+                               ? Diag::BadShape
+                               : Diag::LimitReached,
+                           excess);
+  return success();
+}
+
 void Importer::foldConstants(Operation *before, NodeContext &node) {
   Block *block = builder.getInsertionBlock();
   Block::iterator first =
@@ -173,7 +225,11 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
                   "expected " + Twine(entry->minInputs) +
                       (entry->maxInputs == entry->minInputs ? "" : " or more") +
                       " inputs, but got " + Twine(node.numInputs()));
-  for (unsigned i = 0; i < entry->minInputs; ++i)
+  // What may be repeated may not be left out.
+  unsigned numNeeded = entry->minInputs > 0 && entry->maxInputs == kAnyNumber
+                           ? node.numInputs()
+                           : entry->minInputs;
+  for (unsigned i = 0; i < numNeeded; ++i)
     if (!node.has(i))
       return report(Diag::BadGraph, where,
                     "expected input " + Twine(i) + ", but it is left out");
@@ -182,7 +238,8 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
   Operation *before = block->empty() ? nullptr : &block->back();
   if (!evaluateShape(node)) {
     result = entry->convert(node);
-    if (succeeded(result) && !node.getProblem())
+    if (succeeded(result) && !node.getProblem() &&
+        succeeded(checkSizes(before, node)))
       foldConstants(before, node);
   }
   // A fault in reading an attribute does not stop the converter.

@@ -98,6 +98,9 @@ private:
                                    const Scope &scope, llvm::StringRef where,
                                    llvm::SmallVectorImpl<mlir::Value> &inputs,
                                    bool &poisoned);
+  /// Refuses a node whose operations after `before` give tensors that are too
+  /// large, whatever they were made from.
+  mlir::LogicalResult checkSizes(mlir::Operation *before, NodeContext &node);
   /// Computes what a node's operations after `before` make of constants.
   void foldConstants(mlir::Operation *before, NodeContext &node);
   mlir::LogicalResult convertNode(NodeContext &context, llvm::StringRef domain,

@@ -68,6 +68,14 @@ Value multiplyExactly(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
   Type lhsType = node.elem(lhs), rhsType = node.elem(rhs);
   Value zeroOfLhs = shapeZero(node, lhsZero, lhs, true),
         zeroOfRhs = shapeZero(node, rhsZero, rhs, false);
+  for (Value zero : {zeroOfLhs, zeroOfRhs})
+    if (zero && node.rank(zero) > static_cast<int64_t>(rank)) {
+      (void)node.refuse(Diag::BadShape,
+                        "expected zero points of a rank of at most " +
+                            Twine(rank) + ", but got " +
+                            Twine(node.rank(zero)));
+      return {};
+    }
   for (auto [zero, row, column] :
        {std::tuple(zeroOfLhs, m, k), std::tuple(zeroOfRhs, k, n)})
     if (zero) {

@@ -407,6 +407,8 @@ LogicalResult convertPad(NodeContext &node) {
     return node.refuse(Diag::BadShape,
                        "expected a padding value of the input's type");
   Dims from = node.inDims(0);
+  if (node.getOpset() >= 11 && !node.has(1))
+    return node.refuse(Diag::BadGraph, "expected the padding as input 1");
   std::optional<Dims> declared = node.getDeclaredDims(0);
   bool isRuntime = node.getOpset() >= 11 && !node.getSizes(1) && !node.has(3) &&
                    declared && declared->size() == from.size();

@@ -380,6 +380,8 @@ LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
     return node.refuse(Diag::BadShape, "expected an input of rank 3");
   Value input = node.widen(batchFirst ? node.transpose(node.in(0), {1, 0, 2})
                                       : node.in(0));
+  if (!input)
+    return failure();
   std::optional<Layer> layer = readLayer(node, gates, directions, input);
   std::optional<SmallVector<Activation>> activations =
       readActivations(node, defaults, directions);

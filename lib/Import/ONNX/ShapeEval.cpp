@@ -408,7 +408,7 @@ bool Evaluation::evaluateReduce() {
       return false;
     total = *next;
   }
-  return finish({total}, node.attrInt("keepdims", 1), node.inElem(0));
+  return finish({total}, node.attrInt("keepdims", 1) != 0, node.inElem(0));
 }
 
 bool Evaluation::evaluateConstantOfShape() {
