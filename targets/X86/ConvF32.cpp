@@ -153,7 +153,7 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   TileShape tile = chooseTile(perGroup, pixels, avx512);
   AffineExpr tiles = shape.getTiles(flat, tile.nr);
   int64_t taskTiles = chooseTiles(getConstantSize(tiles), flat);
-  tiles = simplifyAffineExpr(tiles.ceilDiv(taskTiles), 0, 64);
+  tiles = simplifySize(tiles.ceilDiv(taskTiles));
   int64_t channelBytes = shape.kernelSize() * tile.nr * taskTiles * 4;
   int64_t blockChannels = std::clamp<int64_t>(kPanelBytes / channelBytes, 1,
                                               *shape.inChannels / shape.groups);

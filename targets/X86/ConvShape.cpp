@@ -110,7 +110,7 @@ bool ConvShape::isPointwise() const {
 void ConvShape::flattenPointwise() {
   if (!isPointwise())
     return;
-  AffineExpr pixels = simplifyAffineExpr(inHeight * inWidth, 0, 64);
+  AffineExpr pixels = simplifySize(inHeight * inWidth);
   inWidth = outWidth = pixels;
   inHeight = outHeight = getAffineConstantExpr(1, pixels.getContext());
 }
@@ -118,7 +118,7 @@ void ConvShape::flattenPointwise() {
 AffineExpr ConvShape::getTiles(bool flat, int64_t nr) const {
   AffineExpr tiles = flat ? (outHeight * outWidth).ceilDiv(nr)
                           : outHeight * outWidth.ceilDiv(nr);
-  return simplifyAffineExpr(tiles, 0, 64);
+  return simplifySize(tiles);
 }
 
 //===----------------------------------------------------------------------===//

@@ -55,7 +55,7 @@ public:
     Grain grain = getConcatGrain(op);
     KernelSchedule schedule;
     schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifyAffineExpr(grain.rowTasks * grain.colTasks, 0, 64);
+    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
     return schedule;
   }
 

@@ -414,7 +414,7 @@ public:
     Grain grain = getGrain(parallel, getDepth(nest->root));
     KernelSchedule schedule;
     schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifyAffineExpr(grain.rowTasks * grain.colTasks, 0, 64);
+    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
     return schedule;
   }
 

@@ -171,7 +171,7 @@ public:
     Grain grain = getInterleaveGrain(nest->root, factor);
     KernelSchedule schedule;
     schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifyAffineExpr(grain.rowTasks * grain.colTasks, 0, 64);
+    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
     return schedule;
   }
 

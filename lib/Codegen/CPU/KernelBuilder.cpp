@@ -214,7 +214,7 @@ SmallVector<Value> KernelBuilder::strides(Type tensorType) {
   AffineExpr stride = mlir::getAffineConstantExpr(1, getContext());
   for (size_t i = dims.size(); i-- > 0;) {
     result[i] = size(stride);
-    stride = simplifyAffineExpr(stride * dims[i], 0, 64);
+    stride = simplifySize(stride * dims[i]);
   }
   return result;
 }

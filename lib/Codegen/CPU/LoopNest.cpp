@@ -276,7 +276,7 @@ Grain qcc::getGrain(ArrayRef<AffineExpr> parallel, AffineExpr depth) {
   MLIRContext *context = depth.getContext();
   AffineExpr one = mlir::getAffineConstantExpr(1, context);
   AffineExpr budget = mlir::getAffineConstantExpr(work, context);
-  auto simplify = [](AffineExpr e) { return simplifyAffineExpr(e, 0, 64); };
+  auto simplify = [](AffineExpr e) { return simplifySize(e); };
   Grain grain;
   grain.inner = parallel.empty() ? one : parallel.back();
   grain.outer = parallel.empty() ? one : product(parallel.drop_back(), context);

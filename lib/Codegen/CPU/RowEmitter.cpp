@@ -208,7 +208,7 @@ static Grain getRowGrain(Value rootInput) {
   MLIRContext *context = rootInput.getContext();
   AffineExpr rows = product(ArrayRef(dims).drop_back(), context);
   return getGrain({rows, mlir::getAffineConstantExpr(1, context)},
-                  simplifyAffineExpr(dims.back() * 4, 0, 64));
+                  simplifySize(dims.back() * 4));
 }
 
 LogicalResult RowKernel::run() {

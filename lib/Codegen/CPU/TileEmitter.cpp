@@ -78,8 +78,7 @@ struct TileSpace {
     for (unsigned d = 0; d + 1 < extents.size(); ++d)
       if (d != tileDim)
         rows.push_back(extents[d]);
-    rows.push_back(
-        simplifyAffineExpr(extents[tileDim].ceilDiv(kTileRows), 0, 64));
+    rows.push_back(simplifySize(extents[tileDim].ceilDiv(kTileRows)));
     SmallVector<AffineExpr> all(rows);
     all.push_back(extents.back());
     grain = getGrain(all,
@@ -268,7 +267,7 @@ public:
     Grain grain = TileSpace(nest->root, *tileDim).grain;
     KernelSchedule schedule;
     schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifyAffineExpr(grain.rowTasks * grain.colTasks, 0, 64);
+    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
     return schedule;
   }
 

@@ -68,7 +68,7 @@ struct AttentionSteps {
     for (unsigned i = 0; i < 5; ++i)
       d.push_back(getAffineDimExpr(i, context));
     // Several query heads share a key head.
-    AffineExpr repeat = simplifyAffineExpr(q[1].floorDiv(k[1]), 0, 64);
+    AffineExpr repeat = simplifySize(q[1].floorDiv(k[1]));
     head = q[1] == k[1] ? d[1] : d[1].floorDiv(repeat);
     scoreType = makeTensorType({q[0], q[1], q[2], k[2]}, f32);
     rowType = makeTensorType({q[0], q[1], q[2]}, f32);

@@ -1,6 +1,7 @@
 //===- Shape.cpp - symbolic shapes in tensor types --------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Dialect/QCC/Shape.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -18,11 +19,32 @@ SmallVector<AffineExpr> getDims(Type type) {
   return dims;
 }
 
+AffineExpr simplifySize(AffineExpr expr) {
+  // The symbols in use are numbered from 0 for the time: what MLIR works with
+  // grows with the highest number.
+  llvm::SmallSetVector<unsigned, 4> found;
+  expr.walk([&](AffineExpr e) {
+    if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
+      found.insert(symbol.getPosition());
+  });
+  SmallVector<unsigned> used(found.getArrayRef());
+  llvm::sort(used);
+  MLIRContext *context = expr.getContext();
+  SmallVector<AffineExpr> from, to;
+  for (auto [i, position] : llvm::enumerate(used)) {
+    from.resize(position + 1, getAffineConstantExpr(0, context));
+    from[position] = getAffineSymbolExpr(i, context);
+    to.push_back(getAffineSymbolExpr(position, context));
+  }
+  AffineExpr dense = expr.replaceSymbols(from);
+  return simplifyAffineExpr(dense, 0, used.size()).replaceSymbols(to);
+}
+
 AffineMap makeSizeMap(ArrayRef<AffineExpr> exprs, MLIRContext *context) {
   unsigned numSymbols = 0;
   SmallVector<AffineExpr> simple;
   for (AffineExpr expr : exprs) {
-    simple.push_back(simplifyAffineExpr(expr, 0, 64));
+    simple.push_back(simplifySize(expr));
     simple.back().walk([&](AffineExpr e) {
       if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
         numSymbols = std::max(numSymbols, symbol.getPosition() + 1);
@@ -65,7 +87,7 @@ AffineExpr product(ArrayRef<AffineExpr> exprs, MLIRContext *context) {
   AffineExpr result = getAffineConstantExpr(1, context);
   for (AffineExpr expr : exprs)
     result = result * expr;
-  return simplifyAffineExpr(result, 0, 64);
+  return simplifySize(result);
 }
 
 AffineExpr getNumElements(Type type) {
@@ -127,18 +149,51 @@ std::optional<int64_t> evaluateSize(AffineExpr expr,
   }
 }
 
+AffineExpr isOne(AffineExpr size) {
+  if (std::optional<int64_t> known = getConstantSize(size))
+    return getAffineConstantExpr(*known == 1, size.getContext());
+  // 2 / (size + 1) is 2, 1, 0, 0, ... for sizes from 0 on.
+  return getAffineConstantExpr(2, size.getContext()).floorDiv(size + 1) % 2;
+}
+
+bool mayBroadcast(AffineExpr size, AffineExpr resultSize) {
+  if (size == resultSize || isa<AffineConstantExpr>(size))
+    return false;
+  if (isa<AffineSymbolExpr>(size))
+    return true;
+  // Only broadcastSize makes remainders.
+  return size
+      .walk([](AffineExpr e) {
+        return e.getKind() == AffineExprKind::Mod ? WalkResult::interrupt()
+                                                  : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
+AffineExpr broadcastSize(AffineExpr a, AffineExpr b) {
+  return simplifySize(a + (b - 1) * isOne(a));
+}
+
 AffineMap getBroadcastMap(ArrayRef<AffineExpr> operandDims,
                           ArrayRef<AffineExpr> resultDims,
                           MLIRContext *context) {
   size_t rank = resultDims.size(), skip = rank - operandDims.size();
   SmallVector<AffineExpr> exprs;
   for (auto [i, dim] : llvm::enumerate(operandDims)) {
-    bool one =
-        getConstantSize(dim) == 1 && getConstantSize(resultDims[skip + i]) != 1;
-    exprs.push_back(one ? getAffineConstantExpr(0, context)
-                        : getAffineDimExpr(skip + i, context));
+    AffineExpr at = getAffineDimExpr(skip + i, context);
+    if (getConstantSize(dim) == 1 && getConstantSize(resultDims[skip + i]) != 1)
+      at = getAffineConstantExpr(0, context);
+    else if (mayBroadcast(dim, resultDims[skip + i]))
+      at = at * (1 - isOne(dim));
+    exprs.push_back(at);
   }
-  return AffineMap::get(rank, 0, exprs, context);
+  unsigned numSymbols = 0;
+  for (AffineExpr expr : exprs)
+    expr.walk([&](AffineExpr e) {
+      if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
+        numSymbols = std::max(numSymbols, symbol.getPosition() + 1);
+    });
+  return AffineMap::get(rank, numSymbols, exprs, context);
 }
 
 } // namespace qcc

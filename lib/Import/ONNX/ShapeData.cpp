@@ -102,15 +102,15 @@ static AffineExpr joinDivisions(AffineExpr expr) {
   AffineExpr rhs = joinDivisions(binary.getRHS());
   std::optional<int64_t> divisor = getConstantSize(rhs);
   if (expr.getKind() == AffineExprKind::FloorDiv && divisor && *divisor > 0) {
-    auto [rest, constant] = splitConstant(simplifyAffineExpr(lhs, 0, 64));
+    auto [rest, constant] = splitConstant(simplifySize(lhs));
     return makeQuotient(rest, constant, *divisor);
   }
   return getAffineBinaryOpExpr(expr.getKind(), lhs, rhs);
 }
 
 AffineExpr simplifyDim(AffineExpr expr) {
-  AffineExpr simple = simplifyAffineExpr(expr, 0, 64);
-  return simplifyAffineExpr(joinDivisions(simple), 0, 64);
+  AffineExpr simple = simplifySize(expr);
+  return simplifySize(joinDivisions(simple));
 }
 
 AffineExpr addDims(AffineExpr a, AffineExpr b) {

@@ -20,6 +20,10 @@ namespace qcc {
 /// by position.
 inline constexpr llvm::StringLiteral kSymbolsAttr = "qcc.symbols";
 
+/// Module attribute (i64): symbols from this position on get their values while
+/// an entry runs (`qcc.bind`, loops); the others are bound by its inputs.
+inline constexpr llvm::StringLiteral kRuntimeFromAttr = "qcc.runtime_from";
+
 /// Dimensions of a tensor type as expressions without affine dims; constants
 /// where the size is static.
 llvm::SmallVector<mlir::AffineExpr> getDims(mlir::Type type);
@@ -31,6 +35,10 @@ mlir::RankedTensorType makeTensorType(llvm::ArrayRef<mlir::AffineExpr> dims,
 mlir::RankedTensorType makeTensorType(mlir::MLIRContext *context,
                                       llvm::ArrayRef<int64_t> dims,
                                       mlir::Type elementType);
+
+/// A size expression (no affine dims) simplified as MLIR does it, for any
+/// number of symbols.
+mlir::AffineExpr simplifySize(mlir::AffineExpr expr);
 
 /// The map `()[s0, ...] -> (exprs)` with as many symbols as the highest one
 /// used plus one: the canonical form.
@@ -58,9 +66,22 @@ mlir::Type getScalarType(mlir::Type elementType);
 std::optional<int64_t> evaluateSize(mlir::AffineExpr expr,
                                     llvm::ArrayRef<int64_t> symbols);
 
+/// 1 if a size is 1, else 0, as an expression of it.
+mlir::AffineExpr isOne(mlir::AffineExpr size);
+
+/// True for a size of an operand that may be 1 where that of the result is not,
+/// which is known only at run time: a symbol, or a size made of symbols by
+/// `broadcastSize`. Sizes that were computed in other ways (of windows, of
+/// concatenations) and differ as expressions are taken for equal.
+bool mayBroadcast(mlir::AffineExpr size, mlir::AffineExpr resultSize);
+
+/// The size that two sizes of which one may be 1 broadcast to.
+mlir::AffineExpr broadcastSize(mlir::AffineExpr a, mlir::AffineExpr b);
+
 /// Identity map of a rank; and the map that reads a tensor of `operandDims`
 /// broadcast (numpy rules, aligned at the last dimension) to a result of `rank`
-/// dimensions: dimensions of size 1 are read at 0 unless the result's is 1 too.
+/// dimensions: dimensions of size 1 are read at 0 unless the result's is 1 too,
+/// and those that may be 1 only at run time at an index that is then 0.
 mlir::AffineMap getBroadcastMap(llvm::ArrayRef<mlir::AffineExpr> operandDims,
                                 llvm::ArrayRef<mlir::AffineExpr> resultDims,
                                 mlir::MLIRContext *context);
