@@ -14,7 +14,10 @@ using namespace qcc;
 namespace {
 class ReferenceTarget final : public Target {
 public:
-  ReferenceTarget() { emitters.push_back(createGenericEmitter()); }
+  ReferenceTarget() {
+    emitters.push_back(createProgramEmitter());
+    emitters.push_back(createGenericEmitter());
+  }
 
   llvm::StringRef getName() const override { return "reference"; }
   llvm::StringRef getSummary() const override {

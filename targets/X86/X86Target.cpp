@@ -23,6 +23,7 @@ public:
     emitters.push_back(createConcatEmitter());
     emitters.push_back(createInterleaveEmitter());
     emitters.push_back(createTileEmitter());
+    emitters.push_back(createProgramEmitter());
     emitters.push_back(createGenericEmitter());
   }
   llvm::StringRef getName() const override { return "x86"; }

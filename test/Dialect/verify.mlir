@@ -151,3 +151,113 @@ qcc_host.entry @main inputs [] outputs [] buffers [] {
   // expected-error @+1 {{expected a slot index below 0, but got 3}}
   qcc_host.dispatch @k [#qcc_host.slot<arena, 3, 0>] results [tensor<2xf32>] dims affine_map<() -> ()> tasks affine_map<() -> (1)>
 }
+
+// -----
+
+func.func @write_to_operand(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = qcc.program (%x) : (tensor<4xf32>) -> tensor<4xf32> {
+  ^bb0(%in: tensor<4xf32>, %out: tensor<4xf32>):
+    %c0 = arith.constant 0 : index
+    %v = qcc.read %out[%c0] : tensor<4xf32> -> f32
+    // expected-error @+1 {{expected a result of the enclosing program}}
+    qcc.write %v, %in[%c0] : f32, tensor<4xf32>
+    qcc.yield
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @program_index(%x: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected no index but that of `over`}}
+  %0 = qcc.program (%x) : (tensor<4xf32>) -> tensor<4xf32> {
+  ^bb0(%in: tensor<4xf32>, %out: tensor<4xf32>):
+    %i = qcc.index 0
+    %v = qcc.read %in[%i] : tensor<4xf32> -> f32
+    qcc.write %v, %out[%i] : f32, tensor<4xf32>
+    qcc.yield
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @bind_nothing() {
+  // expected-error @+1 {{expected either a tensor or an expression}}
+  qcc.bind 0
+  return
+}
+
+// -----
+
+func.func @bind_float(%x: tensor<1xf32>) {
+  // expected-error @+1 {{expected a tensor of integers}}
+  qcc.bind 0 from %x : tensor<1xf32>
+  return
+}
+
+// -----
+
+func.func @check_one() {
+  // expected-error @+1 {{expected a map without dimensions and with two results}}
+  qcc.check affine_map<()[s0] -> (s0)>
+  return
+}
+
+// -----
+
+func.func @if_condition(%c: tensor<2xi1>, %x: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected a condition that is one boolean}}
+  %0 = qcc.if %c : tensor<2xi1> -> (tensor<4xf32>) {
+    qcc.yield %x : tensor<4xf32>
+  } else {
+    qcc.yield %x : tensor<4xf32>
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @if_ranks(%c: tensor<i1>, %x: tensor<4xf32>, %y: tensor<1x4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected branches to yield 'tensor<4xf32>', but got 'tensor<1x4xf32>'}}
+  %0 = qcc.if %c : tensor<i1> -> (tensor<4xf32>) {
+    qcc.yield %x : tensor<4xf32>
+  } else {
+    qcc.yield %y : tensor<1x4xf32>
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @loop_without_end(%x: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected a trip count or a condition}}
+  %0 = qcc.loop init(%x) attributes {iteration = 0 : i64} : (tensor<4xf32>) -> tensor<4xf32> {
+  ^bb0(%v: tensor<4xf32>):
+    qcc.yield %v : tensor<4xf32>
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @loop_type(%x: tensor<4xf32>, %y: tensor<4xi32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected carried value 0 to keep its type}}
+  %0 = qcc.loop init(%x) attributes {iteration = 0 : i64, trip = affine_map<() -> (3)>} : (tensor<4xf32>) -> tensor<4xf32> {
+  ^bb0(%v: tensor<4xf32>):
+    qcc.yield %y : tensor<4xi32>
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @loop_stack(%x: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expected result 1 to be a stack of what the body yields}}
+  %0:2 = qcc.loop init(%x) attributes {iteration = 0 : i64, trip = affine_map<() -> (3)>}
+      : (tensor<4xf32>) -> (tensor<4xf32>, tensor<3xf32>) {
+  ^bb0(%v: tensor<4xf32>):
+    qcc.yield %v, %v : tensor<4xf32>, tensor<4xf32>
+  }
+  return %0#0 : tensor<4xf32>
+}

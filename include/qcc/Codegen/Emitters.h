@@ -35,6 +35,10 @@ std::unique_ptr<KernelEmitter> createArgReduceEmitter();
 /// `qcc.concat` as copies of runs.
 std::unique_ptr<KernelEmitter> createConcatEmitter();
 
+/// `qcc.program`: its body in scalar code, a task per index of `over`. For all
+/// levels.
+std::unique_ptr<KernelEmitter> createProgramEmitter();
+
 } // namespace qcc
 
 #endif // QCC_CODEGEN_EMITTERS_H

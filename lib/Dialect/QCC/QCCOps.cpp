@@ -11,13 +11,17 @@ using namespace qcc;
 #define GET_OP_CLASSES
 #include "qcc/Dialect/QCC/QCCOps.cpp.inc"
 
-/// True if a generic's body or reduction asks for a size that is symbolic.
+/// True if a generic reads, or its body or reduction asks, for a size that is
+/// symbolic.
 static bool usesSymbols(Operation *op) {
   auto generic = dyn_cast<GenericOp>(op);
   if (!generic)
     return false;
   if (generic.getOver() && generic.getOver()->getNumSymbols())
     return true;
+  for (unsigned i = 0, e = generic.getInputs().size(); i < e; ++i)
+    if (generic.getMap(i).getNumSymbols())
+      return true;
   return generic.getBody()
       .walk([](ExtentOp extent) {
         return extent.getExpr().getNumSymbols() ? WalkResult::interrupt()
@@ -269,16 +273,164 @@ OpFoldResult ExtentOp::fold(FoldAdaptor) {
   return {};
 }
 
+/// One index per dimension, and an element of the tensor's scalar type.
+static LogicalResult verifyAccess(Operation *op, RankedTensorType tensor,
+                                  OperandRange indices, Type element) {
+  if (static_cast<int64_t>(indices.size()) != tensor.getRank())
+    return op->emitOpError("expected ")
+           << tensor.getRank() << " indices, but got " << indices.size();
+  Type scalar = getScalarType(tensor.getElementType());
+  if (element != scalar)
+    return op->emitOpError("expected an element of type ")
+           << scalar << ", but got " << element;
+  return success();
+}
+
+/// The program whose result a tensor is, if it is one.
+static ProgramOp getWrittenBy(Value tensor) {
+  auto arg = dyn_cast<BlockArgument>(tensor);
+  auto program =
+      arg ? dyn_cast<ProgramOp>(arg.getOwner()->getParentOp()) : ProgramOp();
+  return program && arg.getArgNumber() >= program.getInputs().size()
+             ? program
+             : ProgramOp();
+}
+
 LogicalResult ReadOp::verify() {
-  if (static_cast<int64_t>(getIndices().size()) !=
-      getTensor().getType().getRank())
-    return emitOpError("expected ")
-           << getTensor().getType().getRank() << " indices, but got "
-           << getIndices().size();
-  Type scalar = getScalarType(getTensor().getType().getElementType());
-  if (getResult().getType() != scalar)
-    return emitOpError("expected a result of type ")
-           << scalar << ", but got " << getResult().getType();
+  return verifyAccess(*this, getTensor().getType(), getIndices(),
+                      getResult().getType());
+}
+
+void ReadOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  if (getWrittenBy(getTensor()))
+    effects.emplace_back(MemoryEffects::Read::get());
+}
+
+LogicalResult WriteOp::verify() {
+  if (!getWrittenBy(getTensor()))
+    return emitOpError("expected a result of the enclosing program");
+  return verifyAccess(*this, getTensor().getType(), getIndices(),
+                      getValue().getType());
+}
+
+LogicalResult ProgramOp::verify() {
+  Block *block = getBlock();
+  SmallVector<Type> types(getInputs().getTypes());
+  llvm::append_range(types, getResultTypes());
+  if (!llvm::equal(block->getArgumentTypes(), types))
+    return emitOpError(
+        "expected body arguments of the operands' and results' types");
+  if (getOver() && (getOver()->getNumDims() || getOver()->getNumResults() != 1))
+    return emitOpError(
+        "expected `over` without dimensions and with one result");
+  auto yield = dyn_cast<YieldOp>(block->getTerminator());
+  if (!yield || !yield.getValues().empty())
+    return emitOpError("expected the body to end with an empty yield");
+  WalkResult bad = getBody().walk([&](IndexOp index) {
+    return index.getDim() == 0 && getOver() ? WalkResult::advance()
+                                            : WalkResult::interrupt();
+  });
+  return bad.wasInterrupted()
+             ? emitOpError("expected no index but that of `over`")
+             : success();
+}
+
+//===----------------------------------------------------------------------===//
+// Sizes found at run time, branches and loops
+//===----------------------------------------------------------------------===//
+
+LogicalResult BindOp::verify() {
+  if (bool(getValue()) == bool(getExpr()))
+    return emitOpError("expected either a tensor or an expression");
+  if (getExpr() && (getExpr()->getNumDims() || getExpr()->getNumResults() != 1))
+    return emitOpError("expected a map without dimensions and with one result");
+  if (getValue() && !isa<IntegerType>(getValue().getType().getElementType()))
+    return emitOpError("expected a tensor of integers");
+  return success();
+}
+
+LogicalResult CheckOp::verify() {
+  if (getSizes().getNumDims() || getSizes().getNumResults() != 2)
+    return emitOpError(
+        "expected a map without dimensions and with two results");
+  return success();
+}
+
+static bool isCondition(Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  return tensor.getElementType().isInteger(1) && isStatic(tensor) &&
+         tensor.getNumElements() == 1;
+}
+
+YieldOp IfOp::getYield(unsigned region) {
+  return cast<YieldOp>((*this)->getRegion(region).front().getTerminator());
+}
+
+LogicalResult IfOp::verify() {
+  if (!isCondition(getCondition().getType()))
+    return emitOpError("expected a condition that is one boolean");
+  for (Region &region : (*this)->getRegions()) {
+    auto yield = dyn_cast<YieldOp>(region.front().getTerminator());
+    if (!yield || yield.getValues().size() != getNumResults())
+      return emitOpError("expected branches that yield ")
+             << getNumResults() << " values";
+    for (auto [value, result] :
+         llvm::zip_equal(yield.getValues(), getResults())) {
+      auto have = cast<RankedTensorType>(value.getType()),
+           want = cast<RankedTensorType>(result.getType());
+      if (have.getRank() != want.getRank() ||
+          have.getElementType() != want.getElementType())
+        return emitOpError("expected branches to yield ")
+               << want << ", but got " << have;
+    }
+  }
+  return success();
+}
+
+YieldOp LoopOp::getYield() {
+  return cast<YieldOp>(getBody().front().getTerminator());
+}
+
+Value LoopOp::getYielded(unsigned i) {
+  return getYield().getValues()[i + (getCondition() ? 1 : 0)];
+}
+
+LogicalResult LoopOp::verify() {
+  Block &block = getBody().front();
+  unsigned carried = getInit().size(), skip = getCondition() ? 1 : 0;
+  auto yield = dyn_cast<YieldOp>(block.getTerminator());
+  if (getNumResults() < carried || block.getNumArguments() != carried ||
+      !yield || yield.getValues().size() != getNumResults() + skip)
+    return emitOpError("expected the body to take the carried values and to "
+                       "yield one value per result");
+  if (!getTrip() && !getCondition())
+    return emitOpError("expected a trip count or a condition");
+  if (getTrip() && (getTrip()->getNumDims() || getTrip()->getNumResults() != 1))
+    return emitOpError("expected a map without dimensions and with one result");
+  if ((getNext() ? getNext()->getNumResults() : 0) != getSizes().size())
+    return emitOpError("expected a next value for each symbol of `sizes`");
+  if (skip && !isCondition(yield.getValues()[0].getType()))
+    return emitOpError("expected the body to yield a condition first");
+  if (getCondition() && !isCondition(getCondition().getType()))
+    return emitOpError("expected a condition that is one boolean");
+  for (unsigned i = 0; i < carried; ++i) {
+    auto want = cast<RankedTensorType>(getResult(i).getType());
+    auto first = cast<RankedTensorType>(getInit()[i].getType());
+    auto next = cast<RankedTensorType>(getYielded(i).getType());
+    if (block.getArgument(i).getType() != want ||
+        first.getRank() != want.getRank() || next.getRank() != want.getRank() ||
+        first.getElementType() != want.getElementType() ||
+        next.getElementType() != want.getElementType())
+      return emitOpError("expected carried value ")
+             << i << " to keep its type " << want;
+  }
+  for (unsigned i = carried; i < getNumResults(); ++i)
+    if (cast<RankedTensorType>(getResult(i).getType()).getRank() !=
+        cast<RankedTensorType>(getYielded(i).getType()).getRank() + 1)
+      return emitOpError("expected result ")
+             << i << " to be a stack of what the body yields";
   return success();
 }
 

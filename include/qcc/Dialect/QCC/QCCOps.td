@@ -62,8 +62,9 @@ def QCC_GenericOp : QCC_Op<"generic", [Pure, IsolatedFromAbove, AttrSizedOperand
   }];
 }
 
-def QCC_YieldOp : QCC_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["GenericOp", "DispatchOp", "KernelOp"]>]> {
-  let summary = "ends the body of a generic, dispatch or kernel";
+def QCC_YieldOp : QCC_Op<"yield", [Pure, ReturnLike, Terminator,
+    ParentOneOf<["GenericOp", "ProgramOp", "DispatchOp", "KernelOp", "IfOp", "LoopOp"]>]> {
+  let summary = "ends the body of a generic, program, dispatch, kernel, branch or loop";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
 }
@@ -85,9 +86,54 @@ def QCC_ExtentOp : QCC_Op<"extent", [Pure]> {
   let hasFolder = 1;
 }
 
-def QCC_ReadOp : QCC_Op<"read", [Pure]> {
-  let summary = "reads one element of a whole operand inside a generic";
+def QCC_ProgramOp : QCC_Op<"program", [Pure, IsolatedFromAbove, SingleBlock]> {
+  let summary = "tensors that sequential scalar code computes";
+  let description = [{
+    For what no formula per element says: sorting, suppression, compaction, recurrences. The body has the operands and
+    then the results as arguments, reads elements of either with `qcc.read` and sets elements of results with
+    `qcc.write`, in `scf` loops and branches. It runs once for each index of `over` (`qcc.index 0`; once without it), in
+    any order and at the same time: runs must not write what another one reads or writes. Elements that are not written
+    are undefined.
+
+    Example, running sums of rows:
+    ```mlir
+    %r = qcc.program (%x) over affine_map<() -> (4)> : (tensor<4x8xf32>) -> tensor<4x8xf32> {
+    ^bb0(%in: tensor<4x8xf32>, %out: tensor<4x8xf32>):
+      ...
+      qcc.write %sum, %out[%row, %i] : f32, tensor<4x8xf32>
+      qcc.yield
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<QCC_Tensor>:$inputs, OptionalAttr<AffineMapAttr>:$over);
+  let results = (outs Variadic<QCC_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{`(` $inputs `)` (`over` $over^)? attr-dict-with-keyword `:`
+                         functional-type($inputs, $results) $body}];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::Block *getBlock() { return &getBody().front(); }
+    /// The argument that stands for a result.
+    ::mlir::BlockArgument getResultArgument(unsigned result) {
+      return getBlock()->getArgument(getInputs().size() + result);
+    }
+  }];
+}
+
+def QCC_WriteOp : QCC_Op<"write", [MemoryEffects<[MemWrite]>]> {
+  let summary = "sets one element of a program's result";
   let description = "Indices must be within the tensor; the body clamps or selects where they may not be.";
+  let arguments = (ins AnyType:$value, QCC_Tensor:$tensor, Variadic<Index>:$indices);
+  let assemblyFormat = "$value `,` $tensor `[` $indices `]` attr-dict `:` type($value) `,` type($tensor)";
+  let hasVerifier = 1;
+}
+
+def QCC_ReadOp : QCC_Op<"read", [DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "reads one element of a whole operand inside a generic or program";
+  let description = [{
+    Indices must be within the tensor; the body clamps or selects where they may not be. Operands never change; results
+    of a program do, and reads of them keep their place.
+  }];
   let arguments = (ins QCC_Tensor:$tensor, Variadic<Index>:$indices);
   let results = (outs AnyType:$result);
   let assemblyFormat = "$tensor `[` $indices `]` attr-dict `:` type($tensor) `->` type($result)";
@@ -139,6 +185,79 @@ def QCC_ObserveOp : QCC_Op<"observe"> {
   let summary = "hands a tensor to the calibrator while calibration code runs; removed otherwise";
   let arguments = (ins QCC_Tensor:$value, StrAttr:$name);
   let assemblyFormat = "$name `,` $value attr-dict `:` type($value)";
+}
+
+//===----------------------------------------------------------------------===//
+// Sizes found at run time, branches and loops
+//===----------------------------------------------------------------------===//
+
+def QCC_BindOp : QCC_Op<"bind"> {
+  let summary = "gives a run-time symbol its value";
+  let description = [{
+    The symbol (a position from the module's `qcc.runtime_from` on) gets the value of element `element` of an integer
+    tensor, or that of `expr`. What mentions the symbol stands behind it, in its block or in one nested there. In a loop
+    the symbol is bound anew by each iteration.
+  }];
+  let arguments = (ins I64Attr:$symbol, Optional<QCC_Tensor>:$value, DefaultValuedAttr<I64Attr, "0">:$element,
+                       OptionalAttr<AffineMapAttr>:$expr);
+  let assemblyFormat = "$symbol (`to` $expr^)? (`from` $value^ `:` type($value))? attr-dict";
+  let hasVerifier = 1;
+}
+
+def QCC_CheckOp : QCC_Op<"check"> {
+  let summary = "ends the run if two sizes differ";
+  let description = [{
+    For sizes that are found at run time, and for what is assumed of others in one branch only; what holds for a whole
+    function is the module's `qcc.checks`.
+  }];
+  let arguments = (ins AffineMapAttr:$sizes);
+  let assemblyFormat = "$sizes attr-dict";
+  let hasVerifier = 1;
+}
+
+def QCC_IfOp : QCC_Op<"if", [RecursiveMemoryEffects, NoRegionArguments]> {
+  let summary = "one of two branches, by a condition that depends on data";
+  let description = [{
+    Both branches yield values of the result types. Sizes that differ between them are run-time symbols in the result
+    types, which each branch binds at its end.
+  }];
+  let arguments = (ins QCC_Tensor:$condition);
+  let results = (outs Variadic<QCC_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$thenRegion, SizedRegion<1>:$elseRegion);
+  let assemblyFormat = [{$condition attr-dict `:` type($condition) `->` `(` type($results) `)` $thenRegion `else`
+                         $elseRegion}];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::qcc::YieldOp getYield(unsigned region);
+  }];
+}
+
+def QCC_LoopOp : QCC_Op<"loop", [RecursiveMemoryEffects, AttrSizedOperandSegments]> {
+  let summary = "repeats a body with carried values";
+  let description = [{
+    Runs the body at most `trip` times (any number of times without it), with the symbol `iteration` bound to 0, 1, ...
+    With a `condition` the first iteration runs only if it is true, and the first value that the body yields decides
+    about the next one. The body's arguments are the carried values, `init` at first; it yields their next values and
+    then the elements of the results behind them, each of which becomes one slice `[i, ...]` of a stack over all
+    iterations that ran. The symbol `count` is bound to their number after the loop. Sizes of carried values that
+    change are run-time symbols, bound before the loop; `next` are the positions and then values that such symbols get
+    at the end of an iteration, all computed before the first is set.
+  }];
+  let arguments = (ins Optional<QCC_Tensor>:$condition, Variadic<QCC_Tensor>:$init, OptionalAttr<AffineMapAttr>:$trip,
+                       I64Attr:$iteration, OptionalAttr<I64Attr>:$count,
+                       DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$sizes, OptionalAttr<AffineMapAttr>:$next);
+  let results = (outs Variadic<QCC_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{(`while` $condition^ `:` type($condition))? `init` `(` $init `)` attr-dict-with-keyword `:`
+                         functional-type($init, $results) $body}];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::qcc::YieldOp getYield();
+    /// Number of carried values; the results behind them are stacks.
+    unsigned getNumCarried() { return getInit().size(); }
+    /// What the body yields for result `i`.
+    ::mlir::Value getYielded(unsigned i);
+  }];
 }
 
 //===----------------------------------------------------------------------===//
