@@ -188,20 +188,23 @@ qcc_status runtime::growArena(qcc_context &context, uint64_t bytes) {
   return QCC_OK;
 }
 
-bool runtime::growBlocks(qcc_exec &x) {
-  if (x.numBlocks < x.maxBlocks)
-    return true;
+bool runtime::growBlocks(qcc_exec &x, uint32_t number) {
   const Memory &memory = x.context->model->memory;
-  uint32_t count = x.maxBlocks < 8 ? 16 : 2 * x.maxBlocks;
-  auto *blocks =
-      x.maxBlocks < (1u << 30) ? memory.array<HostBlock>(count) : nullptr;
-  if (!blocks)
-    return false;
-  if (x.numBlocks != 0)
-    memcpy(blocks, x.blocks, x.numBlocks * sizeof(HostBlock));
-  memory.freeArray(x.blocks, x.maxBlocks);
-  x.blocks = blocks;
-  x.maxBlocks = count;
+  if (number >= x.maxBlocks) {
+    uint32_t count = x.maxBlocks < 8 ? 16 : 2 * x.maxBlocks;
+    count = number < count ? count : number + 1;
+    auto *blocks =
+        number < (1u << 30) ? memory.array<HostBlock>(count) : nullptr;
+    if (!blocks)
+      return false;
+    if (x.numBlocks != 0)
+      memcpy(blocks, x.blocks, x.numBlocks * sizeof(HostBlock));
+    memory.freeArray(x.blocks, x.maxBlocks);
+    x.blocks = blocks;
+    x.maxBlocks = count;
+  }
+  for (; x.numBlocks <= number; ++x.numBlocks)
+    x.blocks[x.numBlocks] = {};
   return true;
 }
 

@@ -28,10 +28,12 @@ struct StateData {
   int64_t shape[maxRank];
 };
 
-/// Memory that a run asked for while it ran.
+/// Memory that a run asked for while it ran: the bytes in use, and those that
+/// were allocated.
 struct HostBlock {
   char *data;
   uint64_t bytes;
+  uint64_t allocated;
 };
 
 /// An input or output in this run.
@@ -105,8 +107,9 @@ qcc_status planLayout(const qcc_model &model, uint32_t entry,
                       ErrorText &error);
 void freeLayout(const qcc_model &model, ArenaLayout &layout);
 qcc_status growArena(qcc_context &context, uint64_t bytes);
-/// Room for one more block of memory in the run; false when there is none.
-bool growBlocks(qcc_exec &x);
+/// Makes block `number` exist in the run, empty if it is new; false when there
+/// is no memory for it.
+bool growBlocks(qcc_exec &x, uint32_t number);
 
 /// Allocates the states whose sizes the symbols give, and checks the others.
 qcc_status prepareStates(qcc_context &context, const int64_t *symbols);

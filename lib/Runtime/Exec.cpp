@@ -291,31 +291,46 @@ static int32_t failRun(qcc_exec *x, int32_t status, uint32_t site) {
                                     "node '%s': %s", node, reason);
 }
 
-static int64_t allocateBlock(qcc_exec *x, int64_t bytes) {
-  if (x->status != QCC_OK)
-    return -1;
-  void *data = nullptr;
-  if (bytes >= 0 && growBlocks(*x))
-    data = x->context->model->memory.allocate(uint64_t(bytes));
-  if (!data) {
-    x->status = x->context->error.fail(QCC_OUT_OF_MEMORY,
-                                       "no memory for a value of %lld bytes",
-                                       (long long)bytes);
-    return -1;
-  }
-  x->blocks[x->numBlocks] = {static_cast<char *>(data), uint64_t(bytes)};
-  return x->numBlocks++;
-}
+/// Larger than anything that can be allocated: sums cannot overflow.
+static constexpr int64_t blockLimit = int64_t(1) << 46;
 
-static int32_t releaseBlock(qcc_exec *x, int64_t number) {
+static int32_t reserveBlock(qcc_exec *x, uint32_t number, int64_t bytes,
+                            int32_t keep) {
   if (x->status != QCC_OK)
     return x->status;
-  if (number < 0 || number >= x->numBlocks)
-    return x->status = x->context->error.fail(
-               QCC_INTERNAL, "a run has no block of memory of that number");
+  ErrorText &error = x->context->error;
+  if (bytes < 0)
+    return x->status = error.fail(
+               QCC_BAD_DATA, "a size that was found at run time is negative or "
+                             "too large to be counted");
+  const Memory &memory = x->context->model->memory;
+  bool exists = bytes <= blockLimit && growBlocks(*x, number);
+  HostBlock *block = exists ? &x->blocks[number] : nullptr;
+  if (block && uint64_t(bytes) <= block->allocated && block->data) {
+    block->bytes = uint64_t(bytes);
+    return QCC_OK;
+  }
+  uint64_t wanted = uint64_t(bytes);
+  if (block && keep && wanted < block->allocated + block->allocated / 2)
+    wanted = block->allocated + block->allocated / 2;
+  void *data = block ? memory.allocate(wanted) : nullptr;
+  if (!data)
+    return x->status = error.fail(QCC_OUT_OF_MEMORY,
+                                  "no memory for a value of %lld bytes",
+                                  (long long)bytes);
+  if (keep && block->bytes != 0)
+    memcpy(data, block->data, block->bytes);
+  memory.free(block->data, block->allocated);
+  *block = {static_cast<char *>(data), uint64_t(bytes), wanted};
+  return QCC_OK;
+}
+
+static int32_t releaseBlock(qcc_exec *x, uint32_t number) {
+  if (x->status != QCC_OK || number >= x->numBlocks)
+    return x->status;
   HostBlock &block = x->blocks[number];
-  x->context->model->memory.free(block.data, block.bytes);
-  block = {nullptr, 0};
+  x->context->model->memory.free(block.data, block.allocated);
+  block = {};
   return QCC_OK;
 }
 
@@ -381,7 +396,7 @@ static const qcc_exec_table execTable = {sizeof(qcc_exec_table),
                                          observe,
                                          copyBytes,
                                          failRun,
-                                         allocateBlock,
+                                         reserveBlock,
                                          readIndex,
                                          bindSymbol,
                                          prepareOutput,
@@ -431,7 +446,7 @@ static qcc_status callEntry(qcc_context &context, uint32_t entry,
   if (x.status != QCC_OK)
     status = x.status;
   for (uint32_t i = 0; i < x.numBlocks; ++i)
-    context.model->memory.free(x.blocks[i].data, x.blocks[i].bytes);
+    context.model->memory.free(x.blocks[i].data, x.blocks[i].allocated);
   x.numBlocks = 0;
   for (uint32_t i = 0; status == QCC_OK && i < rec.num_outputs; ++i)
     if (!context.outputs[i].ready)

@@ -275,7 +275,7 @@ enum qcc_space {
   QCC_SPACE_INPUT = 2,  /* input of the entry */
   QCC_SPACE_OUTPUT = 3, /* output of the entry */
   QCC_SPACE_STATE = 4,  /* state of the model */
-  QCC_SPACE_HOST = 5    /* what alloc returned in this run */
+  QCC_SPACE_HOST = 5    /* block that reserve made in this run */
 };
 
 /** A place in memory: never a pointer, so that it can be checked, recorded and
@@ -329,9 +329,11 @@ typedef struct qcc_exec_table {
    * none) in the error text. */
   int32_t (*fail)(qcc_exec *x, int32_t status, uint32_t site);
 
-  /** Memory for a value whose size was found at run time, freed when the run
-   * ends. Its number in QCC_SPACE_HOST, or -1. */
-  int64_t (*alloc)(qcc_exec *x, int64_t bytes);
+  /** Makes block `number` of QCC_SPACE_HOST hold bytes, for a value whose size
+   * was found at run time (negative: it has none that is allowed). What the
+   * block held is kept if keep is not 0, and the block then grows by half at
+   * least, so that adding to it often is cheap. Freed when the run ends. */
+  int32_t (*reserve)(qcc_exec *x, uint32_t number, int64_t bytes, int32_t keep);
 
   /** Reads one element of an integer or bool tensor; -1 after a failure. type
    * as for observe. */
@@ -346,9 +348,8 @@ typedef struct qcc_exec_table {
    * after they are bound. */
   int32_t (*prepare_output)(qcc_exec *x, uint32_t output);
 
-  /** Frees what alloc returned before the run ends, as in loops. Its number is
-   * not given again in this run. */
-  int32_t (*release)(qcc_exec *x, int64_t number);
+  /** Frees a block before the run ends; it may be reserved again. */
+  int32_t (*release)(qcc_exec *x, uint32_t number);
 } qcc_exec_table;
 
 /**

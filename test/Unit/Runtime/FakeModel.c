@@ -141,10 +141,19 @@ static int32_t run_nonzero(const qcc_exec_table *t, qcc_exec *x,
   int64_t found = t->read_index(x, &count[1], 0, 64 << 8 | 1 << 16);
   t->bind_symbol(x, 2, found);
   t->prepare_output(x, 0);
-  /* As a loop would: more blocks than there is room for at first. */
-  for (int i = 0; i < 100; ++i)
-    t->release(x, t->alloc(x, 8));
-  fill[2].index = (uint32_t)t->alloc(x, 8 * symbols[1]);
+  /* As a loop would: more blocks than there is room for at first, one that
+     grows and keeps what it holds, one that is freed and reserved again. */
+  for (uint32_t i = 0; i < 100; ++i)
+    t->reserve(x, i, 8, 0);
+  static const qcc_binding block = {QCC_SPACE_HOST, 3, 0};
+  t->copy(x, &block, &count[1], 8);
+  for (int64_t bytes = 16; bytes < 4096; bytes += 8)
+    t->reserve(x, 3, bytes, 1);
+  if (t->read_index(x, &block, 0, 64 << 8 | 1 << 16) != found)
+    return t->fail(x, 10, QCC_NONE);
+  t->release(x, 7);
+  t->reserve(x, 7, 8 * symbols[1], 0);
+  fill[2].index = 7;
   return t->dispatch(x, 4, 4, fill, 3, dims, 1, 1);
 }
 
@@ -152,7 +161,7 @@ static int32_t run_refuse(const qcc_exec_table *t, qcc_exec *x,
                           const int64_t *symbols) {
   (void)symbols;
   t->fail(x, 10, 5);
-  return t->alloc(x, 8) == -1 ? 0 : 99;
+  return t->reserve(x, 0, 8, 0) == 10 ? 0 : 99;
 }
 
 static int32_t run_probe(const qcc_exec_table *t, qcc_exec *x,
