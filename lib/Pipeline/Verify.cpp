@@ -12,21 +12,29 @@ using namespace qcc;
 
 /// True for what may stand in a function besides work.
 static bool isSurrounding(Operation *op) {
-  return isa<ReshapeOp, StateReadOp, StateWriteOp, ObserveOp, func::ReturnOp>(
-             op) ||
+  return isa<ReshapeOp, StateReadOp, StateWriteOp, ObserveOp, BindOp, CheckOp,
+             IfOp, LoopOp, YieldOp, func::ReturnOp>(op) ||
          (op->getNumResults() == 1 && isConstantExpression(op->getResult(0)));
 }
 
-/// Checks each operation of each function.
+/// Checks each operation of each function, also those in branches and loops.
 static LogicalResult
 verifyFunctions(ModuleOp module, Stage stage,
                 llvm::function_ref<bool(Operation *)> allowed) {
-  for (auto func : module.getOps<func::FuncOp>())
-    for (Operation &op : func.getBody().front())
-      if (!allowed(&op))
-        return emitCoded(op.getLoc(), Diag::Internal)
-               << "'" << op.getName() << "' is not allowed after stage "
-               << getStageName(stage);
+  for (auto func : module.getOps<func::FuncOp>()) {
+    Operation *bad = nullptr;
+    func.getBody().walk<WalkOrder::PreOrder>([&](Operation *op) {
+      if (!allowed(op)) {
+        bad = op;
+        return WalkResult::interrupt();
+      }
+      return isa<IfOp, LoopOp>(op) ? WalkResult::advance() : WalkResult::skip();
+    });
+    if (bad)
+      return emitCoded(bad->getLoc(), Diag::Internal)
+             << "'" << bad->getName() << "' is not allowed after stage "
+             << getStageName(stage);
+  }
   return success();
 }
 

@@ -21,7 +21,8 @@ using namespace qcc;
 /// True for operations that stay outside dispatches.
 static bool isView(Operation *op) {
   return isa<ReshapeOp, ParamOp, ConstantOp, PackOp, EncodeOp, StateReadOp,
-             StateWriteOp, ObserveOp, DispatchOp, func::ReturnOp>(op);
+             StateWriteOp, ObserveOp, BindOp, CheckOp, IfOp, LoopOp, DispatchOp,
+             YieldOp, func::ReturnOp>(op);
 }
 
 /// True for roots whose result an epilogue may transform before it is stored.
@@ -39,7 +40,9 @@ static GenericOp getEpilogueUser(Value value) {
     return {};
   OpOperand &use = *value.getUses().begin();
   auto user = dyn_cast<GenericOp>(use.getOwner());
+  // A loop's or branch's body is another place in time.
   if (!user || user.isReduction() ||
+      user->getBlock() != value.getParentBlock() ||
       use.getOperandNumber() >= user.getInputs().size())
     return {};
   if (!user.getMap(use.getOperandNumber()).isIdentity() ||
@@ -63,7 +66,8 @@ static SmallVector<Operation *> getPermutedOperands(AttentionOp op) {
   SmallVector<Operation *> copies;
   for (Value operand : op->getOperands())
     if (auto copy = operand.getDefiningOp<GenericOp>())
-      if (copy->hasOneUse() && isHeadPermutation(copy))
+      if (copy->hasOneUse() && copy->getBlock() == op->getBlock() &&
+          isHeadPermutation(copy))
         copies.push_back(copy);
   // Program order: one copy may not read another.
   llvm::sort(copies,
@@ -77,7 +81,9 @@ static GenericOp getPermutedResult(AttentionOp op) {
   if (!result.hasOneUse())
     return {};
   auto user = dyn_cast<GenericOp>(*result.getUsers().begin());
-  return isHeadPermutation(user) ? user : GenericOp();
+  return user && user->getBlock() == op->getBlock() && isHeadPermutation(user)
+             ? user
+             : GenericOp();
 }
 
 /// Wraps `ops` (in program order) in a dispatch at the last one's place; `root`
@@ -118,10 +124,10 @@ static void wrap(ArrayRef<Operation *> ops, Operation *root,
     rewriter.eraseOp(op);
 }
 
-/// Forms the dispatches of one function.
-static void formDispatches(func::FuncOp func, IRRewriter &rewriter) {
+/// Forms the dispatches of one block of a function.
+static void formDispatches(Block &block, IRRewriter &rewriter) {
   SmallVector<Operation *> work;
-  for (Operation &op : func.getBody().front())
+  for (Operation &op : block)
     work.push_back(&op);
   // An epilogue that two roots could claim goes to the later one: the operand
   // that was computed last is still in cache, and the other one exists by then.
@@ -178,8 +184,16 @@ struct FusePass : qcc::impl::FuseBase<FusePass> {
     if (failed(applyPatternsGreedily(module, std::move(patterns), config)))
       return signalPassFailure();
     IRRewriter rewriter(&getContext());
+    SmallVector<Block *> blocks;
     for (auto func : module.getOps<func::FuncOp>())
-      formDispatches(func, rewriter);
+      blocks.push_back(&func.getBody().front());
+    module.walk([&](Operation *op) {
+      if (isa<IfOp, LoopOp>(op))
+        for (Region &region : op->getRegions())
+          blocks.push_back(&region.front());
+    });
+    for (Block *block : blocks)
+      formDispatches(*block, rewriter);
   }
 };
 } // namespace

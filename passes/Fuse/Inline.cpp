@@ -39,6 +39,9 @@ static bool readsOnce(AffineMap map) {
 static bool mayInline(GenericOp producer, GenericOp consumer, AffineMap map) {
   if (producer.isReduction() || isConstantExpression(producer.getResult()))
     return false;
+  // What a loop's body reads is computed once, before the loop.
+  if (producer->getBlock() != consumer->getBlock())
+    return false;
   bool once = producer->hasOneUse() && readsOnce(map);
   if (once || producer.isCopy())
     return true;
@@ -81,7 +84,7 @@ static Value materialise(OpBuilder &b, Location loc, AffineExpr expr) {
 
 /// Clones the producer's body before the first operation of the consumer's and
 /// returns the yielded value. `mapping` holds the body arguments.
-static Value cloneProducer(OpBuilder &b, GenericOp producer, AffineMap map,
+static Value cloneProducer(RewriterBase &b, GenericOp producer, AffineMap map,
                            IRMapping &mapping) {
   for (Operation &op : producer.getBlock()->without_terminator())
     b.clone(op, mapping);
@@ -89,13 +92,13 @@ static Value cloneProducer(OpBuilder &b, GenericOp producer, AffineMap map,
   // Index operations may be nested in regions of the clone: rewrite in place.
   producer.getBody().walk([&](IndexOp index) {
     auto clone = mapping.lookup(index.getResult()).getDefiningOp();
-    OpBuilder inner(clone);
-    Value value =
-        materialise(inner, index.getLoc(), map.getResult(index.getDim()));
-    clone->getResult(0).replaceAllUsesWith(value);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(clone);
+    Value value = materialise(b, index.getLoc(), map.getResult(index.getDim()));
     if (yielded == clone->getResult(0))
       yielded = value;
-    clone->erase();
+    // By the rewriter, which has the clone on its list of work.
+    b.replaceOp(clone, value);
   });
   return yielded;
 }

@@ -49,7 +49,9 @@ static std::optional<ScoreChain> followScores(Value scores) {
       // scale * (scores + mask) is not what qcc.attention computes, so a mask
       // is taken only before (in this walk: above) any scaling.
       Value mask = step->operands[1 - at];
-      if (step->maps[1 - at] != getBroadcastMap(getDims(mask.getType()),
+      // Kernels take a mask whose broadcast sizes are known to be 1.
+      if (step->maps[1 - at].getNumSymbols() != 0 ||
+          step->maps[1 - at] != getBroadcastMap(getDims(mask.getType()),
                                                 getDims(scores.getType()),
                                                 scores.getContext()))
         return std::nullopt;

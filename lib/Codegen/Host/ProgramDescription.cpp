@@ -112,8 +112,16 @@ void qcc::describeProgram(ModuleOp planned, ArrayRef<ProgramLevel> levels,
                           ProgramWriter &writer) {
   for (const ProgramLevel &level : levels)
     writer.addLevel(level.name, level.features);
-  for (StringRef name : getSymbolNames(planned))
-    writer.addSymbol(std::string_view(name), 0, INT64_MAX);
+  // What is found at run time and out of this range is no size and no index.
+  constexpr int64_t limit = int64_t(1) << 46;
+  int64_t firstRuntime = INT64_MAX;
+  if (auto from = planned->getAttrOfType<IntegerAttr>(kRuntimeFromAttr))
+    firstRuntime = from.getInt();
+  for (auto [i, name] : llvm::enumerate(getSymbolNames(planned))) {
+    bool isRuntime = static_cast<int64_t>(i) >= firstRuntime;
+    writer.addSymbol(std::string_view(name), 0, isRuntime ? limit : INT64_MAX,
+                     isRuntime ? QCC_SYMBOL_RUNTIME : 0);
+  }
   llvm::StringMap<uint32_t> kernels;
   for (auto kernel : planned.getOps<KernelOp>()) {
     auto scratch = kernel.getSchedule().getAs<IntegerAttr>("scratch");
@@ -127,7 +135,8 @@ void qcc::describeProgram(ModuleOp planned, ArrayRef<ProgramLevel> levels,
     writer.addState(getTensor(state.getSymName(), state.getType()));
   for (auto entry : planned.getOps<host::EntryOp>()) {
     uint32_t number = writer.addEntry(getEntry(entry));
-    for (Operation &op : entry.getBody().front())
-      writer.addSite(getSite(op, number, kernels));
+    // The host emitter counts steps in the same order.
+    entry.getBody().walk<WalkOrder::PreOrder>(
+        [&](Operation *op) { writer.addSite(getSite(*op, number, kernels)); });
   }
 }

@@ -26,6 +26,23 @@ void HostDialect::initialize() {
       >();
 }
 
+static LogicalResult verifySlots(EntryOp entry, DispatchOp dispatch) {
+  for (Attribute attr : dispatch.getSlots()) {
+    auto slot = dyn_cast<SlotAttr>(attr);
+    if (!slot)
+      return dispatch.emitOpError("expected slots");
+    size_t limit = slot.getSpace() == Space::Arena   ? entry.getBuffers().size()
+                   : slot.getSpace() == Space::Input ? entry.getInputs().size()
+                   : slot.getSpace() == Space::Output
+                       ? entry.getOutputs().size()
+                       : SIZE_MAX;
+    if (slot.getIndex() >= limit)
+      return dispatch.emitOpError("expected a slot index below ")
+             << limit << ", but got " << slot.getIndex();
+  }
+  return success();
+}
+
 LogicalResult EntryOp::verify() {
   auto all = [](ArrayAttr array, auto isKind) {
     return llvm::all_of(array, isKind);
@@ -36,24 +53,11 @@ LogicalResult EntryOp::verify() {
   if (!all(getBuffers(), [](Attribute a) { return isa<BufferAttr>(a); }))
     return emitOpError("expected buffers");
   // A slot must name something that exists.
-  for (Operation &op : getBody().front()) {
-    auto dispatch = dyn_cast<DispatchOp>(op);
-    if (!dispatch)
-      continue;
-    for (Attribute attr : dispatch.getSlots()) {
-      auto slot = dyn_cast<SlotAttr>(attr);
-      if (!slot)
-        return dispatch.emitOpError("expected slots");
-      size_t limit = slot.getSpace() == Space::Arena    ? getBuffers().size()
-                     : slot.getSpace() == Space::Input  ? getInputs().size()
-                     : slot.getSpace() == Space::Output ? getOutputs().size()
-                                                        : SIZE_MAX;
-      if (slot.getIndex() >= limit)
-        return dispatch.emitOpError("expected a slot index below ")
-               << limit << ", but got " << slot.getIndex();
-    }
-  }
-  return success();
+  WalkResult result = getBody().walk([&](DispatchOp dispatch) {
+    return succeeded(verifySlots(*this, dispatch)) ? WalkResult::advance()
+                                                   : WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
 }
 
 LogicalResult WeightsOp::verify() {

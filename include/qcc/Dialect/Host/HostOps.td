@@ -7,6 +7,7 @@ include "mlir/IR/OpBase.td"
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def Host_Dialect : Dialect {
@@ -14,9 +15,9 @@ def Host_Dialect : Dialect {
   let cppNamespace = "::qcc::host";
   let summary = "the program that runs kernels in order";
   let description = [{
-    What Plan leaves: entries that dispatch kernels on slots (places in the arena, the weights, inputs, outputs and
-    states; never pointers), and the constant expressions whose values are the weights. Sizes are maps of the module's
-    symbols. Entries compile to native code that sees the world only through the runtime's table of functions
+    What Plan leaves: entries that dispatch kernels on slots (places in the arena, the weights, inputs, outputs, states
+    and blocks reserved while the entry runs; never pointers), and the constant expressions whose values are the weights.
+    Sizes are maps of the module's symbols. Entries compile to native code that sees the world only through the runtime's table of functions
     (`qcc_exec_table` in qcc/Runtime/Program.h).
   }];
   let useDefaultAttributePrinterParser = 1;
@@ -24,7 +25,8 @@ def Host_Dialect : Dialect {
 
 def Host_SpaceEnum : I32EnumAttr<"Space", "what a slot's index counts; values of qcc_space in Program.h", [
   I32EnumAttrCase<"Arena", 0, "arena">, I32EnumAttrCase<"Weight", 1, "weight">, I32EnumAttrCase<"Input", 2, "input">,
-  I32EnumAttrCase<"Output", 3, "output">, I32EnumAttrCase<"State", 4, "state">]> {
+  I32EnumAttrCase<"Output", 3, "output">, I32EnumAttrCase<"State", 4, "state">,
+  I32EnumAttrCase<"Host", 5, "host">]> {
   let cppNamespace = "::qcc::host";
   let genSpecializedAttr = 0;
 }
@@ -72,8 +74,65 @@ def Host_DispatchOp : Host_Op<"dispatch"> {
 
 def Host_CopyOp : Host_Op<"copy"> {
   let summary = "copies bytes from a slot to another";
-  let arguments = (ins Host_SlotAttr:$to, Host_SlotAttr:$from, AffineMapAttr:$bytes);
-  let assemblyFormat = "$to `from` $from `bytes` $bytes attr-dict";
+  let description = "`at` is added to the offset of `to`: where an iteration's slice lies in a stack.";
+  let arguments = (ins Host_SlotAttr:$to, Host_SlotAttr:$from, AffineMapAttr:$bytes, OptionalAttr<AffineMapAttr>:$at);
+  let assemblyFormat = "$to (`at` $at^)? `from` $from `bytes` $bytes attr-dict";
+}
+
+def Host_ReserveOp : Host_Op<"reserve"> {
+  let summary = "makes a block of memory hold at least some bytes, for a value whose size is found at run time";
+  let description = "With `keep` what it held stays; it then grows in steps that make many small additions cheap.";
+  let arguments = (ins Host_SlotAttr:$slot, AffineMapAttr:$bytes, UnitAttr:$keep);
+  let assemblyFormat = "$slot `bytes` $bytes attr-dict";
+}
+
+def Host_ReleaseOp : Host_Op<"release"> {
+  let summary = "frees a block of memory";
+  let arguments = (ins Host_SlotAttr:$slot);
+  let assemblyFormat = "$slot attr-dict";
+}
+
+def Host_PrepareOp : Host_Op<"prepare"> {
+  let summary = "gives an output its memory, once the symbols in its type are bound";
+  let arguments = (ins Host_SlotAttr:$slot);
+  let assemblyFormat = "$slot attr-dict";
+}
+
+def Host_BindOp : Host_Op<"bind"> {
+  let summary = "gives a run-time symbol the value of an element of an integer tensor";
+  let arguments = (ins I64Attr:$symbol, Host_SlotAttr:$slot, I64Attr:$element, TypeAttr:$type);
+  let assemblyFormat = "$symbol `from` $slot $type `element` $element attr-dict";
+}
+
+def Host_LetOp : Host_Op<"let"> {
+  let summary = "gives run-time symbols the values of expressions, all computed before the first is set";
+  let arguments = (ins DenseI64ArrayAttr:$symbols, AffineMapAttr:$values);
+  let assemblyFormat = "$symbols `to` $values attr-dict";
+}
+
+def Host_CheckOp : Host_Op<"check"> {
+  let summary = "ends the run if the two results of a map differ";
+  let arguments = (ins AffineMapAttr:$sizes);
+  let assemblyFormat = "$sizes attr-dict";
+}
+
+def Host_IfOp : Host_Op<"if", [NoTerminator, NoRegionArguments]> {
+  let summary = "runs one of two lists of steps, by a boolean in memory";
+  let arguments = (ins Host_SlotAttr:$condition);
+  let regions = (region SizedRegion<1>:$thenRegion, SizedRegion<1>:$elseRegion);
+  let assemblyFormat = "$condition $thenRegion `else` $elseRegion attr-dict";
+}
+
+def Host_LoopOp : Host_Op<"loop", [NoTerminator, NoRegionArguments]> {
+  let summary = "repeats steps while a number of times is not reached and a boolean in memory is true";
+  let description = [{
+    The symbol `iteration` is bound to 0, 1, ... before the steps. Before each iteration `trip` and then `condition`,
+    where given, must allow it. After the last one `count` is bound to the number of iterations.
+  }];
+  let arguments = (ins I64Attr:$iteration, OptionalAttr<I64Attr>:$count, OptionalAttr<AffineMapAttr>:$trip,
+                       OptionalAttr<Host_SlotAttr>:$condition);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{$iteration (`count` $count^)? (`trip` $trip^)? (`while` $condition^)? $body attr-dict}];
 }
 
 def Host_ObserveOp : Host_Op<"observe"> {
