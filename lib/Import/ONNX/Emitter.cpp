@@ -2,6 +2,7 @@
 //-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitter.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
 
@@ -43,7 +44,7 @@ bool Emitter::requireEqual(AffineExpr x, AffineExpr y, const Twine &what) {
                                      toText(y));
     return false;
   }
-  checks.push_back({x, y});
+  check(x, y);
   return true;
 }
 
@@ -57,11 +58,182 @@ bool Emitter::requireAtLeast(AffineExpr x, AffineExpr y, const Twine &what) {
   }
   // Checks are equations: a difference from 0 to 2^40 is 0 after a division by
   // that.
-  checks.push_back({difference.floorDiv(int64_t(1) << 40), size(0)});
+  check(difference.floorDiv(int64_t(1) << 40), size(0));
   return true;
 }
 
-std::optional<Dims> Emitter::broadcastDims(ArrayRef<Dims> operands) {
+bool SymbolContext::isRuntime(AffineExpr expr) const {
+  return expr
+      .walk([&](AffineExpr e) {
+        auto symbol = dyn_cast<AffineSymbolExpr>(e);
+        return symbol && symbol.getPosition() >= firstRuntime
+                   ? WalkResult::interrupt()
+                   : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
+void Emitter::check(AffineExpr x, AffineExpr y) {
+  // What holds in a branch or a loop need not hold where it does not run.
+  Operation *parent = b.getInsertionBlock()->getParentOp();
+  if (isa_and_nonnull<func::FuncOp>(parent) && !symbols.isRuntime(x) &&
+      !symbols.isRuntime(y))
+    symbols.checks.push_back({x, y});
+  else
+    CheckOp::create(b, makeSizeMap({x, y}, b.getContext()));
+}
+
+//===----------------------------------------------------------------------===//
+// Sizes found at run time
+//===----------------------------------------------------------------------===//
+
+AffineExpr Emitter::addRuntimeSymbol() {
+  if (symbols.names.size() >= kMaxModuleSymbols) {
+    (void)refuse(Diag::LimitReached, "expected at most " +
+                                         Twine(kMaxModuleSymbols) +
+                                         " sizes that are found at run time");
+    return {};
+  }
+  size_t position = symbols.names.size();
+  auto name = dyn_cast<NameLoc>(b.getLoc());
+  symbols.names.push_back((name ? name.getName().getValue() : "size").str() +
+                          "#" +
+                          std::to_string(position - symbols.firstRuntime));
+  return getAffineSymbolExpr(position, b.getContext());
+}
+
+/// The tensor and element that element `i` of `tensor` is a copy of.
+static std::pair<Value, int64_t> traceElement(Value tensor, int64_t i) {
+  while (Operation *op = tensor.getDefiningOp()) {
+    auto type = cast<RankedTensorType>(tensor.getType());
+    if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+      tensor = reshape.getInput();
+      continue;
+    }
+    auto concat = dyn_cast<ConcatOp>(op);
+    if (concat && type.getRank() == 1) {
+      int64_t at = i;
+      Value found;
+      for (Value input : concat.getInputs()) {
+        auto part = cast<RankedTensorType>(input.getType());
+        if (!part.hasStaticShape())
+          break;
+        if (at < part.getNumElements()) {
+          found = input;
+          break;
+        }
+        at -= part.getNumElements();
+      }
+      if (!found)
+        break;
+      tensor = found;
+      i = at;
+      continue;
+    }
+    // A slice with constant bounds.
+    auto generic = dyn_cast<GenericOp>(op);
+    if (!generic || !generic.isCopy() || type.getRank() > 1)
+      break;
+    AffineMap map = generic.getMap(0);
+    if (map.getNumResults() != 1)
+      break;
+    AffineExpr at = map.getResult(0);
+    if (type.getRank() == 1)
+      at = at.replace(getAffineDimExpr(0, tensor.getContext()),
+                      getAffineConstantExpr(i, tensor.getContext()));
+    std::optional<int64_t> known = getConstantSize(at);
+    if (!known)
+      break;
+    tensor = generic.getInputs()[0];
+    i = *known;
+  }
+  return {tensor, i};
+}
+
+AffineExpr Emitter::traceKnown(Value tensor, int64_t i) {
+  auto lookup = [&](Value value, int64_t at) -> AffineExpr {
+    std::optional<ShapeElements> known = shapes.lookup(value);
+    if (known && at < static_cast<int64_t>(known->size()) &&
+        (*known)[at].denominator == 1)
+      return (*known)[at].numerator;
+    return shapes.lookupBound(value, at);
+  };
+  if (AffineExpr found = lookup(tensor, i))
+    return found;
+  std::tie(tensor, i) = traceElement(tensor, i);
+  if (AffineExpr found = lookup(tensor, i))
+    return found;
+  if (auto constant = tensor.getDefiningOp<ConstantOp>())
+    if (auto dense = dyn_cast<DenseIntElementsAttr>(constant.getValue())) {
+      APInt value = dense.getValues<APInt>()[i];
+      return size(isUnsignedElement(elem(tensor))
+                      ? static_cast<int64_t>(value.getZExtValue())
+                      : value.getSExtValue());
+    }
+  return {};
+}
+
+AffineExpr Emitter::readElement(Value tensor, int64_t i) {
+  if (AffineExpr known = traceKnown(tensor, i))
+    return known;
+  std::tie(tensor, i) = traceElement(tensor, i);
+  AffineExpr symbol = addRuntimeSymbol();
+  if (!symbol)
+    return {};
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointAfterValue(tensor);
+  BindOp::create(b, cast<AffineSymbolExpr>(symbol).getPosition(), tensor, i,
+                 AffineMapAttr());
+  shapes.setBound(tensor, i, symbol);
+  return symbol;
+}
+
+void Emitter::bind(AffineExpr symbol, AffineExpr value) {
+  BindOp::create(b, cast<AffineSymbolExpr>(symbol).getPosition(), Value(), 0,
+                 AffineMapAttr::get(makeSizeMap({value}, b.getContext())));
+}
+
+Value Emitter::computeInts(
+    ValueRange whole,
+    llvm::function_ref<SmallVector<Value>(Body &, ValueRange)> fn,
+    int64_t count) {
+  return generic({size(count)}, i64(), {}, {}, whole,
+                 [&](Body &body, ValueRange x) {
+                   SmallVector<Value> values = fn(body, x);
+                   Value result = values.back();
+                   for (int64_t i = count - 1; i-- > 0;)
+                     result = body.select(body.eq(body.dim(0), body.index(i)),
+                                          values[i], result);
+                   return result;
+                 });
+}
+
+/// True for a size that another one may be broadcast to at run time.
+static bool isOpen(AffineExpr size) {
+  return isa<AffineConstantExpr>(size) ||
+         mayBroadcast(size, getAffineConstantExpr(1, size.getContext()));
+}
+
+AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
+  bool isFixed = isa<AffineConstantExpr>(have) && isa<AffineConstantExpr>(dim);
+  if (isFixed || !isOpen(have) || !isOpen(dim)) {
+    if (!requireEqual(have, dim, "broadcast dimensions"))
+      return {};
+    // A constant says more than a symbol that must equal it.
+    return isa<AffineConstantExpr>(dim) ? dim : have;
+  }
+  // A constant that is not 1 is the result.
+  AffineExpr result = isa<AffineConstantExpr>(have)  ? have
+                      : isa<AffineConstantExpr>(dim) ? dim
+                                                     : broadcastSize(have, dim);
+  for (AffineExpr operand : {have, dim})
+    if (operand != result)
+      check(simplifyDim((result - operand) * (operand - 1)), size(0));
+  return result;
+}
+
+std::optional<Dims> Emitter::broadcastDims(ArrayRef<Dims> operands,
+                                           bool assumeEqual) {
   size_t rank = 0;
   for (const Dims &operand : operands)
     rank = std::max(rank, operand.size());
@@ -75,9 +247,14 @@ std::optional<Dims> Emitter::broadcastDims(ArrayRef<Dims> operands) {
         have = dim;
         continue;
       }
+      if (!assumeEqual) {
+        have = broadcastPair(have, dim);
+        if (!have)
+          return std::nullopt;
+        continue;
+      }
       if (!requireEqual(have, dim, "broadcast dimensions"))
         return std::nullopt;
-      // A constant says more than a symbol that must equal it.
       if (isa<AffineConstantExpr>(dim))
         have = dim;
     }
@@ -229,11 +406,14 @@ Value Emitter::broadcastTo(Value input, const Dims &to) {
                                      Twine(from.size()));
     return {};
   }
-  for (auto [i, dim] : llvm::enumerate(from))
-    if (getConstantSize(dim) != 1 &&
-        !requireEqual(dim, to[to.size() - from.size() + i],
-                      "broadcast dimensions"))
+  for (auto [i, dim] : llvm::enumerate(from)) {
+    AffineExpr want = to[to.size() - from.size() + i];
+    if (mayBroadcast(dim, want))
+      check(simplifyDim((want - dim) * (dim - 1)), size(0));
+    else if (getConstantSize(dim) != 1 &&
+             !requireEqual(dim, want, "broadcast dimensions"))
       return {};
+  }
   return from == to
              ? input
              : copy(to, input, getBroadcastMap(from, to, b.getContext()));
@@ -433,7 +613,8 @@ Value Emitter::matmul(Value lhs, Value rhs, bool transA, bool transB) {
   if (!requireEqual(k, inner, "the inner dimensions of a matrix product"))
     return {};
   std::optional<Dims> result = broadcastDims(
-      {Dims(ArrayRef(a).drop_back(2)), Dims(ArrayRef(c).drop_back(2))});
+      {Dims(ArrayRef(a).drop_back(2)), Dims(ArrayRef(c).drop_back(2))},
+      /*assumeEqual=*/true);
   if (!result)
     return {};
   Dims squeezed = *result;

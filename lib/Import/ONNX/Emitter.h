@@ -16,10 +16,21 @@ namespace qcc::onnx_import {
 /// tensor's element type.
 using BodyFn = llvm::function_ref<mlir::Value(Body &, mlir::ValueRange)>;
 
-/// What was assumed of sizes while importing: pairs that must be equal at run
-/// time.
-using SizeChecks =
-    llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>>;
+/// The symbols of the module that is imported, and what is assumed of sizes.
+struct SymbolContext {
+  /// Names by position.
+  std::vector<std::string> names;
+  /// Symbols from this position on get their values while an entry runs.
+  size_t firstRuntime = SIZE_MAX;
+  /// Pairs that must be equal when an entry starts.
+  llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> checks;
+
+  /// True if a size is not known before an entry runs.
+  bool isRuntime(mlir::AffineExpr expr) const;
+};
+
+/// Most symbols of a module, those found at run time included.
+inline constexpr size_t kMaxModuleSymbols = 16384;
 
 /// A fault of the model or a limit of the importer, found in a node.
 struct Problem {
@@ -33,11 +44,12 @@ struct Problem {
 class Emitter {
 public:
   Emitter(mlir::OpBuilder &builder, mlir::Location loc, ShapeTable &shapes,
-          SizeChecks &checks)
-      : b(loc, builder), shapes(shapes), checks(checks) {}
+          SymbolContext &symbols)
+      : b(loc, builder), shapes(shapes), symbols(symbols) {}
 
   mlir::ImplicitLocOpBuilder b;
   ShapeTable &shapes;
+  SymbolContext &symbols;
 
   /// Records a problem (the first one counts).
   mlir::LogicalResult refuse(Diag id, const llvm::Twine &text);
@@ -69,9 +81,36 @@ public:
   /// Says that `x` is not less than `y`, in the same way.
   bool requireAtLeast(mlir::AffineExpr x, mlir::AffineExpr y,
                       const llvm::Twine &what);
-  /// The dimensions that numpy's broadcasting gives; two different symbols are
-  /// taken as equal, with a check.
-  std::optional<Dims> broadcastDims(llvm::ArrayRef<Dims> operands);
+  /// Ends the run where two sizes differ: in an entry before its first step if
+  /// that can be, else here.
+  void check(mlir::AffineExpr x, mlir::AffineExpr y);
+
+  // Sizes found at run time.
+  /// A new symbol, named after the node; null with a problem recorded if there
+  /// are too many.
+  mlir::AffineExpr addRuntimeSymbol();
+  /// Element `i` (row-major) of an integer tensor as an expression: what is
+  /// known of it, else a symbol that is bound to it where the tensor is
+  /// defined. May be negative.
+  mlir::AffineExpr readElement(mlir::Value tensor, int64_t i);
+  /// What is known of that element without reading it; null if nothing is.
+  mlir::AffineExpr traceKnown(mlir::Value tensor, int64_t i);
+  /// Binds a symbol to an expression here.
+  void bind(mlir::AffineExpr symbol, mlir::AffineExpr value);
+  /// An i64 vector of values that a body computes from whole tensors.
+  mlir::Value computeInts(mlir::ValueRange whole,
+                          llvm::function_ref<llvm::SmallVector<mlir::Value>(
+                              Body &, mlir::ValueRange)>
+                              fn,
+                          int64_t count);
+
+  /// The dimensions that numpy's broadcasting gives. Of two different symbols
+  /// one may be 1 at run time; with `assumeEqual`, and for sizes that were
+  /// computed, they are taken as equal, with a check.
+  std::optional<Dims> broadcastDims(llvm::ArrayRef<Dims> operands,
+                                    bool assumeEqual = false);
+  /// The size that two sizes, neither of them known to be 1, broadcast to.
+  mlir::AffineExpr broadcastPair(mlir::AffineExpr have, mlir::AffineExpr dim);
   /// An axis in [0, rank); BadAttribute otherwise.
   std::optional<int64_t> normalizeAxis(int64_t axis, int64_t rank);
 
@@ -149,7 +188,6 @@ protected:
   mlir::AffineMap map(unsigned numDims,
                       llvm::ArrayRef<mlir::AffineExpr> results);
 
-  SizeChecks &checks;
   std::optional<Problem> problem;
 
 public:

@@ -88,9 +88,10 @@ AffineExpr Importer::getSymbol(StringRef name) {
       fixedDims.insert(name);
       return getAffineConstantExpr(size, &context);
     }
-  auto [found, isNew] = symbolPositions.try_emplace(name, symbols.size());
+  std::vector<std::string> &names = symbolContext.names;
+  auto [found, isNew] = symbolPositions.try_emplace(name, names.size());
   if (isNew)
-    symbols.push_back(name.str());
+    names.push_back(name.str());
   return getAffineSymbolExpr(found->second, &context);
 }
 
@@ -115,7 +116,7 @@ Importer::importDim(const onnx::TensorShapeProto::Dimension &dim,
                      Twine(dim.dim_value()));
     return std::nullopt;
   }
-  if (symbols.size() >= kMaxSymbols) {
+  if (symbolContext.names.size() >= kMaxSymbols) {
     (void)report(Diag::LimitReached, freshName,
                  "expected at most " + Twine(kMaxSymbols) +
                      " symbolic dimensions");
@@ -223,6 +224,8 @@ LogicalResult Importer::importInputs(const onnx::GraphProto &graph,
   }
   if (bad)
     return failure();
+  // Inputs have named all sizes that are known when an entry starts.
+  symbolContext.firstRuntime = symbolContext.names.size();
   function = func::FuncOp::create(builder, builder.getUnknownLoc(), "main",
                                   builder.getFunctionType(types, {}));
   Block *entry = function.addEntryBlock();
@@ -273,21 +276,29 @@ LogicalResult Importer::importOutputs(const onnx::GraphProto &graph,
 }
 
 /// Removes what nothing uses: shapes that were computed with tensors, mostly.
-/// One sweep from the end is enough.
+/// One sweep from the end is enough, inner blocks before the ones around them.
 static void eraseUnused(Block &block) {
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block))) {
+    if (isa<IfOp, LoopOp>(op))
+      for (Region &region : op.getRegions())
+        eraseUnused(region.front());
     if (isOpTriviallyDead(&op))
       op.erase();
+  }
 }
 
 void Importer::finish(ModuleOp module) {
   eraseUnused(function.getBody().front());
+  const std::vector<std::string> &symbols = symbolContext.names;
   SmallVector<StringRef> names(symbols.begin(), symbols.end());
   module->setAttr(kSymbolsAttr, builder.getStrArrayAttr(names));
+  if (symbols.size() > symbolContext.firstRuntime)
+    module->setAttr(kRuntimeFromAttr,
+                    builder.getI64IntegerAttr(symbolContext.firstRuntime));
   module->setAttr("qcc.source",
                   builder.getStringAttr(llvm::sys::path::filename(path)));
   SmallVector<Attribute> pairs;
-  for (auto [x, y] : checks) {
+  for (auto [x, y] : symbolContext.checks) {
     Attribute pair = AffineMapAttr::get(makeSizeMap({x, y}, &context));
     if (!llvm::is_contained(pairs, pair))
       pairs.push_back(pair);
@@ -314,13 +325,15 @@ llvm::Error Importer::verifyModule(ModuleOp module) {
 }
 
 llvm::Error Importer::checkFixedDims() const {
+  ArrayRef<std::string> names =
+      ArrayRef(symbolContext.names).take_front(symbolContext.firstRuntime);
   for (const auto &[name, size] : options.dims)
     if (!fixedDims.contains(name))
-      return makeError(Diag::Usage, "--dim",
-                       "expected a symbolic dimension of the model (" +
-                           (symbols.empty() ? "it has none left"
-                                            : llvm::join(symbols, ", ")) +
-                           "), but got '" + name + "'");
+      return makeError(
+          Diag::Usage, "--dim",
+          "expected a symbolic dimension of the model (" +
+              (names.empty() ? "it has none left" : llvm::join(names, ", ")) +
+              "), but got '" + name + "'");
   return llvm::Error::success();
 }
 

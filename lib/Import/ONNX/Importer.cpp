@@ -75,7 +75,7 @@ std::optional<Value> Importer::lookup(StringRef name, const Scope &scope) {
     OpBuilder atStart(&context);
     atStart.setInsertionPointToStart(&function.getBody().front());
     Emitter emitter(atStart, NameLoc::get(StringAttr::get(&context, name)),
-                    shapes, checks);
+                    shapes, symbolContext);
     Value value =
         importTensor(*initializer->second, s->prefix + name.str(), emitter);
     if (const std::optional<Problem> &problem = emitter.getProblem())
@@ -276,8 +276,8 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
     if (const onnx::FunctionProto *body = findFunction(node)) {
       result = inlineFunction(*body, node, inputs, name, scope, outputs);
     } else {
-      NodeContext nodeContext(*this, builder, loc, shapes, checks, node, inputs,
-                              getOpset(domain, scope));
+      NodeContext nodeContext(*this, builder, loc, shapes, symbolContext, node,
+                              inputs, getOpset(domain, scope));
       result = convertNode(nodeContext, domain, where);
       if (succeeded(result))
         outputs.assign(nodeContext.getOutputs().begin(),
@@ -349,6 +349,7 @@ LogicalResult Importer::inlineFunction(const onnx::FunctionProto &body,
 
 LogicalResult Importer::importSubgraph(NodeContext &node,
                                        const onnx::GraphProto &graph,
+                                       ArrayRef<Value> arguments,
                                        SmallVectorImpl<Value> &results) {
   if (current->depth >= kMaxGraphDepth)
     return node.refuse(Diag::LimitReached,
@@ -358,6 +359,12 @@ LogicalResult Importer::importSubgraph(NodeContext &node,
   inner.parent = current;
   inner.depth = current->depth + 1;
   inner.prefix = cast<NameLoc>(node.b.getLoc()).getName().str() + "/";
+  if (static_cast<size_t>(graph.input_size()) < arguments.size())
+    return node.refuse(Diag::BadGraph,
+                       "expected a subgraph with " + Twine(arguments.size()) +
+                           " inputs, but got " + Twine(graph.input_size()));
+  for (auto [i, argument] : llvm::enumerate(arguments))
+    inner.values[graph.input(static_cast<int>(i)).name()] = argument;
   size_t before = faults.size();
   if (failed(declareGraph(graph, inner)) ||
       failed(importNodes(graph.node(), inner))) {

@@ -55,11 +55,14 @@ public:
   /// recorded in `emitter`.
   mlir::Value importTensor(const onnx::TensorProto &tensor, llvm::StringRef key,
                            Emitter &emitter);
-  /// Imports a subgraph in place (the branch of an If whose condition is known)
-  /// and gives its outputs.
+  /// Imports a subgraph of a node at the insertion point and gives its outputs.
+  /// `arguments` are the values of the graph's inputs.
   mlir::LogicalResult
   importSubgraph(NodeContext &node, const onnx::GraphProto &graph,
+                 llvm::ArrayRef<mlir::Value> arguments,
                  llvm::SmallVectorImpl<mlir::Value> &results);
+  /// Where nodes are imported.
+  mlir::OpBuilder &getBuilder() { return builder; }
 
 private:
   struct Fault {
@@ -127,9 +130,8 @@ private:
   mlir::OpBuilder builder;
   mlir::func::FuncOp function;
   ShapeTable shapes;
-  SizeChecks checks;
+  SymbolContext symbolContext;
   std::vector<Fault> faults;
-  std::vector<std::string> symbols;
   llvm::StringMap<unsigned> symbolPositions;
   llvm::StringSet<> fixedDims; ///< names of options.dims that the model has
   std::map<std::string, const onnx::FunctionProto *> functions;

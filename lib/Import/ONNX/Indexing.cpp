@@ -149,14 +149,18 @@ LogicalResult convertOneHot(NodeContext &node) {
   if (!axis)
     return failure();
   Dims to = indices;
-  if (depth && depth->size() == 1) {
-    to.insert(to.begin() + *axis, (*depth)[0]);
-  } else {
-    std::optional<Dims> declared = node.getDeclaredDims(0);
-    if (!declared || declared->size() != indices.size() + 1)
-      return node.refuseDynamic(1, "the depth");
-    to = *declared;
+  if (!depth) {
+    Value number = node.cast(node.in(1), node.i64());
+    if (getConstantSize(getNumElements(number.getType())) != 1)
+      return node.refuse(Diag::BadShape, "expected a depth of one number");
+    AffineExpr read = node.readElement(number, 0);
+    if (!read || !node.requireAtLeast(read, node.size(0), "the depth"))
+      return failure();
+    depth = Dims{read};
   }
+  if (depth->size() != 1)
+    return node.refuse(Diag::BadShape, "expected a depth of one number");
+  to.insert(to.begin() + *axis, (*depth)[0]);
   Type indexType = node.inElem(0);
   SmallVector<AffineExpr> reads;
   for (unsigned i = 0; i < to.size(); ++i)
@@ -253,21 +257,18 @@ LogicalResult convertCenterCropPad(NodeContext &node) {
       llvm::to_vector(llvm::seq<int64_t>(0, from.size()));
   if (std::optional<SmallVector<int64_t>> given = node.attrInts("axes"))
     axes = *given;
-  if (target) {
-    if (target->size() != axes.size())
-      return node.refuse(Diag::BadShape, "expected a size for each of " +
-                                             Twine(axes.size()) + " axes");
-    for (auto [axis, size] : llvm::zip(axes, *target)) {
-      std::optional<int64_t> normal = node.normalizeAxis(axis, from.size());
-      if (!normal)
-        return failure();
-      to[*normal] = size;
-    }
-  } else if (std::optional<Dims> declared = node.getDeclaredDims(0);
-             declared && declared->size() == from.size()) {
-    to = *declared;
-  } else {
-    return node.refuseDynamic(1, "the shape");
+  if (!target)
+    target = node.readSizes(1, "the shape");
+  if (!target)
+    return failure();
+  if (target->size() != axes.size())
+    return node.refuse(Diag::BadShape, "expected a size for each of " +
+                                           Twine(axes.size()) + " axes");
+  for (auto [axis, size] : llvm::zip(axes, *target)) {
+    std::optional<int64_t> normal = node.normalizeAxis(axis, from.size());
+    if (!normal)
+      return failure();
+    to[*normal] = size;
   }
   return node.set(
       0,

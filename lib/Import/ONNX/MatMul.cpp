@@ -42,7 +42,8 @@ Value multiplyExactly(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
                          "the inner dimensions of a matrix product"))
     return {};
   std::optional<Dims> result = node.broadcastDims(
-      {Dims(ArrayRef(a).drop_back(2)), Dims(ArrayRef(c).drop_back(2))});
+      {Dims(ArrayRef(a).drop_back(2)), Dims(ArrayRef(c).drop_back(2))},
+      /*assumeEqual=*/true);
   if (!result)
     return {};
   unsigned numBatch = result->size(), rank = numBatch + 2;

@@ -165,15 +165,12 @@ LogicalResult convertCrossEntropyLoss(NodeContext &node) {
 /// a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N), N one less unless the window
 /// is periodic.
 LogicalResult emitWindow(NodeContext &node, double a0, double a1, double a2) {
-  std::optional<Dims> size = node.getSizes(0);
-  Dims to;
-  if (size && size->size() == 1)
-    to = *size;
-  else if (std::optional<Dims> declared = node.getDeclaredDims(0);
-           declared && declared->size() == 1)
-    to = *declared;
-  else
-    return node.refuseDynamic(0, "the size of the window");
+  std::optional<Dims> size = node.readSizes(0, "the size of the window");
+  if (!size)
+    return failure();
+  if (size->size() != 1)
+    return node.refuse(Diag::BadShape, "expected one size of the window");
+  const Dims &to = *size;
   bool periodic = node.attrInt("periodic", 1) != 0;
   Type type = node.attrType("output_datatype", node.f32());
   if (!type || !isa<FloatType>(type))
@@ -222,16 +219,9 @@ LogicalResult convertSwiGLU(NodeContext &node) {
 LogicalResult convertAffineGrid(NodeContext &node) {
   if (node.inRank(0) != 3)
     return node.refuse(Diag::BadShape, "expected transformations of rank 3");
-  std::optional<Dims> size = node.getSizes(1);
-  if (!size) {
-    // The stated grid holds all sizes but the channels, which it does not
-    // depend on.
-    std::optional<Dims> declared = node.getDeclaredDims(0);
-    if (!declared || declared->size() < 4)
-      return node.refuseDynamic(1, "the size of the grid");
-    size = Dims{(*declared)[0], node.size(1)};
-    size->append(declared->begin() + 1, declared->end() - 1);
-  }
+  std::optional<Dims> size = node.readSizes(1, "the size of the grid");
+  if (!size)
+    return failure();
   if (size->size() != 4 && size->size() != 5)
     return node.refuse(Diag::BadShape,
                        "expected 4 or 5 sizes, but got " + Twine(size->size()));

@@ -45,21 +45,7 @@ std::optional<Dims> getSplitSizes(NodeContext &node, int64_t axis,
                                   AffineExpr dim) {
   std::optional<SmallVector<int64_t>> given = node.attrInts("split");
   if (node.has(1)) {
-    std::optional<Dims> sizes = node.getSizes(1);
-    if (sizes)
-      return sizes;
-    // The model may state the shapes of all parts.
-    sizes = Dims();
-    for (unsigned i = 0; i < node.numOutputs() && sizes; ++i) {
-      std::optional<Dims> declared = node.getDeclaredDims(i);
-      if (declared && declared->size() == static_cast<size_t>(node.inRank(0)))
-        sizes->push_back((*declared)[axis]);
-      else
-        sizes.reset();
-    }
-    if (!sizes)
-      (void)node.refuseDynamic(1, "the sizes of the split");
-    return sizes;
+    return node.readSizes(1, "the sizes of the split");
   }
   if (given)
     return node.sizes(*given);
@@ -185,26 +171,92 @@ std::optional<Window> resolveWindow(NodeContext &node, AffineExpr start,
   return Window{simplifyDim(dim - 1), simplifyDim(dim.ceilDiv(-step))};
 }
 
-/// A slice whose bounds are read at run time; the model states the shape that
-/// comes out.
+/// The number of elements of each dimension that a slice with bounds, axes and
+/// steps read at run time takes.
+std::optional<Dims> computeSlice(NodeContext &node, ArrayRef<Value> operands,
+                                 int64_t count, bool hasAxes, bool hasSteps) {
+  Dims from = node.inDims(0);
+  auto rank = static_cast<int64_t>(from.size());
+  Value sizes = node.computeInts(
+      operands,
+      [&](Body &body, ValueRange x) {
+        Value zero = body.index(0), one = body.index(1);
+        auto wrap = [&](Value bound, Value dim) {
+          return body.select(body.lt(bound, zero), body.add(bound, dim), bound);
+        };
+        SmallVector<Value> result;
+        for (AffineExpr dim : from)
+          result.push_back(body.extent(dim));
+        for (int64_t k = 0; k < count; ++k) {
+          auto at = [&](Value tensor) {
+            return body.toIndex(body.read(tensor, body.index(k)));
+          };
+          Value axis =
+                    hasAxes ? wrap(at(x[2]), body.index(rank)) : body.index(k),
+                step = hasSteps ? at(x.back()) : one;
+          Value forward = body.lt(zero, step);
+          step = body.select(body.eq(step, zero), one, step);
+          for (int64_t i = 0; i < rank; ++i) {
+            Value dim = body.extent(from[i]), last = body.sub(dim, one);
+            Value start = wrap(at(x[0]), dim), end = wrap(at(x[1]), dim);
+            start = body.select(forward, body.clamp(start, zero, dim),
+                                body.clamp(start, zero, last));
+            end = body.select(forward, body.clamp(end, zero, dim),
+                              body.clamp(end, body.index(-1), last));
+            Value size =
+                arith::CeilDivSIOp::create(body.b, body.sub(end, start), step);
+            size = body.clamp(size, zero, dim);
+            result[i] =
+                body.select(body.eq(axis, body.index(i)), size, result[i]);
+          }
+        }
+        for (Value &size : result)
+          size = body.fromIndex(size, node.i64());
+        return result;
+      },
+      rank);
+  if (!sizes)
+    return std::nullopt;
+  Dims result;
+  std::optional<SmallVector<int64_t>> axes = node.getInts(3);
+  for (int64_t i = 0; i < rank; ++i) {
+    // Only sizes of axes that are sliced change, where these are known.
+    bool isSliced = !hasAxes ? i < count : !axes;
+    for (int64_t axis : axes.value_or(SmallVector<int64_t>()))
+      isSliced |= axis == i || axis + rank == i;
+    result.push_back(isSliced ? node.readElement(sizes, i) : from[i]);
+    if (!result.back())
+      return std::nullopt;
+  }
+  return result;
+}
+
+/// A slice whose bounds are read at run time.
 LogicalResult convertRuntimeSlice(NodeContext &node) {
-  std::optional<Dims> declared = node.getDeclaredDims(0);
-  if (!declared || declared->size() != static_cast<size_t>(node.inRank(0)) ||
-      !node.has(1))
+  if (!node.has(1) || !node.has(2) || node.inRank(1) != 1)
     return node.refuseDynamic(1, "the bounds");
   std::optional<int64_t> count = getConstantSize(node.inDims(1)[0]);
   if (!count || *count > 32)
     return node.refuseDynamic(1, "the number of sliced axes");
+  for (unsigned i = 2; i <= 4; ++i)
+    if (node.has(i) && node.inDims(i) != node.inDims(1))
+      return node.refuse(Diag::BadShape,
+                         "expected as many ends, axes and steps as starts");
   Dims from = node.inDims(0);
-  SmallVector<Value> whole = {node.in(0), node.cast(node.in(1), node.i64())};
-  for (unsigned i = 3; i <= 4; ++i)
-    if (node.has(i))
-      whole.push_back(node.cast(node.in(i), node.i64()));
   bool hasAxes = node.has(3), hasSteps = node.has(4);
+  SmallVector<Value> operands;
+  for (unsigned i = 1; i <= 4; ++i)
+    if (node.has(i))
+      operands.push_back(node.cast(node.in(i), node.i64()));
+  std::optional<Dims> to =
+      computeSlice(node, operands, *count, hasAxes, hasSteps);
+  if (!to)
+    return failure();
+  SmallVector<Value> whole = {node.in(0), operands[0]};
+  whole.append(operands.begin() + 2, operands.end());
   return node.set(
       0, node.generic(
-             *declared, node.inElem(0), {}, {}, whole,
-             [&](Body &body, ValueRange x) {
+             *to, node.inElem(0), {}, {}, whole, [&](Body &body, ValueRange x) {
                Value zero = body.index(0), one = body.index(1);
                SmallVector<Value> starts(from.size(), zero),
                    steps(from.size(), one);
@@ -320,10 +372,10 @@ std::optional<Padding> getPadding(NodeContext &node) {
       pads = node.sizes(*ints);
   } else {
     pads = node.getSizes(1);
-    if (!pads) {
-      (void)node.refuseDynamic(1, "the padding");
+    if (!pads)
+      pads = node.readSizes(1, "the padding", /*allowNegative=*/true);
+    if (!pads)
       return std::nullopt;
-    }
   }
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
   if (node.has(3)) {
@@ -409,15 +461,6 @@ LogicalResult convertPad(NodeContext &node) {
   Dims from = node.inDims(0);
   if (node.getOpset() >= 11 && !node.has(1))
     return node.refuse(Diag::BadGraph, "expected the padding as input 1");
-  std::optional<Dims> declared = node.getDeclaredDims(0);
-  bool isRuntime = node.getOpset() >= 11 && !node.getSizes(1) && !node.has(3) &&
-                   declared && declared->size() == from.size();
-  if (isRuntime)
-    return node.set(0, emitPad(node, *declared, mode, fill, node.in(1),
-                               [&](Body &body, ValueRange x, size_t i) {
-                                 return body.toIndex(
-                                     body.read(x[0], body.index(i)));
-                               }));
   std::optional<Padding> padding = getPadding(node);
   if (!padding)
     return failure();
@@ -426,10 +469,9 @@ LogicalResult convertPad(NodeContext &node) {
   for (size_t i = 0; i < from.size(); ++i) {
     to.push_back(simplifyDim(from[i] + padding->begins[i] + padding->ends[i]));
     any |= to[i] != from[i] || padding->begins[i] != node.size(0);
-    if (std::optional<int64_t> size = getConstantSize(to[i]); size && *size < 0)
-      return node.refuse(Diag::BadShape,
-                         "expected a padded size of 0 or more, but got " +
-                             Twine(*size));
+    if (to[i] != from[i] &&
+        !node.requireAtLeast(to[i], node.size(0), "a padded dimension"))
+      return failure();
     if (mode != "constant" && getConstantSize(from[i]) == 0 &&
         getConstantSize(to[i]) != 0)
       return node.refuse(
@@ -451,20 +493,15 @@ LogicalResult convertPad(NodeContext &node) {
 
 LogicalResult convertTile(NodeContext &node) {
   Dims from = node.inDims(0), to;
-  std::optional<Dims> repeats = node.getSizes(1);
-  if (repeats && repeats->size() != from.size())
+  std::optional<Dims> repeats = node.readSizes(1, "the repeats");
+  if (!repeats)
+    return failure();
+  if (repeats->size() != from.size())
     return node.refuse(Diag::BadShape, "expected " + Twine(from.size()) +
                                            " repeats, but got " +
                                            Twine(repeats->size()));
-  if (repeats) {
-    for (size_t i = 0; i < from.size(); ++i)
-      to.push_back(simplifyDim(from[i] * (*repeats)[i]));
-  } else if (std::optional<Dims> declared = node.getDeclaredDims(0);
-             declared && declared->size() == from.size()) {
-    to = *declared;
-  } else {
-    return node.refuseDynamic(1, "the repeats");
-  }
+  for (size_t i = 0; i < from.size(); ++i)
+    to.push_back(simplifyDim(from[i] * (*repeats)[i]));
   SmallVector<AffineExpr> reads;
   for (size_t i = 0; i < from.size(); ++i) {
     bool isOne = getConstantSize(from[i]) == 1;
@@ -517,15 +554,13 @@ LogicalResult convertSpaceToDepth(NodeContext &node) {
 } // namespace
 
 void registerMovement(Registry &registry) {
-  constexpr const char *kStated =
-      "values that depend on data, unless the model states the output's shape";
   registry.add(kOnnxDomain, {
                                 {"Transpose", 1, 1, 1, convertTranspose},
                                 {"Concat", 4, 1, kAnyNumber, convertConcat},
-                                {"Split", 2, 1, 2, convertSplit, kStated},
-                                {"Slice", 1, 1, 5, convertSlice, kStated},
-                                {"Pad", 2, 1, 4, convertPad, kStated},
-                                {"Tile", 6, 2, 2, convertTile, kStated},
+                                {"Split", 2, 1, 2, convertSplit},
+                                {"Slice", 1, 1, 5, convertSlice},
+                                {"Pad", 2, 1, 4, convertPad},
+                                {"Tile", 6, 2, 2, convertTile},
                                 {"DepthToSpace", 1, 1, 1, convertDepthToSpace},
                                 {"SpaceToDepth", 1, 1, 1, convertSpaceToDepth},
                             });

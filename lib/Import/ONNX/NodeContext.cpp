@@ -146,10 +146,60 @@ std::optional<Dims> NodeContext::getSizes(unsigned i) const {
 
 std::optional<AffineExpr> NodeContext::getScalarSize(unsigned i,
                                                      StringRef what) {
-  if (std::optional<Dims> known = getSizes(i); known && known->size() == 1)
-    return (*known)[0];
+  std::optional<Dims> sizes = readSizes(i, what, /*allowNegative=*/true);
+  if (sizes && sizes->size() == 1)
+    return (*sizes)[0];
   (void)refuseDynamic(i, what);
   return std::nullopt;
+}
+
+std::optional<Dims> NodeContext::readSizes(unsigned i, StringRef what,
+                                           bool allowNegative) {
+  if (std::optional<Dims> known = getSizes(i))
+    return known;
+  auto type =
+      has(i) ? cast<RankedTensorType>(in(i).getType()) : RankedTensorType();
+  if (!type || type.getRank() > 1 || !type.hasStaticShape() ||
+      type.getNumElements() > kMaxShapeElements ||
+      !isa<IntegerType>(type.getElementType())) {
+    (void)refuseDynamic(i, what);
+    return std::nullopt;
+  }
+  int64_t count = type.getNumElements();
+  // Symbols are never negative: what may be is moved up by a constant.
+  constexpr int64_t bias = int64_t(1) << 40;
+  Value biased;
+  if (allowNegative && count > 0)
+    biased = computeInts(
+        {in(i)},
+        [&](Body &body, ValueRange x) {
+          SmallVector<Value> values;
+          for (int64_t k = 0; k < count; ++k) {
+            SmallVector<Value> at(type.getRank(), body.index(k));
+            Value value =
+                body.toIndex(body.read(x[0], at), isUnsignedElement(inElem(i)));
+            value = body.clamp(value, body.index(-bias), body.index(bias));
+            values.push_back(
+                body.fromIndex(body.add(value, body.index(bias)), i64()));
+          }
+          return values;
+        },
+        count);
+  Dims result;
+  for (int64_t k = 0; k < count; ++k) {
+    AffineExpr element = traceKnown(in(i), k);
+    if (!element && biased) {
+      element = readElement(biased, k);
+      element = element ? element - bias : element;
+    } else if (!element) {
+      element = readElement(in(i), k);
+    }
+    if (!element ||
+        (!allowNegative && !requireAtLeast(element, size(0), what.str())))
+      return std::nullopt;
+    result.push_back(element);
+  }
+  return result;
 }
 
 std::optional<SmallVector<int64_t>> NodeContext::getInts(unsigned i) const {
@@ -218,7 +268,8 @@ std::optional<SmallVector<double>> NodeContext::getFloats(unsigned i) const {
 LogicalResult NodeContext::refuseDynamic(unsigned input, StringRef what) {
   return refuse(Diag::UnsupportedShape,
                 "expected " + what + " (input " + Twine(input) +
-                    ") to be known when compiling, but it depends on data");
+                    ") to be known when compiling, or a vector of at most " +
+                    Twine(kMaxShapeElements) + " integers");
 }
 
 std::optional<SmallVector<int64_t>>

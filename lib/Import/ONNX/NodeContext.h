@@ -19,10 +19,10 @@ class Importer;
 class NodeContext : public Emitter {
 public:
   NodeContext(Importer &importer, mlir::OpBuilder &builder, mlir::Location loc,
-              ShapeTable &shapes, SizeChecks &checks,
+              ShapeTable &shapes, SymbolContext &symbols,
               const onnx::NodeProto &node, llvm::ArrayRef<mlir::Value> inputs,
               int64_t opset)
-      : Emitter(builder, loc, shapes, checks), importer(importer), node(node),
+      : Emitter(builder, loc, shapes, symbols), importer(importer), node(node),
         inputs(inputs), opset(opset), outputs(node.output_size()) {}
 
   Importer &importer;
@@ -87,10 +87,16 @@ public:
   /// Integers of a small input as expressions, as constants, as one constant.
   std::optional<Dims> getSizes(unsigned i) const;
   std::optional<llvm::SmallVector<int64_t>> getInts(unsigned i) const;
-  /// The one element of an input as an expression; none with a problem recorded
-  /// if it depends on data.
+  /// The one element of an integer input as an expression, read at run time if
+  /// it is not known; none with a problem recorded for other inputs.
   std::optional<mlir::AffineExpr> getScalarSize(unsigned i,
                                                 llvm::StringRef what);
+  /// As getSizes, but what is not known is read at run time: integers of an
+  /// input of rank 0 or 1 and of static size, at most 64 of them. Negative ones
+  /// end the run unless they are allowed; what is beyond 2^40 is taken for that
+  /// then. None with a problem recorded for other inputs; `what` names them.
+  std::optional<Dims> readSizes(unsigned i, llvm::StringRef what,
+                                bool allowNegative = false);
   /// Constant floats (or integers) of an input of any rank.
   std::optional<llvm::SmallVector<double>> getFloats(unsigned i) const;
 

@@ -1,11 +1,14 @@
 //===- Recurrent.cpp - LSTM, GRU and RNN, step by step ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A sequence of known length is spelled out: the products with the inputs are
-// one for all steps, and each step is a product with the state and one or two
-// generics. That is what streaming models need, which take one step a run.
+// The products with the inputs are one for all steps, and each step is a
+// product with the state and one or two generics. A few steps are spelled out,
+// which is what streaming models need that take one step a run; more, or a
+// number that is known only at run time, become a loop.
 //
 //===----------------------------------------------------------------------===//
+#include "ControlFlow.h"
+#include "Importer.h"
 #include "Registry.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -15,7 +18,7 @@ namespace qcc::onnx_import {
 namespace {
 
 /// Longest sequence that is spelled out.
-constexpr int64_t kMaxSteps = 128;
+constexpr int64_t kMaxSpelledSteps = 16;
 
 struct Activation {
   std::string name;
@@ -34,8 +37,8 @@ struct Direction {
 };
 
 struct Layer {
-  AffineExpr batch, hidden;
-  int64_t steps = 0, gates = 0;
+  AffineExpr steps, batch, hidden;
+  int64_t gates = 0;
   Value lengths;
   double clip = 0;
   bool batchFirst = false;
@@ -146,10 +149,10 @@ Value clip(Body &body, const Layer &layer, Value x) {
 
 /// The state's part of all gates at a step, added to the inputs' part.
 Value sumGates(NodeContext &node, const Layer &layer, const Direction &dir,
-               int64_t step) {
+               AffineExpr step) {
   Dims shape = {layer.batch, simplifyDim(layer.hidden * layer.gates)};
-  Value here = node.reshape(
-      node.slice(dir.products, 0, node.size(step), node.size(1)), shape);
+  Value here =
+      node.reshape(node.slice(dir.products, 0, step, node.size(1)), shape);
   Value state = node.matmul(dir.hidden, dir.weights, false, true);
   if (dir.bias)
     state = node.add(state, dir.bias);
@@ -157,7 +160,7 @@ Value sumGates(NodeContext &node, const Layer &layer, const Direction &dir,
 }
 
 void stepLSTM(NodeContext &node, const Layer &layer, Direction &dir,
-              int64_t step) {
+              AffineExpr step) {
   Value gates = sumGates(node, layer, dir, step);
   bool coupled = node.attrInt("input_forget", 0) != 0;
   AffineMap identity =
@@ -203,14 +206,14 @@ void stepLSTM(NodeContext &node, const Layer &layer, Direction &dir,
 }
 
 void stepGRU(NodeContext &node, const Layer &layer, Direction &dir,
-             int64_t step) {
+             AffineExpr step) {
   bool resetAfter = node.attrInt("linear_before_reset", 0) != 0;
   Dims all = {layer.batch, simplifyDim(layer.hidden * 3)},
        shape = {layer.batch, layer.hidden};
   AffineMap identity =
       AffineMap::getMultiDimIdentityMap(2, node.b.getContext());
-  Value here = node.reshape(
-      node.slice(dir.products, 0, node.size(step), node.size(1)), all);
+  Value here =
+      node.reshape(node.slice(dir.products, 0, step, node.size(1)), all);
   Value state = node.matmul(dir.hidden, dir.weights, false, true);
   if (dir.bias)
     state = node.add(state, dir.bias);
@@ -260,19 +263,19 @@ void stepGRU(NodeContext &node, const Layer &layer, Direction &dir,
 }
 
 void stepRNN(NodeContext &node, const Layer &layer, Direction &dir,
-             int64_t step) {
+             AffineExpr step) {
   Value sum = sumGates(node, layer, dir, step);
   dir.hidden = node.unary(sum, [&](Body &body, Value x) {
     return activate(body, dir.activations[0], clip(body, layer, x));
   });
 }
 
-using Step = void (*)(NodeContext &, const Layer &, Direction &, int64_t);
+using Step = void (*)(NodeContext &, const Layer &, Direction &, AffineExpr);
 
 /// Keeps the value from before a step where a sequence has ended; `ended` is
 /// what stands there else.
 Value maskStep(NodeContext &node, const Layer &layer, Value fresh, Value ended,
-               int64_t step) {
+               AffineExpr step) {
   if (!layer.lengths)
     return fresh;
   AffineMap identity =
@@ -286,7 +289,7 @@ Value maskStep(NodeContext &node, const Layer &layer, Value fresh, Value ended,
   return node.generic(
       {layer.batch, layer.hidden}, layer.type, inputs, maps, {},
       [&](Body &body, ValueRange x) {
-        Value runs = body.lt(body.index(step), body.toIndex(x[1]));
+        Value runs = body.lt(body.extent(step), body.toIndex(x[1]));
         return body.select(
             runs, x[0], x.size() > 2 ? x[2] : body.number(0, x[0].getType()));
       });
@@ -313,15 +316,7 @@ std::optional<Layer> readLayer(NodeContext &node, int64_t gates,
                                       "3, one weight for each direction");
     return std::nullopt;
   }
-  std::optional<int64_t> steps = getConstantSize(x[0]);
-  if (!steps || *steps > kMaxSteps) {
-    (void)node.refuse(
-        Diag::UnsupportedForm,
-        "expected a sequence of at most " + Twine(kMaxSteps) +
-            " steps, known when compiling: fix it with --dim=NAME=VALUE");
-    return std::nullopt;
-  }
-  layer.steps = *steps;
+  layer.steps = x[0];
   layer.gates = gates;
   layer.batch = x[1];
   layer.hidden = r[2];
@@ -356,16 +351,84 @@ Direction makeDirection(NodeContext &node, const Layer &layer, Value input,
     Value state = isTurned ? node.transpose(node.in(i), {1, 0, 2}) : node.in(i);
     return takeDirection(node, state, index);
   };
-  dir.hidden = firstState(5);
+  // A state may have another name for the batch.
+  Dims shape = {layer.batch, layer.hidden};
+  dir.hidden = node.reshape(firstState(5), shape);
   if (!dir.hidden)
     dir.hidden = node.filled({layer.batch, layer.hidden}, 0, layer.type);
   if (hasCell) {
-    dir.cell = firstState(6);
+    dir.cell = node.reshape(firstState(6), shape);
     if (!dir.cell)
       dir.cell = node.filled({layer.batch, layer.hidden}, 0, layer.type);
     dir.peepholes = takeDirection(node, node.in(7), index);
   }
   return dir;
+}
+
+/// One step at position `at` of the sequence: the state becomes the next one,
+/// and the output `[B, H]` comes back.
+Value emitStep(NodeContext &node, const Layer &layer, Direction &dir, Step step,
+               AffineExpr at) {
+  Value hidden = dir.hidden, cell = dir.cell;
+  step(node, layer, dir, at);
+  Value output = maskStep(node, layer, dir.hidden, {}, at);
+  dir.hidden = maskStep(node, layer, dir.hidden, hidden, at);
+  if (cell)
+    dir.cell = maskStep(node, layer, dir.cell, cell, at);
+  return output;
+}
+
+/// The outputs `[steps, B, H]` of a direction whose steps are spelled out.
+Value spellSteps(NodeContext &node, const Layer &layer, Direction &dir,
+                 Step step, int64_t count) {
+  AffineExpr one = node.size(1);
+  SmallVector<Value> outputs(count);
+  for (int64_t i = 0; i < count && !node.getProblem(); ++i) {
+    int64_t at = dir.reverse ? count - 1 - i : i;
+    outputs[at] = node.reshape(emitStep(node, layer, dir, step, node.size(at)),
+                               {one, layer.batch, layer.hidden});
+  }
+  return count ? node.concat(outputs, 0)
+               : node.filled({node.size(0), layer.batch, layer.hidden}, 0,
+                             layer.type);
+}
+
+/// The same as a loop.
+Value loopSteps(NodeContext &node, const Layer &layer, Direction &dir,
+                Step step) {
+  SmallVector<Value> init = {dir.hidden};
+  if (dir.cell)
+    init.push_back(dir.cell);
+  LoopImport loop(node, init);
+  AffineExpr iteration = loop.getIteration();
+  if (!iteration)
+    return {};
+  AffineExpr last = simplifyDim(layer.steps - 1);
+  auto body = [&](ArrayRef<Value> carried, SmallVectorImpl<Value> &results) {
+    OpBuilder::InsertionGuard guard(node.b);
+    node.b.restoreInsertionPoint(
+        node.importer.getBuilder().saveInsertionPoint());
+    Direction here = dir;
+    here.hidden = carried[0];
+    here.cell = carried.size() > 1 ? carried[1] : Value();
+    Value output =
+        emitStep(node, layer, here, step,
+                 dir.reverse ? simplifyDim(last - iteration) : iteration);
+    results.push_back(here.hidden);
+    if (here.cell)
+      results.push_back(here.cell);
+    results.push_back(output);
+    return failure(node.getProblem().has_value());
+  };
+  std::optional<SmallVector<Value>> results =
+      loop.run(layer.steps, {}, true, false, body);
+  if (!results)
+    return {};
+  dir.hidden = (*results)[0];
+  if (dir.cell)
+    dir.cell = (*results)[1];
+  Value stack = results->back();
+  return dir.reverse ? node.slice(stack, 0, last, layer.steps, -1) : stack;
 }
 
 LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
@@ -389,8 +452,8 @@ LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
     return failure();
   layer->batchFirst = batchFirst;
   AffineExpr one = node.size(1);
-  Dims row = {one, one, layer->batch, layer->hidden},
-       last = {one, layer->batch, layer->hidden};
+  Dims last = {one, layer->batch, layer->hidden};
+  std::optional<int64_t> count = getConstantSize(layer->steps);
   SmallVector<Value> sequences, hiddens, cells;
   for (int64_t d = 0; d < directions; ++d) {
     Direction dir = makeDirection(node, *layer, input, d, hasCell);
@@ -399,24 +462,15 @@ LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
         activations->begin() + d * static_cast<int64_t>(defaults.size());
     dir.activations.assign(first,
                            first + static_cast<int64_t>(defaults.size()));
-    SmallVector<Value> outputs(layer->steps);
-    for (int64_t i = 0; i < layer->steps && !node.getProblem(); ++i) {
-      int64_t at = dir.reverse ? layer->steps - 1 - i : i;
-      Value hidden = dir.hidden, cell = dir.cell;
-      step(node, *layer, dir, at);
-      outputs[at] =
-          node.reshape(maskStep(node, *layer, dir.hidden, {}, at), row);
-      dir.hidden = maskStep(node, *layer, dir.hidden, hidden, at);
-      if (hasCell)
-        dir.cell = maskStep(node, *layer, dir.cell, cell, at);
-    }
     if (node.getProblem())
       return failure();
-    sequences.push_back(
-        layer->steps
-            ? node.concat(outputs, 0)
-            : node.filled({node.size(0), one, layer->batch, layer->hidden}, 0,
-                          layer->type));
+    Value outputs = count && *count <= kMaxSpelledSteps
+                        ? spellSteps(node, *layer, dir, step, *count)
+                        : loopSteps(node, *layer, dir, step);
+    if (!outputs || node.getProblem())
+      return failure();
+    sequences.push_back(node.reshape(
+        outputs, {layer->steps, one, layer->batch, layer->hidden}));
     hiddens.push_back(node.reshape(dir.hidden, last));
     if (hasCell)
       cells.push_back(node.reshape(dir.cell, last));
@@ -445,12 +499,10 @@ LogicalResult convertRNN(NodeContext &node) {
 } // namespace
 
 void registerRecurrent(Registry &registry) {
-  constexpr const char *kShort = "sequences of more than 128 steps, or of a "
-                                 "length not known when compiling";
   registry.add(kOnnxDomain, {
-                                {"LSTM", 1, 3, 8, convertLSTM, kShort},
-                                {"GRU", 1, 3, 6, convertGRU, kShort},
-                                {"RNN", 1, 3, 6, convertRNN, kShort},
+                                {"LSTM", 1, 3, 8, convertLSTM},
+                                {"GRU", 1, 3, 6, convertGRU},
+                                {"RNN", 1, 3, 6, convertRNN},
                             });
 }
 

@@ -13,6 +13,7 @@ static std::string makeKey(llvm::StringRef domain, llvm::StringRef op) {
 Registry::Registry() {
   registerElementwise(*this);
   registerActivation(*this);
+  registerControlFlow(*this);
   registerShape(*this);
   registerMovement(*this);
   registerIndexing(*this);

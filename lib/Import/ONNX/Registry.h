@@ -47,6 +47,7 @@ const Registry &getRegistry();
 
 void registerElementwise(Registry &registry);
 void registerActivation(Registry &registry);
+void registerControlFlow(Registry &registry);
 void registerShape(Registry &registry);
 void registerMovement(Registry &registry);
 void registerIndexing(Registry &registry);

@@ -417,10 +417,10 @@ std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
   std::optional<Dims> sizes = node.getSizes(3);
   if (!sizes)
     sizes = declared;
-  if (!sizes) {
-    (void)node.refuseDynamic(3, "the sizes");
+  if (!sizes)
+    sizes = node.readSizes(3, "the sizes");
+  if (!sizes)
     return std::nullopt;
-  }
   return axesFromSizes(node, *sizes, positions);
 }
 

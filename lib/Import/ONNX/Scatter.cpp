@@ -162,14 +162,13 @@ LogicalResult convertTopK(NodeContext &node) {
   std::optional<Dims> k = node.getSizes(1);
   if (node.getOpset() < 10)
     k = Dims{node.size(node.attrInt("k", 0))};
-  if (k && k->size() == 1) {
-    to[*axis] = (*k)[0];
-  } else if (std::optional<Dims> declared = node.getDeclaredDims(0);
-             declared && declared->size() == dims.size()) {
-    to[*axis] = (*declared)[*axis];
-  } else {
-    return node.refuseDynamic(1, "the number of elements");
-  }
+  if (!k)
+    k = node.readSizes(1, "the number of elements");
+  if (!k)
+    return failure();
+  if (k->size() != 1)
+    return node.refuse(Diag::BadShape, "expected one number of elements");
+  to[*axis] = (*k)[0];
   std::optional<int64_t> count = getUpdateCount(node, dims[*axis]);
   if (!count || !node.requireAtLeast(to[*axis], node.size(0), "the number") ||
       !node.requireAtLeast(dims[*axis], to[*axis], "the axis"))

@@ -70,18 +70,8 @@ LogicalResult convertConstant(NodeContext &node) {
                      "expected a dense tensor as the constant's value");
 }
 
-/// Sizes that an input gives, or those that the model states for the output.
-std::optional<Dims> getTargetDims(NodeContext &node, unsigned input) {
-  std::optional<Dims> sizes = node.getSizes(input);
-  if (!sizes)
-    sizes = node.getDeclaredDims(0);
-  if (!sizes)
-    (void)node.refuseDynamic(input, "the shape");
-  return sizes;
-}
-
 LogicalResult convertConstantOfShape(NodeContext &node) {
-  std::optional<Dims> dims = getTargetDims(node, 0);
+  std::optional<Dims> dims = node.readSizes(0, "the shape");
   if (!dims)
     return failure();
   for (AffineExpr dim : *dims)
@@ -99,17 +89,78 @@ LogicalResult convertConstantOfShape(NodeContext &node) {
   return node.set(0, node.broadcastTo(node.reshape(value, {}), *dims));
 }
 
+/// The sizes that a reshape to a target read at run time gives. Zeros and -1
+/// mean what they do in constants.
+std::optional<Dims> computeReshape(NodeContext &node, bool allowZero) {
+  auto type = cast<RankedTensorType>(node.in(1).getType());
+  if (type.getRank() != 1 || !type.hasStaticShape() ||
+      type.getDimSize(0) > 32) {
+    (void)node.refuseDynamic(1, "the shape");
+    return std::nullopt;
+  }
+  int64_t count = type.getDimSize(0);
+  Dims from = node.inDims(0);
+  Value sizes = node.computeInts(
+      {node.in(1)},
+      [&](Body &body, ValueRange x) {
+        Value one = body.index(1), rest = one, total = one;
+        SmallVector<Value> values, isFree;
+        for (AffineExpr dim : from)
+          total = body.mul(total, body.extent(dim));
+        for (int64_t i = 0; i < count; ++i) {
+          Value value = body.toIndex(body.read(x[0], body.index(i)));
+          if (!allowZero && i < static_cast<int64_t>(from.size()))
+            value = body.select(body.eq(value, body.index(0)),
+                                body.extent(from[i]), value);
+          isFree.push_back(body.eq(value, body.index(-1)));
+          rest = body.mul(rest, body.select(isFree.back(), one, value));
+          values.push_back(value);
+        }
+        rest = body.select(body.eq(rest, body.index(0)), one, rest);
+        Value missing = arith::DivSIOp::create(body.b, total, rest);
+        for (auto [value, free] : llvm::zip_equal(values, isFree))
+          value = body.fromIndex(body.select(free, missing, value), node.i64());
+        return values;
+      },
+      count);
+  if (!sizes)
+    return std::nullopt;
+  Dims result;
+  for (int64_t i = 0; i < count; ++i) {
+    AffineExpr size = node.readElement(sizes, i);
+    if (!size || !node.requireAtLeast(size, node.size(0), "sizes of a reshape"))
+      return std::nullopt;
+    result.push_back(size);
+  }
+  return result;
+}
+
 LogicalResult convertReshape(NodeContext &node) {
   std::optional<Dims> target = node.getSizes(1);
   Dims from = node.inDims(0);
   bool allowZero = node.attrInt("allowzero", 0) != 0;
   if (!target) {
-    // The model states the shape that the data will ask for; no size of it is
-    // special.
-    target = node.getDeclaredDims(0);
-    if (!target)
-      return node.refuseDynamic(1, "the shape");
-    return node.set(0, node.reshape(node.in(0), *target));
+    // Of a target that is made of parts some are known.
+    auto type = cast<RankedTensorType>(node.in(1).getType());
+    Dims parts;
+    bool isPartial = false;
+    for (int64_t i = 0; type.getRank() == 1 && type.hasStaticShape() &&
+                        i < std::min<int64_t>(type.getDimSize(0), 32);
+         ++i) {
+      AffineExpr part = node.traceKnown(node.in(1), i);
+      isPartial |= part && getConstantSize(part) != -1;
+      parts.push_back(part);
+    }
+    std::optional<Dims> sizes = computeReshape(node, allowZero);
+    if (!sizes)
+      return failure();
+    for (size_t i = 0; isPartial && i < parts.size(); ++i)
+      if (parts[i] && getConstantSize(parts[i]) != -1)
+        (*sizes)[i] =
+            getConstantSize(parts[i]) == 0 && !allowZero && i < from.size()
+                ? from[i]
+                : parts[i];
+    return node.set(0, node.reshape(node.in(0), *sizes));
   }
   AffineExpr known = node.size(1);
   std::optional<size_t> unknown;
@@ -222,7 +273,7 @@ LogicalResult convertUnsqueeze(NodeContext &node) {
 }
 
 LogicalResult convertExpand(NodeContext &node) {
-  std::optional<Dims> target = getTargetDims(node, 1);
+  std::optional<Dims> target = node.readSizes(1, "the shape");
   if (!target)
     return failure();
   std::optional<Dims> result = node.broadcastDims({node.inDims(0), *target});
@@ -259,16 +310,54 @@ AffineExpr getRangeSize(NodeContext &node) {
   return known && *known < 0 ? node.size(0) : count;
 }
 
+/// The same, computed at run time: max(ceil((limit - start) / delta), 0).
+AffineExpr computeRangeSize(NodeContext &node) {
+  for (unsigned i = 0; i < 3; ++i)
+    if (getConstantSize(getNumElements(node.in(i).getType())) != 1) {
+      (void)node.refuse(Diag::BadShape, "expected scalars");
+      return {};
+    }
+  Type type = node.inElem(0);
+  Value count = node.computeInts(
+      {node.reshape(node.in(0), {}), node.reshape(node.in(1), {}),
+       node.reshape(node.in(2), {})},
+      [&](Body &body, ValueRange x) {
+        Value start = body.read(x[0], {}), limit = body.read(x[1], {}),
+              delta = body.read(x[2], {});
+        Value zero = body.index(0), steps;
+        if (isa<FloatType>(type)) {
+          // Too many to count are too many to store.
+          Type f = start.getType();
+          Value quotient = body.ceil(body.div(body.sub(limit, start), delta));
+          steps =
+              body.clamp(quotient, body.number(0, f), body.number(0x1p40, f));
+          steps = body.select(body.isNaN(quotient), body.number(0, f), steps);
+          steps = arith::FPToSIOp::create(body.b, node.i64(), steps);
+          return SmallVector<Value>{steps};
+        }
+        bool isUnsigned = isUnsignedElement(type);
+        start = body.toIndex(start, isUnsigned);
+        limit = body.toIndex(limit, isUnsigned);
+        delta = body.toIndex(delta, isUnsigned);
+        Value one = body.index(1);
+        Value step = body.select(body.eq(delta, zero), one, delta);
+        steps =
+            arith::CeilDivSIOp::create(body.b, body.sub(limit, start), step);
+        return SmallVector<Value>{
+            body.fromIndex(body.max(steps, zero), node.i64())};
+      },
+      1);
+  return count ? node.readElement(count, 0) : AffineExpr();
+}
+
 LogicalResult convertRange(NodeContext &node) {
   if (!node.requireSameTypes())
     return failure();
   AffineExpr count = getRangeSize(node);
-  if (!count) {
-    std::optional<Dims> declared = node.getDeclaredDims(0);
-    if (!declared || declared->size() != 1)
-      return node.refuseDynamic(1, "the length of the range");
-    count = (*declared)[0];
-  }
+  if (!count)
+    count = computeRangeSize(node);
+  if (!count)
+    return failure();
   Type type = node.inElem(0);
   Value start = node.reshape(node.in(0), {}),
         delta = node.reshape(node.in(2), {});
@@ -283,50 +372,22 @@ LogicalResult convertRange(NodeContext &node) {
              }));
 }
 
-/// The branch that a condition known when compiling chooses, in place.
-LogicalResult convertIf(NodeContext &node) {
-  std::optional<SmallVector<int64_t>> condition = node.getInts(0);
-  if (!condition || condition->size() != 1)
-    return node.refuse(Diag::UnsupportedForm,
-                       "expected a condition that is known when compiling, but "
-                       "it depends on data");
-  const onnx::AttributeProto *branch =
-      node.findAttr((*condition)[0] ? "then_branch" : "else_branch");
-  if (!branch || !branch->has_g())
-    return node.refuse(Diag::BadAttribute,
-                       "expected attributes 'then_branch' and 'else_branch'");
-  SmallVector<Value> results;
-  if (failed(node.importer.importSubgraph(node, branch->g(), results)))
-    return failure();
-  if (results.size() < node.numOutputs())
-    return node.refuse(Diag::BadGraph,
-                       "expected a branch with " + Twine(node.numOutputs()) +
-                           " outputs, but got " + Twine(results.size()));
-  for (unsigned i = 0; i < node.numOutputs(); ++i)
-    if (failed(node.set(i, results[i])))
-      return failure();
-  return success();
-}
-
 } // namespace
 
 void registerShape(Registry &registry) {
-  constexpr const char *kShapeInput =
-      "shapes that depend on data, unless the model states the output's shape";
   registry.add(
       kOnnxDomain,
       {
           {"Shape", 1, 1, 1, convertShape},
           {"Size", 1, 1, 1, convertSize},
           {"Constant", 1, 0, 0, convertConstant, "sparse tensors and strings"},
-          {"ConstantOfShape", 9, 1, 1, convertConstantOfShape, kShapeInput},
-          {"Reshape", 5, 2, 2, convertReshape, kShapeInput},
+          {"ConstantOfShape", 9, 1, 1, convertConstantOfShape},
+          {"Reshape", 5, 2, 2, convertReshape},
           {"Flatten", 1, 1, 1, convertFlatten},
           {"Squeeze", 1, 1, 2, convertSqueeze},
           {"Unsqueeze", 1, 1, 2, convertUnsqueeze},
-          {"Expand", 8, 2, 2, convertExpand, kShapeInput},
-          {"Range", 11, 3, 3, convertRange, kShapeInput},
-          {"If", 1, 1, 1, convertIf, "conditions that depend on data"},
+          {"Expand", 8, 2, 2, convertExpand},
+          {"Range", 11, 3, 3, convertRange},
       });
 }
 

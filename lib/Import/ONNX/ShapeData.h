@@ -49,11 +49,25 @@ public:
     known[value] = std::move(elements);
   }
 
+  /// The run-time symbol that element `i` of a value was bound to; null if it
+  /// was not.
+  mlir::AffineExpr lookupBound(mlir::Value value, int64_t i) const {
+    return bound.lookup(value).lookup(i);
+  }
+  void setBound(mlir::Value value, int64_t i, mlir::AffineExpr symbol) {
+    bound[value][i] = symbol;
+  }
+
   /// To be called before the operation that defines a value is erased.
-  void forget(mlir::Value value) { known.erase(value); }
+  void forget(mlir::Value value) {
+    known.erase(value);
+    bound.erase(value);
+  }
 
 private:
   llvm::DenseMap<mlir::Value, ShapeElements> known;
+  llvm::DenseMap<mlir::Value, llvm::SmallDenseMap<int64_t, mlir::AffineExpr>>
+      bound;
 };
 
 /// `a / b` where factors of products cancel, so that `s0 * 12 / (s0 * 3)` is 4;

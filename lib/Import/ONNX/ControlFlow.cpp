@@ -1,0 +1,590 @@
+//===- ControlFlow.cpp - If, Loop and Scan ----------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A condition or trip count that is known decides while importing; others
+// become `qcc.if` and `qcc.loop`. The shapes of carried values are found by
+// importing a body until what it yields has the shapes that it was imported
+// with: sizes that change become run-time symbols.
+//
+//===----------------------------------------------------------------------===//
+#include "ControlFlow.h"
+#include "Importer.h"
+#include "NodeContext.h"
+#include "Registry.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+namespace {
+
+/// Bodies of nested loops are imported again when sizes turn out to change; no
+/// model needs many attempts.
+constexpr unsigned kMaxAttempts = 40;
+
+const onnx::GraphProto *getGraph(NodeContext &node, StringRef name) {
+  const onnx::AttributeProto *attribute = node.findAttr(name);
+  if (attribute && attribute->has_g())
+    return &attribute->g();
+  (void)node.refuse(Diag::BadAttribute,
+                    "expected a graph as attribute '" + name + "'");
+  return nullptr;
+}
+
+bool isBoolean(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.getElementType().isInteger(1) && type.hasStaticShape() &&
+         type.getNumElements() == 1;
+}
+
+//===----------------------------------------------------------------------===//
+// If
+//===----------------------------------------------------------------------===//
+
+/// Imports a branch in a region of its own.
+LogicalResult importBranch(NodeContext &node, const onnx::GraphProto &graph,
+                           Region &region, SmallVectorImpl<Value> &results) {
+  OpBuilder &builder = node.importer.getBuilder();
+  OpBuilder::InsertionGuard guard(builder);
+  builder.createBlock(&region);
+  if (failed(node.importer.importSubgraph(node, graph, {}, results)))
+    return failure();
+  if (results.size() < node.numOutputs())
+    return node.refuse(Diag::BadGraph,
+                       "expected a branch with " + Twine(node.numOutputs()) +
+                           " outputs, but got " + Twine(results.size()));
+  results.resize(node.numOutputs());
+  return success();
+}
+
+/// The type of a result of two branches; sizes that differ are new symbols,
+/// which both branches bind at their ends. Null with a problem recorded if the
+/// branches do not fit.
+Type joinTypes(NodeContext &node, Value yes, Value no, Region &thenRegion,
+               Region &elseRegion) {
+  if (yes.getType() == no.getType())
+    return yes.getType();
+  if (Emitter::elem(yes) != Emitter::elem(no)) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected both branches to give one element type");
+    return {};
+  }
+  Dims a = Emitter::dims(yes), c = Emitter::dims(no), joined;
+  if (a.size() != c.size()) {
+    (void)node.refuse(Diag::UnsupportedShape,
+                      "expected both branches to give one rank, but got " +
+                          Twine(a.size()) + " and " + Twine(c.size()));
+    return {};
+  }
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i] == c[i]) {
+      joined.push_back(a[i]);
+      continue;
+    }
+    AffineExpr symbol = node.addRuntimeSymbol();
+    if (!symbol)
+      return {};
+    OpBuilder::InsertionGuard guard(node.b);
+    node.b.setInsertionPointToEnd(&thenRegion.front());
+    node.bind(symbol, a[i]);
+    node.b.setInsertionPointToEnd(&elseRegion.front());
+    node.bind(symbol, c[i]);
+    joined.push_back(symbol);
+  }
+  return makeTensorType(joined, Emitter::elem(yes));
+}
+
+LogicalResult convertRuntimeIf(NodeContext &node, const onnx::GraphProto &yes,
+                               const onnx::GraphProto &no) {
+  if (!isBoolean(node.in(0)))
+    return node.refuse(Diag::BadShape, "expected a condition of one boolean");
+  Region thenRegion, elseRegion;
+  SmallVector<Value> thenValues, elseValues;
+  if (failed(importBranch(node, yes, thenRegion, thenValues)) ||
+      failed(importBranch(node, no, elseRegion, elseValues)))
+    return failure();
+  SmallVector<Type> types;
+  for (auto [a, c] : llvm::zip_equal(thenValues, elseValues)) {
+    types.push_back(joinTypes(node, a, c, thenRegion, elseRegion));
+    if (!types.back())
+      return failure();
+  }
+  for (auto [region, values] : {std::pair(&thenRegion, &thenValues),
+                                std::pair(&elseRegion, &elseValues)}) {
+    OpBuilder::InsertionGuard guard(node.b);
+    node.b.setInsertionPointToEnd(&region->front());
+    YieldOp::create(node.b, *values);
+  }
+  auto branch = IfOp::create(node.b, types, node.in(0));
+  branch.getThenRegion().takeBody(thenRegion);
+  branch.getElseRegion().takeBody(elseRegion);
+  for (auto [i, result] : llvm::enumerate(branch.getResults()))
+    if (failed(node.set(i, result)))
+      return failure();
+  return success();
+}
+
+LogicalResult convertIf(NodeContext &node) {
+  const onnx::GraphProto *yes = getGraph(node, "then_branch"),
+                         *no = getGraph(node, "else_branch");
+  if (!yes || !no)
+    return failure();
+  std::optional<SmallVector<int64_t>> condition = node.getInts(0);
+  if (!condition || condition->size() != 1)
+    return convertRuntimeIf(node, *yes, *no);
+  // The branch that the condition chooses, in place.
+  SmallVector<Value> results;
+  if (failed(node.importer.importSubgraph(node, (*condition)[0] ? *yes : *no,
+                                          {}, results)))
+    return failure();
+  if (results.size() < node.numOutputs())
+    return node.refuse(Diag::BadGraph,
+                       "expected a branch with " + Twine(node.numOutputs()) +
+                           " outputs, but got " + Twine(results.size()));
+  for (unsigned i = 0; i < node.numOutputs(); ++i)
+    if (failed(node.set(i, results[i])))
+      return failure();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Loop
+//===----------------------------------------------------------------------===//
+
+/// The number of iterations that input 0 allows; null if it sets no limit. None
+/// with a problem recorded if it is no integer.
+std::optional<AffineExpr> getTripCount(NodeContext &node) {
+  if (!node.has(0))
+    return AffineExpr();
+  std::optional<Dims> trip =
+      node.readSizes(0, "the trip count", /*allowNegative=*/true);
+  if (!trip)
+    return std::nullopt;
+  if (trip->size() != 1) {
+    (void)node.refuse(Diag::BadShape, "expected a trip count of one integer");
+    return std::nullopt;
+  }
+  std::optional<int64_t> known = getConstantSize((*trip)[0]);
+  if (known && *known >= int64_t(1) << 46)
+    return AffineExpr();
+  return known ? node.size(std::max<int64_t>(*known, 0)) : (*trip)[0];
+}
+
+/// The constant value of a boolean, if it has one.
+std::optional<bool> getConstantCondition(NodeContext &node, Value value) {
+  std::optional<ShapeElements> known =
+      value ? node.shapes.lookup(value) : std::nullopt;
+  if (!known || known->size() != 1)
+    return std::nullopt;
+  std::optional<int64_t> constant = (*known)[0].getInteger();
+  return constant ? std::optional(*constant != 0) : std::nullopt;
+}
+
+LogicalResult convertLoop(NodeContext &node) {
+  const onnx::GraphProto *graph = getGraph(node, "body");
+  if (!graph)
+    return failure();
+  unsigned carried = node.numInputs() > 2 ? node.numInputs() - 2 : 0;
+  for (unsigned i = 0; i < carried; ++i)
+    if (!node.has(i + 2))
+      return node.refuse(Diag::BadGraph, "expected initial value " + Twine(i) +
+                                             ", but it is left out");
+  if (graph->input_size() != static_cast<int>(carried + 2) ||
+      graph->output_size() < static_cast<int>(carried + 1) ||
+      node.numOutputs() > static_cast<unsigned>(graph->output_size() - 1))
+    return node.refuse(Diag::BadGraph, "expected a body with " +
+                                           Twine(carried + 2) +
+                                           " inputs and at least " +
+                                           Twine(carried + 1) + " outputs");
+  std::optional<AffineExpr> trip = getTripCount(node);
+  if (!trip)
+    return failure();
+  if (node.has(1) && !isBoolean(node.in(1)))
+    return node.refuse(Diag::BadShape, "expected a condition of one boolean");
+
+  LoopImport loop(node, SmallVector<Value>(node.getInputs().drop_front(
+                            std::min(2u, node.numInputs()))));
+  AffineExpr iteration = loop.getIteration();
+  if (!iteration)
+    return failure();
+  auto body = [&](ArrayRef<Value> values, SmallVectorImpl<Value> &results) {
+    // The position has the shape that the body states, one element at most.
+    const onnx::TypeProto &type = graph->input(0).type();
+    int64_t rank = type.has_tensor_type() && type.tensor_type().has_shape() &&
+                           type.tensor_type().shape().dim_size() == 1
+                       ? 1
+                       : 0;
+    SmallVector<int64_t> shape(rank, 1);
+    Emitter emitter(node.importer.getBuilder(), node.b.getLoc(), node.shapes,
+                    node.symbols);
+    ShapeElements position = {{iteration}};
+    Value number =
+        emitter.materialize(position, RankedTensorType::get(shape, node.i64()));
+    node.shapes.set(number, position);
+    SmallVector<Value> arguments = {number,
+                                    emitter.scalar(1, node.b.getI1Type())};
+    llvm::append_range(arguments, values);
+    return node.importer.importSubgraph(node, *graph, arguments, results);
+  };
+  std::optional<bool> first = getConstantCondition(node, node.in(1));
+  std::optional<SmallVector<Value>> results =
+      loop.run(*trip, node.in(1), first.value_or(!node.has(1)), true, body);
+  if (!results)
+    return failure();
+  for (auto [i, result] : llvm::enumerate(*results))
+    if (failed(node.set(i, result)))
+      return failure();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Scan
+//===----------------------------------------------------------------------===//
+
+/// An attribute with one number for each of `count` tensors, 0 by default.
+std::optional<SmallVector<int64_t>> getPerTensor(NodeContext &node,
+                                                 StringRef name, size_t count) {
+  SmallVector<int64_t> values =
+      node.attrInts(name).value_or(SmallVector<int64_t>(count, 0));
+  if (values.size() == count)
+    return values;
+  (void)node.refuse(Diag::BadAttribute,
+                    "expected " + Twine(count) + " numbers as attribute '" +
+                        name + "', but got " + Twine(values.size()));
+  return std::nullopt;
+}
+
+/// A stack `[steps, ...]` with the steps at `axis`, in the other order if
+/// `reverse`.
+Value placeSteps(NodeContext &node, Value stack, int64_t axis, bool reverse) {
+  int64_t rank = Emitter::rank(stack);
+  std::optional<int64_t> to = node.normalizeAxis(axis, rank);
+  if (!to)
+    return {};
+  SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(1, rank));
+  order.insert(order.begin() + *to, 0);
+  AffineExpr steps = Emitter::dims(stack)[0];
+  if (reverse)
+    stack = node.slice(stack, 0, simplifyDim(steps - 1), steps, -1);
+  return *to == 0 ? stack : node.transpose(stack, order);
+}
+
+LogicalResult convertScan(NodeContext &node) {
+  const onnx::GraphProto *graph = getGraph(node, "body");
+  if (!graph)
+    return failure();
+  int64_t scanned = node.attrInt("num_scan_inputs", 0);
+  auto inputs = static_cast<int64_t>(node.numInputs());
+  if (scanned < 1 || scanned > inputs || graph->input_size() != inputs)
+    return node.refuse(Diag::BadAttribute,
+                       "expected 1 to " + Twine(inputs) +
+                           " scan inputs and a body with as many inputs");
+  int64_t carried = inputs - scanned, stacked = graph->output_size() - carried;
+  if (stacked < 0 || node.numOutputs() > unsigned(graph->output_size()))
+    return node.refuse(Diag::BadGraph, "expected a body with at least " +
+                                           Twine(carried) + " outputs");
+  for (int64_t i = 0; i < inputs; ++i)
+    if (!node.has(i))
+      return node.refuse(Diag::BadGraph,
+                         "expected input " + Twine(i) + ", but it is left out");
+  auto inAxes = getPerTensor(node, "scan_input_axes", scanned),
+       inDirections = getPerTensor(node, "scan_input_directions", scanned),
+       outAxes = getPerTensor(node, "scan_output_axes", stacked),
+       outDirections = getPerTensor(node, "scan_output_directions", stacked);
+  if (!inAxes || !inDirections || !outAxes || !outDirections)
+    return failure();
+  AffineExpr steps;
+  for (int64_t i = 0; i < scanned; ++i) {
+    std::optional<int64_t> axis =
+        node.normalizeAxis((*inAxes)[i], node.inRank(carried + i));
+    if (!axis)
+      return failure();
+    (*inAxes)[i] = *axis;
+    AffineExpr dim = node.inDims(carried + i)[*axis];
+    if (steps && !node.requireEqual(steps, dim, "scanned axes"))
+      return failure();
+    steps = dim;
+  }
+  LoopImport loop(node,
+                  SmallVector<Value>(node.getInputs().take_front(carried)));
+  AffineExpr iteration = loop.getIteration();
+  if (!iteration)
+    return failure();
+  auto body = [&](ArrayRef<Value> values, SmallVectorImpl<Value> &results) {
+    Emitter emitter(node.importer.getBuilder(), node.b.getLoc(), node.shapes,
+                    node.symbols);
+    SmallVector<Value> arguments(values);
+    for (int64_t i = 0; i < scanned; ++i) {
+      int64_t axis = (*inAxes)[i];
+      AffineExpr at =
+          (*inDirections)[i] ? simplifyDim(steps - 1 - iteration) : iteration;
+      Value slice = emitter.slice(node.in(carried + i), axis, at, node.size(1));
+      Dims dims = Emitter::dims(slice);
+      dims.erase(dims.begin() + axis);
+      arguments.push_back(emitter.reshape(slice, dims));
+    }
+    return node.importer.importSubgraph(node, *graph, arguments, results);
+  };
+  std::optional<SmallVector<Value>> results =
+      loop.run(steps, {}, true, false, body);
+  if (!results)
+    return failure();
+  for (auto [i, result] : llvm::enumerate(*results)) {
+    int64_t stack = static_cast<int64_t>(i) - carried;
+    if (stack >= 0)
+      result = placeSteps(node, result, (*outAxes)[stack],
+                          (*outDirections)[stack] != 0);
+    if (failed(node.set(i, result)))
+      return failure();
+  }
+  return success();
+}
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Loops of any kind
+//===----------------------------------------------------------------------===//
+
+LoopImport::LoopImport(NodeContext &node, SmallVector<Value> init)
+    : node(node), init(std::move(init)) {
+  for (Value value : this->init)
+    dims.push_back(Emitter::dims(value));
+}
+
+AffineExpr LoopImport::getIteration() {
+  if (!iteration)
+    iteration = node.addRuntimeSymbol();
+  return iteration;
+}
+
+/// Erases a body and forgets what was known of its values.
+static void eraseBody(Region &region, ShapeTable &shapes) {
+  region.walk([&](Operation *op) {
+    for (Value result : op->getResults())
+      shapes.forget(result);
+    for (Region &inner : op->getRegions())
+      for (Block &block : inner)
+        for (BlockArgument argument : block.getArguments())
+          shapes.forget(argument);
+  });
+  for (BlockArgument argument : region.front().getArguments())
+    shapes.forget(argument);
+  region.front().dropAllReferences();
+  region.front().erase();
+}
+
+/// Makes the sizes of carried value `i` that the body changes symbols; true if
+/// there are new ones. None with a problem recorded if the types do not fit.
+std::optional<bool> LoopImport::widen(unsigned i, Value next) {
+  Dims yielded = Emitter::dims(next);
+  if (Emitter::elem(next) != Emitter::elem(init[i]) ||
+      yielded.size() != dims[i].size()) {
+    (void)node.refuse(
+        Emitter::elem(next) != Emitter::elem(init[i]) ? Diag::BadShape
+                                                      : Diag::UnsupportedShape,
+        "expected carried value " + Twine(i) + " to keep its type and rank");
+    return std::nullopt;
+  }
+  bool changed = false;
+  for (size_t d = 0; d < yielded.size(); ++d) {
+    AffineExpr &have = dims[i][d];
+    if (yielded[d] == have || llvm::is_contained(symbols, have))
+      continue;
+    have = node.addRuntimeSymbol();
+    if (!have)
+      return std::nullopt;
+    symbols.push_back(have);
+    changed = true;
+  }
+  return changed;
+}
+
+/// Imports the body with the carried values' current types; true if what it
+/// yields has them.
+std::optional<bool> LoopImport::importOnce(BodyImporter body, unsigned skip,
+                                           Region &region,
+                                           SmallVectorImpl<Value> &results) {
+  OpBuilder &builder = node.importer.getBuilder();
+  OpBuilder::InsertionGuard guard(builder);
+  Block *block = builder.createBlock(&region);
+  SmallVector<Value> arguments;
+  for (auto [value, shape] : llvm::zip_equal(init, dims))
+    arguments.push_back(block->addArgument(
+        makeTensorType(shape, Emitter::elem(value)), node.b.getLoc()));
+  if (failed(body(arguments, results)))
+    return std::nullopt;
+  if (results.size() < init.size() + skip) {
+    (void)node.refuse(Diag::BadGraph, "expected a body with at least " +
+                                          Twine(init.size() + skip) +
+                                          " outputs");
+    return std::nullopt;
+  }
+  bool changed = false;
+  for (unsigned i = 0; i < init.size(); ++i) {
+    std::optional<bool> more = widen(i, results[i + skip]);
+    if (!more)
+      return std::nullopt;
+    changed |= *more;
+  }
+  return !changed;
+}
+
+/// Sizes of a stacked element that are found inside the body have to be the
+/// same in all iterations: symbols from outside get them.
+std::optional<Dims> LoopImport::liftSizes(Value element, size_t firstInner,
+                                          Region &region) {
+  Dims result = Emitter::dims(element);
+  for (AffineExpr &dim : result) {
+    bool isInner = false;
+    dim.walk([&](AffineExpr e) {
+      auto symbol = dyn_cast<AffineSymbolExpr>(e);
+      isInner |= symbol &&
+                 (symbol.getPosition() >= firstInner || symbol == iteration ||
+                  llvm::is_contained(symbols, AffineExpr(symbol)));
+    });
+    if (!isInner)
+      continue;
+    AffineExpr outer = node.addRuntimeSymbol();
+    if (!outer)
+      return std::nullopt;
+    node.bind(outer, node.size(0));
+    OpBuilder::InsertionGuard guard(node.b);
+    node.b.setInsertionPointToEnd(&region.front());
+    node.check(simplifyDim((dim - outer) * iteration), node.size(0));
+    node.bind(outer, dim);
+    dim = outer;
+  }
+  return result;
+}
+
+std::optional<SmallVector<Value>> LoopImport::run(AffineExpr trip,
+                                                  Value condition, bool first,
+                                                  bool hasCondition,
+                                                  BodyImporter body) {
+  unsigned skip = hasCondition ? 1 : 0;
+  if (!getIteration())
+    return std::nullopt;
+  size_t firstInner = node.symbols.names.size();
+  Region region;
+  SmallVector<Value> results;
+  for (unsigned attempt = 0;; ++attempt) {
+    if (attempt == kMaxAttempts) {
+      (void)node.refuse(Diag::LimitReached,
+                        "expected the shapes of carried values to settle");
+      return std::nullopt;
+    }
+    firstInner = node.symbols.names.size();
+    std::optional<bool> settled = importOnce(body, skip, region, results);
+    if (!settled) {
+      if (!region.empty())
+        eraseBody(region, node.shapes);
+      return std::nullopt;
+    }
+    if (*settled)
+      break;
+    eraseBody(region, node.shapes);
+    results.clear();
+  }
+  return build(trip, condition, first, skip, firstInner, region, results);
+}
+
+/// Sizes of carried values that change: their first values, and what they get
+/// at the end of an iteration.
+AffineMapAttr LoopImport::bindSizes(unsigned skip, ArrayRef<Value> results,
+                                    SmallVectorImpl<int64_t> &positions) {
+  SmallVector<AffineExpr> next;
+  for (unsigned i = 0; i < init.size(); ++i) {
+    Dims first = Emitter::dims(init[i]),
+         yielded = Emitter::dims(results[i + skip]);
+    for (size_t d = 0; d < first.size(); ++d) {
+      if (!llvm::is_contained(symbols, dims[i][d]))
+        continue;
+      node.bind(dims[i][d], first[d]);
+      positions.push_back(cast<AffineSymbolExpr>(dims[i][d]).getPosition());
+      next.push_back(yielded[d]);
+    }
+  }
+  return next.empty()
+             ? AffineMapAttr()
+             : AffineMapAttr::get(makeSizeMap(next, node.b.getContext()));
+}
+
+std::optional<SmallVector<Value>>
+LoopImport::build(AffineExpr trip, Value condition, bool first, unsigned skip,
+                  size_t firstInner, Region &region, ArrayRef<Value> results) {
+  MLIRContext *context = node.b.getContext();
+  auto refuse = [&](Diag id, const Twine &text) {
+    (void)node.refuse(id, text);
+    return std::nullopt;
+  };
+  if (skip && !isBoolean(results[0]))
+    return refuse(Diag::BadShape,
+                  "expected the body to give a condition of one boolean");
+  // A condition that is always true is none.
+  bool isWhile = skip && !(first && getConstantCondition(node, results[0]) ==
+                                        std::optional(true));
+  if (!isWhile && !trip)
+    return refuse(Diag::BadGraph,
+                  "expected a loop that ends, but it has neither a trip "
+                  "count nor a condition that changes");
+  unsigned numCarried = init.size(), numResults = results.size() - skip;
+  SmallVector<Dims> stacks;
+  for (unsigned i = numCarried; i < numResults; ++i) {
+    std::optional<Dims> element =
+        liftSizes(results[i + skip], firstInner, region);
+    if (!element)
+      return std::nullopt;
+    stacks.push_back(*element);
+  }
+  // How many slices a stack has is known before where nothing ends the loop
+  // early.
+  IntegerAttr count;
+  AffineExpr steps = trip;
+  bool mayBeNegative =
+      skip && trip && !isa<AffineConstantExpr>(trip) &&
+      (!isa<AffineSymbolExpr>(trip) || node.symbols.isRuntime(trip));
+  if (!stacks.empty() && (isWhile || mayBeNegative)) {
+    steps = node.addRuntimeSymbol();
+    if (!steps)
+      return std::nullopt;
+    count =
+        node.b.getI64IntegerAttr(cast<AffineSymbolExpr>(steps).getPosition());
+  }
+  SmallVector<Type> types;
+  for (auto [value, shape] : llvm::zip_equal(init, dims))
+    types.push_back(makeTensorType(shape, Emitter::elem(value)));
+  for (auto [i, element] : llvm::enumerate(stacks)) {
+    element.insert(element.begin(), steps);
+    types.push_back(
+        makeTensorType(element, Emitter::elem(results[numCarried + i + skip])));
+  }
+  SmallVector<int64_t> positions;
+  AffineMapAttr next = bindSizes(skip, results, positions);
+  if (isWhile && !condition)
+    condition = node.scalar(1, node.b.getI1Type());
+  {
+    OpBuilder::InsertionGuard guard(node.b);
+    node.b.setInsertionPointToEnd(&region.front());
+    YieldOp::create(node.b, isWhile ? results : results.drop_front(skip));
+  }
+  auto loop = LoopOp::create(
+      node.b, types, isWhile ? condition : Value(), init,
+      trip ? AffineMapAttr::get(makeSizeMap({trip}, context)) : AffineMapAttr(),
+      node.b.getI64IntegerAttr(cast<AffineSymbolExpr>(iteration).getPosition()),
+      count, node.b.getDenseI64ArrayAttr(positions), next);
+  loop.getBody().takeBody(region);
+  return SmallVector<Value>(loop.getResults());
+}
+
+void registerControlFlow(Registry &registry) {
+  registry.add(
+      kOnnxDomain,
+      {
+          {"If", 1, 1, 1, convertIf, "branches that give different ranks"},
+          {"Loop", 1, 0, kAnyNumber, convertLoop,
+           "carried values that change their rank; sequences"},
+          {"Scan", 9, 1, kAnyNumber, convertScan},
+      });
+}
+
+} // namespace qcc::onnx_import
