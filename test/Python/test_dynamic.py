@@ -1,0 +1,325 @@
+# Branches, loops and sizes that depend on data: compiled models against ONNX Runtime.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Each case is a model in ONNX's text form and several sets of inputs; outputs must have ONNX Runtime's shapes and values."""
+import sys
+
+import numpy as np
+import onnx.parser
+import onnxruntime
+import pytest
+import qcc
+
+
+def check(tmp_path, text, runs, target="native"):
+    """Compiles `text` once and compares every run with ONNX Runtime."""
+    model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\n' + text)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    qcc.compile(path, tmp_path / "out.qcc", target=target)
+    compiled = qcc.load(tmp_path / "out.qcc", threads=1)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    for inputs in runs:
+        want = session.run(None, inputs)
+        have = compiled(inputs)
+        for output, expected in zip(session.get_outputs(), want):
+            actual = have[output.name]
+            # A loop without iterations: ONNX Runtime gives 0 for the symbolic sizes of what it would have stacked.
+            same = actual.ndim == expected.ndim and actual.size == 0 if expected.size == 0 else actual.shape == expected.shape
+            assert same, (output.name, actual.shape, expected.shape)
+            assert actual.dtype == expected.dtype, output.name
+            if expected.size:
+                np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5, err_msg=output.name)
+
+
+def f32(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def i64(*values):
+    return np.array(values, np.int64)
+
+
+BRANCH = """
+g (bool c, float[n, 3] x) => (float[m, k] y) {
+  two = Constant<value_float = 2.0>()
+  y = If(c) <
+    then_branch = yes () => (float[a, b] t) { xx = Concat<axis = 0>(x, x) t = Mul(xx, two) },
+    else_branch = no () => (float[a, b] e) { r = Relu(x) e = Transpose<perm = [1, 0]>(r) }
+  >
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_branches_of_different_shapes(tmp_path, target):
+    runs = [{"c": np.array(c), "x": f32(n, 3)} for c in (True, False) for n in (0, 1, 5)]
+    check(tmp_path, BRANCH, runs, target)
+
+
+NESTED = """
+g (float[n] x, bool a, bool b) => (float[n] y) {
+  one = Constant<value_float = 1.0>()
+  y = If(a) <
+    then_branch = yes () => (float[n] t) {
+      s = Add(x, one)
+      t = If(b) <
+        then_branch = yy () => (float[n] u) { u = Mul(s, x) },
+        else_branch = yn () => (float[n] v) { v = Neg(s) }
+      >
+    },
+    else_branch = no () => (float[n] e) { e = Identity(x) }
+  >
+}
+"""
+
+
+def test_nested_branches_read_outer_values(tmp_path):
+    runs = [{"x": f32(4), "a": np.array(a), "b": np.array(b)} for a in (True, False) for b in (True, False)]
+    check(tmp_path, NESTED, runs)
+
+
+COUNTED = """
+g (int64 m, float[n] x) => (float[n] last, float[steps, n] all) {
+  t = Constant<value = bool {1}>()
+  last, all = Loop(m, t, x) <
+    body = body (int64 i, bool c, float[n] v) => (bool d, float[n] w, float[n] s) {
+      d = Identity(c)
+      f = Cast<to = 1>(i)
+      w = Add(v, f)
+      s = Mul(v, v)
+    }
+  >
+}
+"""
+
+
+def test_loop_of_a_count_read_at_run_time(tmp_path):
+    check(tmp_path, COUNTED, [{"m": np.array(m, np.int64), "x": f32(n)} for m in (0, 1, 7) for n in (1, 4)])
+
+
+WHILE = """
+g (float x) => (float y, float[k] seen) {
+  t = Constant<value = bool {1}>()
+  limit = Constant<value_float = 100.0>()
+  two = Constant<value_float = 2.0>()
+  y, seen = Loop(, t, x) <
+    body = body (int64 i, bool c, float v) => (bool d, float w, float s) {
+      w = Mul(v, two)
+      d = Less(w, limit)
+      s = Identity(w)
+    }
+  >
+}
+"""
+
+
+def test_loop_that_a_condition_ends(tmp_path):
+    check(tmp_path, WHILE, [{"x": np.array(x, np.float32)} for x in (1, 3, 60, 200)])
+
+
+GROWING = """
+g (int64 m, float[a, 2] x) => (float[b, 2] y, int64 n) {
+  t = Constant<value = bool {1}>()
+  zero = Constant<value = int64 {0}>()
+  y, n = Loop(m, t, x, zero) <
+    body = body (int64 i, bool c, float[p, 2] v, int64 k) => (bool d, float[q, 2] w, int64 l) {
+      d = Identity(c)
+      part = Add(x, x)
+      w = Concat<axis = 0>(v, part)
+      sh = Shape<start = 0, end = 1>(w)
+      l0 = ReduceSum<keepdims = 0>(sh)
+      l = Add(l0, k)
+    }
+  >
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_carried_value_that_grows(tmp_path, target):
+    runs = [{"m": np.array(m, np.int64), "x": f32(a, 2)} for m in (0, 1, 5) for a in (0, 1, 3)]
+    check(tmp_path, GROWING, runs, target)
+
+
+SWAP = """
+g (int64 m, float[2] a, float[2] b, float[2] c) => (float[2] x, float[2] y, float[2] z) {
+  t = Constant<value = bool {1}>()
+  x, y, z = Loop(m, t, a, b, c) <
+    body = body (int64 i, bool k, float[2] u, float[2] v, float[2] w) => (bool d, float[2] p, float[2] q, float[2] r) {
+      d = Identity(k)
+      p = Identity(v)
+      q = Identity(w)
+      r = Identity(u)
+    }
+  >
+}
+"""
+
+
+def test_carried_values_change_places(tmp_path):
+    runs = [{"m": np.array(m, np.int64), "a": f32(2, seed=1), "b": f32(2, seed=2), "c": f32(2, seed=3)} for m in (0, 1, 2, 3)]
+    check(tmp_path, SWAP, runs)
+
+
+NESTED_LOOPS = """
+g (int64 m, float[n] x) => (float[n] y, float[s, u, n] all) {
+  t = Constant<value = bool {1}>()
+  y, all = Loop(m, t, x) <
+    body = outer (int64 i, bool c, float[n] v) => (bool d, float[n] w, float[u, n] part) {
+      d = Identity(c)
+      three = Constant<value = int64 {3}>()
+      w, part = Loop(three, c, v) <
+        body = inner (int64 j, bool e, float[n] p) => (bool f, float[n] q, float[n] r) {
+          f = Identity(e)
+          k = Add(i, j)
+          kf = Cast<to = 1>(k)
+          q = Add(p, kf)
+          r = Sub(q, x)
+        }
+      >
+    }
+  >
+}
+"""
+
+
+def test_nested_loops(tmp_path):
+    check(tmp_path, NESTED_LOOPS, [{"m": np.array(m, np.int64), "x": f32(n)} for m in (0, 1, 4) for n in (1, 3)])
+
+
+SCAN = """
+g (float[2] h, float[n, 3, 2] x, float[3, n] z) => (float[2] last, float[3, 2, n] y, float[n, 3] r) {
+  last, y, r = Scan<num_scan_inputs = 2, scan_input_axes = [0, 1], scan_input_directions = [0, 1],
+                    scan_output_axes = [2, 0], scan_output_directions = [0, 1],
+                    body = step (float[2] a, float[3, 2] b, float[3] c) => (float[2] d, float[3, 2] e, float[3] f) {
+    s = ReduceMean<keepdims = 0>(b, axes)
+    d = Add(a, s)
+    e = Mul(b, a)
+    f = Neg(c)
+  }>(h, x, z)
+  axes = Constant<value_ints = [0]>()
+}
+"""
+
+
+def test_scan_along_other_axes_and_backwards(tmp_path):
+    text = SCAN.replace("  axes = Constant<value_ints = [0]>()\n", "").replace("{\n  last", "{\n  axes = Constant<value_ints = [0]>()\n  last")
+    check(tmp_path, text, [{"h": f32(2), "x": f32(n, 3, 2), "z": f32(3, n)} for n in (1, 2, 5)])
+
+
+SIZES = """
+g (float[a, b] x, int64[3] shape, int64[2] start, int64[2] end, int64[4] pads, int64[2] times, int64 depth)
+  => (float[c, d, e] r, float[f, h] s, float[i, j] p, float[k, l] t, float[o, q] z, float[u, v] w) {
+  r = Reshape(x, shape)
+  s = Slice(x, start, end)
+  p = Pad(x, pads)
+  t = Tile(x, times)
+  z = ConstantOfShape(times)
+  dd = Unsqueeze(depth, ax)
+  one = Constant<value_ints = [1]>()
+  sh = Concat<axis = 0>(dd, one)
+  col = Expand(one_f, sh)
+  w = Add(col, one_f)
+}
+"""
+
+
+def test_sizes_read_at_run_time(tmp_path):
+    text = SIZES.replace(
+        "  r = Reshape", "  ax = Constant<value_ints = [0]>()\n  one_f = Constant<value_float = 1.5>()\n  r = Reshape")
+    runs = []
+    for a, b, shape in ((4, 6, (2, -1, 3)), (4, 6, (0, 3, 2)), (1, 6, (6, 1, 1)), (2, 3, (-1, 1, 2))):
+        for start, end in (((0, 1), (2, 3)), ((-3, -2), (100, -1)), ((1, 5), (0, 9))):
+            runs.append({"x": f32(a, b), "shape": i64(*shape), "start": i64(*start), "end": i64(*end),
+                         "pads": i64(1, 0, 2, 3), "times": i64(2, 3), "depth": np.array(4, np.int64)})
+    check(tmp_path, text, runs)
+
+
+def test_negative_padding_read_at_run_time(tmp_path):
+    text = "g (float[a, b] x, int64[4] pads) => (float[c, d] y) { y = Pad(x, pads) }"
+    check(tmp_path, text, [{"x": f32(5, 6), "pads": i64(*p)} for p in ((-1, 0, 2, -3), (0, 0, 0, 0), (-2, -2, -3, -4))])
+
+
+def test_a_size_that_does_not_fit_ends_the_run(tmp_path):
+    path = tmp_path / "model.onnx"
+    text = '<ir_version: 10, opset_import: ["" : 21]> g (float[a] x, int64[2] s) => (float[b, c] y) { y = Reshape(x, s) }'
+    path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    qcc.compile(path, tmp_path / "out.qcc")
+    model = qcc.load(tmp_path / "out.qcc", threads=1)
+    assert model({"x": f32(6), "s": i64(2, -1)})["y"].shape == (2, 3)
+    for shape in ((4, 2), (-1, -1), (-2, -3), (5, -1), (1 << 40, 1 << 40), (-(1 << 62), 3)):
+        with pytest.raises(qcc.QccError):
+            model({"x": f32(6), "s": i64(*shape)})
+    assert model({"x": f32(6), "s": i64(3, 0) + i64(0, 2)})["y"].shape == (3, 2)
+
+
+def test_slice_of_any_axes_and_steps(tmp_path):
+    text = "g (float[a, b, c] x, int64[2] s, int64[2] e, int64[2] k) => (float[d, f, h] y) {" \
+           " axes = Constant<value_ints = [2, -3]>() y = Slice(x, s, e, axes, k) }"
+    runs = [{"x": f32(5, 2, 7), "s": i64(*s), "e": i64(*e), "k": i64(*k)}
+            for s, e, k in (((0, 0), (7, 5), (2, 3)), ((-1, 4), (-100, -100), (-1, -2)), ((6, 0), (0, 5), (-3, 1)),
+                            ((3, 3), (3, 1), (1, 1)))]
+    check(tmp_path, text, runs)
+
+
+RANGES = """
+g (int64 a, int64 b, int64 c, float p, float q, float r) => (int64[n] x, float[m] y) {
+  x = Range(a, b, c)
+  y = Range(p, q, r)
+}
+"""
+
+
+def test_ranges_read_at_run_time(tmp_path):
+    runs = []
+    for a, b, c in ((0, 5, 1), (5, 0, -2), (3, 3, 1), (0, 10, 3), (4, 2, 1)):
+        runs.append({"a": np.array(a), "b": np.array(b), "c": np.array(c), "p": np.array(a, np.float32),
+                     "q": np.array(b, np.float32), "r": np.array(c * 0.5, np.float32)})
+    check(tmp_path, RANGES, runs)
+
+
+def test_sizes_that_are_one_only_at_run_time(tmp_path):
+    text = "g (float[a, b, 4] x, float[c, d, e] y, float[h] z) => (float[m, n, o] r, float[p, q, s] u)" \
+           " { r = Add(x, y) v = Mul(r, z) w = Relu(v) u = Sub(w, x) }"
+    runs = []
+    for a, b, c, d, e, h in ((2, 3, 2, 3, 4, 4), (2, 3, 1, 3, 1, 4), (1, 3, 2, 1, 4, 1), (1, 1, 5, 6, 1, 1), (2, 1, 2, 6, 4, 4)):
+        runs.append({"x": f32(a, b, 4), "y": f32(c, d, e), "z": f32(h)})
+    check(tmp_path, text, runs)
+    with pytest.raises(qcc.QccError):
+        qcc.load(tmp_path / "out.qcc", threads=1)({"x": f32(2, 3, 4), "y": f32(3, 3, 4), "z": f32(4)})
+
+
+def test_broadcast_of_three_that_meet(tmp_path):
+    text = "g (bool[a] c, float[b] x, float[d] y) => (float[n] r) { r = Where(c, x, y) }"
+    runs = [{"c": np.arange(a) % 2 == 0, "x": f32(b), "y": f32(d, seed=1)}
+            for a, b, d in ((3, 3, 3), (1, 3, 3), (3, 1, 1), (1, 1, 4), (1, 4, 1), (1, 1, 1), (0, 1, 1), (1, 0, 1))]
+    check(tmp_path, text, runs)
+
+
+def test_expand_to_a_size_read_at_run_time(tmp_path):
+    text = "g (float[a, 1] x, int64[3] s) => (float[b, c, d] y) { y = Expand(x, s) }"
+    check(tmp_path, text, [{"x": f32(a, 1), "s": i64(*s)} for a, s in ((3, (2, 1, 6)), (3, (2, 3, 1)), (1, (1, 5, 1)), (2, (0, 2, 2)))])
+
+
+@pytest.mark.parametrize("kind, gates, extra", [("LSTM", 4, ", yc"), ("GRU", 3, ""), ("RNN", 1, "")])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_recurrent_layers_of_any_length(tmp_path, kind, gates, extra, direction):
+    dirs = 2 if direction == "bidirectional" else 1
+    cell = f", float[{dirs}, batch, 5] yc" if extra else ""
+    text = f"g (float[t, batch, 3] x, float[{dirs}, {gates * 5}, 3] w, float[{dirs}, {gates * 5}, 5] r," \
+           f" float[{dirs}, {gates * 10}] b, int32[batch] len)" \
+           f" => (float[t, {dirs}, batch, 5] y, float[{dirs}, batch, 5] yh{cell})" \
+           f' {{ y, yh{extra} = {kind}<hidden_size = 5, direction = "{direction}">(x, w, r, b, len) }}'
+    runs = []
+    for t, batch in ((1, 1), (3, 2), (40, 3), (150, 1)):
+        lengths = np.array([max(1, t - 2 * i) for i in range(batch)], np.int32)
+        runs.append({"x": f32(t, batch, 3), "w": f32(dirs, gates * 5, 3, seed=1), "r": f32(dirs, gates * 5, 5, seed=2),
+                     "b": f32(dirs, gates * 10, seed=3), "len": lengths})
+    check(tmp_path, text, runs)
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, *sys.argv[1:]]))
