@@ -81,6 +81,31 @@ def test_nested_branches_read_outer_values(tmp_path):
     check(tmp_path, NESTED, runs)
 
 
+SQUEEZE = """
+g (float[n, 4, t] x) => (float[n, 4] y) {
+  one = Constant<value = int64 {1}>()
+  two = Constant<value_ints = [2]>()
+  last = Constant<value = int64 {2}>()
+  h = MaxPool<kernel_shape = [3], strides = [3]>(x)
+  sh = Shape(h)
+  len = Gather(sh, last)
+  c = Equal(len, one)
+  r = If(c) <
+    then_branch = yes () => (float[n, 4] a) { a = Squeeze(h, two) },
+    else_branch = no () => (float[n, 4, u] b) { b = Identity(h) }
+  >
+  y = Neg(r)
+}
+"""
+
+
+def test_branches_of_different_ranks(tmp_path):
+    """What exporters write to squeeze a dimension: the rank is decided when compiling and checked when running."""
+    check(tmp_path, SQUEEZE, [{"x": f32(n, 4, t)} for n in (1, 3) for t in (3, 5)])
+    with pytest.raises(qcc.QccError):
+        qcc.load(tmp_path / "out.qcc", threads=1)({"x": f32(1, 4, 6)})
+
+
 COUNTED = """
 g (int64 m, float[n] x) => (float[n] last, float[steps, n] all) {
   t = Constant<value = bool {1}>()

@@ -36,6 +36,22 @@ bool isBoolean(Value value) {
          type.getNumElements() == 1;
 }
 
+/// Erases a body and forgets what was known of its values.
+void eraseBody(Region &region, ShapeTable &shapes) {
+  region.walk([&](Operation *op) {
+    for (Value result : op->getResults())
+      shapes.forget(result);
+    for (Region &inner : op->getRegions())
+      for (Block &block : inner)
+        for (BlockArgument argument : block.getArguments())
+          shapes.forget(argument);
+  });
+  for (BlockArgument argument : region.front().getArguments())
+    shapes.forget(argument);
+  region.front().dropAllReferences();
+  region.front().erase();
+}
+
 //===----------------------------------------------------------------------===//
 // If
 //===----------------------------------------------------------------------===//
@@ -93,6 +109,65 @@ Type joinTypes(NodeContext &node, Value yes, Value no, Region &thenRegion,
   return makeTensorType(joined, Emitter::elem(yes));
 }
 
+/// The sizes that a condition compares, if it is true exactly for equal ones.
+std::optional<std::pair<AffineExpr, AffineExpr>> getEquation(NodeContext &node,
+                                                             Value condition) {
+  auto generic = condition.getDefiningOp<GenericOp>();
+  if (!generic || generic.isReduction() || generic.getInputs().size() != 2)
+    return std::nullopt;
+  auto compare = generic.getYielded().getDefiningOp<arith::CmpIOp>();
+  if (!compare || compare.getPredicate() != arith::CmpIPredicate::eq)
+    return std::nullopt;
+  AffineExpr sides[2];
+  for (unsigned i = 0; i < 2; ++i) {
+    auto arg = dyn_cast<BlockArgument>(compare->getOperand(i));
+    if (!arg || arg.getOwner() != generic.getBlock())
+      return std::nullopt;
+    Value input = generic.getInputs()[arg.getArgNumber()];
+    if (getConstantSize(getNumElements(input.getType())) != 1)
+      return std::nullopt;
+    sides[i] = node.traceKnown(input, 0);
+    if (!sides[i])
+      return std::nullopt;
+  }
+  return std::pair(sides[0], sides[1]);
+}
+
+/// Exporters squeeze a dimension if its size is 1, with a branch for each case,
+/// whose results have different ranks. A rank has to be known: that which the
+/// model states, else that of a size of 1 where the size was computed (that of
+/// a named one is rather a batch). What is assumed is checked when the model
+/// runs. None if the condition is another one.
+std::optional<LogicalResult> chooseRank(NodeContext &node,
+                                        const onnx::GraphProto &yes,
+                                        const onnx::GraphProto &no,
+                                        ArrayRef<Value> thenValues,
+                                        ArrayRef<Value> elseValues) {
+  auto equation = getEquation(node, node.in(0));
+  if (!equation)
+    return std::nullopt;
+  auto [x, y] = *equation;
+  bool squeezes = !isa<AffineSymbolExpr>(x) && !isa<AffineSymbolExpr>(y);
+  for (unsigned i = 0; i < node.numOutputs(); ++i) {
+    int64_t thenRank = Emitter::rank(thenValues[i]),
+            elseRank = Emitter::rank(elseValues[i]);
+    std::optional<int64_t> stated = node.getDeclaredRank(i);
+    if (thenRank != elseRank && (stated == thenRank || stated == elseRank))
+      squeezes = stated == thenRank;
+  }
+  bool holds = squeezes ? node.requireEqual(x, y, "a squeezed dimension")
+                        : node.requireAtLeast(simplifyDim(x - y), node.size(1),
+                                              "a dimension that is kept");
+  SmallVector<Value> results;
+  if (!holds || failed(node.importer.importSubgraph(node, squeezes ? yes : no,
+                                                    {}, results)))
+    return failure();
+  for (unsigned i = 0; i < node.numOutputs(); ++i)
+    if (failed(node.set(i, results[i])))
+      return failure();
+  return success();
+}
+
 LogicalResult convertRuntimeIf(NodeContext &node, const onnx::GraphProto &yes,
                                const onnx::GraphProto &no) {
   if (!isBoolean(node.in(0)))
@@ -103,6 +178,19 @@ LogicalResult convertRuntimeIf(NodeContext &node, const onnx::GraphProto &yes,
       failed(importBranch(node, no, elseRegion, elseValues)))
     return failure();
   SmallVector<Type> types;
+  bool differ =
+      llvm::any_of(llvm::zip_equal(thenValues, elseValues), [](auto v) {
+        return Emitter::rank(std::get<0>(v)) != Emitter::rank(std::get<1>(v));
+      });
+  if (differ) {
+    SmallVector<Value> kept(thenValues), other(elseValues);
+    if (std::optional<LogicalResult> chosen =
+            chooseRank(node, yes, no, kept, other)) {
+      eraseBody(thenRegion, node.shapes);
+      eraseBody(elseRegion, node.shapes);
+      return *chosen;
+    }
+  }
   for (auto [a, c] : llvm::zip_equal(thenValues, elseValues)) {
     types.push_back(joinTypes(node, a, c, thenRegion, elseRegion));
     if (!types.back())
@@ -355,22 +443,6 @@ AffineExpr LoopImport::getIteration() {
   if (!iteration)
     iteration = node.addRuntimeSymbol();
   return iteration;
-}
-
-/// Erases a body and forgets what was known of its values.
-static void eraseBody(Region &region, ShapeTable &shapes) {
-  region.walk([&](Operation *op) {
-    for (Value result : op->getResults())
-      shapes.forget(result);
-    for (Region &inner : op->getRegions())
-      for (Block &block : inner)
-        for (BlockArgument argument : block.getArguments())
-          shapes.forget(argument);
-  });
-  for (BlockArgument argument : region.front().getArguments())
-    shapes.forget(argument);
-  region.front().dropAllReferences();
-  region.front().erase();
 }
 
 /// Makes the sizes of carried value `i` that the body changes symbols; true if

@@ -164,10 +164,15 @@ RankedTensorType Importer::importType(const onnx::TypeProto &type,
   return makeTensorType(dims, elementType);
 }
 
-std::optional<Dims> Importer::getDeclaredDims(StringRef valueName) {
+const onnx::TypeProto *Importer::getDeclaredType(StringRef valueName) const {
   const onnx::TypeProto *type = nullptr;
   for (const Scope *s = current; s && !type; s = s->parent)
     type = s->types.lookup(valueName);
+  return type;
+}
+
+std::optional<Dims> Importer::getDeclaredDims(StringRef valueName) {
+  const onnx::TypeProto *type = getDeclaredType(valueName);
   if (!type || !type->has_tensor_type() || !type->tensor_type().has_shape())
     return std::nullopt;
   Dims dims;

@@ -377,7 +377,11 @@ LogicalResult Importer::importSubgraph(NodeContext &node,
   }
   for (const onnx::ValueInfoProto &output : graph.output()) {
     std::optional<Value> value = lookup(output.name(), inner);
-    if (!value || !*value)
+    // Its node was refused, which has been reported.
+    if (value && !*value)
+      return node.refuse(Diag::UnsupportedForm,
+                         "a subgraph holds what is not supported");
+    if (!value)
       return node.refuse(Diag::BadGraph,
                          "expected the branch to define its output '" +
                              printable(output.name()) + "'");

@@ -51,6 +51,8 @@ public:
   /// The shape stated for a value of the current graph, where all its sizes are
   /// known.
   std::optional<Dims> getDeclaredDims(llvm::StringRef valueName);
+  /// The type stated for it; null if there is none.
+  const onnx::TypeProto *getDeclaredType(llvm::StringRef valueName) const;
   /// A tensor of the model as a constant or a parameter; null with a problem
   /// recorded in `emitter`.
   mlir::Value importTensor(const onnx::TensorProto &tensor, llvm::StringRef key,

@@ -26,6 +26,15 @@ std::optional<Dims> NodeContext::getDeclaredDims(unsigned output) {
   return importer.getDeclaredDims(node.output(output));
 }
 
+std::optional<int64_t> NodeContext::getDeclaredRank(unsigned output) {
+  if (!wants(output))
+    return std::nullopt;
+  const onnx::TypeProto *type = importer.getDeclaredType(node.output(output));
+  if (!type || !type->has_tensor_type() || !type->tensor_type().has_shape())
+    return std::nullopt;
+  return type->tensor_type().shape().dim_size();
+}
+
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//

@@ -60,6 +60,8 @@ public:
   /// The shape that the model states for an output, where all its sizes are
   /// known (constants or names of symbols).
   std::optional<Dims> getDeclaredDims(unsigned output);
+  /// The rank that the model states for an output, if it states one.
+  std::optional<int64_t> getDeclaredRank(unsigned output);
 
   // Attributes. A value of the wrong type records BadAttribute and gives the
   // default.

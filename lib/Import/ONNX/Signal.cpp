@@ -290,16 +290,17 @@ LogicalResult convertDft(NodeContext &node) {
 }
 
 /// The frames of a signal `[N, T, parts]`: `[N, frames, length, parts]`.
-Value emitFrames(NodeContext &node, AffineExpr step, AffineExpr length) {
-  Dims in = node.inDims(0);
+Value emitFrames(NodeContext &node, Value signal, AffineExpr step,
+                 AffineExpr length) {
+  Dims in = node.dims(signal);
   AffineExpr frames = simplifyDim((in[1] - length).floorDiv(step) + 1);
   Dims to = {in[0], frames, length, in[2]};
   if (std::optional<int64_t> known = getConstantSize(step))
-    return node.copy(to, node.in(0),
+    return node.copy(to, signal,
                      node.makeMap(4, {node.d(0), node.d(1) * *known + node.d(2),
                                       node.d(3)}));
   return node.generic(
-      to, node.inElem(0), {}, {}, node.in(0), [&](Body &body, ValueRange x) {
+      to, node.elem(signal), {}, {}, signal, [&](Body &body, ValueRange x) {
         Value place =
             body.add(body.mul(body.dim(1), body.extent(step)), body.dim(2));
         return body.read(x[0], {body.dim(0),
@@ -309,10 +310,14 @@ Value emitFrames(NodeContext &node, AffineExpr step, AffineExpr length) {
 }
 
 LogicalResult convertStft(NodeContext &node) {
-  Dims in = node.inDims(0);
   Type type = node.inElem(0);
-  if (in.size() != 3 || !isa<FloatType>(type))
+  Value signal = node.in(0);
+  // Exporters leave out the last dimension of real signals.
+  if (node.inRank(0) == 2)
+    signal = node.expandRank(signal, 3, /*atEnd=*/true);
+  if (!signal || node.rank(signal) != 3 || !isa<FloatType>(type))
     return node.refuse(Diag::BadShape, "expected a float signal of rank 3");
+  Dims in = node.dims(signal);
   bool hasWindow = node.has(2);
   if (hasWindow && (node.inRank(2) != 1 || node.inElem(2) != type))
     return node.refuse(Diag::BadShape,
@@ -337,7 +342,7 @@ LogicalResult convertStft(NodeContext &node) {
       !node.requireAtLeast(*length, node.size(1), "a frame length") ||
       !node.requireAtLeast(in[1], *length, "the signal"))
     return failure();
-  Value frames = node.widen(emitFrames(node, *step, *length));
+  Value frames = node.widen(emitFrames(node, signal, *step, *length));
   if (hasWindow && frames) {
     Value window =
         node.reshape(node.widen(node.in(2)), {*length, node.size(1)});
