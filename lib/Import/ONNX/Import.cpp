@@ -48,6 +48,10 @@ llvm::Error Importer::takeFaults() {
 }
 
 LogicalResult Importer::readOpsets() {
+  // Files of an IR version before 3 have none: their opset is 1.
+  if (model.proto.ir_version() >= 3 && model.proto.opset_import().empty())
+    return report(Diag::BadGraph, path,
+                  "expected the model to import an opset, but it imports none");
   for (const onnx::OperatorSetIdProto &opset : model.proto.opset_import()) {
     StringRef domain =
         opset.domain() == "ai.onnx" ? StringRef() : StringRef(opset.domain());
@@ -195,11 +199,18 @@ std::optional<Dims> Importer::getDeclaredDims(StringRef valueName) {
 
 LogicalResult Importer::declareGraph(const onnx::GraphProto &graph,
                                      Scope &scope) {
-  for (const onnx::TensorProto &tensor : graph.initializer())
+  for (const onnx::TensorProto &tensor : graph.initializer()) {
     if (!scope.initializers.try_emplace(tensor.name(), &tensor).second)
       return report(Diag::BadGraph, path,
                     "expected initializer '" + tensor.name() +
                         "' to be defined once");
+    // Also when no node reads it: it is a sign of a broken file. Numbers that
+    // are not known may be types of a newer ONNX.
+    if (tensor.data_type() <= onnx::TensorProto::UNDEFINED)
+      return report(Diag::BadTensor, "initializer '" + tensor.name() + "'",
+                    "expected a data type, but got " +
+                        Twine(tensor.data_type()));
+  }
   for (const onnx::SparseTensorProto &tensor : graph.sparse_initializer()) {
     scope.values[tensor.values().name()] = Value();
     scope.missing[tensor.values().name()] =
@@ -220,7 +231,8 @@ LogicalResult Importer::importInputs(const onnx::GraphProto &graph,
   for (const onnx::ValueInfoProto &input : graph.input()) {
     // Before IR version 4 each initializer is an input as well; its value is
     // what the graph computes with.
-    if (scope.initializers.contains(input.name()))
+    if (scope.initializers.contains(input.name()) ||
+        scope.missing.contains(input.name()))
       continue;
     RankedTensorType type = importType(input.type(), input.name());
     bad |= !type;

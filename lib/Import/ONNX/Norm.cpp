@@ -38,10 +38,14 @@ LogicalResult convertBatchNorm(NodeContext &node) {
                        "batch normalisation in training mode is not supported");
   if (node.inRank(0) < 2)
     return node.refuse(Diag::BadShape, "expected a tensor of rank 2 or more");
-  for (unsigned i = 1; i < 5; ++i)
+  for (unsigned i = 1; i < 5; ++i) {
     if (node.inRank(i) != 1)
       return node.refuse(Diag::UnsupportedForm,
                          "expected statistics per channel of rank 1");
+    if (!node.requireEqual(node.inDims(i)[0], node.inDims(0)[1],
+                           "statistics and channels"))
+      return failure();
+  }
   double epsilon = node.attrFloat("epsilon", 1e-5f);
   // Scale and shift are constants where the statistics are: the compiler
   // computes them once.

@@ -131,6 +131,34 @@ def type_unknown():
     return raw([4], 16, kind=99)
 
 
+def type_undefined():
+    """Of a weight that no node reads."""
+    result = raw([4], 16)
+    result.graph.initializer.add(name="unused", data_type=-100, dims=[1])
+    return result
+
+
+def opset_missing():
+    result = raw([4], 16)
+    del result.opset_import[:]
+    return result
+
+
+def sparse_default():
+    """An input whose default is a sparse tensor."""
+    values, indices = helper.make_tensor("x", TensorProto.FLOAT, [1], [1.0]), helper.make_tensor("i", TensorProto.INT64, [1], [2])
+    result = model([helper.make_node("Relu", ["x"], ["y"], "relu")], [value("x", [4])], [value("y", [4])])
+    result.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+    return result
+
+
+def statistics_contradict():
+    """5 statistics for 1 channel, which broadcasting would take."""
+    statistics = [value(name, [5]) for name in ("scale", "shift", "mean", "variance")]
+    node = helper.make_node("BatchNormalization", ["x", "scale", "shift", "mean", "variance"], ["y"], "norm")
+    return model([node], [value("x", [2, 1, 5]), *statistics], [value("y", [2, 1, 5])])
+
+
 def cycle():
     nodes = [helper.make_node("Add", ["x", "b"], ["a"], "first"), helper.make_node("Relu", ["a"], ["b"], "second")]
     return model(nodes, [value("x", [4])], [value("b", [4])])
