@@ -59,6 +59,7 @@ def all_suites(soak: bool) -> list[Suite]:
         Suite("python", [(pytest_xml, pytest)]),
         script("mutants", "Fuzz/run_mutants.py"),
         script("conformance", "Conformance/run_node_tests.py"),
+        script("suites", "Conformance/run_suites.py"),
         script("endtoend", "EndToEnd/run_models.py"),
     ]
 

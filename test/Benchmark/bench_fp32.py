@@ -26,7 +26,7 @@ import timing
 
 GRAPHS = {
     "BERT-base-shaped, 128 tokens": ("bert", lambda: cases.token_inputs(1, False)),
-    "ResNet50-shaped, 224x224": ("resnet50", lambda: {"image": cases.images(1, 3, 224, 224, low=-2, high=2)}),
+    "ResNet50-shaped, 224x224": ("resnet50", lambda: {"image": cases.data.images(1, 3, 224, 224, low=-2, high=2)}),
 }
 
 

@@ -19,18 +19,13 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import json
-import os
 import pathlib
-import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 
-import onnx
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Support"))
+import batch
 import harness
 
 EXPECTED = pathlib.Path(__file__).parent / "expected.json"
@@ -38,82 +33,20 @@ TABLE = harness.SOURCE / "docs" / "onnx-node-conformance.md"
 NODE_TESTS = harness.MODELS / "onnx-node"
 # The tolerances of ONNX's own backend runner, with room for float32 results near zero.
 TOLERANCES = ["--rtol=1e-3", "--atol=1e-5"]
-UNSUPPORTED = 4
 
 
-class Outcome:
-    """How one test ended, and what was said."""
-
-    def __init__(self, name: str, kind: str, seconds: float, message: str = ""):
-        self.name, self.kind, self.seconds, self.message = name, kind, seconds, message
-
-
-def last_line(text: str) -> str:
-    """The error line of a program's output, else its last line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line]
-    return (errors or lines or ["no message"])[0 if errors else -1]
-
-
-def names_in(model: pathlib.Path) -> tuple[set[str], set[str]]:
-    """The op types of a model, with those inside subgraphs and functions, and the names of its inputs and outputs."""
-    proto = onnx.load(model, load_external_data=False)
-    ops: set[str] = set()
-    pending = [proto.graph.node, *(function.node for function in proto.functions)]
-    while pending:
-        for node in pending.pop():
-            ops.add(node.op_type)
-            for attribute in node.attribute:
-                pending += [graph.node for graph in [attribute.g, *attribute.graphs]]
-    return ops, {value.name for value in [*proto.graph.input, *proto.graph.output]}
-
-
-def named_in(message: str, folder: pathlib.Path) -> list[str]:
-    """The op types that a refusal names, longest first; else the inputs and outputs that it quotes."""
-    ops, values = names_in(folder / "model.onnx")
-    text = message.replace(str(folder), "")
-    named = [op for op in sorted(ops, key=len, reverse=True) if re.search(rf"\b{re.escape(op)}\b", text)]
-    return named or [value for value in sorted(values) if f"'{value}'" in text]
-
-
-def compile_all(folders: list[pathlib.Path], scratch: pathlib.Path, target: str) -> dict[str, tuple[int, str]]:
-    """Compiles tests in forks of one driver; exit code and error line of each, by the path of its model."""
-    items = scratch / "items"
-    items.write_text("".join(f"{folder}/model.onnx\t{scratch}/{folder.name}\n" for folder in folders), encoding="utf-8")
-    command = [harness.QCC, f"--batch={items}", f"--target={target}", f"--jobs={harness.JOBS}", "-q"]
-    with (scratch / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
-            errors="replace", start_new_session=True,
-        )  # fmt: skip
-        try:
-            printed, _ = process.communicate(timeout=60 + 5 * len(folders))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with the fork that hangs
-            printed, _ = process.communicate()
-        errors.seek(0)
-        # A crash is told on stderr, where nothing says of which model.
-        print("".join(line for line in errors if "crashed" in line), end="", flush=True)
-    found = {}
-    for line in printed.splitlines():
-        if line.count("\t") >= 2:
-            model, code, text = line.split("\t", 2)
-            found[model] = (int(code), text)
-    return found
-
-
-def judge(folder: pathlib.Path, artifact: pathlib.Path, compiled: tuple[int, str] | None) -> Outcome:
+def judge(folder: pathlib.Path, artifact: pathlib.Path, compiled: tuple[int, str] | None) -> batch.Outcome:
     """How a test ended, from how its compilation did; runs it if there is something to run."""
     start = time.monotonic()
 
-    def outcome(kind: str, message: str = "") -> Outcome:
-        return Outcome(folder.name, kind, time.monotonic() - start, message)
+    def outcome(kind: str, message: str = "") -> batch.Outcome:
+        return batch.Outcome(folder.name, kind, time.monotonic() - start, message)
 
     if compiled is None:
         return outcome("crashed", "qcc ended without a word about it")
     code, message = compiled
-    if code == UNSUPPORTED:
-        if named_in(message, folder):
+    if code == batch.UNSUPPORTED:
+        if batch.named_in(message, folder / "model.onnx"):
             return outcome("unsupported", message)
         return outcome("crashed", f"refused without naming an op: {message}")
     if code != 0:
@@ -123,13 +56,13 @@ def judge(folder: pathlib.Path, artifact: pathlib.Path, compiled: tuple[int, str
             done = harness.run(harness.QCC_RUN, artifact, f"--test-data={data}", *TOLERANCES, timeout=60, check=False)
             if done.returncode != 0:
                 kind = "wrong" if done.returncode == 6 else "crashed"
-                return outcome(kind, f"qcc-run: exit status {done.returncode}: {last_line(done.stderr + done.stdout)}")
+                return outcome(kind, f"qcc-run: exit status {done.returncode}: {batch.last_line(done.stderr + done.stdout)}")
     except harness.Failure as failure:
         return outcome("crashed", str(failure))
     return outcome("passed")
 
 
-def run_all(folders: list[pathlib.Path], target: str, chunk: int = 120) -> list[Outcome]:
+def run_all(folders: list[pathlib.Path], target: str, chunk: int = 120) -> list[batch.Outcome]:
     """Runs tests, `chunk` at a time on all cores; prints progress, and each that is wrong or crashed."""
     outcomes = []
     for first in range(0, len(folders), chunk):
@@ -137,8 +70,8 @@ def run_all(folders: list[pathlib.Path], target: str, chunk: int = 120) -> list[
         with tempfile.TemporaryDirectory(prefix="qcc-node-") as name, \
                 concurrent.futures.ThreadPoolExecutor(harness.JOBS) as pool:  # fmt: skip
             scratch = pathlib.Path(name)
-            compiled = compile_all(part, scratch, target)
-            jobs = [pool.submit(judge, f, scratch / f.name, compiled.get(f"{f}/model.onnx")) for f in part]
+            compiled = batch.compile_all([(f / "model.onnx", scratch / f.name) for f in part], scratch, target)
+            jobs = [pool.submit(judge, f, scratch / f.name, compiled.get(f / "model.onnx")) for f in part]
             for job in jobs:
                 outcome = job.result()
                 outcomes.append(outcome)
@@ -148,7 +81,7 @@ def run_all(folders: list[pathlib.Path], target: str, chunk: int = 120) -> list[
     return outcomes
 
 
-def to_results(outcomes: list[Outcome], expected: set[str], target: str) -> list[harness.Result]:
+def to_results(outcomes: list[batch.Outcome], expected: set[str], target: str) -> list[harness.Result]:
     """The cases that are counted."""
     results, refused = [], []
     for o in outcomes:
@@ -167,7 +100,7 @@ def to_results(outcomes: list[Outcome], expected: set[str], target: str) -> list
     return results
 
 
-def write_table(outcomes: list[Outcome], target: str) -> None:
+def write_table(outcomes: list[batch.Outcome], target: str) -> None:
     """Writes the list of passed tests and the summary in docs/."""
     passed = [o.name for o in outcomes if o.kind == "passed"]
     EXPECTED.write_text(json.dumps(passed, indent=0) + "\n", encoding="utf-8")
@@ -175,8 +108,8 @@ def write_table(outcomes: list[Outcome], target: str) -> None:
     by_op: dict[str, list[str]] = collections.defaultdict(list)
     for o in outcomes:
         if o.kind == "unsupported":
-            ops, _ = names_in(NODE_TESTS / o.name / "model.onnx")
-            named = named_in(o.message, NODE_TESTS / o.name)[0]
+            ops, _ = batch.names_in(NODE_TESTS / o.name / "model.onnx")
+            named = batch.named_in(o.message, NODE_TESTS / o.name / "model.onnx")[0]
             by_op[named if named in ops else "an input or output"].append(o.name.removeprefix("test_"))
     lines = [
         "# ONNX backend node tests",

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 import cases
+import data
 import harness
 import numpy as np
 
@@ -146,13 +147,13 @@ def same_results(graph: str, make: Callable[[int], cases.Inputs]) -> str:
 
 def all_promises(soak: bool) -> list[tuple[str, Callable[[], str]]]:
     """The cases of this file."""
-    calibration = {"image": cases.images(16, 1, 256)[:, 0]}
+    calibration = {"image": data.images(16, 1, 256)[:, 0]}
     return [
         ("promise/kill", lambda: kill_at_random(200 if soak else 50, "mlp")),
         ("promise/same-bytes-attention", lambda: same_bytes("attention")),
         ("promise/same-bytes-recurrent-cell", lambda: same_bytes("cell")),
         ("promise/same-bytes-int8", lambda: same_bytes("mlp", "--precision=int8", calibration=calibration)),
         ("promise/same-bytes-w4a8", lambda: same_bytes("mlp", "--precision=w4a8")),
-        ("promise/same-results-mlp", lambda: same_results("mlp", lambda n: {"image": cases.images(n, 1, 256)[:, 0]})),
-        ("promise/same-results-attention", lambda: same_results("attention", lambda n: {"x": cases.images(n, 32, 64)})),
+        ("promise/same-results-mlp", lambda: same_results("mlp", lambda n: {"image": data.images(n, 1, 256)[:, 0]})),
+        ("promise/same-results-attention", lambda: same_results("attention", lambda n: {"x": data.images(n, 32, 64)})),
     ]
