@@ -12,8 +12,7 @@ namespace {
 
 /// A pair as YAML shows it: `{name: batch, value: 1}`.
 struct DimText {
-  std::string name;
-  int64_t value = 0;
+  std::string name, value;
 };
 struct StateText {
   std::string input, output;
@@ -36,7 +35,7 @@ LLVM_YAML_IS_SEQUENCE_VECTOR(StateText)
 template <> struct llvm::yaml::MappingTraits<DimText> {
   static void mapping(IO &io, DimText &dim) {
     io.mapRequired("name", dim.name);
-    io.mapRequired("size", dim.value);
+    io.mapRequired("rule", dim.value);
   }
 };
 

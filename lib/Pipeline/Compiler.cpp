@@ -103,6 +103,7 @@ llvm::Error Compilation::import() {
 
 llvm::Error Compilation::transform() {
   return runPasses(Stage::Transform, [](OpPassManager &passes) {
+    passes.addPass(createSpecialize());
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
     passes.addPass(createRecognize());

@@ -27,6 +27,8 @@ namespace qcc {
 #include "qcc/passes/RoundToNearest.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Schedule.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "qcc/passes/Specialize.h.inc"
 } // namespace qcc
 
 void qcc::registerDialects(mlir::DialectRegistry &registry) {
@@ -48,6 +50,7 @@ void qcc::registerAllPasses() {
   registerRecognizePasses();
   registerRoundToNearestPasses();
   registerSchedulePasses();
+  registerSpecializePasses();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
 }

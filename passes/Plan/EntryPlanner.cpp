@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "EntryPlanner.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -382,6 +383,8 @@ LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
       getTensors(body.getArgumentTypes(), /*results=*/false),
       getTensors(ret.getOperandTypes(), /*results=*/true),
       builder.getArrayAttr({}));
+  if (Attribute checks = func->getAttr(kChecksAttr))
+    entry->setAttr(kChecksAttr, checks);
   Block *steps = builder.createBlock(&entry.getBody());
 
   for (BlockArgument arg : body.getArguments())

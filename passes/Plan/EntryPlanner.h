@@ -21,7 +21,17 @@ public:
   void build(mlir::OpBuilder &b, mlir::Location loc);
 
 private:
-  llvm::MapVector<mlir::Value, uint64_t> offsets;
+  /// A number that equal expressions share: entries that are copies of each
+  /// other name their weights each for itself.
+  unsigned getNumber(mlir::Value value);
+
+  struct Place {
+    mlir::Value value;
+    uint64_t offset;
+  };
+  llvm::MapVector<unsigned, Place> places; // by number
+  llvm::DenseMap<mlir::Value, unsigned> numbers;
+  llvm::StringMap<unsigned> expressions; // text -> number
   uint64_t bytes = 0;
 };
 

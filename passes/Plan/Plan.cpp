@@ -19,12 +19,64 @@ AffineExpr qcc::getBytes(Type type) {
   return getNumElements(type) * element;
 }
 
+/// The operations of a region as text that does not depend on what is around
+/// it.
+static void printRegion(raw_ostream &os, Region &region,
+                        llvm::DenseMap<Value, unsigned> &locals) {
+  for (Block &block : region) {
+    for (BlockArgument argument : block.getArguments())
+      locals.try_emplace(argument, locals.size());
+    for (Operation &op : block) {
+      os << op.getName() << op.getAttrDictionary();
+      for (Value operand : op.getOperands())
+        os << ' ' << locals.lookup(operand);
+      for (Value result : op.getResults()) {
+        os << ':' << result.getType();
+        locals.try_emplace(result, locals.size());
+      }
+      for (Region &inner : op.getRegions())
+        printRegion(os, inner, locals);
+      os << ';';
+    }
+  }
+}
+
+unsigned Weights::getNumber(Value root) {
+  SmallVector<Value> stack{root};
+  while (!stack.empty()) {
+    Value value = stack.back();
+    Operation *op = value.getDefiningOp();
+    size_t before = stack.size();
+    for (Value operand : op->getOperands())
+      if (!numbers.contains(operand))
+        stack.push_back(operand);
+    if (stack.size() != before)
+      continue;
+    stack.pop_back();
+    if (numbers.contains(value))
+      continue;
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    os << op->getName() << op->getAttrDictionary() << value.getType();
+    for (Value operand : op->getOperands())
+      os << ' ' << numbers.lookup(operand);
+    for (Region &region : op->getRegions()) {
+      llvm::DenseMap<Value, unsigned> locals;
+      printRegion(os, region, locals);
+    }
+    numbers[value] =
+        expressions.try_emplace(text, expressions.size()).first->second;
+  }
+  return numbers.lookup(root);
+}
+
 uint64_t Weights::add(Value value) {
-  auto [entry, isNew] = offsets.try_emplace(value, bytes);
+  auto [entry, isNew] =
+      places.try_emplace(getNumber(value), Place{value, bytes});
   if (isNew)
     bytes += llvm::alignTo(*getConstantSize(getBytes(value.getType())),
                            kWeightAlignment);
-  return entry->second;
+  return entry->second.offset;
 }
 
 /// Clones what `root` is computed from, operands first, without recursion.
@@ -47,16 +99,16 @@ static Value cloneExpression(OpBuilder &b, Value root, IRMapping &mapping) {
 }
 
 void Weights::build(OpBuilder &b, Location loc) {
-  SmallVector<int64_t> places;
-  for (auto &[value, offset] : offsets)
-    places.push_back(offset);
-  auto op = host::WeightsOp::create(b, loc, places, bytes);
+  SmallVector<int64_t> offsets;
+  for (auto &[number, place] : places)
+    offsets.push_back(place.offset);
+  auto op = host::WeightsOp::create(b, loc, offsets, bytes);
   OpBuilder::InsertionGuard guard(b);
   b.createBlock(&op.getBody());
   IRMapping mapping;
   SmallVector<Value> values;
-  for (auto &[value, offset] : offsets)
-    values.push_back(cloneExpression(b, value, mapping));
+  for (auto &[number, place] : places)
+    values.push_back(cloneExpression(b, place.value, mapping));
   host::EndOp::create(b, loc, values);
 }
 

@@ -105,11 +105,11 @@ class Context:
         self._finalizer = weakref.finalize(self, _destroy, handle, self._context)
 
     def run(self, inputs: Mapping[str, Any] | Sequence[Any] = (), entry: str | None = None) -> dict[str, np.ndarray]:
-        """Runs an entry (the first one if not named) and returns its outputs by name.
+        """Runs an entry and returns its outputs by name. Unless it is named it is the first one that takes such shapes.
 
         `inputs` are numpy arrays or objects with `__dlpack__`, by name or in order. Dense ones are read in place.
         """
-        signature = self._model._signature(entry)
+        signature = self._model._signature(entry, inputs)
         views = [
             _arrays.view(value, element, tensor.name)
             for value, element, tensor in zip(
@@ -226,6 +226,18 @@ def _in_order(inputs: Mapping[str, Any] | Sequence[Any], entry: Entry) -> list[A
     return [inputs[name] for name in names]
 
 
+def _takes(entry: Entry, inputs: Mapping[str, Any] | Sequence[Any]) -> bool:
+    """True if the inputs have the sizes that the entry states."""
+    try:
+        values = _in_order(inputs, entry)
+    except QccError:
+        return False
+    return all(
+        len(shape) == len(tensor.shape) and all(not isinstance(d, int) or d == n for d, n in zip(tensor.shape, shape))
+        for tensor, shape in zip(entry.inputs, (value.shape if hasattr(value, "shape") else np.shape(value) for value in values))
+    )
+
+
 class Model:
     """A compiled model. Calls may come from any thread: each has a context of its own, and so its own states."""
 
@@ -274,8 +286,10 @@ class Model:
             self._local.context = _ThreadContext(self, self._handle)
         return self._local.context
 
-    def _signature(self, entry: str | None) -> _Signature:
+    def _signature(self, entry: str | None, inputs: Mapping[str, Any] | Sequence[Any]) -> _Signature:
         if entry is None:
+            if len(self._signatures) > 1:
+                return next((s for s in self._signatures.values() if _takes(s.entry, inputs)), self._first)
             return self._first
         if entry not in self._signatures:
             raise QccError(

@@ -1,9 +1,11 @@
 # Branches, loops and sizes that depend on data: compiled models against ONNX Runtime.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Each case is a model in ONNX's text form and several sets of inputs; outputs must have ONNX Runtime's shapes and values."""
+import json
 import sys
 
 import numpy as np
+import onnx.numpy_helper
 import onnx.parser
 import onnxruntime
 import pytest
@@ -344,6 +346,64 @@ def test_recurrent_layers_of_any_length(tmp_path, kind, gates, extra, direction)
         runs.append({"x": f32(t, batch, 3), "w": f32(dirs, gates * 5, 3, seed=1), "r": f32(dirs, gates * 5, 5, seed=2),
                      "b": f32(dirs, gates * 10, seed=3), "len": lengths})
     check(tmp_path, text, runs)
+
+
+DIMS = """
+g (float[batch, seq, 8] x, float[rows, 1, 8] y) => (float[batch, seq, 4] z)
+  <float[8, 4] w> { s = Add(x, y) z = MatMul(s, w) }
+"""
+
+
+@pytest.fixture
+def dims_model(tmp_path):
+    model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\n' + DIMS.replace("<float[8, 4] w>", ""))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(f32(8, 4, seed=5), "w"))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def expected_dims(x, y):
+    return (x + y) @ f32(8, 4, seed=5)
+
+
+def test_an_entry_for_each_size(dims_model, tmp_path):
+    out = qcc.compile(dims_model, tmp_path / "out.qcc", dim={"batch": "1,4", "seq": "2,16", "rows": "batch"})
+    model = qcc.load(out, threads=1)
+    assert list(model.entries) == ["main_batch1_seq2", "main_batch1_seq16", "main_batch4_seq2", "main_batch4_seq16"]
+    assert model.entries["main_batch4_seq16"].inputs[1].shape == (4, 1, 8)
+    for batch, seq in ((1, 2), (1, 16), (4, 2), (4, 16)):
+        x, y = f32(batch, seq, 8), f32(batch, 1, 8, seed=1)
+        for entry in (None, f"main_batch{batch}_seq{seq}"):
+            z = model({"x": x, "y": y}, entry=entry)["z"]
+            np.testing.assert_allclose(z, expected_dims(x, y), rtol=1e-5, atol=1e-5)
+    with pytest.raises(qcc.QccError):
+        model({"x": f32(2, 2, 8), "y": f32(2, 1, 8)})
+
+
+def test_entries_share_weights(dims_model, tmp_path):
+    sizes = []
+    for dim in ({"batch": "4", "seq": "16"}, {"batch": "2,4,8", "seq": "16,32"}):
+        out = qcc.compile(dims_model, tmp_path / f"{len(sizes)}.qcc", dim={**dim, "rows": "batch"})
+        sizes.append(json.loads((out / "manifest.json").read_text())["memory"]["weights"])
+    assert sizes[0] == sizes[1] > 0
+
+
+def test_bounds_of_a_size(dims_model, tmp_path):
+    out = qcc.compile(dims_model, tmp_path / "out.qcc", dim={"seq": "2..16", "batch": "1..", "rows": "1"})
+    model = qcc.load(out, threads=1)
+    x, y = f32(3, 16, 8), f32(1, 1, 8)
+    np.testing.assert_allclose(model({"x": x, "y": y})["z"], expected_dims(x, y), rtol=1e-5, atol=1e-5)
+    for batch, seq in ((3, 1), (3, 17), (0, 4)):
+        with pytest.raises(qcc.QccError, match="seq|batch"):
+            model({"x": f32(batch, seq, 8), "y": y})
+
+
+@pytest.mark.parametrize("rule", ["batch=0", "batch=1,1", "batch=5..2", "batch=-3", "batch=", "nobody=3", "batch=2,x", "batch=rows,2"])
+def test_bad_rules_are_refused(dims_model, tmp_path, rule):
+    with pytest.raises(qcc.CompileError) as error:
+        qcc.compile(dims_model, tmp_path / "out.qcc", dim=[rule])
+    assert error.value.code == "QCC-E401"
 
 
 if __name__ == "__main__":

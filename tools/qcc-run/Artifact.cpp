@@ -111,6 +111,30 @@ uint32_t Artifact::findEntry(const std::string &name) const {
                  "expected one of the entries " + known + ", but got " + name);
 }
 
+/// True if `array` has the sizes that are not symbolic.
+static bool fits(const TensorSpec &spec, const Array &array) {
+  if (spec.dims.size() != array.shape.size())
+    return false;
+  for (size_t i = 0; i < spec.dims.size(); ++i)
+    if (spec.dims[i] >= 0 && spec.dims[i] != array.shape[i])
+      return false;
+  return true;
+}
+
+uint32_t Artifact::findEntryFor(const std::vector<Array> &arrays) const {
+  for (uint32_t entry = 0; entry < description.num_entries; ++entry) {
+    std::vector<TensorSpec> specs = inputs(entry);
+    bool all = std::all_of(specs.begin(), specs.end(), [&](const auto &spec) {
+      return std::any_of(arrays.begin(), arrays.end(), [&](const Array &array) {
+        return array.name == spec.name && fits(spec, array);
+      });
+    });
+    if (all)
+      return entry;
+  }
+  return 0;
+}
+
 std::vector<std::string> Artifact::entryNames() const {
   std::vector<std::string> names;
   names.reserve(description.num_entries);

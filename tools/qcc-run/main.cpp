@@ -52,7 +52,7 @@ static void addOptions(CLI::App &app, Options &o) {
       ->capture_default_str();
   app.add_option("--rel-max", o.tolerance.relMax,
                  "tolerance relative to the output's largest magnitude");
-  app.add_option("--entry", o.entry, "entry to run (default: the first)");
+  app.add_option("--entry", o.entry, "entry to run (default: the first that takes the inputs' sizes)");
   app.add_option("--threads", o.open.threads,
                  "threads (default: one per allowed CPU)");
   app.add_flag("--pin", o.open.pin, "bind threads to CPUs");
@@ -378,6 +378,8 @@ static ExitCode runModel(const Options &o, json &result) {
                   result);
 
   std::vector<Array> inputs = loadInputs(o, artifact, entry);
+  if (o.entry.empty() && !o.inputs.empty())
+    entry = artifact.findEntryFor(inputs);
   Runner runner(artifact, entry);
   if (o.bench || o.profile || o.benchOnInput) {
     runner.setInputs(std::move(inputs));

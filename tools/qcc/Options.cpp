@@ -1,6 +1,7 @@
 //===- Options.cpp - the command line of qcc --------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Options.h"
+#include "qcc/Import/ONNX/Import.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Version.h"
@@ -196,14 +197,15 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
 Error applyDims(const CommandLine &line, CompileOptions &options) {
   for (const std::string &text : line.args.getAllArgValues(OPT_dim)) {
     auto [name, value] = StringRef(text).rsplit('=');
-    int64_t size;
-    if (name.empty() || value.getAsInteger(10, size) || size < 1)
-      return usage("--dim", "expected NAME=SIZE with a size of at least 1, "
-                            "but got '" +
+    if (name.empty() || value.empty())
+      return usage("--dim", "expected NAME=SIZE, NAME=SIZE,SIZE, NAME=MIN..MAX "
+                            "or NAME=OTHER, but got '" +
                                 text + "'");
+    if (Expected<DimRule> rule = parseDimRule(name, value); !rule)
+      return rule.takeError();
     // A flag has the last word over a recipe and over flags before it.
     erase_if(options.dims, [&](const auto &dim) { return dim.first == name; });
-    options.dims.emplace_back(name.str(), size);
+    options.dims.emplace_back(name.str(), value.str());
   }
   return Error::success();
 }

@@ -60,7 +60,7 @@ def load_plugin : Setting<"load-plugin", "LIB", All, "Load a plugin; may be repe
 def calib : Setting<"calib", "DATA", Makers, "Calibrate on an .npz, a folder of them or ONNX test data">,
             Group<grp_data>;
 def stats : Setting<"stats", "FILE", Makers, "Statistics that `qcc calibrate` wrote">, Group<grp_data>;
-def dim : Setting<"dim", "NAME=SIZE", Readers, "Fix a symbolic dimension; may be repeated">, Group<grp_data>;
+def dim : Setting<"dim", "NAME=RULE", Readers, "A dimension's size (8), sizes (1,8), bounds (1..64) or equal">, Group<grp_data>;
 def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CompareVis],
                     "Keep an output and feed it to an input of the next run">, Group<grp_data>;
 def inputs : Setting<"inputs", "NPZ", [CompareVis], "Inputs to run both sides on">, Group<grp_data>;

@@ -20,8 +20,8 @@ struct Recipe {
   std::string target = "native";
   std::string precision = "f32";
   std::vector<std::string> algorithms;
-  /// Symbolic dimensions that are fixed.
-  std::vector<std::pair<std::string, int64_t>> dims;
+  /// What is known of symbolic dimensions: name and rule (parseDimRule).
+  std::vector<std::pair<std::string, std::string>> dims;
   /// Inputs that are fed by an output of the run before.
   std::vector<std::pair<std::string, std::string>> states;
   std::vector<std::string> keep; ///< regexes of nodes that stay float

@@ -32,8 +32,8 @@ struct CompileOptions {
   std::vector<std::string> algorithms;
   std::string calibration; ///< --calib: .npz, folder or ONNX test data
   std::string statistics;  ///< --stats
-  /// --dim NAME=VALUE: symbol fixed to a size.
-  std::vector<std::pair<std::string, int64_t>> dims;
+  /// --dim NAME=RULE: what is known of a symbol (parseDimRule).
+  std::vector<std::pair<std::string, std::string>> dims;
   /// --state INPUT=OUTPUT: the input holds what the output was in the run
   /// before (zero at first) and vanishes from the signature.
   std::vector<std::pair<std::string, std::string>> states;

@@ -20,6 +20,8 @@ namespace qcc {
 #include "qcc/passes/RoundToNearest.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Schedule.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/Specialize.h.inc"
 } // namespace qcc
 
 #endif // QCC_PIPELINE_PASSES_H

@@ -41,7 +41,7 @@ private:
   void addTable(StringRef name, ArrayRef<std::string> functions);
   void addEntry(host::EntryOp entry, StringRef name);
   /// Ends the run where sizes that the importer took for equal are not.
-  void addChecks();
+  void addChecks(host::EntryOp entry);
   void addStep(Operation &op);
   void addSteps(Region &region);
   void addDispatch(host::DispatchOp op, unsigned number);
@@ -261,8 +261,8 @@ Value HostBuilder::getSizes(AffineMap map) {
   return array;
 }
 
-void HostBuilder::addChecks() {
-  auto checks = planned->getAttrOfType<ArrayAttr>(kChecksAttr);
+void HostBuilder::addChecks(host::EntryOp entry) {
+  auto checks = entry->getAttrOfType<ArrayAttr>(kChecksAttr);
   if (!checks)
     return;
   Value bad;
@@ -485,7 +485,7 @@ void HostBuilder::addEntry(host::EntryOp entry, StringRef name) {
   table = block->getArgument(0);
   exec = block->getArgument(1);
   symbols = block->getArgument(2);
-  addChecks();
+  addChecks(entry);
   addSteps(entry.getBody());
   // Failures stay with the run: after one, every call returns at once.
   LLVM::ReturnOp::create(b, constant(i32, 0));

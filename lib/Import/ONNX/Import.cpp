@@ -87,11 +87,20 @@ int64_t Importer::getOpset(StringRef domain, const Scope &scope) const {
 //===----------------------------------------------------------------------===//
 
 AffineExpr Importer::getSymbol(StringRef name) {
-  for (const auto &[fixed, size] : options.dims)
-    if (fixed == name) {
-      fixedDims.insert(name);
-      return getAffineConstantExpr(size, &context);
-    }
+  namedDims.insert(name);
+  // Equal names may form a chain, or a circle.
+  for (size_t i = 0; i <= dimRules.size(); ++i) {
+    auto rule = llvm::find_if(dimRules,
+                              [&](const DimRule &r) { return r.name == name; });
+    if (rule == dimRules.end())
+      break;
+    fixedDims.insert(name);
+    if (rule->sizes.size() == 1)
+      return getAffineConstantExpr(rule->sizes[0], &context);
+    if (rule->same.empty())
+      break;
+    name = rule->same;
+  }
   std::vector<std::string> &names = symbolContext.names;
   auto [found, isNew] = symbolPositions.try_emplace(name, names.size());
   if (isNew)
@@ -304,6 +313,28 @@ static void eraseUnused(Block &block) {
   }
 }
 
+/// Bounds and lists of sizes, for those who come after.
+void Importer::noteDimRules(ModuleOp module) {
+  SmallVector<Attribute> bounds, sizes;
+  for (const DimRule &rule : dimRules) {
+    auto found = symbolPositions.find(rule.name);
+    if (found == symbolPositions.end())
+      continue;
+    SmallVector<int64_t> values = {found->second};
+    if (rule.sizes.size() > 1) {
+      llvm::append_range(values, rule.sizes);
+      sizes.push_back(builder.getDenseI64ArrayAttr(values));
+    } else if (rule.min > 0 || rule.max != INT64_MAX) {
+      llvm::append_values(values, rule.min, rule.max);
+      bounds.push_back(builder.getDenseI64ArrayAttr(values));
+    }
+  }
+  if (!bounds.empty())
+    module->setAttr(kBoundsAttr, builder.getArrayAttr(bounds));
+  if (!sizes.empty())
+    module->setAttr(kSizesAttr, builder.getArrayAttr(sizes));
+}
+
 void Importer::finish(ModuleOp module) {
   eraseUnused(function.getBody().front());
   const std::vector<std::string> &symbols = symbolContext.names;
@@ -314,6 +345,7 @@ void Importer::finish(ModuleOp module) {
                     builder.getI64IntegerAttr(symbolContext.firstRuntime));
   module->setAttr("qcc.source",
                   builder.getStringAttr(llvm::sys::path::filename(path)));
+  noteDimRules(module);
   SmallVector<Attribute> pairs;
   for (auto [x, y] : symbolContext.checks) {
     Attribute pair = AffineMapAttr::get(makeSizeMap({x, y}, &context));
@@ -321,7 +353,7 @@ void Importer::finish(ModuleOp module) {
       pairs.push_back(pair);
   }
   if (!pairs.empty())
-    module->setAttr(kChecksAttr, builder.getArrayAttr(pairs));
+    function->setAttr(kChecksAttr, builder.getArrayAttr(pairs));
 }
 
 /// What converters do not check themselves (a scale of integers, say) shows as
@@ -342,6 +374,13 @@ llvm::Error Importer::verifyModule(ModuleOp module) {
 }
 
 llvm::Error Importer::checkFixedDims() const {
+  for (const DimRule &rule : dimRules)
+    if (!rule.same.empty() && !namedDims.contains(rule.same))
+      return makeError(Diag::Usage, "--dim",
+                       "expected '" + rule.name +
+                           "' to equal a symbolic dimension of the model, but "
+                           "got '" +
+                           rule.same + "'");
   ArrayRef<std::string> names =
       ArrayRef(symbolContext.names).take_front(symbolContext.firstRuntime);
   for (const auto &[name, size] : options.dims)
@@ -355,6 +394,12 @@ llvm::Error Importer::checkFixedDims() const {
 }
 
 llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
+  for (const auto &[name, text] : options.dims) {
+    llvm::Expected<DimRule> rule = parseDimRule(name, text);
+    if (!rule)
+      return rule.takeError();
+    dimRules.push_back(std::move(*rule));
+  }
   const onnx::GraphProto &graph = model.proto.graph();
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getUnknownLoc());
   builder.setInsertionPointToStart(module->getBody());
@@ -377,6 +422,41 @@ llvm::Expected<OwningOpRef<ModuleOp>> Importer::run() {
 }
 
 } // namespace onnx_import
+
+/// A bound that may be left out.
+static bool parseBound(StringRef text, int64_t &value) {
+  return text.empty() || (!text.getAsInteger(10, value) && value >= 0);
+}
+
+llvm::Expected<DimRule> parseDimRule(StringRef name, StringRef text) {
+  DimRule rule;
+  rule.name = name.str();
+  auto refuse = [&](const Twine &why) {
+    return makeError(Diag::Usage, "--dim",
+                     why + ", but got '" + name + "=" + text + "'");
+  };
+  if (text.contains("..")) {
+    auto [low, high] = text.split("..");
+    if (!parseBound(low, rule.min) || !parseBound(high, rule.max) ||
+        rule.max < rule.min)
+      return refuse("expected bounds MIN..MAX of 0 or more");
+    return rule;
+  }
+  if (!text.empty() && !llvm::isDigit(text.front()) && text.front() != '-') {
+    rule.same = text.str();
+    return rule;
+  }
+  SmallVector<StringRef> parts;
+  text.split(parts, ',');
+  for (StringRef part : parts) {
+    int64_t size;
+    if (part.getAsInteger(10, size) || size < 1 || size > (int64_t(1) << 40) ||
+        llvm::is_contained(rule.sizes, size))
+      return refuse("expected different sizes from 1 to 2^40");
+    rule.sizes.push_back(size);
+  }
+  return rule;
+}
 
 llvm::Expected<OwningOpRef<ModuleOp>> importOnnx(StringRef path,
                                                  const ImportOptions &options,

@@ -92,6 +92,7 @@ private:
   importDim(const onnx::TensorShapeProto::Dimension &dim,
             llvm::StringRef freshName);
   mlir::AffineExpr getSymbol(llvm::StringRef name);
+  void noteDimRules(mlir::ModuleOp module);
   void finish(mlir::ModuleOp module);
   llvm::Error verifyModule(mlir::ModuleOp module);
 
@@ -135,6 +136,8 @@ private:
   SymbolContext symbolContext;
   std::vector<Fault> faults;
   llvm::StringMap<unsigned> symbolPositions;
+  std::vector<DimRule> dimRules;
+  llvm::StringSet<> namedDims; ///< names of dimensions in the model
   llvm::StringSet<> fixedDims; ///< names of options.dims that the model has
   std::map<std::string, const onnx::FunctionProto *> functions;
   Scope *current = nullptr;

@@ -11,7 +11,7 @@ TEST(Recipe, ReadsWhatItWrote) {
   recipe.target = "avx2+avx512-vnni";
   recipe.precision = "w4a8";
   recipe.algorithms = {"rtn"};
-  recipe.dims = {{"batch", 4}, {"a: odd 'name'", 7}};
+  recipe.dims = {{"batch", "4"}, {"a: odd 'name'", "1..7"}};
   recipe.states = {{"h_in", "h_out"}};
   recipe.keep = {"/lm_head.*", "^#x$"};
   recipe.requireFused = true;

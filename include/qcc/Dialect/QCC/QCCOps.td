@@ -208,7 +208,7 @@ def QCC_CheckOp : QCC_Op<"check"> {
   let summary = "ends the run if two sizes differ";
   let description = [{
     For sizes that are found at run time, and for what is assumed of others in one branch only; what holds for a whole
-    function is the module's `qcc.checks`.
+    function is its `qcc.checks`.
   }];
   let arguments = (ins AffineMapAttr:$sizes);
   let assemblyFormat = "$sizes attr-dict";

@@ -10,10 +10,18 @@
 
 namespace qcc {
 
-/// Name of the module attribute that holds what was assumed of sizes: maps with
-/// two results each that must be equal when the model runs. Entries check them
-/// before their first step.
+/// Name of the function attribute that holds what was assumed of sizes: maps
+/// with two results each that must be equal when the model runs. Entries check
+/// them before their first step.
 inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
+
+/// Name of the module attribute with bounds of symbols: arrays of a position, a
+/// least and a greatest value.
+inline constexpr llvm::StringLiteral kBoundsAttr = "qcc.bounds";
+
+/// Name of the module attribute with sizes that get an entry each: arrays of a
+/// position and the sizes.
+inline constexpr llvm::StringLiteral kSizesAttr = "qcc.sizes";
 
 /// Replaces symbol i by `replacement[i]` (an expression without dimensions) in
 /// every type and attribute of `root` and of what is nested in it. Symbols

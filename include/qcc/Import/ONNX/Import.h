@@ -12,9 +12,26 @@
 
 namespace qcc {
 
+/// What is known of a symbolic dimension beforehand.
+struct DimRule {
+  std::string name;
+  /// One size fixes it; several make an entry for each.
+  std::vector<int64_t> sizes;
+  /// Bounds, both included, where there is no size.
+  int64_t min = 0, max = INT64_MAX;
+  /// Another dimension that it always equals; empty: none.
+  std::string same;
+};
+
+/// Reads what `--dim=NAME=` is followed by: a size `8`, sizes `1,8`, bounds
+/// `1..4096` (each may be left out), or the name of another dimension. Errors:
+/// Usage.
+llvm::Expected<DimRule> parseDimRule(llvm::StringRef name,
+                                     llvm::StringRef text);
+
 struct ImportOptions {
-  /// Symbolic dimensions that are fixed: name and size.
-  std::vector<std::pair<std::string, int64_t>> dims;
+  /// Rules by name of the dimension, as text (parseDimRule).
+  std::vector<std::pair<std::string, std::string>> dims;
   /// Go on after a node that cannot be imported, to report all of them.
   bool collectAll = false;
 };
