@@ -233,6 +233,20 @@ llvm::Error Compilation::printKernels() {
   return llvm::Error::success();
 }
 
+/// Nodes whose results the host waits for: sizes and conditions that are read
+/// while an entry runs.
+static std::vector<std::string> getSyncPoints(ModuleOp module) {
+  std::vector<std::string> nodes;
+  module.walk([&](Operation *op) {
+    auto loop = dyn_cast<host::LoopOp>(op);
+    if (isa<host::BindOp, host::IfOp>(op) || (loop && loop.getCondition()))
+      nodes.push_back(getNodeName(op->getLoc()).str());
+  });
+  llvm::sort(nodes);
+  nodes.erase(llvm::unique(nodes), nodes.end());
+  return nodes;
+}
+
 llvm::Error Compilation::package() {
   ConstSource source = getSource(*parameters);
   llvm::Expected<std::vector<PackedTensor>> weights =
@@ -256,6 +270,7 @@ llvm::Error Compilation::package() {
   request.recipe = getRecipe();
   request.ops = result.ops = getReport();
   request.warnings = result.warnings;
+  request.syncPoints = getSyncPoints(*module);
   request.timings = timings;
   llvm::Expected<PackageResult> written = writePackage(request);
   if (!written)

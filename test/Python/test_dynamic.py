@@ -145,6 +145,8 @@ g (float x) => (float y, float[k] seen) {
 
 def test_loop_that_a_condition_ends(tmp_path):
     check(tmp_path, WHILE, [{"x": np.array(x, np.float32)} for x in (1, 3, 60, 200)])
+    # What the host waits for is in the manifest.
+    assert json.loads((tmp_path / "out.qcc" / "manifest.json").read_text())["sync_points"] == ["Loop_3"]
 
 
 GROWING = """

@@ -52,7 +52,9 @@ static void addOptions(CLI::App &app, Options &o) {
       ->capture_default_str();
   app.add_option("--rel-max", o.tolerance.relMax,
                  "tolerance relative to the output's largest magnitude");
-  app.add_option("--entry", o.entry, "entry to run (default: the first that takes the inputs' sizes)");
+  app.add_option(
+      "--entry", o.entry,
+      "entry to run (default: the first that takes the inputs' sizes)");
   app.add_option("--threads", o.open.threads,
                  "threads (default: one per allowed CPU)");
   app.add_flag("--pin", o.open.pin, "bind threads to CPUs");

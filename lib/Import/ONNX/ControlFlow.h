@@ -7,6 +7,14 @@
 
 namespace qcc::onnx_import {
 
+/// True for a tensor of one boolean.
+bool isBoolean(mlir::Value value);
+/// The constant value of a boolean, if it has one; none for null.
+std::optional<bool> getConstantCondition(NodeContext &node, mlir::Value value);
+/// Erases the body of a branch or loop and forgets what was known of its
+/// values.
+void eraseBody(mlir::Region &region, ShapeTable &shapes);
+
 /// Builds a `qcc.loop` whose body is imported or emitted by a callback.
 class LoopImport {
 public:

@@ -1,0 +1,152 @@
+//===- RuntimeSizes.cpp - sizes that are found at run time ------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Emitter.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+using namespace mlir;
+
+namespace qcc::onnx_import {
+
+bool SymbolContext::isRuntime(AffineExpr expr) const {
+  return expr
+      .walk([&](AffineExpr e) {
+        auto symbol = dyn_cast<AffineSymbolExpr>(e);
+        return symbol && symbol.getPosition() >= firstRuntime
+                   ? WalkResult::interrupt()
+                   : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
+void Emitter::check(AffineExpr x, AffineExpr y) {
+  // What holds in a branch or a loop need not hold where it does not run.
+  Operation *parent = b.getInsertionBlock()->getParentOp();
+  if (isa_and_nonnull<func::FuncOp>(parent) && !symbols.isRuntime(x) &&
+      !symbols.isRuntime(y))
+    symbols.checks.push_back({x, y});
+  else
+    CheckOp::create(b, makeSizeMap({x, y}, b.getContext()));
+}
+
+AffineExpr Emitter::addRuntimeSymbol() {
+  if (symbols.names.size() >= kMaxModuleSymbols) {
+    (void)refuse(Diag::LimitReached, "expected at most " +
+                                         Twine(kMaxModuleSymbols) +
+                                         " sizes that are found at run time");
+    return {};
+  }
+  size_t position = symbols.names.size();
+  auto name = dyn_cast<NameLoc>(b.getLoc());
+  symbols.names.push_back((name ? name.getName().getValue() : "size").str() +
+                          "#" +
+                          std::to_string(position - symbols.firstRuntime));
+  return getAffineSymbolExpr(position, b.getContext());
+}
+
+/// The tensor and element that element `i` of `tensor` is a copy of.
+static std::pair<Value, int64_t> traceElement(Value tensor, int64_t i) {
+  while (Operation *op = tensor.getDefiningOp()) {
+    auto type = cast<RankedTensorType>(tensor.getType());
+    if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+      tensor = reshape.getInput();
+      continue;
+    }
+    auto concat = dyn_cast<ConcatOp>(op);
+    if (concat && type.getRank() == 1) {
+      int64_t at = i;
+      Value found;
+      for (Value input : concat.getInputs()) {
+        auto part = cast<RankedTensorType>(input.getType());
+        if (!part.hasStaticShape())
+          break;
+        if (at < part.getNumElements()) {
+          found = input;
+          break;
+        }
+        at -= part.getNumElements();
+      }
+      if (!found)
+        break;
+      tensor = found;
+      i = at;
+      continue;
+    }
+    // A slice with constant bounds.
+    auto generic = dyn_cast<GenericOp>(op);
+    if (!generic || !generic.isCopy() || type.getRank() > 1)
+      break;
+    AffineMap map = generic.getMap(0);
+    if (map.getNumResults() != 1)
+      break;
+    AffineExpr at = map.getResult(0);
+    if (type.getRank() == 1)
+      at = at.replace(getAffineDimExpr(0, tensor.getContext()),
+                      getAffineConstantExpr(i, tensor.getContext()));
+    std::optional<int64_t> known = getConstantSize(at);
+    if (!known)
+      break;
+    tensor = generic.getInputs()[0];
+    i = *known;
+  }
+  return {tensor, i};
+}
+
+AffineExpr Emitter::traceKnown(Value tensor, int64_t i) {
+  auto lookup = [&](Value value, int64_t at) -> AffineExpr {
+    std::optional<ShapeElements> known = shapes.lookup(value);
+    if (known && at < static_cast<int64_t>(known->size()) &&
+        (*known)[at].denominator == 1)
+      return (*known)[at].numerator;
+    return shapes.lookupBound(value, at);
+  };
+  if (AffineExpr found = lookup(tensor, i))
+    return found;
+  std::tie(tensor, i) = traceElement(tensor, i);
+  if (AffineExpr found = lookup(tensor, i))
+    return found;
+  if (auto constant = tensor.getDefiningOp<ConstantOp>())
+    if (auto dense = dyn_cast<DenseIntElementsAttr>(constant.getValue())) {
+      APInt value = dense.getValues<APInt>()[i];
+      return size(isUnsignedElement(elem(tensor))
+                      ? static_cast<int64_t>(value.getZExtValue())
+                      : value.getSExtValue());
+    }
+  return {};
+}
+
+AffineExpr Emitter::readElement(Value tensor, int64_t i) {
+  if (AffineExpr known = traceKnown(tensor, i))
+    return known;
+  std::tie(tensor, i) = traceElement(tensor, i);
+  AffineExpr symbol = addRuntimeSymbol();
+  if (!symbol)
+    return {};
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointAfterValue(tensor);
+  BindOp::create(b, cast<AffineSymbolExpr>(symbol).getPosition(), tensor, i,
+                 AffineMapAttr());
+  shapes.setBound(tensor, i, symbol);
+  return symbol;
+}
+
+void Emitter::bind(AffineExpr symbol, AffineExpr value) {
+  BindOp::create(b, cast<AffineSymbolExpr>(symbol).getPosition(), Value(), 0,
+                 AffineMapAttr::get(makeSizeMap({value}, b.getContext())));
+}
+
+Value Emitter::computeInts(
+    ValueRange whole,
+    llvm::function_ref<SmallVector<Value>(Body &, ValueRange)> fn,
+    int64_t count) {
+  return generic({size(count)}, i64(), {}, {}, whole,
+                 [&](Body &body, ValueRange x) {
+                   SmallVector<Value> values = fn(body, x);
+                   Value result = values.back();
+                   for (int64_t i = count - 1; i-- > 0;)
+                     result = body.select(body.eq(body.dim(0), body.index(i)),
+                                          values[i], result);
+                   return result;
+                 });
+}
+
+} // namespace qcc::onnx_import
