@@ -50,8 +50,10 @@ void EntryPlanner::touch(host::SlotAttr place) {
 }
 
 host::SlotAttr EntryPlanner::read(Value value) {
-  if (isConstantExpression(value))
-    return slot(host::Space::Weight, 0, weights.add(value));
+  // A constant may be viewed as a shape that is known only at run time.
+  for (Value constant : {value, getBase(value)})
+    if (isConstantExpression(constant))
+      return slot(host::Space::Weight, 0, weights.add(constant));
   host::SlotAttr found = slots.lookup(getBase(value));
   assert(found && "a value is read before it is computed");
   touch(found);

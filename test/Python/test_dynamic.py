@@ -294,6 +294,20 @@ def test_slice_of_any_axes_and_steps(tmp_path):
     check(tmp_path, text, runs)
 
 
+def test_constant_of_a_shape_read_at_run_time(tmp_path):
+    text = "g (int64[2] s) => (float[a, b] y, float[c] z)" \
+           " <float[6] w = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}> { y = Reshape(w, s) z = Relu(w) }"
+    check(tmp_path, text, [{"s": i64(*s)} for s in ((2, 3), (6, 1), (-1, 2))])
+
+
+def test_zero_points_of_a_size_known_at_run_time(tmp_path):
+    text = "g (uint8[m, 4] x, int8[4, 3] w, uint8 a, int8[c] b) => (int32[m, 3] y) { y = MatMulInteger(x, w, a, b) }"
+    x = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    w = np.arange(-6, 6, dtype=np.int8).reshape(4, 3)
+    runs = [{"x": x, "w": w, "a": np.array(3, np.uint8), "b": np.array(b, np.int8)} for b in ([1, -2, 3], [5])]
+    check(tmp_path, text, runs)
+
+
 RANGES = """
 g (int64 a, int64 b, int64 c, float p, float q, float r) => (int64[n] x, float[m] y) {
   x = Range(a, b, c)

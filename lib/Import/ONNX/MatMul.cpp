@@ -23,7 +23,13 @@ static Value shapeZero(NodeContext &node, Value zero, Value matrix,
   else if (!perRow && dims.size() > 1 &&
            static_cast<int64_t>(dims.size()) == node.rank(matrix) - 1)
     dims.insert(dims.end() - 1, node.size(1));
-  return node.reshape(zero, dims);
+  // One zero point for each row or column, or one for all, which may be known
+  // only at run time.
+  Dims target = dims, sizes = node.dims(matrix);
+  for (size_t i = 1; i <= std::min(target.size(), sizes.size()); ++i)
+    if (mayBroadcast(target.end()[-i], sizes.end()[-i]))
+      target.end()[-i] = sizes.end()[-i];
+  return node.broadcastTo(node.reshape(zero, dims), target);
 }
 
 Value multiplyExactly(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
