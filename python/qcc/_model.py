@@ -253,6 +253,10 @@ class Model:
         signatures = [self._read_entry(number) for number in range(info.num_entries)]
         self._signatures = {signature.entry.name: signature for signature in signatures}
         self._first = signatures[0]
+        # The first entry for other sizes, where the compiler was asked for several.
+        names = [tensor.name for tensor in self._first.entry.inputs]
+        sizes = [s for s in signatures if [tensor.name for tensor in s.entry.inputs] == names]
+        self._sizes = sizes if len(sizes) > 1 else []
         #: The entries by name, in order.
         self.entries: dict[str, Entry] = {name: s.entry for name, s in self._signatures.items()}
         states = [self._read_tensor(0, _abi.STATE, number) for number in range(info.num_states)]
@@ -288,9 +292,7 @@ class Model:
 
     def _signature(self, entry: str | None, inputs: Mapping[str, Any] | Sequence[Any]) -> _Signature:
         if entry is None:
-            if len(self._signatures) > 1:
-                return next((s for s in self._signatures.values() if _takes(s.entry, inputs)), self._first)
-            return self._first
+            return next((s for s in self._sizes if _takes(s.entry, inputs)), self._first)
         if entry not in self._signatures:
             raise QccError(
                 Status.NOT_FOUND, f"expected one of the entries {', '.join(self._signatures)}, but got {entry}"

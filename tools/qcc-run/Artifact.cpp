@@ -122,13 +122,19 @@ static bool fits(const TensorSpec &spec, const Array &array) {
 }
 
 uint32_t Artifact::findEntryFor(const std::vector<Array> &arrays) const {
+  std::vector<TensorSpec> first = inputs(0);
   for (uint32_t entry = 0; entry < description.num_entries; ++entry) {
     std::vector<TensorSpec> specs = inputs(entry);
-    bool all = std::all_of(specs.begin(), specs.end(), [&](const auto &spec) {
-      return std::any_of(arrays.begin(), arrays.end(), [&](const Array &array) {
-        return array.name == spec.name && fits(spec, array);
-      });
-    });
+    bool same = std::equal(
+        specs.begin(), specs.end(), first.begin(), first.end(),
+        [](const auto &a, const auto &b) { return a.name == b.name; });
+    bool all =
+        same && std::all_of(specs.begin(), specs.end(), [&](const auto &spec) {
+          return std::any_of(
+              arrays.begin(), arrays.end(), [&](const Array &array) {
+                return array.name == spec.name && fits(spec, array);
+              });
+        });
     if (all)
       return entry;
   }

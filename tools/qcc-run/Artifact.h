@@ -45,8 +45,8 @@ public:
 
   /// The entry of that name, or the first one for "". Throws Usage.
   uint32_t findEntry(const std::string &name) const;
-  /// The first entry whose inputs have the sizes of these arrays, by name; the
-  /// first of all if there is none.
+  /// The first entry with the inputs of entry 0 whose sizes are those of these
+  /// arrays, by name; 0 if there is none.
   uint32_t findEntryFor(const std::vector<Array> &arrays) const;
   std::vector<std::string> entryNames() const;
   std::vector<TensorSpec> inputs(uint32_t entry) const {
