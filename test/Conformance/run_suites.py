@@ -30,7 +30,7 @@ import re
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Support"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / name) for name in ("Support", "EndToEnd")]
 import batch
 import harness
 import numpy as np
@@ -38,6 +38,7 @@ import onnx
 import onnxruntime
 import oracle
 import qcc
+import refused
 from onnx import numpy_helper
 
 HERE = pathlib.Path(__file__).parent
@@ -264,6 +265,10 @@ def write_table(found: dict[str, list[batch.Outcome]], target: str) -> None:
     for name, entry in EXCEPTIONS["bounds"].items():
         share = f", {entry['most']:g} for {entry['share']:.2%} of the elements" if entry.get("share") else ""
         lines.append(f"| {name} | bound {entry['bound']:g}{share} | {entry['why']} |")
+    lines += ["", "## Trained models", "", "`test/EndToEnd` compiles the models of vision, audio, nlp and external-data and compares "
+              "them with ONNX Runtime on photographs, digits, speech and text. Refused are:", "",
+              "| model | code | why |", "|---|---|---|"]  # fmt: skip
+    lines += [f"| {path} | {code}, {name} | {why} |" for path, code, name, why in refused.REFUSED]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"wrote {EXPECTED.relative_to(harness.SOURCE)} and {TABLE.relative_to(harness.SOURCE)}")
 

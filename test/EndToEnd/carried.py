@@ -69,7 +69,13 @@ def all_models() -> list[Recurrent]:
         ("silero-static", "silero-vad/silero_vad_openvino_16k.onnx", ("stateN", "state"), (2, 1, 128),
          lambda: silero(16000, 1, with_rate=False)),
     ]  # fmt: skip
-    return [Recurrent(f"{name}/{form}", *rest, kept) for name, *rest in one for form, kept in (("passed", False), ("kept", True))]
+    models = [Recurrent(f"{name}/{form}", *rest, kept) for name, *rest in one for form, kept in (("passed", False), ("kept", True))]
+    for name, path in (("silero-op15", "silero_vad_16k_op15"), ("silero", "silero_vad")):
+        for rate, batch in ((16000, 1), (16000, 3), (8000, 1)):
+            if rate == 16000 or name == "silero":
+                models.append(Recurrent(f"{name}/{rate}x{batch}", f"silero-vad/{path}.onnx", ("stateN", "state"),
+                                        (2, batch, 128), lambda r=rate, b=batch: silero(r, b)))  # fmt: skip
+    return models
 
 
 def run_steps(case: Recurrent) -> str:

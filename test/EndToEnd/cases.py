@@ -179,4 +179,8 @@ def all_cases() -> list[Case]:
              [("dynamic", [], [{"x": data.images(n, 32, 64, low=-1)} for n in (1, 3)])]),
         Case("recurrent-cell", generated("cell"),
              [("dynamic", [], [{"x": data.images(2, 1, 16)[:, 0], "h": data.images(2, 1, 32)[:, 0]}])]),
+        Case("swift-f0", "audio/swift-f0/model.onnx",
+             [("dynamic", [], [{"input_audio": data.speech("jfk.wav", 16000, n)[None]} for n in (16000, 4096)])]),
+        Case("byte-lstm", "nlp/byte_sb_bidi_lstm/model.onnx",
+             [("dynamic", [], [{"input": data.text(*shape)} for shape in ((2, 58), (1, 1), (3, 300))])]),
     ]  # fmt: skip
