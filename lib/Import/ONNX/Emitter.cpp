@@ -32,6 +32,16 @@ static std::string toText(AffineExpr expr) {
   return text;
 }
 
+bool isNonNegative(AffineExpr expr) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return constant.getValue() >= 0;
+  if (isa<AffineSymbolExpr>(expr))
+    return true;
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  return binary && isNonNegative(binary.getLHS()) &&
+         isNonNegative(binary.getRHS());
+}
+
 bool Emitter::requireEqual(AffineExpr x, AffineExpr y, const Twine &what) {
   if (x == y)
     return true;
@@ -55,6 +65,8 @@ bool Emitter::requireAtLeast(AffineExpr x, AffineExpr y, const Twine &what) {
                                        toText(y) + ", but got " + toText(x));
     return *known >= 0;
   }
+  if (isNonNegative(difference))
+    return true;
   // Checks are equations: a difference from 0 to 2^40 is 0 after a division by
   // that.
   check(difference.floorDiv(int64_t(1) << 40), size(0));

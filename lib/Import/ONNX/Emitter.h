@@ -38,6 +38,10 @@ struct Problem {
   std::string text;
 };
 
+/// True if an expression of sizes cannot be negative: sizes never are, so
+/// neither are sums, products and quotients of them.
+bool isNonNegative(mlir::AffineExpr expr);
+
 /// Emits operations at one location. A function that finds a fault records the
 /// first one and returns a null value; values that are null may be passed on,
 /// and give null again.

@@ -127,8 +127,11 @@ AffineExpr resolveBound(NodeContext &node, AffineExpr bound, AffineExpr dim) {
     return dim;
   if (bound == dim)
     return dim;
-  return node.requireAtLeast(dim, bound, "a sliced dimension") ? bound
-                                                               : AffineExpr();
+  // A computed bound is taken as a position, not as one from the end.
+  return node.requireAtLeast(dim, bound, "a sliced dimension") &&
+                 node.requireAtLeast(bound, node.size(0), "a bound of a slice")
+             ? bound
+             : AffineExpr();
 }
 
 std::optional<Window> resolveWindow(NodeContext &node, AffineExpr start,
@@ -143,6 +146,8 @@ std::optional<Window> resolveWindow(NodeContext &node, AffineExpr start,
     if (std::optional<int64_t> known = getConstantSize(span);
         known && *known <= 0)
       return Window{node.size(0), node.size(0)};
+    if (!node.requireAtLeast(last, first, "the end of a slice"))
+      return std::nullopt;
     return Window{first, simplifyDim(span.ceilDiv(step))};
   }
   // Backwards: constants, or a whole symbolic dimension reversed.

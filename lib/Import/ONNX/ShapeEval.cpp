@@ -14,18 +14,6 @@ using Element = std::optional<ShapeElement>;
 using BinaryFn = Element (*)(const ShapeElement &, const ShapeElement &,
                              bool isFloat);
 
-/// Sizes are never negative, so neither are sums, products and quotients of
-/// them.
-bool isNonNegative(AffineExpr expr) {
-  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
-    return constant.getValue() >= 0;
-  if (isa<AffineSymbolExpr>(expr))
-    return true;
-  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
-  return binary && isNonNegative(binary.getLHS()) &&
-         isNonNegative(binary.getRHS());
-}
-
 Element makeElement(AffineExpr numerator, int64_t denominator = 1) {
   if (!numerator || denominator <= 0 || denominator > (1 << 20))
     return std::nullopt;
