@@ -377,6 +377,21 @@ ArrayAttr EntryPlanner::getTensors(TypeRange types, bool results) {
   return builder.getArrayAttr(tensors);
 }
 
+bool EntryPlanner::hasSizesOf(Value base, Value view) const {
+  llvm::SmallDenseSet<AffineExpr> bound;
+  for (AffineExpr dim : getDims(base.getType()))
+    dim.walk([&](AffineExpr expr) { bound.insert(expr); });
+  return llvm::all_of(getDims(view.getType()), [&](AffineExpr dim) {
+    return !dim.walk([&](AffineExpr expr) {
+                 return isa<AffineSymbolExpr>(expr) && isRuntime(expr) &&
+                                !bound.contains(expr)
+                            ? WalkResult::interrupt()
+                            : WalkResult::advance();
+               })
+                .wasInterrupted();
+  });
+}
+
 LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
   Block &body = func.getBody().front();
   auto ret = cast<func::ReturnOp>(body.getTerminator());
@@ -392,8 +407,9 @@ LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
   for (BlockArgument arg : body.getArguments())
     slots[arg] = slot(host::Space::Input, arg.getArgNumber());
   for (auto [i, value] : llvm::enumerate(ret.getOperands()))
-    if (getBase(value).getDefiningOp<LaunchOp>())
-      outputs.try_emplace(getBase(value), i);
+    if (Value base = getBase(value);
+        base.getDefiningOp<LaunchOp>() && hasSizesOf(base, value))
+      outputs.try_emplace(base, i);
   if (failed(planBlock(body)))
     return failure();
 

@@ -82,6 +82,9 @@ private:
 
   // Memory.
   bool isRuntime(mlir::AffineExpr expr) const;
+  /// Whether all sizes of run time in the type of `view`, a reshape of `base`,
+  /// are in that of `base`: else they may be bound after it is computed.
+  bool hasSizesOf(mlir::Value base, mlir::Value view) const;
   host::SlotAttr slot(host::Space space, unsigned index, uint64_t offset = 0) {
     return host::SlotAttr::get(func.getContext(), space, index, offset);
   }

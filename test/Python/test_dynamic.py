@@ -267,6 +267,11 @@ def test_sizes_read_at_run_time(tmp_path):
     check(tmp_path, text, runs)
 
 
+def test_output_that_gets_its_shape_after_it_is_computed(tmp_path):
+    text = "g (float[a, b] x, int64[2] s) => (float[c, d] y) { r = Relu(x) y = Reshape(r, s) }"
+    check(tmp_path, text, [{"x": f32(3, 4), "s": i64(*s)} for s in ((12, 1), (2, 6), (-1, 3))])
+
+
 def test_negative_padding_read_at_run_time(tmp_path):
     text = "g (float[a, b] x, int64[4] pads) => (float[c, d] y) { y = Pad(x, pads) }"
     check(tmp_path, text, [{"x": f32(5, 6), "pads": i64(*p)} for p in ((-1, 0, 2, -3), (0, 0, 0, 0), (-2, -2, -3, -4))])
