@@ -559,16 +559,18 @@ LogicalResult convertSpaceToDepth(NodeContext &node) {
 } // namespace
 
 void registerMovement(Registry &registry) {
-  registry.add(kOnnxDomain, {
-                                {"Transpose", 1, 1, 1, convertTranspose},
-                                {"Concat", 4, 1, kAnyNumber, convertConcat},
-                                {"Split", 2, 1, 2, convertSplit},
-                                {"Slice", 1, 1, 5, convertSlice},
-                                {"Pad", 2, 1, 4, convertPad},
-                                {"Tile", 6, 2, 2, convertTile},
-                                {"DepthToSpace", 1, 1, 1, convertDepthToSpace},
-                                {"SpaceToDepth", 1, 1, 1, convertSpaceToDepth},
-                            });
+  registry.add(kOnnxDomain,
+               {
+                   {"Transpose", 1, 1, 1, convertTranspose},
+                   {"Concat", 4, 1, kAnyNumber, convertConcat},
+                   {"Split", 2, 1, 2, convertSplit},
+                   {"Slice", 1, 1, 5, convertSlice,
+                    "constant bounds beyond a symbolic size end the run"},
+                   {"Pad", 2, 1, 4, convertPad},
+                   {"Tile", 6, 2, 2, convertTile},
+                   {"DepthToSpace", 1, 1, 1, convertDepthToSpace},
+                   {"SpaceToDepth", 1, 1, 1, convertSpaceToDepth},
+               });
 }
 
 } // namespace qcc::onnx_import
