@@ -1,10 +1,57 @@
 //===- Activation.cpp - activation functions --------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Activation.h"
 #include "Registry.h"
 
 using namespace mlir;
 
 namespace qcc::onnx_import {
+
+Value geluTanh(Body &body, Value x) {
+  Type type = x.getType();
+  Value cube =
+      body.mul(body.number(0.044715, type), body.mul(x, body.mul(x, x)));
+  Value inner =
+      body.mul(body.number(0.79788456080286535588, type), body.add(x, cube));
+  return body.mul(body.mul(body.number(0.5, type), x),
+                  body.add(body.number(1, type), body.tanh(inner)));
+}
+
+Value applyFusedActivation(NodeContext &node, Value input) {
+  std::string name = node.attrString("activation", "");
+  if (name.empty() || name == "Identity")
+    return input;
+  SmallVector<double> given =
+      node.attrFloats("activation_params").value_or(SmallVector<double>());
+  auto parameter = [&](size_t i, StringRef attribute, double otherwise) {
+    return i < given.size() ? given[i] : node.attrFloat(attribute, otherwise);
+  };
+  double alpha = parameter(0, "activation_alpha", 0.01f),
+         beta = parameter(1, "activation_beta", 0);
+  return node.unary(input, [&](Body &body, Value x) -> Value {
+    Type type = x.getType();
+    auto number = [&](double value) { return body.number(value, type); };
+    if (name == "Relu")
+      return body.max(x, number(0));
+    if (name == "Tanh")
+      return body.tanh(x);
+    if (name == "Sigmoid")
+      return body.sigmoid(x);
+    if (name == "LeakyRelu")
+      return body.select(body.lt(x, number(0)), body.mul(x, number(alpha)), x);
+    if (name == "Clip")
+      return body.clamp(x, number(alpha), number(beta));
+    if (name == "HardSigmoid")
+      return body.clamp(body.add(body.mul(x, number(alpha)), number(beta)),
+                        number(0), number(1));
+    (void)node.refuse(Diag::BadAttribute,
+                      "expected activation Relu, Tanh, Sigmoid, LeakyRelu, "
+                      "Clip or HardSigmoid, but got '" +
+                          name + "'");
+    return x;
+  });
+}
+
 namespace {
 
 LogicalResult convertRelu(NodeContext &node) {
@@ -126,15 +173,6 @@ Value geluErf(Body &body, Value x) {
                   body.add(body.number(1, type),
                            body.erf(body.mul(
                                x, body.number(0.70710678118654752440, type)))));
-}
-Value geluTanh(Body &body, Value x) {
-  Type type = x.getType();
-  Value cube =
-      body.mul(body.number(0.044715, type), body.mul(x, body.mul(x, x)));
-  Value inner =
-      body.mul(body.number(0.79788456080286535588, type), body.add(x, cube));
-  return body.mul(body.mul(body.number(0.5, type), x),
-                  body.add(body.number(1, type), body.tanh(inner)));
 }
 LogicalResult convertGelu(NodeContext &node) {
   bool approximate = node.attrString("approximate", "none") == "tanh";

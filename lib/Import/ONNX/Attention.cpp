@@ -1,25 +1,17 @@
 //===- Attention.cpp - attention and rotary embeddings ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Attention.h"
 #include "Registry.h"
 
 using namespace mlir;
 
 namespace qcc::onnx_import {
-namespace {
 
-/// Inputs of an attention after heads are split and the past is prepended, all
-/// of rank 4 and f32 (or f64).
-struct Heads {
-  Value query, key, value;
-  /// Number of positions that precede the queries; null without a past.
-  AffineExpr past;
-  bool isFlat = false;
-};
-
-/// `[B, S, H * D]` as `[B, H, S, D]`.
 Value splitHeads(NodeContext &node, Value input, int64_t heads) {
+  if (!input)
+    return {};
   Dims in = node.dims(input);
-  if (heads < 1 ||
+  if (in.size() != 3 || heads < 1 ||
       (getConstantSize(in[2]) && *getConstantSize(in[2]) % heads)) {
     (void)node.refuse(
         Diag::BadAttribute,
@@ -31,6 +23,25 @@ Value splitHeads(NodeContext &node, Value input, int64_t heads) {
                                      simplifyDim(in[2].floorDiv(heads))});
   return node.transpose(split, {0, 2, 1, 3});
 }
+
+Value joinHeads(NodeContext &node, Value input) {
+  if (!input)
+    return {};
+  Dims in = node.dims(input);
+  return node.reshape(node.transpose(input, {0, 2, 1, 3}),
+                      {in[0], in[2], simplifyDim(in[1] * in[3])});
+}
+
+namespace {
+
+/// Inputs of an attention after heads are split and the past is prepended, all
+/// of rank 4 and f32 (or f64).
+struct Heads {
+  Value query, key, value;
+  /// Number of positions that precede the queries; null without a past.
+  AffineExpr past;
+  bool isFlat = false;
+};
 
 std::optional<Heads> readHeads(NodeContext &node) {
   Heads heads;
@@ -268,16 +279,20 @@ LogicalResult convertAttention(NodeContext &node) {
   else
     result = emitSpelledOut(node, *heads, bias, scale, softcap);
   result = node.cast(result, type);
-  if (heads->isFlat && result)
-    result = node.reshape(node.transpose(result, {0, 2, 1, 3}),
-                          {q[0], q[2], simplifyDim(q[1] * v[3])});
-  return node.set(0, result);
+  return node.set(0, heads->isFlat ? joinHeads(node, result) : result);
 }
 
-LogicalResult convertRotary(NodeContext &node) {
+/// What a rotation of pairs of elements reads: caches `[P, D / 2]` with
+/// positions `[B, S]`, or `[B, S, D / 2]` without.
+struct Rotation {
+  Value cosine, sine, positions;
+  int64_t heads = 0;
+};
+
+LogicalResult emitRotary(NodeContext &node, const Rotation &rotation) {
   Dims in = node.inDims(0);
   bool isFlat = in.size() == 3;
-  int64_t heads = node.attrInt("num_heads", 0);
+  int64_t heads = rotation.heads;
   std::optional<int64_t> hidden =
       in.size() > 2 ? getConstantSize(in.back()) : std::nullopt;
   if ((in.size() != 3 && in.size() != 4) || !hidden ||
@@ -294,20 +309,21 @@ LogicalResult convertRotary(NodeContext &node) {
                        "expected an even rotary_embedding_dim of at most " +
                            Twine(width) + ", but got " + Twine(rotated));
   bool interleaved = node.attrInt("interleaved", 0) != 0,
-       hasPositions = node.has(3);
-  if (node.inRank(1) != (hasPositions ? 2 : 3) ||
-      node.inRank(2) != node.inRank(1))
+       hasPositions = static_cast<bool>(rotation.positions);
+  if (node.rank(rotation.cosine) != (hasPositions ? 2 : 3) ||
+      node.rank(rotation.sine) != node.rank(rotation.cosine))
     return node.refuse(
         Diag::BadShape,
         "expected caches of rank 2 with position_ids, of rank 3 without");
-  SmallVector<Value> whole = {node.in(0), node.in(1), node.in(2)}, inputs;
+  SmallVector<Value> whole = {node.in(0), rotation.cosine, rotation.sine},
+                     inputs;
   SmallVector<AffineMap> maps;
   unsigned time = isFlat ? 1 : 2;
   if (hasPositions) {
-    inputs.push_back(node.in(3));
+    inputs.push_back(rotation.positions);
     maps.push_back(node.makeMap(in.size(), {node.d(0), node.d(time)}));
   }
-  Dims cache = node.inDims(1);
+  Dims cache = node.dims(rotation.cosine);
   return node.set(
       0, node.generic(
              in, node.inElem(0), inputs, maps, whole,
@@ -352,6 +368,42 @@ LogicalResult convertRotary(NodeContext &node) {
              }));
 }
 
+LogicalResult convertRotary(NodeContext &node) {
+  return emitRotary(
+      node, {node.in(1), node.in(2), node.in(3), node.attrInt("num_heads", 0)});
+}
+
+/// com.microsoft: other inputs, and a first position in place of all of them.
+LogicalResult convertContribRotary(NodeContext &node) {
+  if (node.attrInt("is_packed_batching", 0) || node.attrFloat("scale", 1) != 1)
+    return node.refuse(Diag::UnsupportedForm,
+                       "packed batches and scales are not supported");
+  Dims in = node.inDims(0);
+  if ((in.size() != 3 && in.size() != 4) || node.inRank(2) != 2 ||
+      node.inRank(3) != 2)
+    return node.refuse(Diag::BadShape,
+                       "expected a tensor of rank 3 or 4 and caches of rank 2");
+  Rotation rotation{node.in(2), node.in(3), node.in(1),
+                    node.attrInt("num_heads", 0)};
+  std::optional<int64_t> hidden = getConstantSize(in.back()),
+                         half = getConstantSize(node.inDims(2)[1]);
+  if (rotation.heads == 0 && node.attrInt("rotary_embedding_dim", 0) == 0 &&
+      hidden && half && *half > 0)
+    rotation.heads = *hidden / (2 * *half);
+  if (node.inRank(1) == 1) {
+    Dims to = {in[0], in[in.size() == 3 ? 1 : 2]};
+    rotation.positions = node.generic(
+        to, node.i64(), node.in(1), node.makeMap(2, node.size(0)), {},
+        [&](Body &body, ValueRange x) {
+          return body.add(body.convert(x[0], node.inElem(1), node.i64()),
+                          body.fromIndex(body.dim(1), node.i64()));
+        });
+  } else if (node.inRank(1) != 2) {
+    return node.refuse(Diag::BadShape, "expected positions of rank 1 or 2");
+  }
+  return rotation.positions ? emitRotary(node, rotation) : failure();
+}
+
 } // namespace
 
 void registerAttention(Registry &registry) {
@@ -359,6 +411,9 @@ void registerAttention(Registry &registry) {
                                 {"Attention", 23, 3, 7, convertAttention},
                                 {"RotaryEmbedding", 23, 3, 4, convertRotary},
                             });
+  registry.add(kMicrosoftDomain,
+               {{"RotaryEmbedding", 1, 4, 4, convertContribRotary,
+                 "packed batches, scales"}});
 }
 
 } // namespace qcc::onnx_import

@@ -1,6 +1,7 @@
 //===- Conv.cpp - convolutions ----------------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Conv.h"
+#include "Activation.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -76,6 +77,17 @@ LogicalResult convertConv(NodeContext &node) {
                      conv->window.dilations, conv->groups);
   result = addChannelBias(node, result, node.widen(node.in(2)));
   return node.set(0, node.cast(result, node.inElem(0)));
+}
+
+/// com.microsoft: a convolution, a tensor that is added, an activation.
+LogicalResult convertFusedConv(NodeContext &node) {
+  Value addend = node.in(3);
+  if (failed(convertConv(node)))
+    return failure();
+  Value result = node.getOutputs()[0];
+  if (addend)
+    result = node.add(result, addend);
+  return node.set(0, applyFusedActivation(node, result));
 }
 
 /// Padding of a transposed convolution: what `output_shape` or `auto_pad` ask
@@ -177,6 +189,10 @@ void registerConv(Registry &registry) {
                                 {"ConvTranspose", 1, 2, 3, convertConvTranspose,
                                  "more than 3 spatial dimensions"},
                             });
+  registry.add(kMicrosoftDomain, {
+                                     {"FusedConv", 1, 2, 4, convertFusedConv,
+                                      "more than 3 spatial dimensions"},
+                                 });
 }
 
 } // namespace qcc::onnx_import

@@ -1,6 +1,7 @@
 //===- MatMul.cpp - matrix products and Einstein sums -----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "MatMul.h"
+#include "Activation.h"
 #include "Registry.h"
 #include <map>
 
@@ -158,6 +159,21 @@ LogicalResult convertGemm(NodeContext &node) {
       }));
 }
 
+LogicalResult convertFusedGemm(NodeContext &node) {
+  if (failed(convertGemm(node)))
+    return failure();
+  return node.set(0, applyFusedActivation(node, node.getOutputs()[0]));
+}
+
+LogicalResult convertGemmFastGelu(NodeContext &node) {
+  if (!node.requireSameTypes())
+    return failure();
+  Value product = node.matmul(node.in(0), node.in(1));
+  if (node.has(2))
+    product = node.add(product, node.in(2));
+  return node.set(0, node.unary(product, geluTanh));
+}
+
 /// com.microsoft: a product of operands that may be transposed, times a factor.
 LogicalResult convertFusedMatMul(NodeContext &node) {
   if (node.attrInt("transBatchA", 0) || node.attrInt("transBatchB", 0))
@@ -309,6 +325,8 @@ void registerMatMul(Registry &registry) {
                             });
   registry.add(kMicrosoftDomain,
                {
+                   {"FusedGemm", 1, 2, 3, convertFusedGemm},
+                   {"GemmFastGelu", 1, 2, 3, convertGemmFastGelu},
                    {"FusedMatMul", 1, 2, 2, convertFusedMatMul,
                     "transposed batch dimensions"},
                    {"TransposeMatMul", 1, 2, 2, convertFusedMatMul,

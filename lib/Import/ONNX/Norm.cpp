@@ -31,11 +31,66 @@ Value scaleShift(NodeContext &node, Value x, Value scale, Value shift,
   });
 }
 
+/// Normalisation by the statistics of the batch, which also move the running
+/// ones.
+LogicalResult convertTrainingBatchNorm(NodeContext &node) {
+  Dims in = node.inDims(0);
+  Type type = node.inElem(0), compute = getComputeType(type);
+  SmallVector<int64_t> axes;
+  AffineExpr count = node.size(1);
+  for (size_t i = 0; i < in.size(); ++i)
+    if (i != 1) {
+      axes.push_back(static_cast<int64_t>(i));
+      count = simplifyDim(count * in[i]);
+    }
+  auto mean = [&](Value x, bool squared) {
+    Value sum = node.reduce(
+        Combiner::Sum, x, axes, false, compute,
+        [&](Body &body, Value v) { return squared ? body.mul(v, v) : v; });
+    return node.unary(sum, [&](Body &body, Value v) {
+      return body.div(v, body.fromIndex(body.extent(count), compute));
+    });
+  };
+  Value x = node.widen(node.in(0)), average = mean(x, false);
+  Value centred = node.sub(x, perChannel(node, average, x));
+  Value variance = mean(centred, true);
+  double epsilon = node.attrFloat("epsilon", 1e-5f),
+         momentum = node.attrFloat("momentum", 0.9f);
+  auto move = [&](unsigned output, unsigned input, Value now) {
+    if (!node.wants(output))
+      return success();
+    return node.set(
+        output,
+        node.elementwise(
+            {node.in(input), now}, node.inElem(input),
+            [&](Body &body, ValueRange v) {
+              Value wide = body.convert(v[1], v[1].getType(), v[0].getType());
+              auto part = [&](Value value, double weight) {
+                return body.mul(value, body.number(weight, value.getType()));
+              };
+              return body.add(part(v[0], momentum), part(wide, 1 - momentum));
+            }));
+  };
+  if (failed(move(1, 3, average)) || failed(move(2, 4, variance)))
+    return failure();
+  Value factor = node.elementwise(
+      {node.cast(node.in(1), compute), variance}, compute,
+      [&](Body &body, ValueRange v) {
+        return body.div(
+            v[0], body.sqrt(body.add(v[1], body.number(epsilon, compute))));
+      });
+  Value shift = node.cast(node.in(2), compute);
+  return node.set(0, scaleShift(node, centred, perChannel(node, factor, x),
+                                perChannel(node, shift, x), type));
+}
+
 LogicalResult convertBatchNorm(NodeContext &node) {
-  if (node.attrInt("training_mode", 0) ||
+  bool trains = node.attrInt("training_mode", 0) != 0;
+  if ((trains && node.getOpset() < 14) ||
       (node.getOpset() < 7 && !node.attrInt("is_test", 0)))
     return node.refuse(Diag::UnsupportedForm,
-                       "batch normalisation in training mode is not supported");
+                       "batch normalisation in training mode is not supported "
+                       "before opset 14");
   if (node.inRank(0) < 2)
     return node.refuse(Diag::BadShape, "expected a tensor of rank 2 or more");
   for (unsigned i = 1; i < 5; ++i) {
@@ -46,6 +101,8 @@ LogicalResult convertBatchNorm(NodeContext &node) {
                            "statistics and channels"))
       return failure();
   }
+  if (trains)
+    return convertTrainingBatchNorm(node);
   double epsilon = node.attrFloat("epsilon", 1e-5f);
   // Scale and shift are constants where the statistics are: the compiler
   // computes them once.
@@ -217,6 +274,109 @@ template <NormKind kind> LogicalResult convertSkipNorm(NodeContext &node) {
                   scaleShift(node, normal, node.in(2), shift, node.inElem(0)));
 }
 
+/// com.microsoft: groups of channels, which may be the last dimension, and SiLU
+/// after.
+LogicalResult convertContribGroupNorm(NodeContext &node) {
+  Dims in = node.inDims(0);
+  bool isLast = node.attrInt("channels_last", 1) != 0;
+  int64_t groups = node.attrInt("groups", 0),
+          activation = node.attrInt("activation", 0);
+  std::optional<int64_t> channels =
+      in.size() == 4 ? getConstantSize(in[isLast ? 3 : 1]) : std::nullopt;
+  if (groups < 1 || !channels || *channels % groups || activation < 0 ||
+      activation > 1)
+    return node.refuse(Diag::BadAttribute,
+                       "expected an image of rank 4, groups that divide its "
+                       "channels, and activation 0 or 1");
+  Value x = isLast ? node.transpose(node.in(0), {0, 3, 1, 2}) : node.in(0);
+  Dims planes = node.dims(x);
+  AffineExpr perGroup =
+      simplifyDim(product(ArrayRef(planes).drop_front(1), node.b.getContext())
+                      .floorDiv(groups));
+  Value rows = node.reshape(x, {planes[0], node.size(groups), perGroup});
+  Value normal = normalizeRows(node, rows, NormKind::Layer,
+                               node.attrFloat("epsilon", 1e-5f));
+  Type compute = getComputeType(node.inElem(0));
+  Value result = scaleShift(node, node.reshape(normal, planes),
+                            perChannel(node, node.in(1), x),
+                            perChannel(node, node.in(2), x), compute);
+  if (activation == 1)
+    result = node.unary(result, [](Body &body, Value v) {
+      return body.mul(v, body.sigmoid(v));
+    });
+  if (isLast && result)
+    result = node.transpose(result, {0, 2, 3, 1});
+  return node.set(0, node.cast(result, node.inElem(0)));
+}
+
+/// Rows of a table `[entries, width]` at indices, which are brought into range.
+Value lookUp(NodeContext &node, Value table, Value indices) {
+  Dims to = node.dims(indices), in = node.dims(table);
+  unsigned rank = to.size();
+  to.push_back(in[1]);
+  SmallVector<AffineExpr> reads;
+  for (unsigned i = 0; i < rank; ++i)
+    reads.push_back(node.d(i));
+  return node.generic(
+      to, node.elem(table), indices, node.makeMap(rank + 1, reads), table,
+      [&](Body &body, ValueRange x) {
+        Value index = body.clampIndex(body.toIndex(x[0]), body.extent(in[0]));
+        return body.read(x[1], {index, body.dim(rank)});
+      });
+}
+
+/// com.microsoft: embeddings of words, positions and segments are added and
+/// normalised.
+LogicalResult convertEmbedLayerNorm(NodeContext &node) {
+  for (unsigned i : {2, 3, 5, 6})
+    if (!node.has(i))
+      return node.refuse(Diag::BadGraph,
+                         "expected input " + Twine(i) + ", but it is left out");
+  Dims ids = node.inDims(0);
+  bool hasSegments = node.has(1) && node.has(4);
+  if (ids.size() != 2 || node.inRank(2) != 2 || node.inRank(3) != 2 ||
+      (hasSegments && (node.inRank(4) != 2 || node.inDims(1) != ids)) ||
+      (node.has(7) && node.inRank(7) != 2) ||
+      (node.has(8) && node.inRank(8) != 2))
+    return node.refuse(Diag::BadShape,
+                       "expected ids [B, S] and tables of rank 2");
+  Type type = node.inElem(2);
+  Value words = lookUp(node, node.in(2), node.in(0)), positions;
+  if (node.has(8))
+    positions = lookUp(node, node.in(3), node.in(8));
+  else if (node.requireAtLeast(node.inDims(3)[0], ids[1], "positions"))
+    positions = node.slice(node.in(3), 0, node.size(0), ids[1]);
+  if (!positions)
+    return failure();
+  SmallVector<Value> parts = {words, positions};
+  if (hasSegments)
+    parts.push_back(lookUp(node, node.in(4), node.in(1)));
+  Value sum = node.elementwise(parts, type, [](Body &body, ValueRange x) {
+    Value result = body.add(x[0], x[1]);
+    return x.size() > 2 ? body.add(result, x[2]) : result;
+  });
+  if (node.wants(2) && failed(node.set(2, sum)))
+    return failure();
+  if (node.wants(1)) {
+    // The number of words that the mask lets through.
+    Type count = node.b.getI32Type();
+    Value lengths =
+        node.has(7) ? node.reduce(Combiner::Sum, node.in(7), {1}, false, count,
+                                  [&](Body &body, Value x) {
+                                    Type from = x.getType();
+                                    return body.convert(
+                                        body.eq(x, body.integer(1, from)),
+                                        body.b.getI1Type(), count);
+                                  })
+                    : node.filled({ids[0]}, 0, count);
+    if (failed(node.set(1, lengths)))
+      return failure();
+  }
+  Value normal = normalizeRows(node, sum, NormKind::Layer,
+                               node.attrFloat("epsilon", 1e-12f));
+  return node.set(0, scaleShift(node, normal, node.in(5), node.in(6), type));
+}
+
 LogicalResult convertLRN(NodeContext &node) {
   Dims in = node.inDims(0);
   int64_t size = node.attrInt("size", 0);
@@ -370,7 +530,8 @@ void registerNorm(Registry &registry) {
   registry.add(
       kOnnxDomain,
       {
-          {"BatchNormalization", 1, 5, 5, convertBatchNorm, "training mode"},
+          {"BatchNormalization", 1, 5, 5, convertBatchNorm,
+           "training mode before opset 14"},
           {"InstanceNormalization", 1, 3, 3, convertInstanceNorm},
           {"GroupNormalization", 18, 3, 3, convertGroupNorm},
           {"LayerNormalization", 1, 2, 3, convertLayerNorm},
@@ -391,6 +552,8 @@ void registerNorm(Registry &registry) {
            "the outputs of mean and deviation"},
           {"SkipSimplifiedLayerNormalization", 1, 3, 4,
            convertSkipNorm<NormKind::RMS>, "the outputs of mean and deviation"},
+          {"GroupNorm", 1, 3, 3, convertContribGroupNorm},
+          {"EmbedLayerNormalization", 1, 1, 9, convertEmbedLayerNorm},
       });
 }
 

@@ -32,6 +32,9 @@ Registry::Registry() {
   registerSignal(*this);
   registerRegions(*this);
   registerUnpool(*this);
+  registerFusedAttention(*this);
+  registerForest(*this);
+  registerLearning(*this);
   registerMatrix(*this);
   registerLinearAttention(*this);
   llvm::sort(support, [](const OpSupport &a, const OpSupport &b) {

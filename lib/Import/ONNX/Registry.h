@@ -66,7 +66,12 @@ void registerScatter(Registry &registry);
 void registerSignal(Registry &registry);
 void registerRegions(Registry &registry);
 void registerUnpool(Registry &registry);
+void registerFusedAttention(Registry &registry);
+void registerForest(Registry &registry);
+void registerLearning(Registry &registry);
 void registerMatrix(Registry &registry);
+void registerSelection(Registry &registry);
+void registerSorting(Registry &registry);
 void registerLinearAttention(Registry &registry);
 
 } // namespace qcc::onnx_import

@@ -139,6 +139,18 @@ bool isRepeat(const Settings &settings, const Axis &axis, AffineExpr in) {
           settings.nearest == "round_prefer_ceil");
 }
 
+/// The factor that an antialiasing filter is stretched by, or less: a scale
+/// that is read at run time is at least that of the sizes, which are rounded
+/// down. 0 if neither is known.
+double getLeastShrink(const Axis &axis, AffineExpr in) {
+  double scale = axis.scale;
+  std::optional<int64_t> from = getConstantSize(in),
+                         to = getConstantSize(axis.out);
+  if (scale <= 0 && axis.scaleSlot >= 0 && from && to && *from > 0)
+    scale = static_cast<double>(*to) / static_cast<double>(*from);
+  return std::min(scale, 1.0);
+}
+
 SmallVector<Value> hereIndices(Body &body, unsigned rank) {
   SmallVector<Value> at;
   for (unsigned i = 0; i < rank; ++i)
@@ -165,7 +177,7 @@ Value resizeAxis(NodeContext &node, Value input, const Settings &settings,
   bool crops = settings.coordinates == "tf_crop_and_resize";
   // Elements left and right of the position that have a weight; more of them
   // when shrinking without aliasing.
-  double shrink = settings.antialias ? std::min(axis.scale, 1.0) : 1.0;
+  double shrink = settings.antialias ? getLeastShrink(axis, inSize) : 1.0;
   int64_t support = settings.mode == "linear" ? 1 : 2;
   int64_t firstTap =
       static_cast<int64_t>(std::floor(-static_cast<double>(support) / shrink)) +
@@ -199,11 +211,17 @@ Value resizeAxis(NodeContext &node, Value input, const Settings &settings,
           Value base = body.floor(position),
                 baseIndex = body.toIndex(body.convert(base, f32, i64)),
                 fraction = body.sub(position, base);
+          Value factor = body.number(shrink, f32);
+          if (settings.antialias && axis.scaleSlot >= 0)
+            factor = body.min(
+                body.convert(body.read(x[1], body.index(axis.scaleSlot)),
+                             node.elem(runtime.scales), f32),
+                body.number(1, f32));
           Value sum, total;
           for (int64_t tap = firstTap; tap <= 1 - firstTap; ++tap) {
             Value distance = body.mul(
                 body.sub(body.number(static_cast<double>(tap), f32), fraction),
-                body.number(shrink, f32));
+                factor);
             Value index = body.add(baseIndex, body.index(tap)),
                   weight = weigh(body, settings, distance);
             if (settings.excludeOutside) {
@@ -378,13 +396,56 @@ std::optional<SmallVector<int64_t>> readPositions(NodeContext &node) {
 std::optional<Dims> getDeclaredSizes(NodeContext &node,
                                      ArrayRef<int64_t> positions) {
   std::optional<Dims> declared = node.getDeclaredDims(0);
-  if (!declared || declared->size() != static_cast<size_t>(node.inRank(0)) ||
-      node.attrString("keep_aspect_ratio_policy", "stretch") != "stretch")
+  if (!declared || declared->size() != static_cast<size_t>(node.inRank(0)))
     return std::nullopt;
   Dims sizes;
   for (int64_t position : positions)
     sizes.push_back((*declared)[position]);
   return sizes;
+}
+
+bool keepsAspectRatio(NodeContext &node) {
+  return node.attrString("keep_aspect_ratio_policy", "stretch") != "stretch";
+}
+
+/// The scale of all axes that keeps the aspect ratio, from target sizes that
+/// are read at run time: one number for each axis.
+Value emitCommonScale(NodeContext &node, ArrayRef<int64_t> positions) {
+  Dims in = node.inDims(0);
+  auto count = static_cast<int64_t>(positions.size());
+  bool larger =
+      node.attrString("keep_aspect_ratio_policy", "stretch") == "not_smaller";
+  if (node.inRank(3) != 1 || getConstantSize(node.inDims(3)[0]) != count) {
+    (void)node.refuse(Diag::BadShape, "expected a size for each axis");
+    return {};
+  }
+  Type f32 = node.f32();
+  return node.generic(
+      {node.size(count)}, f32, {}, {}, node.in(3),
+      [&](Body &body, ValueRange x) {
+        Value scale;
+        for (auto [i, position] : llvm::enumerate(positions)) {
+          Value size = body.read(x[0], body.index(static_cast<int64_t>(i)));
+          Value ratio =
+              body.div(body.convert(size, node.inElem(3), f32),
+                       body.fromIndex(body.extent(in[position]), f32));
+          scale = !scale   ? ratio
+                  : larger ? body.max(scale, ratio)
+                           : body.min(scale, ratio);
+        }
+        return scale;
+      });
+}
+
+/// Axes whose sizes the model states and whose scales are read at run time.
+SmallVector<Axis> axesAtRuntime(ArrayRef<int64_t> positions,
+                                const Dims &sizes) {
+  SmallVector<Axis> axes;
+  for (auto [i, position] : llvm::enumerate(positions)) {
+    axes.push_back({position, sizes[i]});
+    axes.back().scaleSlot = static_cast<int64_t>(i);
+  }
+  return axes;
 }
 
 std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
@@ -407,14 +468,15 @@ std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
       return std::nullopt;
     }
     runtime.scales = node.in(scaleInput);
-    SmallVector<Axis> axes;
-    for (auto [i, position] : llvm::enumerate(positions)) {
-      axes.push_back({position, (*declared)[i]});
-      axes.back().scaleSlot = static_cast<int64_t>(i);
-    }
-    return axes;
+    return axesAtRuntime(positions, *declared);
   }
   std::optional<Dims> sizes = node.getSizes(3);
+  if (!sizes && declared && keepsAspectRatio(node)) {
+    runtime.scales = emitCommonScale(node, positions);
+    if (!runtime.scales)
+      return std::nullopt;
+    return axesAtRuntime(positions, *declared);
+  }
   if (!sizes)
     sizes = declared;
   if (!sizes)
@@ -456,8 +518,9 @@ LogicalResult convertResize(NodeContext &node) {
   std::optional<SmallVector<Axis>> axes = readAxes(node, *positions, runtime);
   if (!axes)
     return failure();
-  if (settings.antialias &&
-      llvm::any_of(*axes, [](const Axis &axis) { return axis.scale <= 0; }))
+  if (settings.antialias && llvm::any_of(*axes, [&](const Axis &axis) {
+        return getLeastShrink(axis, node.inDims(0)[axis.position]) <= 0;
+      }))
     return node.refuse(Diag::UnsupportedShape,
                        "antialiasing needs a scale that is known");
   if (settings.coordinates == "tf_crop_and_resize" &&
