@@ -299,35 +299,6 @@ LogicalResult convertCenterCropPad(NodeContext &node) {
           }));
 }
 
-LogicalResult convertCompress(NodeContext &node) {
-  std::optional<SmallVector<int64_t>> condition = node.getInts(1);
-  if (!condition)
-    return node.refuseDynamic(1, "the condition");
-  Value data = node.in(0);
-  int64_t axis = 0;
-  if (node.hasAttr("axis")) {
-    std::optional<int64_t> normal =
-        node.normalizeAxis(node.attrInt("axis", 0), node.inRank(0));
-    if (!normal)
-      return failure();
-    axis = *normal;
-  } else {
-    data = node.reshape(data, {product(node.inDims(0), node.b.getContext())});
-  }
-  SmallVector<Value> parts;
-  AffineExpr dim = node.dims(data)[axis];
-  for (auto [i, keep] : llvm::enumerate(*condition)) {
-    if (!keep)
-      continue;
-    if (!node.requireAtLeast(dim, node.size(i + 1), "the compressed dimension"))
-      return failure();
-    parts.push_back(node.slice(data, axis, node.size(i), node.size(1)));
-  }
-  return node.set(0, parts.empty()
-                         ? node.slice(data, axis, node.size(0), node.size(0))
-                         : node.concat(parts, axis));
-}
-
 } // namespace
 
 void registerIndexing(Registry &registry) {
@@ -346,8 +317,6 @@ void registerIndexing(Registry &registry) {
                    {"Trilu", 14, 1, 2, convertTrilu},
                    {"ReverseSequence", 10, 2, 2, convertReverseSequence},
                    {"CenterCropPad", 18, 2, 2, convertCenterCropPad, kStated},
-                   {"Compress", 9, 2, 2, convertCompress,
-                    "conditions that depend on data"},
                });
 }
 

@@ -35,6 +35,8 @@ Registry::Registry() {
   registerFusedAttention(*this);
   registerForest(*this);
   registerLearning(*this);
+  registerSelection(*this);
+  registerSorting(*this);
   registerMatrix(*this);
   registerLinearAttention(*this);
   llvm::sort(support, [](const OpSupport &a, const OpSupport &b) {

@@ -1,5 +1,6 @@
 //===- Unpool.cpp - from windows back to images -----------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Program.h"
 #include "Registry.h"
 #include "Window.h"
 
@@ -133,6 +134,84 @@ LogicalResult convertCol2Im(NodeContext &node) {
   return node.set(0, node.cast(sum, type));
 }
 
+/// The sizes before a pooling: the largest that give those of the input.
+std::optional<Dims> readUnpooledDims(NodeContext &node) {
+  Dims in = node.inDims(0);
+  size_t axes = in.size() - 2;
+  std::optional<SmallVector<int64_t>> kernel =
+      readWindowAttr(node, "kernel_shape", axes, 1, 1);
+  auto strides = readWindowAttr(node, "strides", axes, 1, 1),
+       pads = readWindowAttr(node, "pads", 2 * axes, 0, 0);
+  if (!kernel || !strides || !pads)
+    return std::nullopt;
+  Dims to = {in[0], in[1]};
+  for (size_t i = 0; i < axes; ++i) {
+    int64_t added = (*kernel)[i] - (*pads)[i] - (*pads)[i + axes];
+    to.push_back(simplifyDim((in[i + 2] - 1) * (*strides)[i] + added));
+    if (!node.requireAtLeast(to.back(), node.size(0), "an unpooled dimension"))
+      return std::nullopt;
+  }
+  return to;
+}
+
+/// Zeros, and the elements of the input at their places in the whole tensor.
+LogicalResult convertMaxUnpool(NodeContext &node) {
+  Dims in = node.inDims(0);
+  if (in.size() < 3 || node.inRank(1) != node.inRank(0) ||
+      !isa<IntegerType>(node.inElem(1)) || !node.hasAttr("kernel_shape"))
+    return node.refuse(Diag::BadShape,
+                       "expected a tensor of rank 3 or more, a place for each "
+                       "element, and attribute 'kernel_shape'");
+  std::optional<Dims> whole = readUnpooledDims(node);
+  if (!whole)
+    return failure();
+  MLIRContext *context = node.b.getContext();
+  AffineExpr count = product(in, context), size = product(*whole, context);
+  if (!node.requireEqual(count, product(node.inDims(1), context), "places"))
+    return failure();
+  SmallVector<Value> placed = emitProgram(
+      node, {makeTensorType({size}, node.inElem(0))},
+      {node.reshape(node.in(0), {count}), node.reshape(node.in(1), {count})},
+      {}, [&](ProgramBody &body, ValueRange x) {
+        Type compute = getComputeType(node.inElem(0));
+        body.repeat(body.extent(size), [&](Value i) {
+          body.write(body.number(0, compute), x[2], i);
+        });
+        body.repeat(body.extent(count), [&](Value i) {
+          Value place = body.toIndex(body.read(x[1], i));
+          Value isInside = body.both(body.le(body.index(0), place),
+                                     body.lt(place, body.extent(size)));
+          body.when(isInside,
+                    [&] { body.write(body.read(x[0], i), x[2], place); });
+        });
+      });
+  if (placed.empty())
+    return failure();
+  Value result = node.reshape(placed[0], *whole);
+  if (!node.has(2))
+    return node.set(0, result);
+  // A shape that is asked for has it at its start, zeros behind it.
+  std::optional<Dims> to = node.readSizes(2, "the output's shape");
+  if (!to || !result)
+    return failure();
+  if (to->size() != whole->size())
+    return node.refuse(Diag::BadShape, "expected a size for each dimension");
+  return node.set(
+      0,
+      node.generic(
+          *to, node.inElem(0), {}, {}, result, [&](Body &body, ValueRange x) {
+            SmallVector<Value> at;
+            Value isInside = body.boolean(true);
+            for (auto [i, dim] : llvm::enumerate(*whole)) {
+              at.push_back(body.dim(i));
+              isInside =
+                  body.both(isInside, body.lt(at.back(), body.extent(dim)));
+            }
+            Type compute = getComputeType(node.inElem(0));
+            return body.readIf(isInside, x[0], at, body.number(0, compute));
+          }));
+}
+
 } // namespace
 
 void registerUnpool(Registry &registry) {
@@ -140,6 +219,8 @@ void registerUnpool(Registry &registry) {
       "sizes that depend on data, unless the model states the output's shape";
   registry.add(kOnnxDomain, {
                                 {"Col2Im", 18, 3, 3, convertCol2Im, kStated},
+                                {"MaxUnpool", 9, 2, 3, convertMaxUnpool,
+                                 "indices out of range place nothing"},
                             });
 }
 
