@@ -1,6 +1,7 @@
 //===- Reduction.cpp - reductions, arg-reductions, cumulative sums -*- C++
 //-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Program.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -23,32 +24,15 @@ enum class Reduce {
   LogSumExp
 };
 
-/// The axes of a reduction; with `keepdims` they also follow from the shape
-/// that the model states, since reducing a dimension of size 1 or not reducing
-/// it is the same.
-std::optional<SmallVector<int64_t>> getReducedAxes(NodeContext &node,
-                                                   bool keepDims) {
+/// Whether the axes are read at run time; a list without elements is not.
+bool hasRuntimeAxes(NodeContext &node) {
+  return node.has(1) && !node.getInts(1) &&
+         getConstantSize(getNumElements(node.in(1).getType())) != 0;
+}
+
+/// The axes of a reduction that are known.
+std::optional<SmallVector<int64_t>> getReducedAxes(NodeContext &node) {
   int64_t rank = node.inRank(0);
-  if (node.has(1) && !node.getInts(1)) {
-    std::optional<Dims> declared = node.getDeclaredDims(0);
-    bool empty = getConstantSize(getNumElements(node.in(1).getType())) == 0;
-    if (!empty && keepDims && declared &&
-        declared->size() == static_cast<size_t>(rank)) {
-      SmallVector<int64_t> axes;
-      for (auto [i, pair] :
-           llvm::enumerate(llvm::zip(node.inDims(0), *declared)))
-        if (getConstantSize(std::get<1>(pair)) == 1)
-          axes.push_back(i);
-      return axes;
-    }
-    // All axes, or one of several: only the first can be told without the data.
-    if (!empty && declared && declared->empty())
-      return llvm::to_vector(llvm::seq<int64_t>(0, rank));
-    if (!empty) {
-      (void)node.refuseDynamic(1, "the axes");
-      return std::nullopt;
-    }
-  }
   bool given;
   std::optional<SmallVector<int64_t>> axes = SmallVector<int64_t>();
   if (!node.has(1) || node.getInts(1))
@@ -58,84 +42,143 @@ std::optional<SmallVector<int64_t>> getReducedAxes(NodeContext &node,
   return axes;
 }
 
-/// Most pairs of an element and a result that a reduction over axes known only
-/// at run time looks at.
-constexpr int64_t kMaxRuntimePairs = int64_t(1) << 24;
+//===----------------------------------------------------------------------===//
+// Axes that are read at run time
+//===----------------------------------------------------------------------===//
 
-/// The sum (or product, maximum, minimum) of what belongs to a result where the
-/// axes are read at run time: each result looks at all elements. `to` is what
-/// the model states. With `fn`, elements are mapped first.
-Value reduceAtRuntime(NodeContext &node, Combiner combiner, const Dims &to,
-                      Type between,
-                      llvm::function_ref<Value(Body &, Value)> fn) {
-  Dims from = node.inDims(0);
-  std::optional<int64_t> numAxes = getConstantSize(node.inDims(1)[0]);
-  unsigned rank = from.size(), numKept = to.size();
-  SmallVector<AffineExpr> reads;
-  for (unsigned i = 0; i < rank; ++i)
-    reads.push_back(node.d(numKept + i));
-  Type type = node.inElem(0);
-  bool isFloat = isa<FloatType>(between);
-  return node.reduction(
-      combiner, to, between, node.in(0), node.makeMap(numKept + rank, reads),
-      node.cast(node.in(1), node.i64()), from, [&](Body &body, ValueRange x) {
-        SmallVector<Value> axes;
-        for (int64_t k = 0; k < *numAxes; ++k) {
-          Value axis = body.toIndex(body.read(x[1], body.index(k)));
-          axes.push_back(body.select(body.lt(axis, body.index(0)),
-                                     body.add(axis, body.index(rank)), axis));
-        }
-        // The kept dimensions, in order, are those of the result.
-        Value belongs = body.boolean(true), next = body.index(0);
-        for (unsigned i = 0; i < rank; ++i) {
-          Value isReduced = body.boolean(false);
-          for (Value axis : axes)
-            isReduced = body.either(isReduced, body.eq(axis, body.index(i)));
-          Value wanted = body.index(0);
-          for (unsigned j = 0; j < numKept; ++j)
-            wanted =
-                body.select(body.eq(next, body.index(j)), body.dim(j), wanted);
-          Value same = body.eq(body.dim(numKept + i), wanted);
-          belongs = body.both(belongs, body.either(isReduced, same));
-          next = body.select(isReduced, next, body.add(next, body.index(1)));
-        }
-        Value value = fn ? fn(body, x[0]) : x[0];
-        value = body.convert(value,
-                             value.getType() == getComputeType(type) && !isFloat
-                                 ? type
-                                 : value.getType(),
-                             between);
-        double inf = std::numeric_limits<double>::infinity();
-        Value neutral =
-            combiner == Combiner::Sum    ? body.number(0, between)
-            : combiner == Combiner::Prod ? body.number(1, between)
-            : isFloat
-                ? body.number(combiner == Combiner::Max ? -inf : inf, between)
-                : body.integer(combiner == Combiner::Max ? INT64_MIN
-                                                         : INT64_MAX,
-                               between);
-        return body.select(belongs, value, neutral);
-      });
+/// For each dimension whether it is among the axes that a vector holds.
+SmallVector<Value> readAxisFlags(Body &body, Value axes, int64_t numAxes,
+                                 int64_t rank) {
+  SmallVector<Value> flags(rank, body.boolean(false));
+  for (int64_t k = 0; k < numAxes; ++k) {
+    Value axis = body.toIndex(body.read(axes, body.index(k)));
+    axis = body.select(body.lt(axis, body.index(0)),
+                       body.add(axis, body.index(rank)), axis);
+    for (int64_t i = 0; i < rank; ++i)
+      flags[i] = body.either(flags[i], body.eq(axis, body.index(i)));
+  }
+  return flags;
 }
 
-/// Whether the axes are read at run time and keep too little of their place to
-/// be told from the stated shape, which then is the result's.
-std::optional<Dims> needsRuntimeAxes(NodeContext &node, bool keepDims) {
-  if (keepDims || !node.has(1) || node.getInts(1) || node.inRank(1) != 1)
+/// The sizes of a reduction's result, found at run time.
+std::optional<Dims> readReducedDims(NodeContext &node, bool keepDims) {
+  Dims from = node.inDims(0);
+  auto rank = static_cast<int64_t>(from.size());
+  std::optional<int64_t> numAxes =
+      node.inRank(1) == 1 ? getConstantSize(node.inDims(1)[0]) : std::nullopt;
+  if (!numAxes || *numAxes < 1 || *numAxes > rank ||
+      !isa<IntegerType>(node.inElem(1))) {
+    (void)node.refuseDynamic(1, "the number of axes");
     return std::nullopt;
-  std::optional<Dims> declared = node.getDeclaredDims(0);
-  std::optional<int64_t> in =
-      getConstantSize(getNumElements(node.in(0).getType()));
-  std::optional<int64_t> numAxes = getConstantSize(node.inDims(1)[0]);
-  if (!declared || declared->empty() || !in || !numAxes || *numAxes < 1 ||
-      *numAxes > 32)
-    return std::nullopt;
-  std::optional<int64_t> out =
-      getConstantSize(product(*declared, node.b.getContext()));
-  int64_t pairs;
-  if (!out || llvm::MulOverflow(*in, *out, pairs) || pairs > kMaxRuntimePairs)
-    return std::nullopt;
-  return declared;
+  }
+  int64_t count = keepDims ? rank : rank - *numAxes;
+  Dims to;
+  if (count == 0)
+    return to;
+  Value sizes = node.computeInts(
+      node.in(1),
+      [&](Body &body, ValueRange x) {
+        SmallVector<Value> flags = readAxisFlags(body, x[0], *numAxes, rank);
+        Value one = body.index(1), next = body.index(0);
+        SmallVector<Value> result(count, one);
+        for (int64_t i = 0; i < rank; ++i) {
+          Value size = body.extent(from[i]);
+          if (keepDims) {
+            result[i] = body.select(flags[i], one, size);
+            continue;
+          }
+          for (int64_t j = 0; j < count; ++j) {
+            Value isIt =
+                body.both(body.negate(flags[i]), body.eq(next, body.index(j)));
+            result[j] = body.select(isIt, size, result[j]);
+          }
+          next = body.select(flags[i], next, body.add(next, one));
+        }
+        for (Value &value : result)
+          value = body.fromIndex(value, node.i64());
+        return result;
+      },
+      count);
+  for (int64_t j = 0; j < count && sizes; ++j) {
+    to.push_back(node.readElement(sizes, j));
+    if (!to.back())
+      return std::nullopt;
+  }
+  return sizes ? std::optional(to) : std::nullopt;
+}
+
+/// Combines the elements of the input in the flat result `[size]`: sums,
+/// products or extremes of what `map` makes of an element and, where `shifts`
+/// says so, of the largest element that goes to the same place, which is the
+/// second result.
+SmallVector<Value>
+reduceAtRuntime(NodeContext &node, Combiner combiner, AffineExpr size,
+                Type between, bool shifts,
+                llvm::function_ref<Value(Body &, Value, Value)> map) {
+  Dims from = node.inDims(0);
+  auto rank = static_cast<int64_t>(from.size());
+  int64_t numAxes = *getConstantSize(node.inDims(1)[0]);
+  RankedTensorType vector = makeTensorType({size}, between);
+  SmallVector<RankedTensorType> types(shifts ? 2 : 1, vector);
+  bool isFloat = isa<FloatType>(between);
+  double inf = std::numeric_limits<double>::infinity();
+  return emitProgram(
+      node, types, {node.in(0), node.in(1)}, {},
+      [&](ProgramBody &body, ValueRange x) {
+        auto lowest = [&] {
+          return isFloat ? body.number(-inf, between)
+                         : body.integer(INT64_MIN, between);
+        };
+        Value neutral = combiner == Combiner::Sum    ? body.number(0, between)
+                        : combiner == Combiner::Prod ? body.number(1, between)
+                        : combiner == Combiner::Max  ? lowest()
+                        : isFloat ? body.number(inf, between)
+                                  : body.integer(INT64_MAX, between);
+        body.repeat(body.extent(size), [&](Value i) {
+          body.write(neutral, x[2], i);
+          if (shifts)
+            body.write(lowest(), x[3], i);
+        });
+        // How far a step along each dimension goes in the result.
+        SmallVector<Value> flags = readAxisFlags(body, x[1], numAxes, rank),
+                           strides(rank);
+        Value stride = body.index(1), none = body.index(0);
+        for (int64_t i = rank; i-- > 0;) {
+          strides[i] = body.select(flags[i], none, stride);
+          stride = body.select(flags[i], stride,
+                               body.mul(stride, body.extent(from[i])));
+        }
+        auto placeOf = [&](ValueRange at) {
+          Value place = none;
+          for (int64_t i = 0; i < rank; ++i)
+            place = body.add(place, body.mul(at[i], strides[i]));
+          return place;
+        };
+        if (shifts) {
+          body.forEach(from, [&](ValueRange at) {
+            Value place = placeOf(at), value = body.read(x[0], at);
+            body.write(body.max(body.read(x[3], place), value), x[3], place);
+          });
+          // An infinite maximum would make NaN of a difference.
+          body.repeat(body.extent(size), [&](Value i) {
+            Value largest = body.read(x[3], i);
+            Value isInfinite = body.isNaN(body.sub(largest, largest));
+            body.write(
+                body.select(isInfinite, body.number(0, between), largest), x[3],
+                i);
+          });
+        }
+        body.forEach(from, [&](ValueRange at) {
+          Value place = placeOf(at), value = body.read(x[0], at);
+          value = map(body, value, shifts ? body.read(x[3], place) : Value());
+          Value old = body.read(x[2], place);
+          Value next = combiner == Combiner::Sum    ? body.add(old, value)
+                       : combiner == Combiner::Prod ? body.mul(old, value)
+                       : combiner == Combiner::Max  ? body.max(old, value)
+                                                    : body.min(old, value);
+          body.write(next, x[2], place);
+        });
+      });
 }
 
 Value square(Body &body, Value x) { return body.mul(x, x); }
@@ -171,52 +214,63 @@ Value emitLogSumExp(NodeContext &node, ArrayRef<int64_t> axes, bool keepDims,
   return node.reshape(result, squeezed);
 }
 
-/// A reduction whose axes only the data tells. Logarithms of sums of
-/// exponentials are taken without the largest element taken out.
-template <Reduce kind>
-LogicalResult convertRuntimeReduce(NodeContext &node, const Dims &to) {
+/// A reduction whose axes only the data tells.
+template <Reduce kind> LogicalResult convertRuntimeReduce(NodeContext &node) {
   Type type = node.inElem(0), between = getComputeType(type);
-  if (isUnsignedElement(type))
+  bool isUnsigned = isUnsignedElement(type), isFloat = isa<FloatType>(between);
+  // Sums and products of integers wrap, whatever the width they are taken in.
+  if (!isFloat)
     between = node.i64();
   bool takesRoot =
       kind == Reduce::L2 || kind == Reduce::LogSum || kind == Reduce::LogSumExp;
-  if (type.isUnsignedInteger(64) || (takesRoot && !isa<FloatType>(type)))
+  if (type.isUnsignedInteger(64) || (takesRoot && !isFloat))
     return node.refuseDynamic(1, "the axes");
+  std::optional<Dims> to =
+      readReducedDims(node, node.attrInt("keepdims", 1) != 0);
+  if (!to)
+    return failure();
+  MLIRContext *context = node.b.getContext();
+  AffineExpr size = product(*to, context),
+             all = product(node.inDims(0), context);
   constexpr Combiner kCombiner = kind == Reduce::Prod  ? Combiner::Prod
                                  : kind == Reduce::Max ? Combiner::Max
                                  : kind == Reduce::Min ? Combiner::Min
                                                        : Combiner::Sum;
-  bool isUnsigned = isUnsignedElement(type);
-  Value result =
-      reduceAtRuntime(node, kCombiner, to, between, [&](Body &body, Value x) {
+  SmallVector<Value> found = reduceAtRuntime(
+      node, kCombiner, size, between, kind == Reduce::LogSumExp,
+      [&](Body &body, Value x, Value shift) {
+        Value value =
+            isFloat ? x
+                    : body.convert(x, isUnsigned ? type : x.getType(), between);
         if (kind == Reduce::L2 || kind == Reduce::SumSquare)
-          return body.mul(x, x);
+          return body.mul(value, value);
         if (kind == Reduce::L1)
-          return isUnsigned ? x : body.abs(x);
-        return kind == Reduce::LogSumExp ? body.exp(x) : x;
+          return isUnsigned ? value : body.abs(value);
+        return shift ? body.exp(body.sub(value, shift)) : value;
       });
-  if (kind == Reduce::Mean) {
-    Value count = reduceAtRuntime(
-        node, Combiner::Sum, to, between,
-        [&](Body &body, Value x) { return body.number(1, x.getType()); });
-    result = node.elementwise(
-        {result, count}, between,
-        [](Body &body, ValueRange x) { return body.div(x[0], x[1]); });
-  }
-  if (kind == Reduce::L2)
-    result =
-        node.unary(result, [](Body &body, Value x) { return body.sqrt(x); });
-  if (kind == Reduce::LogSum || kind == Reduce::LogSumExp)
-    result =
-        node.unary(result, [](Body &body, Value x) { return body.log(x); });
-  return node.set(0, node.cast(result, type));
+  if (found.empty())
+    return failure();
+  Value result =
+      node.elementwise(found, between, [&](Body &body, ValueRange x) {
+        if (kind == Reduce::Mean) {
+          Value count = body.div(body.extent(all), body.extent(size));
+          return body.div(x[0], body.fromIndex(count, between));
+        }
+        if (kind == Reduce::L2)
+          return body.sqrt(x[0]);
+        if (kind == Reduce::LogSum)
+          return body.log(x[0]);
+        return kind == Reduce::LogSumExp ? body.add(body.log(x[0]), x[1])
+                                         : x[0];
+      });
+  return node.set(0, node.reshape(node.cast(result, type), *to));
 }
 
 template <Reduce kind> LogicalResult convertReduce(NodeContext &node) {
   bool keepDims = node.attrInt("keepdims", 1) != 0;
-  if (std::optional<Dims> declared = needsRuntimeAxes(node, keepDims))
-    return convertRuntimeReduce<kind>(node, *declared);
-  std::optional<SmallVector<int64_t>> axes = getReducedAxes(node, keepDims);
+  if (hasRuntimeAxes(node))
+    return convertRuntimeReduce<kind>(node);
+  std::optional<SmallVector<int64_t>> axes = getReducedAxes(node);
   if (!axes)
     return failure();
   Type type = node.inElem(0), compute = getComputeType(type);
@@ -320,50 +374,70 @@ template <bool smallest> LogicalResult convertArgReduce(NodeContext &node) {
 }
 
 /// Longest axis that a cumulative operator sums anew for each element.
-constexpr int64_t kMaxCumulative = 4096;
+constexpr int64_t kFewElements = 16;
 
-/// A cumulative operator whose axis is read at run time: each element walks
-/// along it.
+/// Sums or products along an axis, one element after the other. Without `axis`
+/// it is read from the second input.
 template <Combiner combiner>
-LogicalResult convertRuntimeCumulative(NodeContext &node) {
+Value emitCumulative(NodeContext &node, std::optional<int64_t> axis) {
   Dims dims = node.inDims(0);
-  for (AffineExpr dim : dims)
-    if (getConstantSize(dim).value_or(kMaxCumulative + 1) > kMaxCumulative)
-      return node.refuseDynamic(1, "the axis");
-  bool exclusive = node.attrInt("exclusive", 0) != 0;
-  bool reverse = node.attrInt("reverse", 0) != 0;
-  int64_t rank = static_cast<int64_t>(dims.size());
-  Value axisInput = node.cast(node.reshape(node.in(1), {}), node.i64());
-  return node.set(
-      0, node.generic(
-             dims, node.inElem(0), axisInput, node.makeMap(rank, {}),
-             node.in(0), [&](Body &body, ValueRange x) {
-               Value axis = body.toIndex(x[0]), here = body.index(0);
-               axis = body.select(body.lt(axis, body.index(0)),
-                                  body.add(axis, body.index(rank)), axis);
-               Value size = body.index(1);
-               for (int64_t i = 0; i < rank; ++i) {
-                 Value isIt = body.eq(axis, body.index(i));
-                 here = body.select(isIt, body.dim(i), here);
-                 size = body.select(isIt, body.extent(dims[i]), size);
-               }
-               Type type = getComputeType(node.inElem(0));
-               Value init =
-                   body.number(combiner == Combiner::Prod ? 1 : 0, type);
-               return body.loop(size, init, [&](Value j, Value sum) {
-                 SmallVector<Value> at;
-                 for (int64_t i = 0; i < rank; ++i)
-                   at.push_back(body.select(body.eq(axis, body.index(i)), j,
-                                            body.dim(i)));
-                 Value first = reverse ? here : j, second = reverse ? j : here;
-                 Value counts = exclusive ? body.lt(first, second)
-                                          : body.le(first, second);
-                 Value value = body.read(x[1], at);
-                 Value next = combiner == Combiner::Prod ? body.mul(sum, value)
-                                                         : body.add(sum, value);
-                 return body.select(counts, next, sum);
-               });
-             }));
+  MLIRContext *context = node.b.getContext();
+  auto rank = static_cast<int64_t>(dims.size());
+  AffineExpr total = product(dims, context), rows;
+  SmallVector<Value> inputs = {node.reshape(node.in(0), {total})};
+  if (axis) {
+    rows = node.size(1);
+    for (int64_t i = 0; i < rank; ++i)
+      if (i != *axis)
+        rows = simplifyDim(rows * dims[i]);
+  } else {
+    inputs.push_back(node.cast(node.reshape(node.in(1), {}), node.i64()));
+  }
+  bool exclusive = node.attrInt("exclusive", 0) != 0,
+       reverse = node.attrInt("reverse", 0) != 0;
+  Type type = node.inElem(0), between = getComputeType(type);
+  auto emit = [&](ProgramBody &body, ValueRange x) {
+    // The axis has `count` elements, each `inner` apart.
+    Value one = body.index(1), count = one, inner = one;
+    if (axis) {
+      count = body.extent(dims[*axis]);
+      inner =
+          body.extent(product(ArrayRef(dims).drop_front(*axis + 1), context));
+    } else {
+      Value wanted = body.toIndex(body.read(x[1], {})), after = one;
+      wanted = body.select(body.lt(wanted, body.index(0)),
+                           body.add(wanted, body.index(rank)), wanted);
+      for (int64_t i = rank; i-- > 0;) {
+        Value isIt = body.eq(wanted, body.index(i)),
+              size = body.extent(dims[i]);
+        count = body.select(isIt, size, count);
+        inner = body.select(isIt, after, inner);
+        after = body.mul(after, size);
+      }
+    }
+    auto run = [&](Value row) {
+      Value before = body.div(row, inner, true),
+            start = body.add(body.mul(body.mul(before, count), inner),
+                             body.rem(row, inner, true));
+      Value init = body.number(combiner == Combiner::Prod ? 1 : 0, between);
+      (void)body.loop(count, init, [&](Value i, Value sum) {
+        Value place = reverse ? body.sub(body.sub(count, one), i) : i;
+        place = body.add(start, body.mul(place, inner));
+        Value value = body.read(x[0], place);
+        Value next = combiner == Combiner::Prod ? body.mul(sum, value)
+                                                : body.add(sum, value);
+        body.write(exclusive ? sum : next, x.back(), place);
+        return next;
+      });
+    };
+    if (axis)
+      run(body.dim(0));
+    else
+      body.repeat(body.div(body.extent(total), count), run);
+  };
+  SmallVector<Value> result =
+      emitProgram(node, {makeTensorType({total}, type)}, inputs, rows, emit);
+  return result.empty() ? Value() : node.reshape(result[0], dims);
 }
 
 template <Combiner combiner>
@@ -372,18 +446,16 @@ LogicalResult convertCumulative(NodeContext &node) {
   std::optional<SmallVector<int64_t>> axes = node.getInts(1);
   if (!axes && dims.size() == 1)
     axes = SmallVector<int64_t>{0};
-  if (!axes && getConstantSize(getNumElements(node.in(1).getType())) == 1)
-    return convertRuntimeCumulative<combiner>(node);
-  if (!axes || axes->size() != 1)
-    return node.refuseDynamic(1, "the axis");
+  if (getConstantSize(getNumElements(node.in(1).getType())) != 1 ||
+      !isa<IntegerType>(node.inElem(1)))
+    return node.refuse(Diag::BadShape, "expected one axis");
+  if (!axes)
+    return node.set(0, emitCumulative<combiner>(node, std::nullopt));
   std::optional<int64_t> axis = node.normalizeAxis((*axes)[0], dims.size());
   if (!axis)
     return failure();
-  std::optional<int64_t> extent = getConstantSize(dims[*axis]);
-  if (extent && *extent > kMaxCumulative)
-    return node.refuse(Diag::UnsupportedForm,
-                       "expected an axis of at most " + Twine(kMaxCumulative) +
-                           " elements, but got " + Twine(*extent));
+  if (getConstantSize(dims[*axis]).value_or(kFewElements + 1) > kFewElements)
+    return node.set(0, emitCumulative<combiner>(node, axis));
   bool exclusive = node.attrInt("exclusive", 0) != 0,
        reverse = node.attrInt("reverse", 0) != 0;
   unsigned rank = dims.size();
@@ -410,8 +482,7 @@ LogicalResult convertCumulative(NodeContext &node) {
 } // namespace
 
 void registerReduction(Registry &registry) {
-  constexpr const char *kAxes =
-      "axes that depend on data, unless the stated output shape tells them";
+  constexpr const char *kAxes = "a number of axes that depends on data";
   registry.add(
       kOnnxDomain,
       {
@@ -427,10 +498,8 @@ void registerReduction(Registry &registry) {
           {"ReduceLogSumExp", 1, 1, 2, convertReduce<Reduce::LogSumExp>, kAxes},
           {"ArgMax", 1, 1, 1, convertArgReduce<false>},
           {"ArgMin", 1, 1, 1, convertArgReduce<true>},
-          {"CumSum", 11, 2, 2, convertCumulative<Combiner::Sum>,
-           "axes of more than 4096 elements"},
-          {"CumProd", 26, 2, 2, convertCumulative<Combiner::Prod>,
-           "axes of more than 4096 elements"},
+          {"CumSum", 11, 2, 2, convertCumulative<Combiner::Sum>},
+          {"CumProd", 26, 2, 2, convertCumulative<Combiner::Prod>},
       });
 }
 
