@@ -1,6 +1,7 @@
 //===- Attention.cpp - attention and rotary embeddings ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Attention.h"
+#include "Importer.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -282,6 +283,65 @@ LogicalResult convertAttention(NodeContext &node) {
   return node.set(0, heads->isFlat ? joinHeads(node, result) : result);
 }
 
+/// A tensor through a subgraph of the node that has one input and one output of
+/// its shape; unchanged without the attribute.
+Value applyModifier(NodeContext &node, StringRef name, Value input) {
+  const onnx::AttributeProto *attribute = node.findAttr(name);
+  if (!attribute || !input)
+    return input;
+  SmallVector<Value> results;
+  if (attribute->g().input_size() != 1 || attribute->g().output_size() != 1) {
+    (void)node.refuse(Diag::BadAttribute,
+                      "expected a graph of one input and one output as '" +
+                          name + "'");
+    return {};
+  }
+  if (failed(
+          node.importer.importSubgraph(node, attribute->g(), input, results)))
+    return {};
+  if (results[0].getType() == input.getType())
+    return results[0];
+  (void)node.refuse(Diag::BadShape, "expected graph '" + name +
+                                        "' to keep the shape and the type");
+  return {};
+}
+
+/// ai.onnx.preview: scores and weights that the model's own graphs change.
+LogicalResult convertFlexAttention(NodeContext &node) {
+  for (unsigned i : {0, 1, 2})
+    if (node.inRank(i) != 4 || !isa<FloatType>(node.inElem(i)))
+      return node.refuse(Diag::BadShape,
+                         "expected query, key and value of rank 4");
+  Type type = node.inElem(0);
+  Dims q = node.inDims(0);
+  std::optional<int64_t> width = getConstantSize(q[3]);
+  if (!width || *width < 1)
+    return node.refuse(Diag::UnsupportedShape,
+                       "expected a head size that is known");
+  double scale =
+      node.attrFloat("scale", 1 / std::sqrt(static_cast<double>(*width)));
+  Type precision = node.attrType("softmax_precision", getComputeType(type));
+  if (!precision || !isa<FloatType>(precision))
+    return node.refuse(Diag::BadAttribute,
+                       "expected a float type as softmax_precision");
+  Value key = repeatHeads(node, node.in(1), q[1]),
+        value = repeatHeads(node, node.in(2), q[1]);
+  Value scores =
+      node.matmul(node.widen(node.in(0)), node.widen(key), false, true);
+  scores = node.unary(scores, [&](Body &body, Value x) {
+    return body.mul(x, body.number(scale, x.getType()));
+  });
+  scores = applyModifier(node, "score_mod", node.cast(scores, precision));
+  Value weights =
+      applyModifier(node, "prob_mod", node.softmax(scores, 3, false));
+  if (!weights || !value)
+    return failure();
+  Type compute = getComputeType(precision);
+  Value result =
+      node.matmul(node.cast(weights, compute), node.cast(value, compute));
+  return node.set(0, node.cast(result, node.inElem(2)));
+}
+
 /// What a rotation of pairs of elements reads: caches `[P, D / 2]` with
 /// positions `[B, S]`, or `[B, S, D / 2]` without.
 struct Rotation {
@@ -411,6 +471,8 @@ void registerAttention(Registry &registry) {
                                 {"Attention", 23, 3, 7, convertAttention},
                                 {"RotaryEmbedding", 23, 3, 4, convertRotary},
                             });
+  registry.add("ai.onnx.preview",
+               {{"FlexAttention", 1, 3, 3, convertFlexAttention}});
   registry.add(kMicrosoftDomain,
                {{"RotaryEmbedding", 1, 4, 4, convertContribRotary,
                  "packed batches, scales"}});

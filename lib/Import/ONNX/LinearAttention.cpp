@@ -1,5 +1,6 @@
 //===- LinearAttention.cpp - recurrences of language models -----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Program.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -7,8 +8,9 @@ using namespace mlir;
 namespace qcc::onnx_import {
 namespace {
 
-/// Longest sequence whose steps are written one after the other.
-constexpr int64_t kMaxSteps = 128;
+/// Longest sequence whose steps are written one after the other, as matrix
+/// products; longer ones are a program.
+constexpr int64_t kMaxSteps = 32;
 
 /// `[B, T, H * D]` at step `t` as `[B, H, rows, columns]`.
 Value takeStep(NodeContext &node, Value input, int64_t t, AffineExpr heads,
@@ -47,10 +49,10 @@ std::optional<Rule> readRule(NodeContext &node, int64_t width) {
   return rule;
 }
 
-/// Sizes of a linear attention; all but the batch are constants.
+/// Sizes of a linear attention; all but batch and steps are constants.
 struct LinearShape {
-  AffineExpr batch;
-  int64_t steps, queryHeads, heads, keyWidth, valueWidth;
+  AffineExpr batch, steps;
+  int64_t queryHeads, heads, keyWidth, valueWidth;
 };
 
 std::optional<LinearShape> readLinearShape(NodeContext &node) {
@@ -86,14 +88,7 @@ std::optional<LinearShape> readLinearShape(NodeContext &node) {
       return std::nullopt;
   if (!node.requireEqual(k[2], node.size(shape.heads * shape.keyWidth), "keys"))
     return std::nullopt;
-  std::optional<int64_t> steps = getConstantSize(q[1]);
-  if (!steps || *steps > kMaxSteps) {
-    (void)node.refuse(Diag::UnsupportedForm,
-                      "expected a sequence of at most " + Twine(kMaxSteps) +
-                          " steps, known when compiling");
-    return std::nullopt;
-  }
-  shape.steps = *steps;
+  shape.steps = q[1];
   return shape;
 }
 
@@ -128,38 +123,34 @@ Value readGate(NodeContext &node, unsigned input, const LinearShape &shape,
     return {};
   }
   if (!node.requireEqual(in[0], shape.batch, "batches") ||
-      !node.requireEqual(in[1], node.size(shape.steps), "sequences"))
+      !node.requireEqual(in[1], shape.steps, "sequences"))
     return {};
   return node.in(input);
 }
 
-/// `S_t = exp(g_t) S_{t-1} + k_t (beta_t (v_t - exp(g_t) S_{t-1}^T k_t))^T`,
-/// `o_t = scale q_t^T S_t`, step by step in f32 (f64).
-LogicalResult convertLinearAttention(NodeContext &node) {
-  std::optional<LinearShape> shape = readLinearShape(node);
-  std::optional<Rule> rule =
-      shape ? readRule(node, shape->keyWidth) : std::nullopt;
-  if (!rule)
-    return failure();
-  Type type = node.inElem(0), compute = getComputeType(type);
-  AffineExpr heads = node.size(shape->heads),
-             keyWidth = node.size(shape->keyWidth),
-             valueWidth = node.size(shape->valueWidth), one = node.size(1),
-             group = node.size(shape->queryHeads / shape->heads);
-  Value state = getFirstState(node, *shape, compute);
-  Value decay = readGate(node, 4, *shape,
-                         node.size(shape->heads * shape->keyWidth), heads),
-        beta = readGate(node, 5, *shape, heads, one);
-  if (node.getProblem())
-    return failure();
+/// What a linear attention reads beside query, key and value.
+struct LinearInputs {
+  Value state, decay, beta;
+};
+
+/// Step by step, each as operations on tensors; gives output and last state.
+std::pair<Value, Value> emitSteps(NodeContext &node, const LinearShape &shape,
+                                  const LinearInputs &inputs, int64_t steps) {
+  Type compute = getComputeType(node.inElem(0));
+  AffineExpr heads = node.size(shape.heads),
+             keyWidth = node.size(shape.keyWidth),
+             valueWidth = node.size(shape.valueWidth), one = node.size(1),
+             group = node.size(shape.queryHeads / shape.heads),
+             columns = node.size(shape.queryHeads * shape.valueWidth);
   auto step = [&](unsigned input, int64_t t, AffineExpr h, AffineExpr rows,
-                  AffineExpr columns) {
-    return node.cast(takeStep(node, node.in(input), t, h, rows, columns),
+                  AffineExpr width) {
+    return node.cast(takeStep(node, node.in(input), t, h, rows, width),
                      compute);
   };
   SmallVector<Value> outputs;
-  for (int64_t t = 0; t < shape->steps && state; ++t) {
-    if (decay) {
+  Value state = inputs.state;
+  for (int64_t t = 0; t < steps && state; ++t) {
+    if (inputs.decay) {
       AffineExpr width = node.inDims(4)[2] == heads ? one : keyWidth;
       Value gate = step(4, t, heads, width, one);
       state = node.elementwise({state, gate}, compute,
@@ -168,7 +159,7 @@ LogicalResult convertLinearAttention(NodeContext &node) {
                                });
     }
     Value value = step(2, t, heads, one, valueWidth);
-    if (beta) {
+    if (inputs.beta) {
       Value retrieved = node.matmul(step(1, t, heads, one, keyWidth), state);
       Value rate = step(5, t, node.inDims(5)[2], one, one);
       value = node.elementwise({value, retrieved, rate}, compute,
@@ -182,16 +173,153 @@ LogicalResult convertLinearAttention(NodeContext &node) {
                              });
     // The query heads of a group are the rows of one product.
     Value read = node.matmul(step(0, t, heads, group, keyWidth), state);
-    outputs.push_back(
-        node.reshape(read, {shape->batch, one,
-                            node.size(shape->queryHeads * shape->valueWidth)}));
+    outputs.push_back(node.reshape(read, {shape.batch, one, columns}));
   }
-  Value result =
-      outputs.empty()
-          ? node.filled({shape->batch, node.size(0),
-                         node.size(shape->queryHeads * shape->valueWidth)},
-                        0, compute)
-          : node.concat(outputs, 1);
+  if (outputs.empty())
+    return {node.filled({shape.batch, node.size(0), columns}, 0, compute),
+            state};
+  return {node.concat(outputs, 1), state};
+}
+
+/// The same as a program that runs once per batch and head: any number of
+/// steps.
+std::pair<Value, Value> emitStepProgram(NodeContext &node,
+                                        const LinearShape &shape,
+                                        const LinearInputs &inputs) {
+  Type compute = getComputeType(node.inElem(0));
+  AffineExpr rows = simplifyDim(shape.batch * shape.heads);
+  int64_t group = shape.queryHeads / shape.heads;
+  SmallVector<Value> operands = {node.in(0), node.in(1), node.in(2),
+                                 inputs.state};
+  unsigned decay = 0, beta = 0;
+  if (inputs.decay) {
+    decay = operands.size();
+    operands.push_back(inputs.decay);
+  }
+  if (inputs.beta) {
+    beta = operands.size();
+    operands.push_back(inputs.beta);
+  }
+  if (!inputs.state)
+    return {};
+  bool isPerKey =
+      inputs.decay && node.dims(inputs.decay)[2] != node.size(shape.heads);
+  bool isShared = inputs.beta && node.dims(inputs.beta)[2] == node.size(1) &&
+                  shape.heads != 1;
+  SmallVector<Value> results = emitProgram(
+      node,
+      {makeTensorType({shape.batch, shape.steps,
+                       node.size(shape.queryHeads * shape.valueWidth)},
+                      compute),
+       cast<RankedTensorType>(inputs.state.getType()),
+       makeTensorType({rows, node.size(shape.valueWidth)}, compute)},
+      operands, rows, [&](ProgramBody &body, ValueRange x) {
+        size_t n = operands.size();
+        Value out = x[n], state = x[n + 1], change = x[n + 2];
+        Value row = body.dim(0), heads = body.index(shape.heads),
+              width = body.index(shape.keyWidth),
+              depth = body.index(shape.valueWidth);
+        Value batch = body.div(row, heads, true),
+              head = body.rem(row, heads, true);
+        auto column = [&](Value h, Value size, Value i) {
+          return body.add(body.mul(h, size), i);
+        };
+        // fn(i, j) over keys and values.
+        auto overState = [&](llvm::function_ref<void(Value, Value)> fn) {
+          body.repeat(width, [&](Value i) {
+            body.repeat(depth, [&](Value j) { fn(i, j); });
+          });
+        };
+        auto at = [&](Value i, Value j) {
+          return SmallVector<Value>{batch, head, i, j};
+        };
+        overState([&](Value i, Value j) {
+          body.write(body.read(x[3], at(i, j)), state, at(i, j));
+        });
+        body.repeat(body.extent(shape.steps), [&](Value t) {
+          auto key = [&](Value i) {
+            return body.read(x[1], {batch, t, column(head, width, i)});
+          };
+          if (decay)
+            body.repeat(width, [&](Value i) {
+              Value gate = body.read(
+                  x[decay],
+                  {batch, t, isPerKey ? column(head, width, i) : head});
+              Value factor = body.exp(gate);
+              body.repeat(depth, [&](Value j) {
+                body.write(body.mul(body.read(state, at(i, j)), factor), state,
+                           at(i, j));
+              });
+            });
+          // What is written: the value, less what the state has for its key.
+          body.repeat(depth, [&](Value j) {
+            body.write(body.read(x[2], {batch, t, column(head, depth, j)}),
+                       change, {row, j});
+          });
+          if (beta) {
+            overState([&](Value i, Value j) {
+              Value known = body.mul(key(i), body.read(state, at(i, j)));
+              body.write(body.sub(body.read(change, {row, j}), known), change,
+                         {row, j});
+            });
+            Value rate =
+                body.read(x[beta], {batch, t, isShared ? body.index(0) : head});
+            body.repeat(depth, [&](Value j) {
+              body.write(body.mul(body.read(change, {row, j}), rate), change,
+                         {row, j});
+            });
+          }
+          overState([&](Value i, Value j) {
+            Value added = body.mul(key(i), body.read(change, {row, j}));
+            body.write(body.add(body.read(state, at(i, j)), added), state,
+                       at(i, j));
+          });
+          body.repeat(body.index(group), [&](Value g) {
+            Value query = body.add(body.mul(head, body.index(group)), g);
+            auto place = [&](Value j) {
+              return SmallVector<Value>{batch, t, column(query, depth, j)};
+            };
+            body.repeat(depth, [&](Value j) {
+              body.write(body.number(0, compute), out, place(j));
+            });
+            overState([&](Value i, Value j) {
+              Value weight =
+                  body.read(x[0], {batch, t, column(query, width, i)});
+              Value term = body.mul(weight, body.read(state, at(i, j)));
+              body.write(body.add(body.read(out, place(j)), term), out,
+                         place(j));
+            });
+          });
+        });
+      });
+  if (results.empty())
+    return {};
+  return {results[0], results[1]};
+}
+
+/// `S_t = exp(g_t) S_{t-1} + k_t (beta_t (v_t - exp(g_t) S_{t-1}^T k_t))^T`,
+/// `o_t = scale q_t^T S_t`, in f32 (f64).
+LogicalResult convertLinearAttention(NodeContext &node) {
+  std::optional<LinearShape> shape = readLinearShape(node);
+  std::optional<Rule> rule =
+      shape ? readRule(node, shape->keyWidth) : std::nullopt;
+  if (!rule)
+    return failure();
+  Type type = node.inElem(0), compute = getComputeType(type);
+  AffineExpr heads = node.size(shape->heads);
+  LinearInputs inputs;
+  inputs.state = getFirstState(node, *shape, compute);
+  inputs.decay = readGate(node, 4, *shape,
+                          node.size(shape->heads * shape->keyWidth), heads);
+  inputs.beta = readGate(node, 5, *shape, heads, node.size(1));
+  if (node.getProblem())
+    return failure();
+  std::optional<int64_t> steps = getConstantSize(shape->steps);
+  auto [result, state] = steps && *steps <= kMaxSteps
+                             ? emitSteps(node, *shape, inputs, *steps)
+                             : emitStepProgram(node, *shape, inputs);
+  if (!result || !state)
+    return failure();
   result = node.unary(result, [&](Body &body, Value x) {
     return body.mul(x, body.number(rule->scale, x.getType()));
   });
@@ -324,15 +452,12 @@ LogicalResult convertTensorScatter(NodeContext &node) {
 } // namespace
 
 void registerLinearAttention(Registry &registry) {
-  registry.add(
-      kOnnxDomain,
-      {
-          {"LinearAttention", 27, 3, 6, convertLinearAttention,
-           "sequences of more than 128 steps, or of a length not known when "
-           "compiling"},
-          {"CausalConvWithState", 27, 2, 4, convertCausalConv},
-          {"TensorScatter", 24, 2, 3, convertTensorScatter},
-      });
+  registry.add(kOnnxDomain,
+               {
+                   {"LinearAttention", 27, 3, 6, convertLinearAttention},
+                   {"CausalConvWithState", 27, 2, 4, convertCausalConv},
+                   {"TensorScatter", 24, 2, 3, convertTensorScatter},
+               });
 }
 
 } // namespace qcc::onnx_import
