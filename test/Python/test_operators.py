@@ -230,7 +230,7 @@ def linear_attention(rule, q_heads, heads, query, key, value, past=None, decay=N
 
 
 @pytest.mark.parametrize("rule", ["linear", "gated", "delta", "gated_delta"])
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [1, 5, "t"])
 def test_linear_attention(tmp_path, rule, steps):
     names = ["query", "key", "value", "past"]
     shapes = [[steps, 24], [steps, 12], [steps, 10], [2, 6, 5]]
@@ -243,8 +243,11 @@ def test_linear_attention(tmp_path, rule, steps):
     text = f"""g ({inputs}) => (float[b,{steps},20] y, float[b,2,6,5] s)
     {{ y, s = LinearAttention<q_num_heads=4, kv_num_heads=2, update_rule="{rule}">
               (query, key, value, past, {decay}{", beta" if "beta" in names else ""}) }}"""
-    arrays = {n: normal(3, *s, seed=i) for i, (n, s) in enumerate(zip(names, shapes, strict=True))}
-    check(tmp_path, text, arrays, expected=lambda **x: linear_attention(rule, 4, 2, **x), opset=27, atol=1e-4)
+    runs = [
+        {n: normal(3, *(c if d == "t" else d for d in s), seed=i) / 2 for i, (n, s) in enumerate(zip(names, shapes, strict=True))}
+        for c in ((1, 40) if steps == "t" else (steps,))
+    ]
+    check(tmp_path, text, *runs, expected=lambda **x: linear_attention(rule, 4, 2, **x), opset=27, atol=1e-4)
 
 
 def test_causal_conv_in_two_calls(tmp_path):
