@@ -60,6 +60,7 @@ def all_suites(soak: bool) -> list[Suite]:
         script("mutants", "Fuzz/run_mutants.py"),
         script("conformance", "Conformance/run_node_tests.py"),
         script("suites", "Conformance/run_suites.py"),
+        script("random", "Random/run_random_graphs.py"),
         script("endtoend", "EndToEnd/run_models.py"),
     ]
 

@@ -71,7 +71,7 @@ def compile_all(
             errors="replace", start_new_session=True,
         )  # fmt: skip
         try:
-            printed, _ = process.communicate(timeout=60 + 20 * len(items))
+            printed, _ = process.communicate(timeout=60 + 120 * len(items))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # with the fork that hangs
             printed, _ = process.communicate()
