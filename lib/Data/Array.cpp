@@ -31,7 +31,10 @@ static const TypeInfo types[] = {
     {"float8_e5m2", kDLFloat8_e5m2, 8, 19, "|u1", "f8e5m2"},
     {"float8_e5m2fnuz", kDLFloat8_e5m2fnuz, 8, 20, "|u1", "f8e5m2fnuz"},
     {"float8_e8m0", kDLFloat8_e8m0fnu, 8, 24, "|u1", "f8e8m0"},
-    {"float4_e2m1", kDLFloat4_e2m1fn, 4, 23, "|u1", "f4e2m1"},
+    // One element a byte: what models take. Before the packed form, which
+    // only ONNX files have.
+    {"float4_e2m1", kDLFloat4_e2m1fn, 8, 0, "|u1", "f4e2m1"},
+    {"packed float4_e2m1", kDLFloat4_e2m1fn, 4, 23, "|u1", "f4e2m1"},
     {"uint4", kDLUInt, 4, 21, "|u1", "uint4"},
     {"int4", kDLInt, 4, 22, "|i1", "int4"},
     {"uint2", kDLUInt, 2, 25, "|u1", "uint2"},
@@ -158,6 +161,8 @@ static double integerAt(const Array &array, uint64_t i) {
   bool isSigned = array.type->code == kDLInt;
   switch (array.type->bits) {
   case 8:
+    if (array.type->code == kDLFloat4_e2m1fn)
+      return smallFloat(load<uint8_t>(array, i) & 15, 2, 1, true, false);
     return isSigned ? double(load<int8_t>(array, i))
                     : double(load<uint8_t>(array, i));
   case 16:
@@ -233,6 +238,15 @@ std::vector<std::byte> qcc::run::unpack(const Array &array) {
     result[i] = std::byte(raw & 0xff);
   }
   return result;
+}
+
+Array qcc::run::widen(Array array) {
+  if (array.type->bits >= 8)
+    return array;
+  std::vector<std::byte> bytes = unpack(array);
+  array.type = findType({array.type->code, 8, 1});
+  array.bytes = std::move(bytes);
+  return array;
 }
 
 std::vector<std::byte> qcc::run::pack(const std::vector<std::byte> &bytes,

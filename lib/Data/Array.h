@@ -85,6 +85,9 @@ std::string describe(const TypeInfo *type, const std::vector<int64_t> &shape);
 
 /// Elements of packed 2- and 4-bit types as one byte each, and back.
 std::vector<std::byte> unpack(const Array &array);
+/// The same elements in the type that models take, which is one byte for each
+/// below a byte: int4 becomes int8.
+Array widen(Array array);
 std::vector<std::byte> pack(const std::vector<std::byte> &bytes,
                             const TypeInfo &type);
 

@@ -242,8 +242,9 @@ static Array readMember(zip_t *archive, zip_uint64_t index, uint64_t size,
   reader.read(array.bytes.data(), bytes);
   if (header.fortranOrder)
     array.bytes = toRowMajor(array.bytes, array.shape, bits / 8);
+  // Packing drops what is above an element, whatever the sign of the integers.
   array.bytes = pack(array.bytes, *array.type);
-  return array;
+  return widen(std::move(array));
 }
 
 std::vector<Array> qcc::run::readNpz(const std::filesystem::path &path) {

@@ -186,19 +186,6 @@ Array qcc::run::parseTensorProto(const std::string &bytes) {
   return array;
 }
 
-/// Models take and give integers below a byte as one byte each.
-static Array widened(Array array) {
-  uint8_t code = array.type->code;
-  if (array.type->bits >= 8 || (code != kDLInt && code != kDLUInt))
-    return array;
-  std::vector<std::byte> bytes(array.count());
-  for (size_t i = 0; i < bytes.size(); ++i)
-    bytes[i] = static_cast<std::byte>(static_cast<int>(array.at(i)));
-  array.type = findType({code, 8, 1});
-  array.bytes = std::move(bytes);
-  return array;
-}
-
 static std::vector<Array> readAll(const std::filesystem::path &folder,
                                   const std::string &prefix) {
   std::vector<Array> arrays;
@@ -209,7 +196,7 @@ static std::vector<Array> readAll(const std::filesystem::path &folder,
       break;
     std::string bytes((std::istreambuf_iterator<char>(in)), {});
     try {
-      arrays.push_back(widened(parseTensorProto(bytes)));
+      arrays.push_back(widen(parseTensorProto(bytes)));
     } catch (const RunError &error) {
       throw RunError(error.code(), path.string() + " " + error.what());
     }

@@ -45,7 +45,8 @@ def _make_types() -> list[ElementType]:
     plain = [ElementType(name, code, bits, np.dtype(held), np.dtype(raw)) for name, code, bits, held, raw in types]
     others = [("bfloat16", 4, 16, "uint16"), ("float8_e4m3fn", 10, 8, "uint8"), ("float8_e4m3fnuz", 11, 8, "uint8"),
               ("float8_e5m2", 12, 8, "uint8"), ("float8_e5m2fnuz", 13, 8, "uint8"), ("float8_e8m0fnu", 14, 8, "uint8"),
-              ("float4_e2m1fn", 17, 4, "uint8"), ("int4", 0, 4, "int8"), ("uint4", 1, 4, "uint8"),
+              ("float4_e2m1fn", 17, 8, "uint8"), ("float4_e2m1fn", 17, 4, "uint8"),
+              ("int4", 0, 4, "int8"), ("uint4", 1, 4, "uint8"),
               ("int2", 0, 2, "int8"), ("uint2", 1, 2, "uint8")]  # fmt: skip
     return plain + [ElementType(name, code, bits, own(name, raw), np.dtype(raw)) for name, code, bits, raw in others]
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
+#include <optional>
 
 using namespace qcc::run;
 
@@ -346,6 +347,25 @@ private:
 
 } // namespace
 
+/// The code of a float of 8 bits and less that is made of random bits and near
+/// 1; none for other types.
+static std::optional<uint8_t> smallFloat(const TypeInfo &type, uint64_t bits) {
+  switch (type.code) {
+  case kDLFloat8_e4m3fn:
+  case kDLFloat8_e4m3fnuz:
+    return uint8_t((bits & 0x87) | 0x30);
+  case kDLFloat8_e5m2:
+  case kDLFloat8_e5m2fnuz:
+    return uint8_t((bits & 0x83) | 0x38);
+  case kDLFloat8_e8m0fnu:
+    return uint8_t(126 + (bits & 1));
+  case kDLFloat4_e2m1fn:
+    return uint8_t(bits & 15);
+  default:
+    return std::nullopt;
+  }
+}
+
 static void fillRandom(Array &array, Random &random, int64_t intMax) {
   uint64_t count = array.count();
   array.bytes.resize(byteCount(count, *array.type));
@@ -368,6 +388,8 @@ static void fillRandom(Array &array, Random &random, int64_t intMax) {
       uint64_t value = random.next() % (uint64_t(intMax) + 1);
       std::memcpy(array.bytes.data() + i * (type.bits / 8), &value,
                   type.bits / 8);
+    } else if (std::optional<uint8_t> code = smallFloat(type, random.next())) {
+      store(i, *code);
     } else {
       throw RunError(Unsupported, "input '" + array.name +
                                       "': there are no random values of type " +

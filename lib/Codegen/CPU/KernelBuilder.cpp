@@ -18,6 +18,8 @@ static Type getStorageType(Type element) {
     return IntegerType::get(context, 64);
   if (auto integer = dyn_cast<IntegerType>(element))
     return IntegerType::get(context, std::max(8u, integer.getWidth()));
+  if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() <= 8)
+    return IntegerType::get(context, 8);
   // Where the machine has no bf16, LLVM takes a masked load of it apart in f32
   // and calls compiler-rt to round what was never changed.
   if (element.isBF16())
@@ -263,7 +265,8 @@ Value KernelBuilder::toStorage(Value value, Type element) {
     return value;
   if (element.isBF16())
     return arith::BitcastOp::create(*this, stored, value);
-  if (element.isInteger(1) || element.isUnsignedInteger())
+  if (element.isInteger(1) || element.isUnsignedInteger() ||
+      isa<FloatType>(element))
     return arith::ExtUIOp::create(*this, stored, value);
   return arith::ExtSIOp::create(*this, stored, value);
 }

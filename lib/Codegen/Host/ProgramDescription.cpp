@@ -49,11 +49,20 @@ std::pair<uint8_t, uint8_t> qcc::getDLType(Type type) {
             std::max(integer.getWidth(), 8u)};
   if (type.isBF16())
     return {BFloat, 16};
-  // Codes of DLPack 1.1 for the 8-bit formats.
+  // Codes of DLPack 1.1. Four bits take a byte here too, which DLPack has a
+  // flag for that a plain DLTensor does not carry: they are said to have 8.
   if (isa<Float8E4M3FNType>(type))
     return {10, 8};
+  if (isa<Float8E4M3FNUZType>(type))
+    return {11, 8};
   if (isa<Float8E5M2Type>(type))
     return {12, 8};
+  if (isa<Float8E5M2FNUZType>(type))
+    return {13, 8};
+  if (isa<Float8E8M0FNUType>(type))
+    return {14, 8};
+  if (isa<Float4E2M1FNType>(type))
+    return {17, 8};
   return {Float, type.getIntOrFloatBitWidth()};
 }
 

@@ -96,7 +96,8 @@ struct MappedOperand {
 class Accumulator {
 public:
   Accumulator(Combiner combiner, Type type)
-      : combiner(combiner), type(type), isFloat(isa<FloatType>(type)),
+      : combiner(combiner), type(type),
+        isFloat(isa<FloatType>(getScalarType(type))),
         isUnsigned(type.isUnsignedInteger()) {}
 
   Scalar neutral() const {

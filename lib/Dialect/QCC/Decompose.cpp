@@ -89,7 +89,7 @@ Value Body::narrow(Value value, Type type) {
 }
 
 Type decomposition::getComputeType(Type elementType) {
-  if (auto type = dyn_cast<FloatType>(elementType);
+  if (auto type = dyn_cast<FloatType>(getScalarType(elementType));
       type && type.getWidth() < 32)
     return Float32Type::get(elementType.getContext());
   return getScalarType(elementType);

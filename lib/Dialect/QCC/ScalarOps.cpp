@@ -33,9 +33,6 @@ Scalar qcc::loadScalar(const char *address, Type type) {
   } else if (type.isBF16()) {
     uint32_t bits = uint32_t(loadAs<uint16_t>(address)) << 16;
     std::memcpy(&s.f, &bits, 4);
-  } else if (auto real = dyn_cast<FloatType>(type)) {
-    APFloat value(real.getFloatSemantics(), APInt(8, loadAs<uint8_t>(address)));
-    s.f = value.convertToFloat();
   } else {
     int64_t raw = 0;
     std::memcpy(&raw, address, getElementBytes(type));
@@ -53,16 +50,16 @@ void qcc::storeScalar(char *address, Type type, Scalar s) {
   } else if (type.isF16()) {
     auto half = static_cast<_Float16>(s.f);
     std::memcpy(address, &half, 2);
-  } else if (auto real = dyn_cast<FloatType>(type)) {
+  } else if (isa<BFloat16Type>(type)) {
     APFloat value(s.f);
     bool lost = false;
-    value.convert(real.getFloatSemantics(), APFloat::rmNearestTiesToEven,
-                  &lost);
+    value.convert(APFloat::BFloat(), APFloat::rmNearestTiesToEven, &lost);
     uint64_t bits = value.bitcastToAPInt().getZExtValue();
     std::memcpy(address, &bits, getElementBytes(type));
   } else if (type.isInteger(1)) {
     *address = static_cast<char>(s.i & 1);
-  } else if (type.isUnsignedInteger() && type.getIntOrFloatBitWidth() < 8) {
+  } else if (type.getIntOrFloatBitWidth() < 8 &&
+             (type.isUnsignedInteger() || isa<FloatType>(type))) {
     // One byte each, zero-extended.
     *address =
         static_cast<char>(s.i & ((1 << type.getIntOrFloatBitWidth()) - 1));

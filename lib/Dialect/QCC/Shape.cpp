@@ -104,6 +104,9 @@ Type getScalarType(Type elementType) {
   if (auto integer = dyn_cast<IntegerType>(elementType);
       integer && !integer.isSignless())
     return IntegerType::get(elementType.getContext(), integer.getWidth());
+  if (auto real = dyn_cast<FloatType>(elementType);
+      real && real.getWidth() <= 8)
+    return IntegerType::get(elementType.getContext(), real.getWidth());
   return elementType;
 }
 

@@ -246,9 +246,34 @@ static Value floatToInteger(Body &body, Value x, unsigned width,
                                 b, b.getIntegerType(width), result));
 }
 
-Value Body::convert(Value x, Type from, Type to) {
+/// An f64 as f32 so that rounding once more, to less than 23 bits, is rounding
+/// the f64 itself: what is not exact gets an odd last bit (Boldo and Melquiond,
+/// When double rounding is odd, 2005).
+static Value roundToOdd(Body &body, Value x) {
+  ImplicitLocOpBuilder &b = body.b;
+  Type f32 = b.getF32Type(), i32 = b.getI32Type();
+  Value near = arith::TruncFOp::create(b, f32, x);
+  Value back = arith::ExtFOp::create(b, x.getType(), near);
+  Value bits = arith::BitcastOp::create(b, i32, near);
+  Value isLarge = body.lt(body.abs(x), body.abs(back));
+  Value down = body.select(isLarge, body.sub(bits, body.integer(1, i32)), bits);
+  Value odd = arith::OrIOp::create(b, down, body.integer(1, i32));
+  // NaN is no equal of itself and stays one: only bits of its payload change.
+  Value exact = body.either(body.eq(x, back), body.isNaN(x));
+  return arith::BitcastOp::create(b, f32, body.select(exact, bits, odd));
+}
+
+Value Body::convert(Value x, Type from, Type to, SmallFloatRounding rounding) {
   if (from == to)
     return x;
+  Type f32 = b.getF32Type();
+  if (isSmallFloat(from))
+    return convert(decodeSmallFloat(b, x, from), f32, to, rounding);
+  if (isSmallFloat(to)) {
+    Value single =
+        x.getType().isF64() ? roundToOdd(*this, x) : convert(x, from, f32);
+    return encodeSmallFloat(b, single, to, rounding);
+  }
   Type target = getScalarType(to);
   auto floatTarget = dyn_cast<FloatType>(target);
   if (isFloat(x)) {

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "qcc/Dialect/QCC/SmallFloat.h"
 
 namespace qcc::onnx_import {
 
@@ -101,7 +102,10 @@ public:
   /// The conversion that ONNX's Cast does between element types (unsigned types
   /// tell their sign): floats to integers round toward zero, what does not fit
   /// keeps its low bits after saturation to 32 or 64 bits; never undefined.
-  mlir::Value convert(mlir::Value x, mlir::Type from, mlir::Type to);
+  /// Floats of 8 bits and less are scalars of their code; `rounding` is how
+  /// they are made, with one rounding from every float type.
+  mlir::Value convert(mlir::Value x, mlir::Type from, mlir::Type to,
+                      SmallFloatRounding rounding = {});
   /// An integer of any type as an index, by its sign.
   mlir::Value toIndex(mlir::Value x, bool isUnsigned = false);
   /// An index as an integer or a float.

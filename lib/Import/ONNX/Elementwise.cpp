@@ -265,17 +265,39 @@ LogicalResult convertWhere(NodeContext &node) {
                                       }));
 }
 
+/// How a cast rounds to the small float types.
+std::optional<SmallFloatRounding> readRounding(NodeContext &node) {
+  SmallFloatRounding rounding;
+  rounding.saturate = node.attrInt("saturate", 1) != 0;
+  std::string mode = node.attrString("round_mode", "up");
+  if (mode == "down")
+    rounding.exponent = ExponentRounding::Down;
+  else if (mode == "nearest")
+    rounding.exponent = ExponentRounding::Nearest;
+  else if (mode != "up") {
+    (void)node.refuse(Diag::BadAttribute,
+                      "expected up, down or nearest as attribute 'round_mode'");
+    return std::nullopt;
+  }
+  return rounding;
+}
+
 LogicalResult convertCast(NodeContext &node) {
   Type to = node.attrType("to", {});
   if (!to)
     return node.getProblem()
                ? failure()
                : node.refuse(Diag::BadAttribute, "expected attribute 'to'");
-  return node.set(0, node.cast(node.in(0), to));
+  std::optional<SmallFloatRounding> rounding = readRounding(node);
+  return rounding ? node.set(0, node.cast(node.in(0), to, *rounding))
+                  : failure();
 }
 
 LogicalResult convertCastLike(NodeContext &node) {
-  return node.set(0, node.cast(node.in(0), node.inElem(1)));
+  std::optional<SmallFloatRounding> rounding = readRounding(node);
+  return rounding
+             ? node.set(0, node.cast(node.in(0), node.inElem(1), *rounding))
+             : failure();
 }
 
 LogicalResult convertBitCast(NodeContext &node) {
@@ -394,8 +416,8 @@ void registerElementwise(Registry &registry) {
           {"Pow", 1, 2, 2, convertPow},
           {"Clip", 1, 1, 3, convertClip},
           {"Where", 9, 3, 3, convertWhere},
-          {"Cast", 1, 1, 1, convertCast, "float8 and float4 types"},
-          {"CastLike", 15, 2, 2, convertCastLike, "float8 and float4 types"},
+          {"Cast", 1, 1, 1, convertCast, "strings"},
+          {"CastLike", 15, 2, 2, convertCastLike, "strings"},
           {"BitCast", 26, 1, 1, convertBitCast, "types of different widths"},
           {"IsNaN", 9, 1, 1, convertIsNaN},
           {"IsInf", 10, 1, 1, convertIsInf},

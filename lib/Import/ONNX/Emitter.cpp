@@ -337,7 +337,8 @@ Value Emitter::expandRank(Value input, int64_t to, bool atEnd) {
 // Arithmetic on tensors
 //===----------------------------------------------------------------------===//
 
-Value Emitter::cast(Value input, Type elementType) {
+Value Emitter::cast(Value input, Type elementType,
+                    SmallFloatRounding rounding) {
   if (!input)
     return {};
   Type from = elem(input);
@@ -349,7 +350,7 @@ Value Emitter::cast(Value input, Type elementType) {
   return build(Combiner::None, shape, elementType, input,
                getBroadcastMap(shape, shape, b.getContext()), {}, {}, false,
                [&](Body &body, ValueRange x) {
-                 return body.convert(x[0], from, elementType);
+                 return body.convert(x[0], from, elementType, rounding);
                });
 }
 

@@ -152,7 +152,8 @@ public:
   mlir::Value expandRank(mlir::Value input, int64_t rank, bool atEnd = false);
 
   // Arithmetic on tensors.
-  mlir::Value cast(mlir::Value input, mlir::Type elementType);
+  mlir::Value cast(mlir::Value input, mlir::Type elementType,
+                   SmallFloatRounding rounding = {});
   /// The same bits as another type of the same width.
   mlir::Value bitcast(mlir::Value input, mlir::Type elementType);
   /// f16 and bf16 as f32: named operations see no narrower floats.

@@ -233,6 +233,13 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
     if (!node.has(i))
       return report(Diag::BadGraph, where,
                     "expected input " + Twine(i) + ", but it is left out");
+  for (unsigned i = 0; i < node.numInputs(); ++i)
+    if (node.has(i) && isSmallFloat(node.inElem(i)) &&
+        !takesSmallFloats(node.getOp()))
+      return report(Diag::UnsupportedType, where,
+                    "floats of 8 bits and less are only stored, moved and "
+                    "converted: expected a Cast before input " +
+                        Twine(i));
   LogicalResult result = success();
   Block *block = builder.getInsertionBlock();
   Operation *before = block->empty() ? nullptr : &block->back();

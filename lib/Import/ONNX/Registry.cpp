@@ -70,6 +70,20 @@ const Entry *Registry::find(llvm::StringRef domain, llvm::StringRef op,
   return best;
 }
 
+bool takesSmallFloats(llvm::StringRef op) {
+  static constexpr llvm::StringLiteral kOps[] = {
+      "BitCast",   "Cast",          "CastLike",
+      "Concat",    "DepthToSpace",  "Expand",
+      "Flatten",   "Gather",        "GatherElements",
+      "GatherND",  "Identity",      "If",
+      "Loop",      "QLinearMatMul", "QuantizeLinear",
+      "Reshape",   "Scan",          "Shape",
+      "Size",      "Slice",         "SpaceToDepth",
+      "Split",     "Squeeze",       "Tile",
+      "Transpose", "Unsqueeze",     "DequantizeLinear"};
+  return llvm::is_contained(kOps, op);
+}
+
 const Registry &getRegistry() {
   static const Registry registry;
   return registry;

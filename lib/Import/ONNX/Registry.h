@@ -42,6 +42,11 @@ private:
   std::vector<OpSupport> support;
 };
 
+/// True for the operators that floats of 8 bits and less (SmallFloat.h) may be
+/// inputs of: what moves, stores or converts elements. Others would compute
+/// with their codes.
+bool takesSmallFloats(llvm::StringRef op);
+
 /// The one registry; built on first use and never changed.
 const Registry &getRegistry();
 

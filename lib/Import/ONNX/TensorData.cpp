@@ -30,6 +30,18 @@ Type getElementType(int32_t dataType, MLIRContext *context) {
     return Float16Type::get(context);
   case onnx::TensorProto::BFLOAT16:
     return BFloat16Type::get(context);
+  case onnx::TensorProto::FLOAT8E4M3FN:
+    return Float8E4M3FNType::get(context);
+  case onnx::TensorProto::FLOAT8E4M3FNUZ:
+    return Float8E4M3FNUZType::get(context);
+  case onnx::TensorProto::FLOAT8E5M2:
+    return Float8E5M2Type::get(context);
+  case onnx::TensorProto::FLOAT8E5M2FNUZ:
+    return Float8E5M2FNUZType::get(context);
+  case onnx::TensorProto::FLOAT8E8M0:
+    return Float8E8M0FNUType::get(context);
+  case onnx::TensorProto::FLOAT4E2M1:
+    return Float4E2M1FNType::get(context);
   case onnx::TensorProto::BOOL:
     return integer(1);
   case onnx::TensorProto::INT2:
@@ -88,7 +100,8 @@ DenseElementsAttr TensorData::toAttribute() const {
       values.push_back(byte != 0);
     return DenseElementsAttr::get(type, values);
   }
-  if (unsigned width = elementType.getIntOrFloatBitWidth(); width < 8) {
+  if (unsigned width = elementType.getIntOrFloatBitWidth();
+      width < 8 && isa<IntegerType>(elementType)) {
     bool isUnsigned = elementType.isUnsignedInteger();
     SmallVector<APInt> values;
     for (char byte : bytes)
@@ -111,7 +124,7 @@ static uint64_t getPackedBytes(int64_t numElements, Type elementType) {
   return llvm::divideCeil(static_cast<uint64_t>(numElements) * width, 8);
 }
 
-/// One byte per element of packed 2 or 4-bit integers, sign- or zero-extended.
+/// One byte per element of packed 2 or 4-bit elements, sign- or zero-extended.
 static std::string unpack(ArrayRef<char> packed, int64_t numElements,
                           unsigned width, bool isUnsigned) {
   std::string result(numElements, 0);
@@ -270,7 +283,7 @@ llvm::Expected<TensorData> TensorReader::read(const onnx::TensorProto &tensor,
     return error;
   if (width == 2 || width == 4) {
     data.owned = unpack(data.getBytes(), data.numElements, width,
-                        data.elementType.isUnsignedInteger());
+                        !data.elementType.isSignlessInteger());
     data.file.reset();
     data.numBytes = data.owned.size();
   }

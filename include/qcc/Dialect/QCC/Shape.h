@@ -57,8 +57,9 @@ mlir::AffineExpr product(llvm::ArrayRef<mlir::AffineExpr> exprs,
 /// Bytes of one element in memory: bool and 8-bit and smaller types take 1.
 int64_t getElementBytes(mlir::Type elementType);
 
-/// The signless form of an element type: what a scalar of it is in the body of
-/// a generic.
+/// What a scalar of an element type is in the body of a generic: the signless
+/// integer of an integer, the code of a float of 8 bits and less
+/// (SmallFloat.h), the type itself of other floats.
 mlir::Type getScalarType(mlir::Type elementType);
 
 /// Value of a size expression for given symbol values; none on overflow,
