@@ -196,6 +196,10 @@ struct InlineScalarConstant : OpRewritePattern<GenericOp> {
       Attribute value = dense.getSplatValue<Attribute>();
       if (auto integer = dyn_cast<IntegerAttr>(value))
         value = IntegerAttr::get(arg.getType(), integer.getValue());
+      else if (auto real = dyn_cast<FloatAttr>(value);
+               real && isa<IntegerType>(arg.getType())) // the code of a float8
+        value =
+            IntegerAttr::get(arg.getType(), real.getValue().bitcastToAPInt());
       Value scalar = arith::ConstantOp::create(rewriter, op.getLoc(),
                                                cast<TypedAttr>(value));
       rewriter.modifyOpInPlace(op, [&] { arg.replaceAllUsesWith(scalar); });

@@ -83,4 +83,29 @@ module attributes {qcc.symbols = ["batch"]} {
         : (tensor<2x64xi8>, tensor<2x1xf32>, tensor<2x1xi32>, tensor<1152xui8>) -> tensor<2x16xf32>
     return %0 : tensor<2x16xf32>
   }
+
+  // CHECK-LABEL: func.func @codes
+  func.func @codes(%x: tensor<2x64xf32>, %s: tensor<64xf32>, %z: tensor<64xui4>, %b: tensor<2x4xf8E8M0FNU>,
+                   %u: tensor<ui8>, %i: tensor<2x1xi8>) -> (tensor<2x2xi32>, tensor<1x4x6x6xi32>) {
+    // CHECK: qcc.quantize %{{.*}}, %{{.*}} zero %{{.*}} {axis = 1 : i64} : (tensor<2x64xf32>, tensor<64xf32>, tensor<64xui4>) -> tensor<2x64xui4>
+    %0 = qcc.quantize %x, %s zero %z {axis = 1 : i64} : (tensor<2x64xf32>, tensor<64xf32>, tensor<64xui4>) -> tensor<2x64xui4>
+    // CHECK: qcc.dequantize
+    %1 = qcc.dequantize %0, %s zero %z {axis = 1 : i64} : (tensor<2x64xui4>, tensor<64xf32>, tensor<64xui4>) -> tensor<2x64xbf16>
+    // CHECK: qcc.quantize %{{.*}}, %{{.*}} {axis = 1 : i64, block = 16 : i64, overflow, precision = f16}
+    %2 = qcc.quantize %1, %b {axis = 1 : i64, block = 16 : i64, overflow, precision = f16}
+        : (tensor<2x64xbf16>, tensor<2x4xf8E8M0FNU>) -> tensor<2x64xf8E5M2>
+    %3 = qcc.dequantize %2, %b {axis = 1 : i64, block = 16 : i64} : (tensor<2x64xf8E5M2>, tensor<2x4xf8E8M0FNU>) -> tensor<2x64xf32>
+    %one = qcc.constant dense<1.0> : tensor<f32> -> tensor<f32>
+    %4 = qcc.quantize %3, %one : (tensor<2x64xf32>, tensor<f32>) -> tensor<2x64xi8>
+    %w = qcc.param "w" : tensor<64x2xui8>
+    // CHECK: qcc.int_matmul %{{.*}}, %{{.*}} lhs_zero %{{.*}} rhs_zero %{{.*}} : (tensor<2x64xi8>, tensor<64x2xui8>, tensor<2x1xi8>, tensor<ui8>) -> tensor<2x2xi32>
+    %5 = qcc.int_matmul %4, %w lhs_zero %i rhs_zero %u
+        : (tensor<2x64xi8>, tensor<64x2xui8>, tensor<2x1xi8>, tensor<ui8>) -> tensor<2x2xi32>
+    %img = qcc.param "img" : tensor<1x2x6x6xui8>
+    %k = qcc.param "k" : tensor<4x2x3x3xi8>
+    // CHECK: qcc.int_conv %{{.*}}, %{{.*}} input_zero %{{.*}} {dilations
+    %6 = qcc.int_conv %img, %k input_zero %u {dilations = array<i64: 1, 1>, groups = 1 : i64, pads = array<i64: 1, 1, 1, 1>,
+        strides = array<i64: 1, 1>} : (tensor<1x2x6x6xui8>, tensor<4x2x3x3xi8>, tensor<ui8>) -> tensor<1x4x6x6xi32>
+    return %5, %6 : tensor<2x2xi32>, tensor<1x4x6x6xi32>
+  }
 }

@@ -261,3 +261,179 @@ func.func @loop_stack(%x: tensor<4xf32>) -> tensor<4xf32> {
   }
   return %0#0 : tensor<4xf32>
 }
+
+// -----
+
+func.func @quantize_shape(%x: tensor<2x4xf32>, %s: tensor<f32>) -> tensor<2x5xi8> {
+  // expected-error @+1 {{expected a result of the input's shape}}
+  %0 = qcc.quantize %x, %s : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x5xi8>
+  return %0 : tensor<2x5xi8>
+}
+
+// -----
+
+func.func @quantize_type(%x: tensor<2x4xf32>, %s: tensor<f32>) -> tensor<2x4xi32> {
+  // expected-error @+1 {{expected a float and a result of 2 to 16 bits}}
+  %0 = qcc.quantize %x, %s : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xi32>
+  return %0 : tensor<2x4xi32>
+}
+
+// -----
+
+func.func @quantize_scale_type(%x: tensor<2x4xf32>, %s: tensor<i8>) -> tensor<2x4xi8> {
+  // expected-error @+1 {{expected a scale of floats}}
+  %0 = qcc.quantize %x, %s : (tensor<2x4xf32>, tensor<i8>) -> tensor<2x4xi8>
+  return %0 : tensor<2x4xi8>
+}
+
+// -----
+
+func.func @quantize_zero_type(%x: tensor<2x4xf32>, %s: tensor<f32>, %z: tensor<ui8>) -> tensor<2x4xi8> {
+  // expected-error @+1 {{expected a zero point of the result's type}}
+  %0 = qcc.quantize %x, %s zero %z : (tensor<2x4xf32>, tensor<f32>, tensor<ui8>) -> tensor<2x4xi8>
+  return %0 : tensor<2x4xi8>
+}
+
+// -----
+
+func.func @quantize_precision(%x: tensor<2x4xf32>, %s: tensor<f32>) -> tensor<2x4xi8> {
+  // expected-error @+1 {{expected f32, f16 or bf16 as the precision}}
+  %0 = qcc.quantize %x, %s {precision = f64} : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xi8>
+  return %0 : tensor<2x4xi8>
+}
+
+// -----
+
+func.func @quantize_axis(%x: tensor<2x4xf32>, %s: tensor<f32>) -> tensor<2x4xi8> {
+  // expected-error @+1 {{expected an axis of the tensor}}
+  %0 = qcc.quantize %x, %s {axis = 2 : i64} : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xi8>
+  return %0 : tensor<2x4xi8>
+}
+
+// -----
+
+func.func @quantize_per_axis(%x: tensor<2x4xf32>, %s: tensor<3xf32>) -> tensor<2x4xi8> {
+  // expected-error @+1 {{expected the scale to be a scalar or to have an element per index}}
+  %0 = qcc.quantize %x, %s {axis = 1 : i64} : (tensor<2x4xf32>, tensor<3xf32>) -> tensor<2x4xi8>
+  return %0 : tensor<2x4xi8>
+}
+
+// -----
+
+func.func @dequantize_blocks(%x: tensor<2x5xi8>, %s: tensor<2x2xf32>) -> tensor<2x5xf32> {
+  // expected-error @+1 {{expected the scale to have an element per block}}
+  %0 = qcc.dequantize %x, %s {axis = 1 : i64, block = 2 : i64} : (tensor<2x5xi8>, tensor<2x2xf32>) -> tensor<2x5xf32>
+  return %0 : tensor<2x5xf32>
+}
+
+// -----
+
+func.func @dequantize_type(%x: tensor<2x5xi64>, %s: tensor<f32>) -> tensor<2x5xf32> {
+  // expected-error @+1 {{expected codes of 2 to 16 bits, or 32, and a float}}
+  %0 = qcc.dequantize %x, %s : (tensor<2x5xi64>, tensor<f32>) -> tensor<2x5xf32>
+  return %0 : tensor<2x5xf32>
+}
+
+// -----
+
+func.func @dequantize_zero(%x: tensor<2x5xi8>, %s: tensor<f32>, %z: tensor<ui8>) -> tensor<2x5xf32> {
+  // expected-error @+1 {{expected a zero point of the input's type or a float}}
+  %0 = qcc.dequantize %x, %s zero %z : (tensor<2x5xi8>, tensor<f32>, tensor<ui8>) -> tensor<2x5xf32>
+  return %0 : tensor<2x5xf32>
+}
+
+// -----
+
+func.func @int_matmul_type(%x: tensor<2x5xi32>, %y: tensor<5x3xi8>) -> tensor<2x3xi32> {
+  // expected-error @+1 {{expected operands of integers of 2 to 16 bits}}
+  %0 = qcc.int_matmul %x, %y : (tensor<2x5xi32>, tensor<5x3xi8>) -> tensor<2x3xi32>
+  return %0 : tensor<2x3xi32>
+}
+
+// -----
+
+func.func @int_matmul_inner(%x: tensor<2x5xi8>, %y: tensor<4x3xi8>) -> tensor<2x3xi32> {
+  // expected-error @+1 {{expected equal inner sizes}}
+  %0 = qcc.int_matmul %x, %y : (tensor<2x5xi8>, tensor<4x3xi8>) -> tensor<2x3xi32>
+  return %0 : tensor<2x3xi32>
+}
+
+// -----
+
+func.func @int_matmul_result(%x: tensor<2x5xi8>, %y: tensor<5x3xi8>) -> tensor<2x3xf32> {
+  // expected-error @+1 {{expected rows by columns of i32}}
+  %0 = qcc.int_matmul %x, %y : (tensor<2x5xi8>, tensor<5x3xi8>) -> tensor<2x3xf32>
+  return %0 : tensor<2x3xf32>
+}
+
+// -----
+
+func.func @int_matmul_zero_type(%x: tensor<2x5xi8>, %y: tensor<5x3xi8>, %z: tensor<ui8>) -> tensor<2x3xi32> {
+  // expected-error @+1 {{expected a zero point of its operand's type}}
+  %0 = qcc.int_matmul %x, %y rhs_zero %z : (tensor<2x5xi8>, tensor<5x3xi8>, tensor<ui8>) -> tensor<2x3xi32>
+  return %0 : tensor<2x3xi32>
+}
+
+// -----
+
+func.func @int_matmul_zero(%x: tensor<2x5xi8>, %y: tensor<5x3xi8>, %z: tensor<2x5xi8>) -> tensor<2x3xi32> {
+  // expected-error @+1 {{expected a zero point that is a scalar, or one per row}}
+  %0 = qcc.int_matmul %x, %y lhs_zero %z : (tensor<2x5xi8>, tensor<5x3xi8>, tensor<2x5xi8>) -> tensor<2x3xi32>
+  return %0 : tensor<2x3xi32>
+}
+
+// -----
+
+func.func @int_conv_rank(%x: tensor<1x5xi8>, %y: tensor<5x3xi8>) -> tensor<1x3xi32> {
+  // expected-error @+1 {{expected input, weight and result of one rank from 3 to 5}}
+  %0 = qcc.int_conv %x, %y {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x5xi8>, tensor<5x3xi8>) -> tensor<1x3xi32>
+  return %0 : tensor<1x3xi32>
+}
+
+// -----
+
+func.func @int_conv_result(%x: tensor<1x2x5xi8>, %y: tensor<4x2x1xi8>) -> tensor<1x4x5xi8> {
+  // expected-error @+1 {{expected a result of i32}}
+  %0 = qcc.int_conv %x, %y {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x2x5xi8>, tensor<4x2x1xi8>) -> tensor<1x4x5xi8>
+  return %0 : tensor<1x4x5xi8>
+}
+
+// -----
+
+func.func @int_conv_strides(%x: tensor<1x2x5xi8>, %y: tensor<4x2x1xi8>) -> tensor<1x4x5xi32> {
+  // expected-error @+1 {{expected strides and dilations of 1 elements}}
+  %0 = qcc.int_conv %x, %y {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x2x5xi8>, tensor<4x2x1xi8>) -> tensor<1x4x5xi32>
+  return %0 : tensor<1x4x5xi32>
+}
+
+// -----
+
+func.func @int_conv_groups(%x: tensor<1x2x5xi8>, %y: tensor<4x2x1xi8>) -> tensor<1x4x5xi32> {
+  // expected-error @+1 {{expected positive strides, dilations and groups}}
+  %0 = qcc.int_conv %x, %y {dilations = array<i64: 1>, groups = 0 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x2x5xi8>, tensor<4x2x1xi8>) -> tensor<1x4x5xi32>
+  return %0 : tensor<1x4x5xi32>
+}
+
+// -----
+
+func.func @int_conv_channels(%x: tensor<1x3x5xi8>, %y: tensor<4x2x1xi8>) -> tensor<1x4x5xi32> {
+  // expected-error @+1 {{expected a multiple of the weight's channels}}
+  %0 = qcc.int_conv %x, %y {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x3x5xi8>, tensor<4x2x1xi8>) -> tensor<1x4x5xi32>
+  return %0 : tensor<1x4x5xi32>
+}
+
+// -----
+
+func.func @int_conv_input_zero(%x: tensor<1x2x5xi8>, %y: tensor<4x2x1xi8>, %z: tensor<2xi8>) -> tensor<1x4x5xi32> {
+  // expected-error @+1 {{expected a scalar as the input's zero point}}
+  %0 = qcc.int_conv %x, %y input_zero %z {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x2x5xi8>, tensor<4x2x1xi8>, tensor<2xi8>) -> tensor<1x4x5xi32>
+  return %0 : tensor<1x4x5xi32>
+}
+
+// -----
+
+func.func @int_conv_weight_zero(%x: tensor<1x2x5xi8>, %y: tensor<4x2x1xi8>, %z: tensor<2xi8>) -> tensor<1x4x5xi32> {
+  // expected-error @+1 {{expected the weight's zero point to be a scalar or one per channel}}
+  %0 = qcc.int_conv %x, %y weight_zero %z {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x2x5xi8>, tensor<4x2x1xi8>, tensor<2xi8>) -> tensor<1x4x5xi32>
+  return %0 : tensor<1x4x5xi32>
+}

@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime
 import oracle
 import promises
+import qdq
 import quantized
 import refused
 import stateful
@@ -90,6 +91,7 @@ def main() -> None:
     work += quantized.all_quantized()
     work += carried.all_carried()
     work += refused.all_refused()
+    work += qdq.all_qdq(options.soak)
     work += stateful.all_stateful()
     work += promises.all_promises(options.soak)
     harness.finish("endtoend", harness.run_cases([w for w in work if options.only in w[0]]), options.junit)

@@ -243,6 +243,68 @@ def test_archives(tmp_path, runner):
     assert subprocess.run([runner, str(artifact), "--random-inputs"], capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("form_name", FORMATS)
+def test_quantize(tmp_path, form_name):
+    """QuantizeLinear and DequantizeLinear with scales per tensor, per axis and per block, e8m0 scales, zero points."""
+    form, rng = FORMATS[form_name], np.random.default_rng(1)
+    x = (rng.standard_normal((4, 40)) * 2.0 ** rng.integers(-9, 9, (4, 40))).astype(np.float32)
+    x[0, :4] = [0.0, -0.0, np.inf, np.nan]
+    codes = rng.integers(0, form.largest + 1, (4, 40)).astype(np.uint8)
+    table, powers = form.decode(), decode_e8m0()
+    scales = {
+        "tensor": (np.array(0.37, np.float32), {}, lambda s: s),
+        "axis": ((rng.random(4) + 0.1).astype(np.float32), {"axis": 0}, lambda s: s[:, None]),
+        "block": ((rng.random((4, 3)) + 0.1).astype(np.float32), {"axis": 1, "block_size": 16}, lambda s: s.repeat(16, 1)[:, :40]),
+    }
+    nodes, weights, outputs, wanted = [], [], [], {}
+
+    def add(op, operands, name, number, expected, **attributes):
+        nodes.append(helper.make_node(op, operands, [name], name, **attributes))
+        outputs.append(helper.make_tensor_value_info(name, number, [4, 40]))
+        wanted[name] = expected
+
+    def weight(name, number, shape, raw):
+        if number == TensorProto.FLOAT4E2M1:
+            raw = np.append(raw, raw[: raw.size % 2]) if raw.size % 2 else raw
+            raw = raw[::2] | raw[1::2] << 4
+        weights.append(helper.make_tensor(name, number, shape, raw.astype(np.uint8).tobytes(), raw=True))
+
+    weight("no_zero", form.onnx, [], np.zeros(1, np.uint8))
+    weight("one", form.onnx, [], form.encode(np.array([1.0]), True))
+    for kind, (scale, attributes, spread) in scales.items():
+        weights.append(onnx.numpy_helper.from_array(scale, kind))
+        with np.errstate(over="ignore"):
+            quotient = (x / spread(scale)).astype(np.float64)
+        for saturate in (1, 0):
+            add("QuantizeLinear", ["x", kind], f"q_{kind}_{saturate}", form.onnx, form.encode(quotient, bool(saturate)),
+                output_dtype=form.onnx, saturate=saturate, **attributes)  # fmt: skip
+        value = (table[codes].astype(np.float32) * spread(scale)).astype(np.float32)
+        add("DequantizeLinear", ["c", kind], f"d_{kind}", TensorProto.FLOAT, value, **attributes)
+    quotient = x / scales["tensor"][0]
+    add("QuantizeLinear", ["x", "tensor", "no_zero"], "q_none", form.onnx, form.encode(quotient.astype(np.float64), True))
+    shifted = np.where(np.isnan(quotient), quotient, quotient + np.float32(1))
+    add("QuantizeLinear", ["x", "tensor", "one"], "q_one", form.onnx, form.encode(shifted.astype(np.float64), True))
+    away = ((table[codes] - 1) * 0.37).astype(np.float32)
+    add("DequantizeLinear", ["c", "tensor", "one"], "d_one", TensorProto.FLOAT, away)
+    exponents = rng.integers(120, 134, (4, 3)).astype(np.uint8)
+    weights.append(helper.make_tensor("powers", E8M0, [4, 3], exponents.tobytes(), raw=True))
+    value = (table[codes] * powers[exponents].repeat(16, 1)[:, :40]).astype(np.float32)
+    add("DequantizeLinear", ["c", "powers"], "d_powers", TensorProto.FLOAT, value, axis=1, block_size=16,
+        output_dtype=TensorProto.FLOAT)  # fmt: skip
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 40]), helper.make_tensor_value_info("c", form.onnx, [4, 40])]
+    path = tmp_path / "m.onnx"
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 25)], ir_version=12), str(path))
+    results = qcc.load(qcc.compile(path, tmp_path / "m.qcc"))({"x": x, "c": codes})
+    for name, expected in wanted.items():
+        if expected.dtype == np.uint8:
+            got = results[name].view(np.uint8)
+            same = (got == expected) | (np.isnan(table[got]) & np.isnan(table[expected]))
+            assert same.all(), f"{name}: {got[~same]} for {expected[~same]}"
+        else:
+            np.testing.assert_allclose(results[name], expected, rtol=2e-7, err_msg=name)
+
+
 def test_arithmetic_on_codes_is_refused(tmp_path):
     value = [helper.make_tensor_value_info(n, TensorProto.FLOAT8E5M2, [4]) for n in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], "rectify")], "g", value[:1], value[1:])

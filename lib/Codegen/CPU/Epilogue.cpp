@@ -91,7 +91,9 @@ static Value constantPointer(KernelBuilder &b, ConstantOp op) {
   if (!value)
     return {};
   Type element = value.getElementType();
-  if (!element.isSignlessIntOrFloat() || element.getIntOrFloatBitWidth() < 8)
+  // Floats of 8 bits are codes, which LLVM has no constants of.
+  if (!element.isSignlessIntOrFloat() || element.getIntOrFloatBitWidth() < 8 ||
+      (isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8))
     return {};
   auto flat = RankedTensorType::get({value.getNumElements()}, element);
   value = value.reshape(flat);
@@ -132,9 +134,13 @@ static Value splatValue(KernelBuilder &b, Value tensor) {
   if (!dense || !dense.isSplat())
     return {};
   Type element = dense.getElementType();
-  if (isa<FloatType>(element))
+  if (isa<FloatType>(getScalarType(element)))
     return arith::ConstantOp::create(
         b, cast<TypedAttr>(dense.getSplatValue<Attribute>()));
+  if (isa<FloatType>(element))
+    return b.constantInt(
+        dense.getSplatValue<APFloat>().bitcastToAPInt().getSExtValue(),
+        getScalarType(element));
   return b.constantInt(dense.getSplatValue<APInt>().getSExtValue(),
                        getScalarType(element));
 }

@@ -167,6 +167,9 @@ static LogicalResult decomposeConcat(ConcatOp op, RewriterBase &rewriter) {
 }
 
 bool qcc::isDecomposable(Operation *op) {
+  // Also where they are constant: expressions are evaluated as generics.
+  if (isa<QuantizeOp, DequantizeOp, IntMatMulOp, IntConvOp>(op))
+    return true;
   return isa<MatMulOp, ConvOp, ConvTransposeOp, PoolOp, SoftmaxOp, NormOp,
              AttentionOp, ConcatOp, ArgReduceOp, QuantizeRowsOp>(op) &&
          !isConstantExpression(op->getResult(0));
@@ -178,6 +181,8 @@ LogicalResult qcc::decompose(Operation *op, RewriterBase &rewriter) {
   return TypeSwitch<Operation *, LogicalResult>(op)
       .Case<MatMulOp, AttentionOp>(
           [&](auto named) { return decomposeProduct(named, rewriter); })
+      .Case<QuantizeOp, DequantizeOp, IntMatMulOp, IntConvOp>(
+          [&](auto named) { return decomposeQuantized(named, rewriter); })
       .Case<ConvOp, ConvTransposeOp, PoolOp>(
           [&](auto named) { return decomposeWindow(named, rewriter); })
       .Case<SoftmaxOp, NormOp, ArgReduceOp, QuantizeRowsOp>(

@@ -81,6 +81,14 @@ mlir::LogicalResult decomposeRow(NormOp op, mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeRow(ArgReduceOp op, mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeRow(QuantizeRowsOp op,
                                  mlir::RewriterBase &rewriter);
+mlir::LogicalResult decomposeQuantized(QuantizeOp op,
+                                       mlir::RewriterBase &rewriter);
+mlir::LogicalResult decomposeQuantized(DequantizeOp op,
+                                       mlir::RewriterBase &rewriter);
+mlir::LogicalResult decomposeQuantized(IntMatMulOp op,
+                                       mlir::RewriterBase &rewriter);
+mlir::LogicalResult decomposeQuantized(IntConvOp op,
+                                       mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeProduct(MatMulOp op, mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeProduct(AttentionOp op,
                                      mlir::RewriterBase &rewriter);

@@ -36,7 +36,7 @@ bool qcc::isConstantExpression(Value value) {
   while (!work.empty()) {
     Operation *op = work.pop_back_val();
     if (!op || !isa<GenericOp, ReshapeOp, ConcatOp, ParamOp, ConstantOp, PackOp,
-                    EncodeOp>(op))
+                    EncodeOp, QuantizeOp, DequantizeOp>(op))
       return false;
     if (!seen.insert(op).second)
       continue;

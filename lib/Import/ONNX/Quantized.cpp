@@ -1,182 +1,353 @@
 //===- Quantized.cpp - models that others have quantized --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "Conv.h"
-#include "MatMul.h"
+#include "Quantized.h"
 #include "Registry.h"
 
 using namespace mlir;
 
 namespace qcc::onnx_import {
-namespace {
 
-/// Range of an integer type of at most 16 bits.
-std::pair<double, double> getRange(Type type) {
-  unsigned width = type.getIntOrFloatBitWidth();
-  if (type.isUnsignedInteger())
-    return {0, static_cast<double>((1 << width) - 1)};
-  return {-static_cast<double>(1 << (width - 1)),
-          static_cast<double>((1 << (width - 1)) - 1)};
-}
-
-bool isQuantizedType(Type type) {
+bool isIntegerCode(Type type) {
   return isa<IntegerType>(type) && type.getIntOrFloatBitWidth() > 1 &&
          type.getIntOrFloatBitWidth() <= 16;
 }
 
-/// round(x / scale) + zero, saturated; `zero` is an integer of the type or
-/// null.
-Value quantizeScalar(Body &body, Value x, Value scale, Value zero, Type type) {
-  Type compute = x.getType();
-  Value steps = body.roundEven(body.div(x, scale));
-  if (zero)
-    steps = body.add(steps, body.convert(zero, type, compute));
-  auto [low, high] = getRange(type);
-  return body.convert(
-      body.clamp(steps, body.number(low, compute), body.number(high, compute)),
-      compute, type);
+bool isCode(Type type) {
+  return isIntegerCode(type) ||
+         (isSmallFloat(type) && !isa<Float8E8M0FNUType>(type));
 }
 
-/// (x - zero) * scale in `compute`.
-Value dequantizeScalar(Body &body, Value x, Value scale, Value zero, Type type,
-                       Type compute) {
-  Type wide = body.b.getI32Type();
-  Value steps = body.convert(x, type, wide);
-  if (zero)
-    steps = body.sub(steps, body.convert(zero, type, wide));
-  return body.mul(body.convert(steps, wide, compute), scale);
+bool hasOneElement(Value value) {
+  return getConstantSize(getNumElements(value.getType())) == 1;
 }
 
-/// How a scale (or zero point) is read for an element of a tensor: one for all,
-/// one per index of an axis, or one per block of an axis.
-std::optional<AffineMap> getScaleMap(NodeContext &node, Value scale,
-                                     const Dims &dims) {
-  unsigned rank = dims.size();
+Value asScalar(NodeContext &node, Value value) {
+  return value ? node.reshape(value, {}) : value;
+}
+
+/// Says that the codes of an operator have integers or floats of few bits.
+static LogicalResult refuseCode(NodeContext &node) {
+  return node.refuse(Diag::UnsupportedType,
+                     "expected a quantized type: integers of 2 to 16 bits, "
+                     "float8 but e8m0, or float4");
+}
+
+/// Checks that a scale or zero point has the elements that the granularity asks
+/// for.
+static bool checkGranularity(NodeContext &node, Value scale, const Dims &dims,
+                             Granularity granularity) {
   Dims sizes = node.dims(scale);
-  if (sizes.empty())
-    return node.makeMap(rank, {});
-  int64_t block = node.attrInt("block_size", 0);
-  if (sizes.size() == 1 && getConstantSize(sizes[0]) == 1 && block == 0)
-    return node.makeMap(rank, node.size(0));
+  auto [axis, block] = granularity;
+  if (sizes.empty() ||
+      (block == 0 && sizes.size() == 1 && getConstantSize(sizes[0]) == 1))
+    return true;
+  if (block == 0 && sizes.size() == 1)
+    return node.requireEqual(sizes[0], dims[axis],
+                             "scales and the axis they are for");
+  if (block == 0 || sizes.size() != dims.size()) {
+    (void)node.refuse(
+        Diag::BadShape,
+        "expected one scale, one per index of the axis, or one per block");
+    return false;
+  }
+  for (auto [i, size] : llvm::enumerate(sizes)) {
+    AffineExpr wanted = static_cast<int64_t>(i) == axis
+                            ? simplifyDim(dims[i].ceilDiv(block))
+                            : dims[i];
+    if (!node.requireEqual(size, wanted, "scales and the blocks they are for"))
+      return false;
+  }
+  return true;
+}
+
+/// The operand of a quantized operation as one of its types: f64 and integers
+/// become f32.
+static Value asReal(NodeContext &node, Value value) {
+  if (!value)
+    return value;
+  Type type = node.elem(value);
+  bool isReal = type.isF32() || type.isF16() || type.isBF16() ||
+                isa<Float8E8M0FNUType>(type);
+  return isReal ? value : node.cast(value, node.f32());
+}
+
+Value quantize(NodeContext &node, Value real, Value scale, Value zero,
+               Type type, Granularity granularity, Type precision,
+               bool overflow) {
+  real = asReal(node, real);
+  scale = asReal(node, scale);
+  if (!real || !scale || node.getProblem())
+    return {};
+  if (!isCode(type) || isSmallFloat(node.elem(real))) {
+    (void)refuseCode(node);
+    return {};
+  }
+  if (zero && node.elem(zero) != type) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected a zero point of the result's type");
+    return {};
+  }
+  Dims dims = node.dims(real);
+  if (!checkGranularity(node, scale, dims, granularity) ||
+      (zero && !checkGranularity(node, zero, dims, granularity)))
+    return {};
+  if (precision && precision.isF32())
+    precision = {};
+  return QuantizeOp::create(node.b, makeTensorType(dims, type), real, scale,
+                            zero, granularity.axis, granularity.block,
+                            precision ? TypeAttr::get(precision) : TypeAttr(),
+                            overflow);
+}
+
+Value dequantize(NodeContext &node, Value codes, Value scale, Value zero,
+                 Type type, Granularity granularity) {
+  scale = asReal(node, scale);
+  if (!codes || !scale || node.getProblem())
+    return {};
+  Type from = node.elem(codes);
+  if (!isCode(from) && !from.isSignlessInteger(32)) {
+    (void)refuseCode(node);
+    return {};
+  }
+  if (!type.isF32() && !type.isF16() && !type.isBF16()) {
+    (void)node.refuse(Diag::UnsupportedType,
+                      "expected a result of f32, f16 or bf16");
+    return {};
+  }
+  if (zero && node.elem(zero) != from)
+    zero = asReal(node, zero);
+  Dims dims = node.dims(codes);
+  if (!checkGranularity(node, scale, dims, granularity) ||
+      (zero && !checkGranularity(node, zero, dims, granularity)))
+    return {};
+  return DequantizeOp::create(node.b, makeTensorType(dims, type), codes, scale,
+                              zero, granularity.axis, granularity.block);
+}
+
+/// A zero point as qcc.int_matmul takes it: a scalar, or of the matrix's rank.
+static Value shapeZero(NodeContext &node, Value zero, Value matrix,
+                       bool perRow) {
+  if (!zero)
+    return {};
+  if (hasOneElement(zero))
+    return node.reshape(zero, {});
+  int64_t rank = node.rank(matrix);
+  Dims dims = node.dims(zero);
+  // Row by row `[..., M]` lacks the last dimension, column by column the one
+  // before it.
+  if (perRow && node.rank(zero) <= std::max<int64_t>(1, rank - 1) &&
+      (node.rank(zero) == 1 || node.rank(zero) == rank - 1))
+    dims.push_back(node.size(1));
+  else if (!perRow && dims.size() > 1 && node.rank(zero) == rank - 1)
+    dims.insert(dims.end() - 1, node.size(1));
+  return node.expandRank(node.reshape(zero, dims), rank);
+}
+
+/// Checks the sizes of a matrix's zero point as the operation does.
+static bool checkZero(NodeContext &node, Value zero, Value matrix,
+                      bool perRow) {
+  if (!zero || node.rank(zero) == 0)
+    return true;
+  Dims sizes = node.dims(zero), dims = node.dims(matrix);
+  size_t inner = dims.size() - (perRow ? 1 : 2);
+  bool fits = sizes.size() == dims.size();
+  for (size_t i = 0; fits && i < dims.size(); ++i) {
+    if (getConstantSize(sizes[i]) == 1)
+      continue;
+    if (i != inner && !node.requireEqual(sizes[i], dims[i],
+                                         "zero points and what they are for"))
+      return false;
+    fits = i != inner;
+  }
+  if (!fits)
+    (void)node.refuse(Diag::BadShape,
+                      "expected one zero point, or one per row of the first "
+                      "and column of the second operand");
+  return fits;
+}
+
+Value multiplyCodes(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
+                    Value rhsZero) {
+  bool dropRow = node.rank(lhs) == 1, dropColumn = node.rank(rhs) == 1;
+  if (dropRow)
+    lhs = node.expandRank(lhs, 2);
+  if (dropColumn)
+    rhs = node.expandRank(rhs, 2, /*atEnd=*/true);
+  if (!lhs || !rhs || node.rank(lhs) < 2 || node.rank(rhs) < 2) {
+    (void)node.refuse(Diag::BadShape, "expected operands of rank 1 or more");
+    return {};
+  }
+  if (!isIntegerCode(node.elem(lhs)) || !isIntegerCode(node.elem(rhs))) {
+    (void)node.refuse(Diag::UnsupportedType,
+                      "expected operands of integers of 2 to 16 bits");
+    return {};
+  }
+  if ((lhsZero && node.elem(lhsZero) != node.elem(lhs)) ||
+      (rhsZero && node.elem(rhsZero) != node.elem(rhs))) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected a zero point of its operand's type");
+    return {};
+  }
+  Dims a = node.dims(lhs), c = node.dims(rhs);
+  if (!node.requireEqual(a.back(), c[c.size() - 2],
+                         "the inner dimensions of a matrix product"))
+    return {};
+  std::optional<Dims> result = node.broadcastDims(
+      {Dims(ArrayRef(a).drop_back(2)), Dims(ArrayRef(c).drop_back(2))});
+  if (!result)
+    return {};
+  size_t numBatch = result->size();
+  llvm::append_values(*result, a[a.size() - 2], c.back());
+  lhsZero = shapeZero(node, lhsZero, lhs, true);
+  rhsZero = shapeZero(node, rhsZero, rhs, false);
+  if (node.getProblem() || !checkZero(node, lhsZero, lhs, true) ||
+      !checkZero(node, rhsZero, rhs, false))
+    return {};
+  Value product =
+      IntMatMulOp::create(node.b, makeTensorType(*result, node.b.getI32Type()),
+                          lhs, rhs, lhsZero, rhsZero);
+  Dims squeezed = *result;
+  if (dropColumn)
+    squeezed.pop_back();
+  if (dropRow)
+    squeezed.erase(squeezed.begin() + numBatch);
+  return node.reshape(product, squeezed);
+}
+
+Value convolveCodes(NodeContext &node, const ConvShape &conv, Value input,
+                    Value inputZero, Value weight, Value weightZero) {
+  Type inputType = node.elem(input), weightType = node.elem(weight);
+  if (!isIntegerCode(inputType) || !isIntegerCode(weightType)) {
+    (void)node.refuse(Diag::UnsupportedType,
+                      "expected operands of integers of 2 to 16 bits");
+    return {};
+  }
+  if ((inputZero && node.elem(inputZero) != inputType) ||
+      (weightZero && node.elem(weightZero) != weightType)) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected a zero point of its operand's type");
+    return {};
+  }
+  if (inputZero)
+    inputZero = asScalar(node, inputZero);
+  if (weightZero && hasOneElement(weightZero))
+    weightZero = node.reshape(weightZero, {});
+  else if (weightZero &&
+           (node.rank(weightZero) != 1 ||
+            !node.requireEqual(node.dims(weightZero)[0], node.dims(weight)[0],
+                               "zero points and output channels"))) {
+    (void)node.refuse(Diag::BadShape,
+                      "expected one zero point of the weight, or one per "
+                      "output channel");
+    return {};
+  }
+  if (node.getProblem())
+    return {};
+  return IntConvOp::create(
+      node.b, makeTensorType(conv.result, node.b.getI32Type()), input, weight,
+      inputZero, weightZero, conv.window.strides, conv.window.pads,
+      conv.window.dilations, conv.groups);
+}
+
+namespace {
+
+/// What attributes `axis` and `block_size` say of a scale.
+std::optional<Granularity> readGranularity(NodeContext &node, Value scale,
+                                           int64_t rank) {
+  Granularity result;
+  result.block = node.attrInt("block_size", 0);
+  if (result.block < 0) {
+    (void)node.refuse(Diag::BadAttribute,
+                      "expected a block_size of 0 or more, but got " +
+                          Twine(result.block));
+    return std::nullopt;
+  }
+  Dims sizes = node.dims(scale);
+  if (sizes.empty() || (sizes.size() == 1 && result.block == 0 &&
+                        getConstantSize(sizes[0]) == 1)) {
+    result.block = 0;
+    return result;
+  }
   std::optional<int64_t> axis =
       node.normalizeAxis(node.attrInt("axis", 1), rank);
   if (!axis)
     return std::nullopt;
-  if (sizes.size() == 1 && block == 0) {
-    if (!node.requireEqual(sizes[0], dims[*axis],
-                           "scales and the axis they are for"))
-      return std::nullopt;
-    return node.makeMap(rank, node.d(*axis));
-  }
-  if (sizes.size() != rank || block < 1) {
-    (void)node.refuse(
-        Diag::BadShape,
-        "expected one scale, one per index of the axis, or one per block");
-    return std::nullopt;
-  }
-  SmallVector<AffineExpr> reads;
-  for (unsigned i = 0; i < rank; ++i) {
-    AffineExpr wanted =
-        i == *axis ? simplifyDim(dims[i].ceilDiv(block)) : dims[i];
-    if (!node.requireEqual(sizes[i], wanted,
-                           "scales and the blocks they are for"))
-      return std::nullopt;
-    reads.push_back(i == *axis ? node.d(i).floorDiv(block) : node.d(i));
-  }
-  return node.makeMap(rank, reads);
+  result.axis = *axis;
+  return result;
 }
 
 LogicalResult convertQuantize(NodeContext &node) {
-  Type type = node.has(2)
-                  ? node.inElem(2)
-                  : node.attrType("output_dtype",
-                                  IntegerType::get(node.b.getContext(), 8,
-                                                   IntegerType::Unsigned));
-  if (!type)
+  Type u8 = IntegerType::get(node.b.getContext(), 8, IntegerType::Unsigned);
+  // An output_dtype of 0 is none.
+  Type stated = node.attrInt("output_dtype", 0)
+                    ? node.attrType("output_dtype", {})
+                    : Type();
+  Type type = node.has(2) ? node.inElem(2) : stated ? stated : u8;
+  if (node.getProblem())
     return failure();
-  if (!isQuantizedType(type))
+  if (stated && stated != type)
+    return node.refuse(Diag::BadAttribute,
+                       "expected output_dtype to be the zero point's type");
+  std::optional<Granularity> granularity =
+      readGranularity(node, node.in(1), node.inRank(0));
+  if (!granularity)
+    return failure();
+  // Since opset 23 the scale's type says what the quotient is rounded to.
+  Type precision;
+  if (node.attrInt("precision", 0))
+    precision = node.attrType("precision", {});
+  else if (node.getOpset() >= 23 &&
+           (node.inElem(1).isF16() || node.inElem(1).isBF16()))
+    precision = node.inElem(1);
+  if (precision && !precision.isF32() && !precision.isF16() &&
+      !precision.isBF16())
     return node.refuse(Diag::UnsupportedType,
-                       "expected a quantized type of 2 to 16 bits");
-  Dims dims = node.inDims(0);
-  std::optional<AffineMap> scaleMap = getScaleMap(node, node.in(1), dims);
-  if (!scaleMap)
-    return failure();
-  Value input = node.in(0), scale = node.in(1);
-  if (isa<IntegerType>(node.inElem(0)))
-    input = node.cast(input, node.f32());
-  SmallVector<Value> operands = {input, scale};
-  SmallVector<AffineMap> maps = {
-      AffineMap::getMultiDimIdentityMap(dims.size(), node.b.getContext()),
-      *scaleMap};
-  if (node.has(2)) {
-    std::optional<AffineMap> zeroMap = getScaleMap(node, node.in(2), dims);
-    if (!zeroMap)
-      return failure();
-    operands.push_back(node.in(2));
-    maps.push_back(*zeroMap);
-  }
-  return node.set(
-      0, node.generic(
-             dims, type, operands, maps, {}, [&](Body &body, ValueRange x) {
-               Value factor =
-                   body.convert(x[1], x[1].getType(), x[0].getType());
-               return quantizeScalar(body, x[0], factor,
-                                     x.size() > 2 ? x[2] : Value(), type);
-             }));
+                       "expected a precision of f32, f16 or bf16");
+  return node.set(0, quantize(node, node.in(0), node.in(1), node.in(2), type,
+                              *granularity, precision,
+                              node.attrInt("saturate", 1) == 0));
 }
 
 LogicalResult convertDequantize(NodeContext &node) {
-  Type type = node.inElem(0),
-       result = node.attrType("output_dtype", node.inElem(1));
-  if (!result)
+  Type type = node.inElem(1);
+  if (node.attrInt("output_dtype", 0))
+    type = node.attrType("output_dtype", {});
+  if (!type)
     return failure();
-  if (!isQuantizedType(type) && !type.isSignlessInteger(32))
-    return node.refuse(Diag::UnsupportedType,
-                       "expected a quantized type of 2 to 32 bits");
-  if (node.has(2) && node.inElem(2) != type)
+  if (node.has(2) && node.inElem(2) != node.inElem(0))
     return node.refuse(Diag::BadShape,
                        "expected a zero point of the input's type");
-  Dims dims = node.inDims(0);
-  SmallVector<Value> operands = {node.in(0), node.in(1)};
-  std::optional<AffineMap> scaleMap = getScaleMap(node, node.in(1), dims);
-  if (!scaleMap)
-    return failure();
-  SmallVector<AffineMap> maps = {
-      AffineMap::getMultiDimIdentityMap(dims.size(), node.b.getContext()),
-      *scaleMap};
-  if (node.has(2)) {
-    std::optional<AffineMap> zeroMap = getScaleMap(node, node.in(2), dims);
-    if (!zeroMap)
-      return failure();
-    operands.push_back(node.in(2));
-    maps.push_back(*zeroMap);
-  }
-  return node.set(0, node.generic(dims, result, operands, maps, {},
-                                  [&](Body &body, ValueRange x) {
-                                    Value value = dequantizeScalar(
-                                        body, x[0], x[1],
-                                        x.size() > 2 ? x[2] : Value(), type,
-                                        x[1].getType());
-                                    return body.convert(value, value.getType(),
-                                                        getComputeType(result));
-                                  }));
+  std::optional<Granularity> granularity =
+      readGranularity(node, node.in(1), node.inRank(0));
+  return granularity ? node.set(0, dequantize(node, node.in(0), node.in(1),
+                                              node.in(2), type, *granularity))
+                     : failure();
 }
 
-LogicalResult convertDynamicQuantize(NodeContext &node) {
+/// What DynamicQuantizeLinear gives: the range of a tensor, with 0 in it, in
+/// 255 steps.
+struct Dynamic {
+  Value codes, scale, zero;
+};
+
+Dynamic quantizeDynamically(NodeContext &node, Value input) {
   SmallVector<int64_t> all =
-      llvm::to_vector(llvm::seq<int64_t>(0, node.inRank(0)));
+      llvm::to_vector(llvm::seq<int64_t>(0, node.rank(input)));
   Type type = IntegerType::get(node.b.getContext(), 8, IntegerType::Unsigned),
        f32 = node.f32();
-  Value low = node.reduce(Combiner::Min, node.in(0), all, false, f32),
-        high = node.reduce(Combiner::Max, node.in(0), all, false, f32);
-  // The range always holds 0.
-  Value scale =
+  Value low = node.reduce(Combiner::Min, input, all, false, f32),
+        high = node.reduce(Combiner::Max, input, all, false, f32);
+  Dynamic result;
+  result.scale =
       node.elementwise({low, high}, f32, [&](Body &body, ValueRange x) {
         Value zero = body.number(0, f32);
-        return body.div(body.sub(body.max(x[1], zero), body.min(x[0], zero)),
-                        body.number(255, f32));
+        Value range = body.sub(body.max(x[1], zero), body.min(x[0], zero));
+        // Nothing but zeros: any scale serves, and 0 would divide.
+        return body.select(body.eq(range, zero), body.number(1, f32),
+                           body.div(range, body.number(255, f32)));
       });
-  Value zero =
-      node.elementwise({low, scale}, type, [&](Body &body, ValueRange x) {
+  result.zero = node.elementwise(
+      {low, result.scale}, type, [&](Body &body, ValueRange x) {
         Value least = body.min(x[0], body.number(0, f32));
         Value steps = body.div(body.neg(least), x[1]);
         return body.convert(
@@ -184,320 +355,208 @@ LogicalResult convertDynamicQuantize(NodeContext &node) {
                 body.clamp(steps, body.number(0, f32), body.number(255, f32))),
             f32, type);
       });
-  Value codes = node.elementwise(
-      {node.in(0), scale, zero}, type, [&](Body &body, ValueRange x) {
-        return quantizeScalar(body, x[0], x[1], x[2], type);
-      });
-  return failure(failed(node.set(0, codes)) || failed(node.set(1, scale)) ||
-                 failed(node.set(2, zero)));
+  result.codes = quantize(node, input, result.scale, result.zero, type);
+  return result;
+}
+
+LogicalResult convertDynamicQuantize(NodeContext &node) {
+  Dynamic result = quantizeDynamically(node, node.in(0));
+  return failure(failed(node.set(0, result.codes)) ||
+                 failed(node.set(1, result.scale)) ||
+                 failed(node.set(2, result.zero)));
 }
 
 LogicalResult convertMatMulInteger(NodeContext &node) {
-  return node.set(0, multiplyExactly(node, node.in(0), node.in(2), node.in(1),
-                                     node.in(3), node.b.getI32Type()));
-}
-
-/// com.microsoft: the exact product times both scales, plus a bias.
-LogicalResult convertMatMulIntegerToFloat(NodeContext &node) {
-  Value sums = multiplyExactly(node, node.in(0), node.in(4), node.in(1),
-                               node.in(5), node.b.getI32Type());
-  SmallVector<Value> operands = {node.cast(sums, node.f32()), node.in(2),
-                                 node.in(3)};
-  if (node.has(6))
-    operands.push_back(node.in(6));
   return node.set(
-      0,
-      node.elementwise(operands, node.inElem(2), [](Body &body, ValueRange x) {
-        Value value = body.mul(x[0], body.mul(x[1], x[2]));
-        return x.size() > 3 ? body.add(value, x[3]) : value;
-      }));
+      0, multiplyCodes(node, node.in(0), node.in(2), node.in(1), node.in(3)));
 }
 
 /// A scale per row of the first operand broadcasts along the columns.
 Value perRow(NodeContext &node, Value scale, Value matrix) {
-  if (getConstantSize(getNumElements(scale.getType())) == 1)
+  if (hasOneElement(scale))
     return node.reshape(scale, {});
   return node.rank(scale) == 1 && node.rank(matrix) > 1
              ? node.expandRank(scale, 2, /*atEnd=*/true)
              : scale;
 }
 
-LogicalResult convertQLinearMatMul(NodeContext &node) {
-  Value a = node.in(0), b = node.in(3);
-  Value sums =
-      multiplyExactly(node, a, node.in(2), b, node.in(5), node.b.getI32Type());
-  if (!sums)
-    return failure();
-  Type type = node.inElem(7);
-  if (!isQuantizedType(type))
-    return node.refuse(Diag::UnsupportedType,
-                       "expected a quantized type of 2 to 16 bits");
-  Value scaleA = perRow(node, node.in(1), a), scaleB = node.in(4);
-  if (getConstantSize(getNumElements(scaleB.getType())) == 1)
-    scaleB = node.reshape(scaleB, {});
-  Value scaleY = perRow(node, node.in(6), a),
-        zeroY = perRow(node, node.in(7), a);
-  return node.set(
-      0, node.elementwise({sums, scaleA, scaleB, scaleY, zeroY}, type,
-                          [&](Body &body, ValueRange x) {
-                            Type f32 = body.b.getF32Type();
-                            Value real = body.mul(
-                                body.convert(x[0], body.b.getI32Type(), f32),
-                                body.div(body.mul(x[1], x[2]), x[3]));
-                            return quantizeScalar(
-                                body, real, body.number(1, f32), x[4], type);
-                          }));
+/// An exact product of integers times a and b's scales, plus a bias.
+Value scaleProduct(NodeContext &node, Value sums, Value scaleA, Value scaleB,
+                   Value bias) {
+  SmallVector<Value> operands = {sums, scaleA, scaleB};
+  if (bias)
+    operands.push_back(bias);
+  return node.elementwise(
+      operands, node.elem(scaleA), [&](Body &body, ValueRange x) {
+        Value value =
+            body.mul(body.convert(x[0], node.elem(sums), x[1].getType()),
+                     body.mul(x[1], x[2]));
+        return x.size() > 3 ? body.add(value, x[3]) : value;
+      });
 }
 
-/// The exact integer convolution as i32: what padding adds is the zero point,
-/// which counts as nothing.
-Value convolveExactly(NodeContext &node, const ConvShape &conv, Value input,
-                      Value zero, Value weight, Value weightZero) {
-  Dims in = node.dims(input), kernel = node.dims(weight);
-  unsigned rank = in.size(), spatial = rank - 2;
-  Dims over(kernel.begin() + 1, kernel.end());
-  AffineExpr perGroup = simplifyDim(kernel[0].floorDiv(conv.groups));
-  SmallVector<AffineExpr> weightReads = {node.d(1)};
-  for (unsigned i = 0; i <= spatial; ++i)
-    weightReads.push_back(node.d(rank + i));
-  unsigned numDims = rank + over.size();
-  SmallVector<Value> inputs = {weight};
-  SmallVector<AffineMap> maps = {node.makeMap(numDims, weightReads)};
-  auto addZero = [&](Value value, bool perChannel) {
-    if (!value)
-      return;
-    bool single = getConstantSize(getNumElements(value.getType())) == 1;
-    inputs.push_back(single ? node.reshape(value, {}) : value);
-    maps.push_back(node.makeMap(
-        numDims, single || !perChannel ? ArrayRef<AffineExpr>()
-                                       : ArrayRef<AffineExpr>(node.d(1))));
+/// com.microsoft: A, B, their scales and zero points, a bias.
+LogicalResult convertMatMulIntegerToFloat(NodeContext &node) {
+  Value sums =
+      multiplyCodes(node, node.in(0), node.in(4), node.in(1), node.in(5));
+  if (!sums)
+    return failure();
+  return node.set(0,
+                  scaleProduct(node, sums, perRow(node, node.in(2), node.in(0)),
+                               node.in(3), node.in(6)));
+}
+
+/// com.microsoft: A is quantized when it is known; B, its scale and zero point.
+LogicalResult convertDynamicQuantizeMatMul(NodeContext &node) {
+  Dynamic a = quantizeDynamically(node, node.in(0));
+  if (!a.codes)
+    return failure();
+  Value sums = multiplyCodes(node, a.codes, a.zero, node.in(1), node.in(3));
+  if (!sums)
+    return failure();
+  return node.set(0, scaleProduct(node, sums, a.scale, node.in(2), node.in(4)));
+}
+
+/// Exact sums times `scaleA * scaleB / scaleY`, as codes of the result. The
+/// three factors and the zero point broadcast with the sums.
+Value requantize(NodeContext &node, Value sums, Value scaleA, Value scaleB,
+                 Value scaleY, Value zeroY, Type type) {
+  if (!isCode(type)) {
+    (void)refuseCode(node);
+    return {};
+  }
+  Value real =
+      node.elementwise({sums, scaleA, scaleB, scaleY}, node.f32(),
+                       [&](Body &body, ValueRange x) {
+                         return body.mul(body.convert(x[0], node.elem(sums),
+                                                      body.b.getF32Type()),
+                                         body.div(body.mul(x[1], x[2]), x[3]));
+                       });
+  if (!zeroY || hasOneElement(zeroY))
+    return quantize(node, real, node.scalar(1, node.f32()),
+                    asScalar(node, zeroY), type);
+  if (!isIntegerCode(type)) {
+    (void)node.refuse(Diag::UnsupportedForm,
+                      "expected one zero point of a float result");
+    return {};
+  }
+  // Several zero points are integers that are added to what was rounded: the
+  // range is checked after.
+  auto width = static_cast<int>(type.getIntOrFloatBitWidth());
+  double top = std::ldexp(1.0, width - (type.isUnsignedInteger() ? 0 : 1));
+  double low = type.isUnsignedInteger() ? 0 : -top;
+  return node.elementwise({real, zeroY}, type, [&](Body &body, ValueRange x) {
+    Type f32 = body.b.getF32Type();
+    Value steps = body.add(body.roundEven(x[0]), body.convert(x[1], type, f32));
+    return body.convert(
+        body.clamp(steps, body.number(low, f32), body.number(top - 1, f32)),
+        f32, type);
+  });
+}
+
+/// The product of operands of which one has floats of few bits: they are
+/// multiplied as f32.
+LogicalResult multiplySmallFloats(NodeContext &node) {
+  for (unsigned i : {1, 2, 4, 5, 6, 7})
+    if (!hasOneElement(node.in(i)))
+      return node.refuse(Diag::UnsupportedForm,
+                         "expected one scale and zero point per tensor of "
+                         "float8");
+  auto real = [&](unsigned i) {
+    return dequantize(node, node.in(i), asScalar(node, node.in(i + 1)),
+                      asScalar(node, node.in(i + 2)), node.f32());
   };
-  addZero(zero, false);
-  addZero(weightZero, true);
-  Type inputType = node.elem(input), weightType = node.elem(weight),
-       i32 = node.b.getI32Type();
-  return node.reduction(
-      Combiner::Sum, conv.result, i32, inputs, maps, input, over,
-      [&](Body &body, ValueRange x) {
-        Value group = body.div(body.dim(1), body.extent(perGroup), true);
-        SmallVector<Value> at = {
-            body.dim(0),
-            body.add(body.mul(group, body.extent(kernel[1])), body.dim(rank))};
-        Value inside = body.boolean(true);
-        for (unsigned i = 0; i < spatial; ++i) {
-          Value start = body.sub(
-              body.mul(body.dim(2 + i), body.index(conv.window.strides[i])),
-              body.index(conv.window.pads[i]));
-          Value position =
-              body.add(start, body.mul(body.dim(rank + 1 + i),
-                                       body.index(conv.window.dilations[i])));
-          Value size = body.extent(in[2 + i]);
-          inside = body.both(inside, body.both(body.le(body.index(0), position),
-                                               body.lt(position, size)));
-          at.push_back(body.clampIndex(position, size));
-        }
-        Value left = body.convert(body.read(x.back(), at), inputType, i32),
-              right = body.convert(x[0], weightType, i32);
-        if (zero)
-          left = body.sub(left, body.convert(x[1], inputType, i32));
-        if (weightZero)
-          right =
-              body.sub(right, body.convert(x[zero ? 2 : 1], weightType, i32));
-        return body.select(inside, body.mul(left, right), body.integer(0, i32));
-      });
+  Value product = node.matmul(real(0), real(3));
+  return node.set(0, quantize(node, product, asScalar(node, node.in(6)),
+                              asScalar(node, node.in(7)), node.inElem(7)));
+}
+
+LogicalResult convertQLinearMatMul(NodeContext &node) {
+  Value a = node.in(0), b = node.in(3);
+  if (isSmallFloat(node.inElem(0)) || isSmallFloat(node.inElem(3)))
+    return multiplySmallFloats(node);
+  Value sums = multiplyCodes(node, a, node.in(2), b, node.in(5));
+  if (!sums)
+    return failure();
+  Value scaleB = node.in(4);
+  if (hasOneElement(scaleB))
+    scaleB = node.reshape(scaleB, {});
+  return node.set(0, requantize(node, sums, perRow(node, node.in(1), a), scaleB,
+                                perRow(node, node.in(6), a),
+                                perRow(node, node.in(7), a), node.inElem(7)));
 }
 
 LogicalResult convertConvInteger(NodeContext &node) {
   std::optional<ConvShape> conv = readConv(node, node.in(0), node.in(1));
-  return conv ? node.set(0, convolveExactly(node, *conv, node.in(0), node.in(2),
-                                            node.in(1), node.in(3)))
+  return conv ? node.set(0, convolveCodes(node, *conv, node.in(0), node.in(2),
+                                          node.in(1), node.in(3)))
               : failure();
 }
 
+/// ONNX's form, and com.microsoft's whose input and result may have the
+/// channels last.
 LogicalResult convertQLinearConv(NodeContext &node) {
-  if (node.attrInt("channels_last", 0))
-    return node.refuse(Diag::UnsupportedForm,
-                       "channels in the last dimension are not supported");
+  bool channelsLast = node.attrInt("channels_last", 0) != 0;
   Value input = node.in(0), weight = node.in(3);
+  int64_t rank = node.inRank(0);
+  if (channelsLast && rank > 2) {
+    SmallVector<int64_t> order = {0, rank - 1};
+    for (int64_t i = 1; i + 1 < rank; ++i)
+      order.push_back(i);
+    input = node.transpose(input, order);
+  }
   std::optional<ConvShape> conv = readConv(node, input, weight);
   if (!conv)
     return failure();
-  Type type = node.inElem(7);
-  if (!isQuantizedType(type))
-    return node.refuse(Diag::UnsupportedType,
-                       "expected a quantized type of 2 to 16 bits");
   Value sums = addChannelBias(
-      node, convolveExactly(node, *conv, input, node.in(2), weight, node.in(5)),
+      node, convolveCodes(node, *conv, input, node.in(2), weight, node.in(5)),
       node.in(8));
+  if (!sums)
+    return failure();
   auto perChannel = [&](Value value) {
-    bool single = getConstantSize(getNumElements(value.getType())) == 1;
-    return single
+    return hasOneElement(value)
                ? node.reshape(value, {})
                : node.expandRank(value, node.rank(input) - 1, /*atEnd=*/true);
   };
-  SmallVector<Value> operands = {sums, perChannel(node.in(1)),
-                                 perChannel(node.in(4)), perChannel(node.in(6)),
-                                 perChannel(node.in(7))};
-  return node.set(
-      0, node.elementwise(operands, type, [&](Body &body, ValueRange x) {
-        Type f32 = body.b.getF32Type();
-        Value real = body.mul(body.convert(x[0], body.b.getI32Type(), f32),
-                              body.div(body.mul(x[1], x[2]), x[3]));
-        return quantizeScalar(body, real, body.number(1, f32), x[4], type);
-      }));
-}
-
-/// com.microsoft: A, its scale and zero point, B and its, those of the result.
-template <bool isProduct>
-LogicalResult convertQLinearBinary(NodeContext &node) {
-  Type type = node.inElem(0), f32 = node.f32();
-  if (!isQuantizedType(type) || !node.has(6))
-    return node.refuse(
-        Diag::UnsupportedType,
-        "expected a quantized type of 2 to 16 bits and a scale of the result");
-  Value zero = node.scalar(0, type);
-  auto zeroOf = [&](unsigned i) {
-    return node.has(i) ? node.reshape(node.in(i), {}) : zero;
-  };
-  auto scaleOf = [&](unsigned i) { return node.reshape(node.in(i), {}); };
-  SmallVector<Value> operands = {node.in(0), scaleOf(1), zeroOf(2),  node.in(3),
-                                 scaleOf(4), zeroOf(5),  scaleOf(6), zeroOf(7)};
-  return node.set(
-      0, node.elementwise(operands, type, [&](Body &body, ValueRange x) {
-        Value a = dequantizeScalar(body, x[0], x[1], x[2], type, f32),
-              b = dequantizeScalar(body, x[3], x[4], x[5], type, f32);
-        return quantizeScalar(body, isProduct ? body.mul(a, b) : body.add(a, b),
-                              x[6], x[7], type);
-      }));
-}
-
-/// com.microsoft: X, its scale and zero point, those of the result; a function
-/// of one element between.
-template <bool isSigmoid> LogicalResult convertQLinearUnary(NodeContext &node) {
-  Type type = node.inElem(0), f32 = node.f32();
-  if (!isQuantizedType(type) || !node.has(3))
-    return node.refuse(
-        Diag::UnsupportedType,
-        "expected a quantized type of 2 to 16 bits and a scale of the result");
-  double alpha = node.attrFloat("alpha", 0.01f);
-  Value zero = node.scalar(0, type);
-  auto zeroOf = [&](unsigned i) {
-    return node.has(i) ? node.reshape(node.in(i), {}) : zero;
-  };
-  SmallVector<Value> operands = {node.in(0), node.reshape(node.in(1), {}),
-                                 zeroOf(2), node.reshape(node.in(3), {}),
-                                 zeroOf(4)};
-  return node.set(
-      0, node.elementwise(operands, type, [&](Body &body, ValueRange x) {
-        Value v = dequantizeScalar(body, x[0], x[1], x[2], type, f32);
-        Value leaky =
-            isSigmoid ? Value()
-                      : body.select(body.lt(v, body.number(0, f32)),
-                                    body.mul(v, body.number(alpha, f32)), v);
-        return quantizeScalar(body, isSigmoid ? body.sigmoid(v) : leaky, x[3],
-                              x[4], type);
-      }));
-}
-
-/// Rounding modes of the qonnx domain.
-Value roundAs(Body &body, StringRef mode, Value x) {
-  Value half = body.number(0.5, x.getType());
-  Value isNegative = body.lt(x, body.number(0, x.getType()));
-  Value magnitude = body.abs(x), result;
-  if (mode == "CEIL")
-    return body.ceil(x);
-  if (mode == "FLOOR")
-    return body.floor(x);
-  if (mode == "UP")
-    result = body.ceil(magnitude);
-  else if (mode == "DOWN")
-    result = body.floor(magnitude);
-  else if (mode == "HALF_UP")
-    result = body.floor(body.add(magnitude, half));
-  else if (mode == "HALF_DOWN")
-    result = body.ceil(body.sub(magnitude, half));
-  else
-    return body.roundEven(x);
-  return body.select(isNegative, body.neg(result), result);
-}
-
-/// qonnx: x, scale, zero point, number of bits; the value that the integer
-/// stands for, as a float.
-LogicalResult convertQuant(NodeContext &node) {
-  std::optional<SmallVector<double>> bits = node.getFloats(3);
-  if (!bits || bits->size() != 1)
-    return node.refuseDynamic(3, "the number of bits");
-  if ((*bits)[0] < 1 || (*bits)[0] > 24 || !isa<FloatType>(node.inElem(0)))
-    return node.refuse(Diag::UnsupportedForm,
-                       "expected 1 to 24 bits of a float tensor");
-  bool isSigned = node.attrInt("signed", 1) != 0;
-  bool narrow = node.attrInt("narrow", 0) != 0;
-  std::string mode =
-      StringRef(node.attrString("rounding_mode", "ROUND")).upper();
-  double top = std::exp2((*bits)[0] - (isSigned ? 1 : 0));
-  double high = top - 1 - (!isSigned && narrow ? 1 : 0);
-  double low = isSigned ? -top + (narrow ? 1 : 0) : 0;
-  bool isBinary = isSigned && (*bits)[0] == 1;
-  return node.set(
-      0, node.elementwise(
-             {node.in(0), node.in(1), node.in(2)}, node.inElem(0),
-             [&](Body &body, ValueRange x) {
-               Type type = x[0].getType();
-               Value steps = body.add(body.div(x[0], x[1]), x[2]);
-               Value one = body.number(1, type);
-               if (isBinary) {
-                 Value isNegative = body.lt(steps, body.number(0, type));
-                 steps = body.select(isNegative, body.neg(one), one);
-               } else {
-                 steps = roundAs(body, mode,
-                                 body.clamp(steps, body.number(low, type),
-                                            body.number(high, type)));
-               }
-               return body.mul(body.sub(steps, x[2]), x[1]);
-             }));
-}
-
-/// qonnx: the sign of x, never 0, times the scale.
-LogicalResult convertBipolarQuant(NodeContext &node) {
-  return node.set(
-      0, node.elementwise(
-             node.getInputs(), node.inElem(0), [](Body &body, ValueRange x) {
-               Type type = x[0].getType();
-               Value isNegative = body.lt(x[0], body.number(0, type));
-               return body.select(isNegative, body.neg(x[1]), x[1]);
-             }));
+  Value result = requantize(node, sums, perChannel(node.in(1)),
+                            perChannel(node.in(4)), perChannel(node.in(6)),
+                            perChannel(node.in(7)), node.inElem(7));
+  if (channelsLast && result) {
+    SmallVector<int64_t> order = {0};
+    for (int64_t i = 2; i < rank; ++i)
+      order.push_back(i);
+    order.push_back(1);
+    result = node.transpose(result, order);
+  }
+  return node.set(0, result);
 }
 
 } // namespace
 
 void registerQuantized(Registry &registry) {
-  constexpr const char *kFloats = "float8 and float4 types";
   registry.add(kOnnxDomain,
                {
-                   {"QuantizeLinear", 10, 2, 3, convertQuantize, kFloats},
-                   {"DequantizeLinear", 10, 2, 3, convertDequantize, kFloats},
+                   {"QuantizeLinear", 10, 2, 3, convertQuantize},
+                   {"DequantizeLinear", 10, 2, 3, convertDequantize},
                    {"DynamicQuantizeLinear", 11, 1, 1, convertDynamicQuantize},
                    {"MatMulInteger", 10, 2, 4, convertMatMulInteger},
                    {"ConvInteger", 10, 2, 4, convertConvInteger},
-                   {"QLinearMatMul", 10, 8, 8, convertQLinearMatMul, kFloats},
+                   {"QLinearMatMul", 10, 8, 8, convertQLinearMatMul,
+                    "float8 with a scale per row or column"},
                    {"QLinearConv", 10, 8, 9, convertQLinearConv},
                });
-  for (const char *domain : {"qonnx.custom_op.general", "onnx.brevitas"})
-    registry.add(domain, {
-                             {"Quant", 1, 4, 4, convertQuant},
-                             {"BipolarQuant", 1, 2, 2, convertBipolarQuant},
-                         });
   registry.add(
       kMicrosoftDomain,
       {
           {"QuantizeLinear", 1, 2, 3, convertQuantize},
           {"DequantizeLinear", 1, 2, 3, convertDequantize},
           {"MatMulIntegerToFloat", 1, 4, 7, convertMatMulIntegerToFloat},
-          {"QLinearAdd", 1, 7, 8, convertQLinearBinary<false>},
-          {"QLinearMul", 1, 7, 8, convertQLinearBinary<true>},
-          {"QLinearSigmoid", 1, 4, 5, convertQLinearUnary<true>},
-          {"QLinearLeakyRelu", 1, 4, 5, convertQLinearUnary<false>},
+          {"DynamicQuantizeMatMul", 1, 3, 5, convertDynamicQuantizeMatMul},
+          {"QLinearConv", 1, 8, 9, convertQLinearConv},
       });
+  registerQLinear(registry);
+  registerPackedWeights(registry);
+  registerQonnx(registry);
 }
 
 } // namespace qcc::onnx_import

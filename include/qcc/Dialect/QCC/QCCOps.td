@@ -413,6 +413,68 @@ def QCC_QMatMulOp : QCC_Op<"qmatmul", [Pure]> {
   let assemblyFormat = "`(` $activations `)` `,` $weight $format attr-dict `:` functional-type(operands, results)";
 }
 
+def QCC_QuantizeOp : QCC_Op<"quantize", [Pure]> {
+  let summary = "floats as codes of a scale and a zero point";
+  let description = [{
+    For integers of 2 to 16 bits `saturate(round(input / scale) + zero)`, ties to even; for floats of 8 and 4 bits
+    `round(input / scale + zero)`, where what is too large becomes the largest finite value, or infinity or NaN with
+    `overflow`. Computed in f32; with `precision` operands and quotient are rounded to that type.
+
+    `scale` (f32, f16, bf16 or f8E8M0FNU) and `zero` (of the result's type, 0 if left out) have rank 0, one element, one
+    per index of `axis`, or, with `block` above 0, the input's shape with `ceil(size / block)` along the axis: one element per
+    `block` consecutive indices.
+  }];
+  let arguments = (ins QCC_Tensor:$input, QCC_Tensor:$scale, Optional<QCC_Tensor>:$zero,
+                       DefaultValuedAttr<I64Attr, "0">:$axis, DefaultValuedAttr<I64Attr, "0">:$block,
+                       OptionalAttr<TypeAttr>:$precision, UnitAttr:$overflow);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input `,` $scale (`zero` $zero^)? attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def QCC_DequantizeOp : QCC_Op<"dequantize", [Pure]> {
+  let summary = "the floats that codes stand for";
+  let description = [{
+    `(input - zero) * scale` in f32, rounded to the result's type (f32, f16 or bf16). The input is of integers of 2 to
+    16 bits, whose differences are exact, of i32, or of floats of 8 and 4 bits. `scale` and `zero` are as in
+    `qcc.quantize`; `zero` may also be of floats.
+  }];
+  let arguments = (ins QCC_Tensor:$input, QCC_Tensor:$scale, Optional<QCC_Tensor>:$zero,
+                       DefaultValuedAttr<I64Attr, "0">:$axis, DefaultValuedAttr<I64Attr, "0">:$block);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = "$input `,` $scale (`zero` $zero^)? attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def QCC_IntMatMulOp : QCC_Op<"int_matmul", [Pure, AttrSizedOperandSegments]> {
+  let summary = "exact matrix product of integers less their zero points";
+  let description = [{
+    `[..., M, K] x [..., K, N] -> [..., M, N]` in i32, which wraps; leading dimensions broadcast as in numpy. Operands
+    have integers of 2 to 16 bits. A zero point is a scalar, or has its operand's rank with dimensions of 1 or the
+    operand's and one element along K: one per row of the first, one per column of the second.
+  }];
+  let arguments = (ins QCC_Tensor:$lhs, QCC_Tensor:$rhs, Optional<QCC_Tensor>:$lhs_zero, Optional<QCC_Tensor>:$rhs_zero);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = [{$lhs `,` $rhs (`lhs_zero` $lhs_zero^)? (`rhs_zero` $rhs_zero^)? attr-dict `:`
+                         functional-type(operands, results)}];
+  let hasVerifier = 1;
+}
+
+def QCC_IntConvOp : QCC_Op<"int_conv", [Pure, AttrSizedOperandSegments]> {
+  let summary = "exact convolution of integers less their zero points";
+  let description = [{
+    As `qcc.conv` in i32, which wraps. Padding counts as the input's zero point. Operands have integers of 2 to 16 bits;
+    the input's zero point is a scalar, the weight's a scalar or one per output channel.
+  }];
+  let arguments = (ins QCC_Tensor:$input, QCC_Tensor:$weight, Optional<QCC_Tensor>:$input_zero,
+                       Optional<QCC_Tensor>:$weight_zero, DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$pads,
+                       DenseI64ArrayAttr:$dilations, I64Attr:$groups);
+  let results = (outs QCC_Tensor:$result);
+  let assemblyFormat = [{$input `,` $weight (`input_zero` $input_zero^)? (`weight_zero` $weight_zero^)? attr-dict `:`
+                         functional-type(operands, results)}];
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Dispatches (after Fuse) and kernels (after Schedule)
 //===----------------------------------------------------------------------===//
