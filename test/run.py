@@ -57,6 +57,7 @@ def all_suites(soak: bool) -> list[Suite]:
         Suite("unit", unit),
         Suite("lit", [(lit_xml, lit)]),
         Suite("python", [(pytest_xml, pytest)]),
+        script("attacks", "Fuzz/run_attacks.py"),
         script("mutants", "Fuzz/run_mutants.py"),
         script("conformance", "Conformance/run_node_tests.py"),
         script("suites", "Conformance/run_suites.py"),

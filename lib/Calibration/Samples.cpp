@@ -120,17 +120,22 @@ llvm::Expected<std::vector<Sample>>
 qcc::readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs) {
   std::vector<Sample> samples;
   std::string problem;
+  Diag diag = Diag::BadCalibration;
   try {
     fs::path file(path.str());
     if (fs::is_directory(file))
       readFolder(file, inputs, samples);
     else
       readArchive(file, inputs, samples);
+  } catch (const run::RunError &error) {
+    problem = error.what();
+    if (error.code() == run::Resources)
+      diag = Diag::LimitReached;
   } catch (const std::exception &error) {
     problem = error.what();
   }
   if (!problem.empty())
-    return makeError(Diag::BadCalibration, path, problem);
+    return makeError(diag, path, problem);
   if (samples.empty())
     return makeError(Diag::BadCalibration, path,
                      "expected .npz files or test data sets, but got none");

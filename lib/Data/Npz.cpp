@@ -16,6 +16,8 @@ namespace {
 
 constexpr uint64_t maxHeaderBytes = 65536;
 constexpr int64_t maxMembers = 65536;
+/// Bytes that any archive may expand to, and how much larger ones may.
+constexpr uint64_t maxFreeBytes = uint64_t(256) << 20, maxExpansion = 20;
 
 /// Reads the dictionary in a .npy header: three keys, no expressions.
 class HeaderParser {
@@ -248,11 +250,14 @@ static Array readMember(zip_t *archive, zip_uint64_t index, uint64_t size,
 }
 
 std::vector<Array> qcc::run::readNpz(const std::filesystem::path &path) {
+  // To open a pipe would be to wait for its writer.
+  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path))
+    throw RunError(BadData, path.string() + ": expected a regular file");
   Zip zip(path, ZIP_RDONLY, BadData);
   int64_t count = zip_get_num_entries(zip.archive, 0);
   if (count < 0 || count > maxMembers)
     throw RunError(BadData, path.string() + ": expected at most 65536 members");
-  uint64_t total = 0;
+  uint64_t total = 0, fileBytes = std::filesystem::file_size(path);
   std::vector<Array> arrays;
   for (zip_uint64_t i = 0; i < zip_uint64_t(count); ++i) {
     zip_stat_t stat;
@@ -266,6 +271,11 @@ std::vector<Array> qcc::run::readNpz(const std::filesystem::path &path) {
     if (stat.size > maxArchiveBytes - total)
       throw RunError(Resources, path.string() + ": holds more than 16 GiB");
     total += stat.size;
+    // Zeros pack a thousandfold: few bytes must not ask for much memory.
+    if (total > maxFreeBytes && total / maxExpansion > fileBytes)
+      throw RunError(Resources, path.string() + ": expands to more than " +
+                                    std::to_string(maxExpansion) +
+                                    " times its size");
     try {
       arrays.push_back(readMember(zip.archive, i, stat.size, member));
     } catch (const RunError &error) {

@@ -186,14 +186,24 @@ Array qcc::run::parseTensorProto(const std::string &bytes) {
   return array;
 }
 
+/// Protobuf's own limit on the length of a message.
+static constexpr uint64_t maxFileBytes = uint64_t(1) << 31;
+
 static std::vector<Array> readAll(const std::filesystem::path &folder,
                                   const std::string &prefix) {
   std::vector<Array> arrays;
   for (int i = 0; i < 65536; ++i) {
     std::filesystem::path path = folder / (prefix + std::to_string(i) + ".pb");
+    if (!std::filesystem::exists(path))
+      break;
+    // To open a pipe would be to wait for its writer.
+    if (!std::filesystem::is_regular_file(path) ||
+        std::filesystem::file_size(path) > maxFileBytes)
+      throw RunError(BadData, path.string() +
+                                  ": expected a regular file of at most 2 GiB");
     std::ifstream in(path, std::ios::binary);
     if (!in)
-      break;
+      throw RunError(BadData, path.string() + " cannot be read");
     std::string bytes((std::istreambuf_iterator<char>(in)), {});
     try {
       arrays.push_back(widen(parseTensorProto(bytes)));

@@ -69,7 +69,7 @@ private:
 Error Packager::hashSources() {
   for (const SourceFile &source : request.sources) {
     Expected<std::shared_ptr<const MappedFile>> file =
-        MappedFile::open(source.path);
+        source.mapped ? source.mapped : MappedFile::open(source.path);
     if (!file)
       return file.takeError();
     Digest digest = hashSha256((*file)->getBytes());

@@ -71,6 +71,8 @@ getWeights(ModuleOp module, const ConstSource &source) {
   std::vector<PackedTensor> weights;
   auto op = *module.getOps<host::WeightsOp>().begin();
   auto end = cast<host::EndOp>(op.getBody().front().getTerminator());
+  if (llvm::Error error = checkConstantCost(end.getValues()))
+    return std::move(error);
   for (auto [i, value] : llvm::enumerate(end.getValues())) {
     PackedTensor tensor;
     tensor.name = "w" + std::to_string(i);

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Compilation.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
@@ -33,12 +33,14 @@ static void addSources(StringRef path, std::vector<SourceFile> &sources) {
 std::vector<SourceFile> Compilation::getSources() {
   std::vector<SourceFile> sources;
   addSources(options.model, sources);
-  llvm::SetVector<StringRef> external;
-  for (const Parameter &parameter : *parameters)
-    if (parameter.file && parameter.file->getPath() != options.model)
-      external.insert(parameter.file->getPath());
-  for (StringRef file : external)
-    addSources(file, sources);
+  llvm::StringSet<> external;
+  for (const Parameter &parameter : *parameters) {
+    const std::shared_ptr<const MappedFile> &file = parameter.file;
+    if (file && file->getPath() != options.model &&
+        external.insert(file->getPath()).second)
+      sources.push_back({llvm::sys::path::filename(file->getPath()).str(),
+                         file->getPath().str(), file});
+  }
   addSources(options.calibration, sources);
   addSources(options.statistics, sources);
   return sources;

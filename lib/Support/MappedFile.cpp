@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Path.h"
 
@@ -23,7 +24,6 @@ static constexpr int kOpenFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 MappedFile::~MappedFile() {
   if (size)
     ::munmap(const_cast<char *>(data), size);
-  ::close(descriptor);
 }
 
 std::shared_ptr<const MappedFile>
@@ -45,13 +45,20 @@ MappedFile::map(std::string path, int descriptor, std::string &problem) {
     }
     data = static_cast<const char *>(memory);
   }
+  // The mapping keeps the file; a model may have more files than a process may
+  // have descriptors.
+  ::close(descriptor);
   return std::shared_ptr<const MappedFile>(
-      new MappedFile(std::move(path), descriptor, data, size));
+      new MappedFile(std::move(path), data, size));
 }
 
 llvm::Expected<std::shared_ptr<const MappedFile>>
 MappedFile::open(llvm::StringRef path) {
   std::string name = path.str();
+  // Looked at first: to open a device may do something.
+  struct stat info;
+  if (::stat(name.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    return makeError(Diag::BadModelFile, path, "expected a regular file");
   int descriptor = ::open(name.c_str(), kOpenFlags);
   if (descriptor < 0)
     return makeError(Diag::BadModelFile, path,
@@ -88,19 +95,15 @@ Folder::~Folder() {
 }
 
 /// For kernels without `openat2`: each component is opened by itself, none may
-/// be a link or `..`.
-static int openComponents(int folder, llvm::StringRef relativePath) {
+/// be a link.
+static int openComponents(int folder, llvm::StringRef relativePath,
+                          int lastFlags) {
   llvm::SmallVector<llvm::StringRef> parts;
   relativePath.split(parts, '/', -1, /*KeepEmpty=*/false);
   int current = ::dup(folder);
   for (size_t i = 0; i < parts.size() && current >= 0; ++i) {
-    if (parts[i] == "..") {
-      ::close(current);
-      errno = EXDEV;
-      return -1;
-    }
     int flags =
-        i + 1 < parts.size() ? O_PATH | O_DIRECTORY | O_CLOEXEC : kOpenFlags;
+        i + 1 < parts.size() ? O_PATH | O_DIRECTORY | O_CLOEXEC : lastFlags;
     int next = ::openat(current, parts[i].str().c_str(), flags | O_NOFOLLOW);
     int error = errno;
     ::close(current);
@@ -108,6 +111,41 @@ static int openComponents(int folder, llvm::StringRef relativePath) {
     current = next;
   }
   return current;
+}
+
+/// Resolves a path below a folder, following no link; -1 with errno.
+static int openBeneath(int folder, const std::string &name, int flags) {
+  open_how how = {};
+  how.flags = static_cast<uint64_t>(flags);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  int file = static_cast<int>(
+      ::syscall(SYS_openat2, folder, name.c_str(), &how, sizeof(how)));
+  // EPERM: some container profiles refuse calls that they do not know.
+  if (file < 0 && (errno == ENOSYS || errno == EPERM))
+    file = openComponents(folder, name, flags);
+  return file;
+}
+
+/// Why a file must not be used as external data; null if it may. A second name
+/// of a file may lie anywhere: what it holds need not be the model's.
+static const char *findFault(int file) {
+  struct stat info;
+  if (::fstat(file, &info) != 0)
+    return "it cannot be looked at";
+  if (S_ISLNK(info.st_mode))
+    return "the path goes through a symbolic link";
+  if (!S_ISREG(info.st_mode))
+    return "expected a regular file";
+  if (info.st_nlink > 1)
+    return "expected a file with one name, but it has hard links; copy it";
+  return nullptr;
+}
+
+/// True for a path with a component `..`.
+static bool hasParent(llvm::StringRef path) {
+  llvm::SmallVector<llvm::StringRef> parts;
+  path.split(parts, '/');
+  return llvm::is_contained(parts, "..");
 }
 
 /// What an error of the resolver means to the person who has the model.
@@ -126,25 +164,31 @@ llvm::Expected<std::shared_ptr<const MappedFile>>
 Folder::open(llvm::StringRef relativePath) const {
   std::string name = relativePath.str();
   if (name.empty() || name.size() > 4096 || relativePath.contains('\0') ||
-      relativePath.starts_with("/"))
+      relativePath.starts_with("/") || hasParent(relativePath))
     return makeError(Diag::BadExternalData, path,
-                     "expected a relative path of external data, but got '" +
+                     "expected a relative path of external data without '..', "
+                     "but got '" +
                          name + "'");
-  open_how how = {};
-  how.flags = kOpenFlags;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  int file = static_cast<int>(
-      ::syscall(SYS_openat2, descriptor, name.c_str(), &how, sizeof(how)));
-  // EPERM: some container profiles refuse calls that they do not know.
-  if (file < 0 && (errno == ENOSYS || errno == EPERM))
-    file = openComponents(descriptor, relativePath);
-  if (file < 0)
+  auto cannotOpen = [&] {
     return makeError(Diag::BadExternalData, path,
                      "cannot open external data '" + name +
                          "': " + describeOpenError(errno));
-  std::string problem;
+  };
+  // Looked at before it is opened, since to open a pipe or a device may do
+  // something, and again after it, since it may be another file by then.
+  int look = openBeneath(descriptor, name, O_PATH | O_CLOEXEC);
+  if (look < 0)
+    return cannotOpen();
+  const char *fault = findFault(look);
+  ::close(look);
+  int file = fault ? -1 : openBeneath(descriptor, name, kOpenFlags);
+  if (!fault && file < 0)
+    return cannotOpen();
+  if (!fault && (fault = findFault(file)))
+    ::close(file);
+  std::string problem = fault ? fault : "";
   std::shared_ptr<const MappedFile> mapped =
-      MappedFile::map(path + "/" + name, file, problem);
+      fault ? nullptr : MappedFile::map(path + "/" + name, file, problem);
   if (!mapped)
     return makeError(Diag::BadExternalData, path,
                      "cannot use external data '" + name + "': " + problem);

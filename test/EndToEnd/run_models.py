@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Support"))
 import carried
 import cases
 import harness
+import large
 import numpy as np
 import onnxruntime
 import oracle
@@ -94,6 +95,7 @@ def main() -> None:
     work += qdq.all_qdq(options.soak)
     work += stateful.all_stateful()
     work += promises.all_promises(options.soak)
+    work += large.all_large(options.soak)
     harness.finish("endtoend", harness.run_cases([w for w in work if options.only in w[0]]), options.junit)
 
 

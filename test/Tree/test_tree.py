@@ -95,3 +95,50 @@ def test_programs_link_shared_libraries(program):
     assert linked == (program != "bin/qcc-run")
     rules = (ROOT / "build" / "build.ninja").read_text()
     assert re.findall(r"\S*/lib(?:MLIR|LLVM)\w+\.a\b", rules) == []
+
+
+# What may open files, and why that is no file a model names.
+OPENERS = {
+    "lib/Support/MappedFile.cpp": "the one resolver",
+    "lib/Support/AtomicDirectory.cpp": "the artifact that is written",
+    "lib/Support/ParameterStore.cpp": "scratch files without a name",
+    "lib/Codegen/Compiler/KernelCache.cpp": "the kernel cache",
+    "lib/Package/Link.cpp": "objects of the artifact and the linker's log",
+    "lib/Pipeline/Gather.cpp": "--stats",
+    "lib/Data/TestData.cpp": "test data that the user names",
+    "lib/Data/Npz.cpp": "arrays that the user names",
+    "tools/qcc-run/Batch.cpp": "a list that the user names",
+    "tools/qcc/Compile.cpp": "-o",
+    "tools/qcc/main.cpp": "/dev/null",
+}
+
+
+def test_models_open_files_in_one_place():
+    """Names of files that come from a model are opened by the resolver of MappedFile.cpp and by nothing else."""
+    calls = re.compile(r"(?<![\w.>:])(::)?(open|openat|fopen|creat)\(|SYS_openat2|std::i?fstream\b|MemoryBuffer::get(File|Open|STDIN)"
+                       r"|openFileForRead|openNativeFile|raw_fd_ostream \w+\(|\bzip_open\(")  # fmt: skip
+    found = {}
+    for path in tracked():
+        name = str(path.relative_to(ROOT))
+        if path.suffix != ".cpp" or not name.startswith(("lib/", "tools/", "passes/", "targets/")):
+            continue
+        if name.startswith("lib/Runtime/"):  # reads artifacts, on its own
+            continue
+        code = "\n".join(line.split("//")[0] for line in path.read_text().splitlines())
+        if calls.search(code):
+            found[name] = calls.search(code)[0]
+    assert {name: call for name, call in found.items() if name not in OPENERS} == {}
+    assert [name for name in OPENERS if name not in found] == [], "what opens no file any more is not to be listed"
+
+
+def test_every_diagnostic_has_a_test():
+    """Each code of the catalogue is expected by a test that makes the compiler say it; `qcc explain` alone does not count."""
+    catalogue = (ROOT / "include/qcc/Support/Diagnostics.def").read_text()
+    codes = re.findall(r'^QCC_DIAGNOSTIC\(\w+, "QCC-(E\d+)"', catalogue, re.MULTILINE)
+    assert len(codes) == catalogue.count("\nQCC_DIAGNOSTIC(") > 20
+    texts = [
+        path.read_text()
+        for path in tracked()
+        if path.relative_to(ROOT).parts[0] == "test" and path.suffix in (".test", ".mlir", ".py") and "explain" not in path.name
+    ]  # fmt: skip
+    assert [code for code in codes if not any(re.search(rf"\b{code}\b", text) for text in texts)] == []

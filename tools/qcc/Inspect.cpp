@@ -1,6 +1,7 @@
 //===- Inspect.cpp - qcc check, qcc inspect ---------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Commands.h"
+#include "Problems.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
@@ -291,30 +292,21 @@ Error runCheck(Session &session) {
                                  collectFacts(module, store).ops)
                               numOps += count;
                           });
-  std::vector<std::pair<std::string, std::string>> problems;
-  error = llvm::handleErrors(
-      std::move(error), [&](std::unique_ptr<CodedError> coded) -> Error {
-        problems.emplace_back(getDiagInfo(coded->getDiag()).code.str(),
-                              coded->message());
-        return Error(std::move(coded));
-      });
+  Problems problems;
+  error = problems.add(std::move(error));
   if (session.line.has(OPT_json)) {
     llvm::json::OStream json(llvm::outs(), /*IndentSize=*/1);
     json.object([&] {
       json.attribute("supported", problems.empty());
-      json.attributeArray("problems", [&] {
-        for (const auto &[code, text] : problems)
-          json.object([&] {
-            json.attribute("code", code);
-            json.attribute("text", llvm::json::fixUTF8(text));
-          });
-      });
+      problems.write(json);
     });
     llvm::outs() << "\n";
-  } else if (problems.empty() && !error) {
+  } else if (!problems.empty()) {
+    problems.print(llvm::outs());
+  } else if (!error) {
     llvm::outs() << "supported: " << numOps << " operations\n";
   }
-  return error;
+  return llvm::joinErrors(std::move(error), problems.take());
 }
 
 } // namespace qcc::driver

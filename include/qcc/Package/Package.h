@@ -14,6 +14,7 @@
 #include "qcc/Package/OpReport.h"
 #include "qcc/Package/Recipe.h"
 #include "qcc/Runtime/ProgramWriter.h"
+#include "qcc/Support/MappedFile.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 #include <functional>
@@ -54,8 +55,10 @@ struct PackageObject {
 };
 
 /// A file that was read: the name that the manifest shows, and where it lies.
+/// One that a model names is not opened again: it comes as it was mapped.
 struct SourceFile {
   std::string name, path;
+  std::shared_ptr<const MappedFile> mapped = nullptr;
 };
 
 /// What is written beside the manifest.

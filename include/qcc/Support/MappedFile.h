@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The only code of the compiler that opens model files and what they refer to.
-// Files are regular, mapped read-only and kept open; a path that comes from
+// Files are regular and mapped read-only; a path that comes from
 // inside a model is resolved by the kernel below the model's folder.
 //
 //===----------------------------------------------------------------------===//
@@ -36,15 +36,14 @@ public:
 
 private:
   friend class Folder;
-  MappedFile(std::string path, int descriptor, const char *data, uint64_t size)
-      : path(std::move(path)), descriptor(descriptor), data(data), size(size) {}
+  MappedFile(std::string path, const char *data, uint64_t size)
+      : path(std::move(path)), data(data), size(size) {}
   /// Takes the descriptor over. `problem` says what is wrong if there is no
   /// file.
   static std::shared_ptr<const MappedFile> map(std::string path, int descriptor,
                                                std::string &problem);
 
   std::string path;
-  int descriptor;
   const char *data;
   uint64_t size;
 };
@@ -62,7 +61,9 @@ public:
   /// Opens a regular file below the folder by a relative path, without
   /// following a link anywhere on the way and without leaving the folder
   /// (`openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS; component by
-  /// component where the kernel is older). Errors: BadExternalData.
+  /// component where the kernel is older). Refuses `..`, files with more than
+  /// one hard link, and opens nothing but regular files. Errors:
+  /// BadExternalData.
   llvm::Expected<std::shared_ptr<const MappedFile>>
   open(llvm::StringRef relativePath) const;
 

@@ -5,6 +5,7 @@
 #include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -379,6 +380,70 @@ static SmallVector<Operation *> getSchedule(Value root) {
   return order.takeVector();
 }
 
+/// Evaluations of a body that a constant takes, saturated.
+static uint64_t countSteps(Operation *op) {
+  uint64_t steps = 1;
+  auto generic = dyn_cast<GenericOp>(op);
+  if (!generic)
+    return getTensorBytes(op->getResult(0).getType()).value_or(UINT64_MAX);
+  for (AffineExpr extent : generic.getExtents())
+    steps = llvm::SaturatingMultiply(
+        steps, static_cast<uint64_t>(
+                   std::max<int64_t>(getConstantSize(extent).value_or(0), 0)));
+  return steps;
+}
+
+llvm::Error qcc::checkConstantCost(ValueRange values) {
+  constexpr uint64_t kFreeBytes = uint64_t(128) << 20, kBytesPerByte = 8;
+  constexpr uint64_t kFreeSteps = uint64_t(1) << 24, kStepsPerElement = 32;
+  llvm::DenseSet<Operation *> parameters;
+  uint64_t given = 0, elements = 0, bytes = 0, steps = 0, largest = 0;
+  Operation *worst = nullptr;
+  auto add = [](uint64_t &sum, uint64_t more) {
+    sum = llvm::SaturatingAdd(sum, more);
+  };
+  for (Value root : values) {
+    for (Operation *op : getSchedule(root)) {
+      uint64_t size =
+          getTensorBytes(op->getResult(0).getType()).value_or(UINT64_MAX);
+      bool isNew = isa<ParamOp>(op) && parameters.insert(op).second;
+      if (isNew) {
+        add(given, size);
+        add(elements,
+            getConstantSize(getNumElements(op->getResult(0).getType()))
+                .value_or(0));
+      }
+      if (isa<ParamOp, ReshapeOp>(op))
+        continue;
+      add(steps, countSteps(op));
+      if (size > largest || !worst) {
+        largest = size;
+        worst = op;
+      }
+    }
+    add(bytes, getTensorBytes(root.getType()).value_or(UINT64_MAX));
+  }
+  if (!worst)
+    return llvm::Error::success();
+  std::string where = ("node '" + getNodeName(worst->getLoc()) + "'").str();
+  uint64_t maxBytes =
+               llvm::SaturatingMultiplyAdd(given, kBytesPerByte, kFreeBytes),
+           maxSteps = llvm::SaturatingMultiplyAdd(elements, kStepsPerElement,
+                                                  kFreeSteps);
+  if (std::max(bytes, largest) > maxBytes)
+    return makeError(Diag::LimitReached, where,
+                     "expected constants of at most " + llvm::Twine(maxBytes) +
+                         " bytes, from " + llvm::Twine(given) +
+                         " of weights, but they take " +
+                         llvm::Twine(std::max(bytes, largest)));
+  if (steps > maxSteps)
+    return makeError(Diag::LimitReached, where,
+                     "expected constants that take at most " +
+                         llvm::Twine(maxSteps) + " steps, but they take " +
+                         llvm::Twine(steps));
+  return llvm::Error::success();
+}
+
 llvm::Error Evaluator::run(Value root) {
   SmallVector<Operation *> order = getSchedule(root);
   for (Operation *op : order)
@@ -426,7 +491,7 @@ DenseElementsAttr qcc::foldSmallConstant(Operation *op, int64_t maxElements) {
     return {};
   auto type = cast<RankedTensorType>(op->getResult(0).getType());
   if (!type.hasStaticShape() || type.getNumElements() > maxElements ||
-      !isConstantExpression(op->getResult(0)))
+      countSteps(op) > (1 << 20) || !isConstantExpression(op->getResult(0)))
     return {};
   for (Value operand : op->getOperands())
     if (!operand.getDefiningOp<ConstantOp>())

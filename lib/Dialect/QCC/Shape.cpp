@@ -84,10 +84,20 @@ bool isStatic(Type type) {
 }
 
 AffineExpr product(ArrayRef<AffineExpr> exprs, MLIRContext *context) {
+  // Constants apart: a product of them that overflows would wrap. It stays at
+  // the largest number, which no limit on sizes allows.
+  int64_t constant = 1;
   AffineExpr result = getAffineConstantExpr(1, context);
-  for (AffineExpr expr : exprs)
-    result = result * expr;
-  return simplifySize(result);
+  for (AffineExpr expr : exprs) {
+    std::optional<int64_t> size = getConstantSize(expr);
+    if (!size)
+      result = result * expr;
+    else if (*size == 0 || constant == 0)
+      constant = 0;
+    else if (llvm::MulOverflow(constant, *size, constant))
+      constant = INT64_MAX;
+  }
+  return simplifySize(result * constant);
 }
 
 AffineExpr getNumElements(Type type) {

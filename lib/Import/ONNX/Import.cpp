@@ -18,6 +18,8 @@ namespace onnx_import {
 static constexpr int64_t kFirstOpset = 6, kLastOpset = 28;
 /// Most symbolic dimensions of a model.
 static constexpr size_t kMaxSymbols = 64;
+/// Most inputs and most outputs of a model.
+static constexpr size_t kMaxInputs = 4096;
 
 Importer::Importer(const ModelFile &model, TensorReader reader,
                    const ImportOptions &options, MLIRContext &context,
@@ -28,6 +30,7 @@ Importer::Importer(const ModelFile &model, TensorReader reader,
 
 LogicalResult Importer::report(Diag id, const Twine &where, const Twine &text) {
   faults.push_back({id, where.str(), text.str()});
+  faultyNodes.insert(faults.back().where);
   return failure();
 }
 
@@ -174,7 +177,12 @@ RankedTensorType Importer::importType(const onnx::TypeProto &type,
       return {};
     dims.push_back(*dim);
   }
-  return makeTensorType(dims, elementType);
+  RankedTensorType result = makeTensorType(dims, elementType);
+  if (std::string excess = describeExcess(result); !excess.empty()) {
+    (void)report(Diag::LimitReached, "input '" + name + "'", excess);
+    return {};
+  }
+  return result;
 }
 
 const onnx::TypeProto *Importer::getDeclaredType(StringRef valueName) const {
@@ -244,12 +252,21 @@ LogicalResult Importer::importInputs(const onnx::GraphProto &graph,
         scope.missing.contains(input.name()))
       continue;
     RankedTensorType type = importType(input.type(), input.name());
+    if (!type && options.collectAll) {
+      // What reads it is looked at without it.
+      scope.values[input.name()] = Value();
+      continue;
+    }
     bad |= !type;
     types.push_back(type);
     inputs.push_back(&input);
   }
   if (bad)
     return failure();
+  if (inputs.size() > kMaxInputs || graph.output_size() > int(kMaxInputs))
+    return report(Diag::LimitReached, path,
+                  "expected at most " + Twine(kMaxInputs) +
+                      " inputs and outputs");
   // Inputs have named all sizes that are known when an entry starts.
   symbolContext.firstRuntime = symbolContext.names.size();
   function = func::FuncOp::create(builder, builder.getUnknownLoc(), "main",

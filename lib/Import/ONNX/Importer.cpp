@@ -20,8 +20,10 @@ static constexpr uint64_t kMaxNodes = 10'000'000;
 /// Nodes of inlined functions: a few functions that call each other ask for any
 /// number of them.
 static constexpr uint64_t kMaxInlinedNodes = 200'000;
+static constexpr uint64_t kMaxInlinedBytes = uint64_t(64) << 20;
 static constexpr unsigned kMaxGraphDepth = 32;
 static constexpr size_t kMaxNameBytes = 65536;
+static constexpr int kMaxValues = 16384;
 static constexpr int64_t kMaxRank = 32, kMaxElements = int64_t(1) << 40;
 
 static StringRef normalizeDomain(StringRef domain) {
@@ -56,7 +58,10 @@ LogicalResult Importer::importNodes(const NodeList &nodes, Scope &scope) {
                     "expected at most " + Twine(kMaxInlinedNodes) +
                         " nodes of functions");
     if (failed(importNode(nodes[i], i, scope))) {
-      if (!options.collectAll)
+      // What a limit stops is not gone on with.
+      bool isStopped = numNodes > kMaxNodes || numInlined > kMaxInlinedNodes ||
+                       numInlinedBytes > kMaxInlinedBytes;
+      if (!options.collectAll || isStopped)
         return failure();
       failedAny = true;
     }
@@ -136,9 +141,7 @@ static bool hasSymbol(AffineExpr expr) {
   return found;
 }
 
-/// Why a tensor type must not be used; empty if it may. Sizes that overflow
-/// stay products of constants, which no symbol explains.
-static std::string describeExcess(Type type) {
+std::string describeExcess(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
   if (!tensor)
     return "";
@@ -229,6 +232,12 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
   unsigned numNeeded = entry->minInputs > 0 && entry->maxInputs == kAnyNumber
                            ? node.numInputs()
                            : entry->minInputs;
+  llvm::StringSet<> attributes;
+  for (const onnx::AttributeProto &attribute : node.node.attribute())
+    if (!attributes.insert(attribute.name()).second)
+      return report(Diag::BadAttribute, where,
+                    "expected attribute '" + printable(attribute.name()) +
+                        "' once");
   for (unsigned i = 0; i < numNeeded; ++i)
     if (!node.has(i))
       return report(Diag::BadGraph, where,
@@ -257,6 +266,52 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
   return success();
 }
 
+namespace {
+/// Nodes that are looked at without being imported.
+struct Unreached {
+  const NodeList *nodes;
+  std::string prefix;
+};
+} // namespace
+
+void Importer::checkUnreached(const onnx::NodeProto &node, StringRef name,
+                              const Scope &scope) {
+  std::vector<Unreached> pending;
+  auto addNodesOf = [&](const onnx::NodeProto &outer, StringRef place) {
+    std::string prefix = place.str() + "/";
+    for (const onnx::AttributeProto &attribute : outer.attribute()) {
+      if (attribute.has_g())
+        pending.push_back({&attribute.g().node(), prefix});
+      for (const onnx::GraphProto &graph : attribute.graphs())
+        pending.push_back({&graph.node(), prefix});
+    }
+    const onnx::FunctionProto *body = findFunction(outer);
+    if (body && checkedFunctions.insert(body).second)
+      pending.push_back({&body->node(), prefix});
+  };
+  addNodesOf(node, name);
+  while (!pending.empty()) {
+    Unreached next = std::move(pending.back());
+    pending.pop_back();
+    for (auto [i, inner] : llvm::enumerate(*next.nodes)) {
+      std::string place =
+          next.prefix + (inner.name().empty()
+                             ? inner.op_type() + "_" + std::to_string(i)
+                             : inner.name());
+      StringRef domain = normalizeDomain(inner.domain());
+      addNodesOf(inner, place);
+      if (findFunction(inner) ||
+          getRegistry().find(domain, inner.op_type(), getOpset(domain, scope)))
+        continue;
+      std::string where = describe(inner, place);
+      if (!faultyNodes.contains(where))
+        (void)report(Diag::UnsupportedOp, where,
+                     "operator '" + printable(inner.op_type()) +
+                         "' is not supported");
+    }
+  }
+}
+
 LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
                                    Scope &scope) {
   std::string name =
@@ -264,6 +319,10 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
                           ? node.op_type() + "_" + std::to_string(index)
                           : node.name());
   std::string where = describe(node, name);
+  if (node.input_size() > kMaxValues || node.output_size() > kMaxValues)
+    return report(Diag::LimitReached, where,
+                  "expected at most " + Twine(kMaxValues) +
+                      " inputs and outputs of a node");
   SmallVector<Value> inputs, outputs(node.output_size());
   bool poisoned = false;
   LogicalResult result = gatherInputs(node, scope, where, inputs, poisoned);
@@ -291,6 +350,8 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
                        nodeContext.getOutputs().end());
     }
   }
+  if (options.collectAll && (poisoned || failed(result)))
+    checkUnreached(node, name, scope);
   for (auto [output, value] : llvm::zip(node.output(), outputs)) {
     if (output.empty())
       continue;
@@ -334,12 +395,20 @@ LogicalResult Importer::inlineFunction(const onnx::FunctionProto &body,
   for (auto [i, input] : llvm::enumerate(body.input()))
     if (i < inputs.size() && inputs[i])
       inner.values[input] = inputs[i];
+  llvm::StringSet<> absent;
+  for (const std::string &input : body.input())
+    if (!inner.values.contains(input))
+      absent.insert(input);
+  // The nodes are copied.
+  numInlinedBytes += body.ByteSizeLong();
+  if (numInlinedBytes > kMaxInlinedBytes)
+    return report(Diag::LimitReached, where,
+                  "expected at most " + Twine(kMaxInlinedBytes) +
+                      " bytes of functions in all calls");
   // Optional inputs that are not given are written as empty names, references
   // to attributes as their values.
-  NodeList nodes = instantiateFunction(body, node, [&](StringRef input) {
-    return llvm::is_contained(body.input(), input.str()) &&
-           !inner.values.contains(input);
-  });
+  NodeList nodes = instantiateFunction(
+      body, node, [&](StringRef input) { return absent.contains(input); });
   if (failed(importNodes(nodes, inner)))
     return failure();
   for (int i = 0; i < node.output_size(); ++i) {

@@ -16,6 +16,10 @@ namespace qcc::onnx_import {
 
 class NodeContext;
 
+/// Why a tensor type must not be used; empty if it may. Sizes that overflow
+/// stay products of constants, which no symbol explains.
+std::string describeExcess(mlir::Type type);
+
 using NodeList = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
 
 /// What a name means in a graph. Subgraphs see the names around them; functions
@@ -100,6 +104,11 @@ private:
   mlir::LogicalResult importNodes(const NodeList &nodes, Scope &scope);
   mlir::LogicalResult importNode(const onnx::NodeProto &node, size_t index,
                                  Scope &scope);
+  /// Reports the operators that are not known inside of a node that is not
+  /// imported, and of the functions that it calls, where they have not been
+  /// reported.
+  void checkUnreached(const onnx::NodeProto &node, llvm::StringRef name,
+                      const Scope &scope);
   mlir::LogicalResult gatherInputs(const onnx::NodeProto &node,
                                    const Scope &scope, llvm::StringRef where,
                                    llvm::SmallVectorImpl<mlir::Value> &inputs,
@@ -135,13 +144,16 @@ private:
   ShapeTable shapes;
   SymbolContext symbolContext;
   std::vector<Fault> faults;
+  llvm::StringSet<> faultyNodes; ///< where faults are or were
   llvm::StringMap<unsigned> symbolPositions;
   std::vector<DimRule> dimRules;
   llvm::StringSet<> namedDims; ///< names of dimensions in the model
   llvm::StringSet<> fixedDims; ///< names of options.dims that the model has
   std::map<std::string, const onnx::FunctionProto *> functions;
+  /// Functions whose nodes checkUnreached has seen.
+  llvm::DenseSet<const onnx::FunctionProto *> checkedFunctions;
   Scope *current = nullptr;
-  uint64_t numNodes = 0, numInlined = 0;
+  uint64_t numNodes = 0, numInlined = 0, numInlinedBytes = 0;
 };
 
 } // namespace qcc::onnx_import

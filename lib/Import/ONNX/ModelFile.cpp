@@ -20,6 +20,14 @@ constexpr uint64_t kMaxModelBytes = 0x7fffffff;
 /// Depth of messages; protobuf stops at 100 as well.
 constexpr unsigned kMaxDepth = 100;
 
+/// Bytes of memory that protobuf may take for a model without its weights. Two
+/// bytes of a file can ask for hundreds, so this is counted before parsing.
+constexpr uint64_t kMaxCost = uint64_t(768) << 20;
+/// What a message and a string take at least, and a number of a list.
+constexpr uint64_t kMessageCost = 400, kStringCost = 64, kNumberCost = 8;
+/// Longest name of a value, a node or an operator; most attributes of a node.
+constexpr uint64_t kMaxNameBytes = 65536, kMaxAttributes = 4096;
+
 /// Messages on the way to a tensor. `Opaque` fields are copied as they are,
 /// `Dropped` ones left out.
 enum class Kind {
@@ -71,6 +79,39 @@ Kind getFieldKind(Kind message, uint64_t number) {
   }
 }
 
+/// Bytes of memory for each byte of a field that is copied as it is: lists of
+/// numbers that may be packed, and messages that are mostly other messages.
+uint64_t getExpansion(Kind message, uint64_t number) {
+  switch (message) {
+  case Kind::Graph:
+    return number >= 11 && number <= 14 ? 32 : 1;
+  case Kind::Attribute:
+    return number == 14 || number == 15 ? 32 : number == 8 ? 8 : 1;
+  case Kind::Tensor:
+    return number == 1 || number == 5 || number == 7 || number == 11 ? 8 : 1;
+  case Kind::SparseTensor:
+    return 8;
+  default:
+    return 1;
+  }
+}
+
+/// True for strings that name something.
+bool isName(Kind message, uint64_t number) {
+  switch (message) {
+  case Kind::Node:
+    return number <= 4 || number == 7 || number == 8;
+  case Kind::Attribute:
+    return number == 1 || number == 21;
+  case Kind::Tensor:
+    return number == 8;
+  case Kind::Function:
+    return number == 1 || number == 10 || (number >= 4 && number <= 6);
+  default:
+    return false;
+  }
+}
+
 /// Rewrites one message after the other. All positions are offsets in the file.
 class WireScan {
 public:
@@ -80,16 +121,20 @@ public:
   /// Appends the message at [begin, end) to `out`; false if it is malformed.
   bool copyMessage(Kind kind, uint64_t begin, uint64_t end, unsigned depth,
                    std::string &out);
-  bool reachedLimit() const { return tooDeep; }
+  /// The limit that the file exceeds, as what was expected; empty if none.
+  llvm::StringRef getLimit() const { return limit; }
 
 private:
   bool readVarint(uint64_t &position, uint64_t end, uint64_t &value);
+  /// Counts a field; false if it exceeds a limit.
+  bool count(Kind message, uint64_t number, Kind child, uint64_t size);
   bool copyNested(Kind kind, uint64_t begin, uint64_t size, unsigned depth,
                   std::string &out);
 
   llvm::ArrayRef<char> bytes;
   std::vector<FileRange> &rawData;
-  bool tooDeep = false;
+  std::string limit;
+  uint64_t cost = 0;
 };
 
 void appendVarint(uint64_t value, std::string &out) {
@@ -107,6 +152,20 @@ bool WireScan::readVarint(uint64_t &position, uint64_t end, uint64_t &value) {
       return true;
   }
   return false;
+}
+
+bool WireScan::count(Kind message, uint64_t number, Kind child, uint64_t size) {
+  if (child != Kind::Opaque) {
+    cost += kMessageCost;
+  } else {
+    cost += kStringCost + size * getExpansion(message, number);
+    if (isName(message, number) && size > kMaxNameBytes)
+      limit = "names of at most " + std::to_string(kMaxNameBytes) + " bytes";
+  }
+  if (cost > kMaxCost)
+    limit = "a graph that takes at most 768 MiB to read, without weights in "
+            "raw_data or in external files";
+  return limit.empty();
 }
 
 bool WireScan::copyNested(Kind kind, uint64_t begin, uint64_t size,
@@ -130,10 +189,10 @@ bool WireScan::copyNested(Kind kind, uint64_t begin, uint64_t size,
 bool WireScan::copyMessage(Kind kind, uint64_t begin, uint64_t end,
                            unsigned depth, std::string &out) {
   if (depth > kMaxDepth) {
-    tooDeep = true;
+    limit = "messages nested at most " + std::to_string(kMaxDepth) + " deep";
     return false;
   }
-  uint64_t position = begin;
+  uint64_t position = begin, numAttributes = 0;
   while (position < end) {
     uint64_t fieldBegin = position, tag, value;
     if (!readVarint(position, end, tag))
@@ -143,6 +202,7 @@ bool WireScan::copyMessage(Kind kind, uint64_t begin, uint64_t end,
     case 0:
       if (!readVarint(position, end, value))
         return false;
+      cost += kNumberCost;
       break;
     case 1:
     case 5: {
@@ -150,12 +210,20 @@ bool WireScan::copyMessage(Kind kind, uint64_t begin, uint64_t end,
       if (end - position < width)
         return false;
       position += width;
+      cost += kNumberCost;
       break;
     }
     case 2: {
       if (!readVarint(position, end, value) || value > end - position)
         return false;
       Kind child = getFieldKind(kind, tag >> 3);
+      if (child != Kind::Dropped && !count(kind, tag >> 3, child, value))
+        return false;
+      if (child == Kind::Attribute && ++numAttributes > kMaxAttributes) {
+        limit = "at most " + std::to_string(kMaxAttributes) +
+                " attributes of a node";
+        return false;
+      }
       uint64_t dataBegin = position;
       position += value;
       if (child == Kind::Opaque)
@@ -171,7 +239,7 @@ bool WireScan::copyMessage(Kind kind, uint64_t begin, uint64_t end,
     }
     out.append(bytes.data() + fieldBegin, position - fieldBegin);
   }
-  return true;
+  return cost <= kMaxCost || count(kind, 0, Kind::Opaque, 0);
 }
 
 } // namespace
@@ -191,10 +259,9 @@ llvm::Expected<std::unique_ptr<ModelFile>> loadModelFile(llvm::StringRef path) {
   WireScan scan(model->file->getBytes(), model->rawData);
   std::string skeleton;
   if (!scan.copyMessage(Kind::Model, 0, model->file->getSize(), 0, skeleton)) {
-    if (scan.reachedLimit())
+    if (!scan.getLimit().empty())
       return makeError(Diag::LimitReached, path,
-                       "expected messages nested at most " +
-                           llvm::Twine(kMaxDepth) + " deep");
+                       "expected " + scan.getLimit() + ", but got more");
     return makeError(
         Diag::BadModelFile, path,
         "expected an ONNX model, but the file is no protobuf message");

@@ -505,8 +505,13 @@ LogicalResult convertTile(NodeContext &node) {
     return node.refuse(Diag::BadShape, "expected " + Twine(from.size()) +
                                            " repeats, but got " +
                                            Twine(repeats->size()));
-  for (size_t i = 0; i < from.size(); ++i)
-    to.push_back(simplifyDim(from[i] * (*repeats)[i]));
+  for (size_t i = 0; i < from.size(); ++i) {
+    AffineExpr size = mulDims(from[i], (*repeats)[i]);
+    if (!size)
+      return node.refuse(Diag::LimitReached,
+                         "expected sizes of at most 2^40, but got more");
+    to.push_back(size);
+  }
   SmallVector<AffineExpr> reads;
   for (size_t i = 0; i < from.size(); ++i) {
     bool isOne = getConstantSize(from[i]) == 1;

@@ -85,8 +85,14 @@ std::string NodeContext::attrString(StringRef name, StringRef defaultValue) {
 std::optional<SmallVector<int64_t>> NodeContext::attrInts(StringRef name) {
   const onnx::AttributeProto *attribute =
       findAttr(name, onnx::AttributeProto::INTS);
-  if (!attribute || attribute->ints_size() > kMaxAttributeElements)
+  if (!attribute)
     return std::nullopt;
+  if (attribute->ints_size() > kMaxAttributeElements) {
+    (void)refuse(Diag::LimitReached,
+                 "expected at most " + Twine(kMaxAttributeElements) +
+                     " elements of attribute '" + name + "'");
+    return std::nullopt;
+  }
   return SmallVector<int64_t>(attribute->ints().begin(),
                               attribute->ints().end());
 }
@@ -94,8 +100,14 @@ std::optional<SmallVector<int64_t>> NodeContext::attrInts(StringRef name) {
 std::optional<SmallVector<double>> NodeContext::attrFloats(StringRef name) {
   const onnx::AttributeProto *attribute =
       findAttr(name, onnx::AttributeProto::FLOATS);
-  if (!attribute || attribute->floats_size() > kMaxAttributeElements)
+  if (!attribute)
     return std::nullopt;
+  if (attribute->floats_size() > kMaxAttributeElements) {
+    (void)refuse(Diag::LimitReached,
+                 "expected at most " + Twine(kMaxAttributeElements) +
+                     " elements of attribute '" + name + "'");
+    return std::nullopt;
+  }
   return SmallVector<double>(attribute->floats().begin(),
                              attribute->floats().end());
 }

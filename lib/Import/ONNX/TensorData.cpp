@@ -3,8 +3,11 @@
 #include "TensorData.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/SHA1.h"
 
 using namespace mlir;
 
@@ -139,36 +142,69 @@ static std::string unpack(ArrayRef<char> packed, int64_t numElements,
   return result;
 }
 
+/// SHA-1 of a whole file in hex, which ONNX's `checksum` is.
+static std::string getSha1(ArrayRef<char> bytes) {
+  llvm::SHA1 hash;
+  // It takes lengths of 32 bits.
+  for (size_t at = 0; at < bytes.size(); at += 1 << 20)
+    hash.update(StringRef(bytes.data() + at,
+                          std::min<size_t>(bytes.size() - at, 1 << 20)));
+  return llvm::toHex(hash.final(), /*LowerCase=*/true);
+}
+
 llvm::Error TensorReader::readExternal(const onnx::TensorProto &tensor,
                                        StringRef name, TensorData &data,
                                        uint64_t expected) {
-  std::string location;
+  // `basepath` is known and ignored: files lie below the model's folder.
+  static constexpr StringRef kKeys[] = {"location", "offset", "length",
+                                        "checksum", "basepath"};
+  std::string location, checksum;
   uint64_t offset = 0, length = expected;
+  llvm::StringSet<> seen;
   for (const onnx::StringStringEntryProto &entry : tensor.external_data()) {
     StringRef key = entry.key(), value = entry.value();
+    if (!llvm::is_contained(kKeys, key))
+      return makeError(Diag::BadExternalData, name,
+                       "expected no key '" + key.take_front(100) +
+                           "' of external data");
+    if (!seen.insert(key).second)
+      return makeError(Diag::BadExternalData, name,
+                       "expected " + key + " of external data once");
     if (key == "location")
       location = entry.value();
-    else if (key == "offset" || key == "length") {
-      if (value.getAsInteger(10, key == "offset" ? offset : length))
-        return makeError(Diag::BadExternalData, name,
-                         "expected " + key + " to be a number, but got '" +
-                             value + "'");
-    } else if (key != "checksum" && key != "basepath") {
+    else if (key == "checksum")
+      checksum = value.lower();
+    else if ((key == "offset" && value.getAsInteger(10, offset)) ||
+             (key == "length" && value.getAsInteger(10, length)))
       return makeError(Diag::BadExternalData, name,
-                       "expected no key '" + key + "' of external data");
-    }
+                       "expected " + key + " to be a number, but got '" +
+                           value.take_front(100) + "'");
   }
+  if (tensor.has_raw_data())
+    return makeError(Diag::BadTensor, name,
+                     "expected no data beside external data");
   if (length != expected)
     return makeError(Diag::BadExternalData, name,
                      "expected " + Twine(expected) +
                          " bytes for its shape, but got " + Twine(length));
-  std::shared_ptr<const MappedFile> &file = files[location];
+  auto [found, isNew] = files.try_emplace(location);
+  std::shared_ptr<const MappedFile> &file = found->second.file;
   if (!file) {
     llvm::Expected<std::shared_ptr<const MappedFile>> opened =
         folder.open(location);
     if (!opened)
       return opened.takeError();
     file = std::move(*opened);
+  }
+  if (!checksum.empty()) {
+    std::string &digest = found->second.digest;
+    if (digest.empty())
+      digest = getSha1(file->getBytes());
+    if (digest != checksum)
+      return makeError(Diag::BadExternalData, name,
+                       "expected the SHA-1 digest " +
+                           StringRef(checksum).take_front(100) + " of '" +
+                           location + "', but got " + digest);
   }
   if (offset > file->getSize() || length > file->getSize() - offset)
     return makeError(Diag::BadExternalData, name,

@@ -60,8 +60,13 @@ private:
 
   const ModelFile &model;
   Folder folder;
-  /// External files that are open, by location.
-  llvm::StringMap<std::shared_ptr<const MappedFile>> files;
+  /// An external file that is mapped, and its SHA-1 if that was asked for.
+  struct ExternalFile {
+    std::shared_ptr<const MappedFile> file;
+    std::string digest;
+  };
+  /// External files by location.
+  llvm::StringMap<ExternalFile> files;
 };
 
 } // namespace qcc::onnx_import

@@ -39,9 +39,16 @@ std::optional<uint64_t> getTensorBytes(mlir::Type type);
 llvm::Error evaluateConstant(mlir::Value value, const ConstSource &source,
                              llvm::MutableArrayRef<char> out);
 
+/// Checks what it takes to evaluate constant expressions one after the other
+/// against the parameters that they are made of: a model of few bytes must not
+/// ask for much. Errors: LimitReached, with the node, for results or values
+/// between of more than 8 times the parameters' bytes and 128 MiB, and for more
+/// than 32 steps per element of a parameter and 2^24.
+llvm::Error checkConstantCost(mlir::ValueRange values);
+
 /// The constant that a generic, reshape or concat of small constants computes;
 /// null if an operand is not a constant, the result has more than `maxElements`
-/// elements, or the body cannot be evaluated.
+/// elements, it takes more than 2^20 steps, or the body cannot be evaluated.
 mlir::DenseElementsAttr foldSmallConstant(mlir::Operation *op,
                                           int64_t maxElements = 4096);
 
