@@ -194,9 +194,25 @@ bool advance(MutableArrayRef<int64_t> point, ArrayRef<int64_t> extents) {
 }
 } // namespace
 
+/// True for a copy of one element to all places.
+static bool isSpread(GenericOp op) {
+  return op.isCopy() &&
+         getConstantSize(getNumElements(op.getInputs()[0].getType())) == 1;
+}
+
 static llvm::Error evaluateGeneric(GenericOp op,
                                    ArrayRef<ArrayRef<char>> operands,
                                    MutableArrayRef<char> out) {
+  if (isSpread(op)) {
+    Type type = op.getResult().getType().getElementType();
+    Scalar element = loadScalar(
+        operands[0].data(),
+        cast<RankedTensorType>(op.getInputs()[0].getType()).getElementType());
+    size_t bytes = getElementBytes(type);
+    for (size_t at = 0; at < out.size(); at += bytes)
+      storeScalar(out.data() + at, type, element);
+    return llvm::Error::success();
+  }
   auto program = ScalarProgram::compile(op);
   if (!program)
     return program.takeError();
@@ -234,6 +250,18 @@ static llvm::Error evaluateGeneric(GenericOp op,
     return program->run(scalars, whole, point, value);
   };
   char *address = out.data();
+  // Movement needs no program.
+  if (op.isCopy()) {
+    const TensorView &view = inputs[0].view;
+    do {
+      Scalar value =
+          loadScalar(view.data + inputs[0].offset(point) * view.elementBytes,
+                     view.elementType);
+      storeScalar(address, element, value);
+      address += bytes;
+    } while (advance(point, outer));
+    return llvm::Error::success();
+  }
   do {
     Scalar result = reduces ? accumulator.neutral() : Scalar{};
     bool more = !nothing;
@@ -384,18 +412,24 @@ static SmallVector<Operation *> getSchedule(Value root) {
 static uint64_t countSteps(Operation *op) {
   uint64_t steps = 1;
   auto generic = dyn_cast<GenericOp>(op);
+  // Copies of bytes, and one element to all places, cost little.
+  constexpr uint64_t kBytesPerStep = 16, kSpreadPerStep = 64,
+                     kCopiesPerStep = 4;
   if (!generic)
-    return getTensorBytes(op->getResult(0).getType()).value_or(UINT64_MAX);
+    return getTensorBytes(op->getResult(0).getType()).value_or(UINT64_MAX) /
+           kBytesPerStep;
   for (AffineExpr extent : generic.getExtents())
     steps = llvm::SaturatingMultiply(
         steps, static_cast<uint64_t>(
                    std::max<int64_t>(getConstantSize(extent).value_or(0), 0)));
-  return steps;
+  return isSpread(generic)  ? steps / kSpreadPerStep
+         : generic.isCopy() ? steps / kCopiesPerStep
+                            : steps;
 }
 
 llvm::Error qcc::checkConstantCost(ValueRange values) {
-  constexpr uint64_t kFreeBytes = uint64_t(128) << 20, kBytesPerByte = 8;
-  constexpr uint64_t kFreeSteps = uint64_t(1) << 24, kStepsPerElement = 32;
+  constexpr uint64_t kFreeBytes = uint64_t(1) << 30, kBytesPerByte = 8;
+  constexpr uint64_t kFreeSteps = uint64_t(1) << 26, kStepsPerElement = 32;
   llvm::DenseSet<Operation *> parameters;
   uint64_t given = 0, elements = 0, bytes = 0, steps = 0, largest = 0;
   Operation *worst = nullptr;

@@ -42,8 +42,8 @@ llvm::Error evaluateConstant(mlir::Value value, const ConstSource &source,
 /// Checks what it takes to evaluate constant expressions one after the other
 /// against the parameters that they are made of: a model of few bytes must not
 /// ask for much. Errors: LimitReached, with the node, for results or values
-/// between of more than 8 times the parameters' bytes and 128 MiB, and for more
-/// than 32 steps per element of a parameter and 2^24.
+/// between of more than 8 times the parameters' bytes and 1 GiB, and for more
+/// than 32 steps per element of a parameter and 2^26.
 llvm::Error checkConstantCost(mlir::ValueRange values);
 
 /// The constant that a generic, reshape or concat of small constants computes;
