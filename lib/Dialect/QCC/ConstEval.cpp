@@ -194,25 +194,22 @@ bool advance(MutableArrayRef<int64_t> point, ArrayRef<int64_t> extents) {
 }
 } // namespace
 
-/// True for a copy of one element to all places.
+/// True if all elements of a result are one value: there is nothing to read but
+/// single elements, and the body does not ask where it is.
 static bool isSpread(GenericOp op) {
-  return op.isCopy() &&
-         getConstantSize(getNumElements(op.getInputs()[0].getType())) == 1;
+  if (op.isReduction() || !op.getWhole().empty() ||
+      llvm::any_of(op.getInputs(), [](Value input) {
+        return getConstantSize(getNumElements(input.getType())) != 1;
+      }))
+    return false;
+  return !op.getBody()
+              .walk([](IndexOp) { return WalkResult::interrupt(); })
+              .wasInterrupted();
 }
 
 static llvm::Error evaluateGeneric(GenericOp op,
                                    ArrayRef<ArrayRef<char>> operands,
                                    MutableArrayRef<char> out) {
-  if (isSpread(op)) {
-    Type type = op.getResult().getType().getElementType();
-    Scalar element = loadScalar(
-        operands[0].data(),
-        cast<RankedTensorType>(op.getInputs()[0].getType()).getElementType());
-    size_t bytes = getElementBytes(type);
-    for (size_t at = 0; at < out.size(); at += bytes)
-      storeScalar(out.data() + at, type, element);
-    return llvm::Error::success();
-  }
   auto program = ScalarProgram::compile(op);
   if (!program)
     return program.takeError();
@@ -250,6 +247,15 @@ static llvm::Error evaluateGeneric(GenericOp op,
     return program->run(scalars, whole, point, value);
   };
   char *address = out.data();
+  if (isSpread(op)) {
+    Scalar value;
+    if (!runAt(value))
+      return makeError(Diag::Internal, "",
+                       "a constant expression reads outside a tensor");
+    for (; address != out.end(); address += bytes)
+      storeScalar(address, element, value);
+    return llvm::Error::success();
+  }
   // Movement needs no program.
   if (op.isCopy()) {
     const TensorView &view = inputs[0].view;

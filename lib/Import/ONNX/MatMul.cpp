@@ -9,32 +9,8 @@ using namespace mlir;
 
 namespace qcc::onnx_import {
 
-/// A zero point shaped to broadcast against its matrix: per row it needs a last
-/// dimension of 1.
-static Value shapeZero(NodeContext &node, Value zero, Value matrix,
-                       bool perRow) {
-  if (!zero)
-    return {};
-  Dims dims = node.dims(zero);
-  if (getConstantSize(getNumElements(zero.getType())) == 1)
-    return node.reshape(zero, {});
-  if (perRow && static_cast<int64_t>(dims.size()) ==
-                    std::max<int64_t>(1, node.rank(matrix) - 1))
-    dims.push_back(node.size(1));
-  else if (!perRow && dims.size() > 1 &&
-           static_cast<int64_t>(dims.size()) == node.rank(matrix) - 1)
-    dims.insert(dims.end() - 1, node.size(1));
-  // One zero point for each row or column, or one for all, which may be known
-  // only at run time.
-  Dims target = dims, sizes = node.dims(matrix);
-  for (size_t i = 1; i <= std::min(target.size(), sizes.size()); ++i)
-    if (mayBroadcast(target.end()[-i], sizes.end()[-i]))
-      target.end()[-i] = sizes.end()[-i];
-  return node.broadcastTo(node.reshape(zero, dims), target);
-}
-
-Value multiplyExactly(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
-                      Value rhsZero, Type elementType) {
+Value multiplyExactly(NodeContext &node, Value lhs, Value rhs,
+                      Type elementType) {
   bool dropRow = node.rank(lhs) == 1, dropColumn = node.rank(rhs) == 1;
   if (dropRow)
     lhs = node.expandRank(lhs, 2);
@@ -74,31 +50,11 @@ Value multiplyExactly(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
   SmallVector<Value> operands = {lhs, rhs};
   SmallVector<AffineMap> maps = {makeReads(lhs, m, k), makeReads(rhs, k, n)};
   Type lhsType = node.elem(lhs), rhsType = node.elem(rhs);
-  Value zeroOfLhs = shapeZero(node, lhsZero, lhs, true),
-        zeroOfRhs = shapeZero(node, rhsZero, rhs, false);
-  for (Value zero : {zeroOfLhs, zeroOfRhs})
-    if (zero && node.rank(zero) > static_cast<int64_t>(rank)) {
-      (void)node.refuse(Diag::BadShape,
-                        "expected zero points of a rank of at most " +
-                            Twine(rank) + ", but got " +
-                            Twine(node.rank(zero)));
-      return {};
-    }
-  for (auto [zero, row, column] :
-       {std::tuple(zeroOfLhs, m, k), std::tuple(zeroOfRhs, k, n)})
-    if (zero) {
-      operands.push_back(zero);
-      maps.push_back(makeReads(zero, row, column));
-    }
   Value product = node.reduction(
       Combiner::Sum, *result, getScalarType(elementType), operands, maps, {},
       {a.back()}, [&](Body &body, ValueRange x) {
         Value left = body.convert(x[0], lhsType, elementType),
               right = body.convert(x[1], rhsType, elementType);
-        if (zeroOfLhs)
-          left = body.sub(left, body.convert(x[2], lhsType, elementType));
-        if (zeroOfRhs)
-          right = body.sub(right, body.convert(x.back(), rhsType, elementType));
         return body.mul(left, right);
       });
   product = node.cast(product, elementType);
@@ -117,8 +73,7 @@ LogicalResult convertMatMul(NodeContext &node) {
     return failure();
   Type type = node.inElem(0);
   if (isa<IntegerType>(type) || type.isF64())
-    return node.set(
-        0, multiplyExactly(node, node.in(0), {}, node.in(1), {}, type));
+    return node.set(0, multiplyExactly(node, node.in(0), node.in(1), type));
   return node.set(0, node.matmul(node.in(0), node.in(1)));
 }
 
@@ -134,7 +89,7 @@ LogicalResult convertGemm(NodeContext &node) {
   if (isa<IntegerType>(type) || type.isF64()) {
     Value a = transA ? node.transpose(node.in(0), {1, 0}) : node.in(0);
     Value c = transB ? node.transpose(node.in(1), {1, 0}) : node.in(1);
-    result = multiplyExactly(node, a, {}, c, {}, type);
+    result = multiplyExactly(node, a, c, type);
   } else {
     result = node.matmul(node.widen(node.in(0)), node.widen(node.in(1)), transA,
                          transB);

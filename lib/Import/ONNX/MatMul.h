@@ -8,12 +8,9 @@
 namespace qcc::onnx_import {
 
 /// The exact product `[..., M, K] x [..., K, N]` with numpy's rules as
-/// `elementType` (i32, i64, f64 ...), each operand less its zero point where
-/// there is one: a scalar, or per row of `lhs` (`[..., M]` or `[..., M, 1]`)
-/// and per column of `rhs` (`[..., N]` or `[..., 1, N]`).
-mlir::Value multiplyExactly(NodeContext &node, mlir::Value lhs,
-                            mlir::Value lhsZero, mlir::Value rhs,
-                            mlir::Value rhsZero, mlir::Type elementType);
+/// `elementType` (i32, i64, f64 ...).
+mlir::Value multiplyExactly(NodeContext &node, mlir::Value lhs, mlir::Value rhs,
+                            mlir::Type elementType);
 
 } // namespace qcc::onnx_import
 

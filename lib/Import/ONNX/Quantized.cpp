@@ -140,7 +140,16 @@ static Value shapeZero(NodeContext &node, Value zero, Value matrix,
     dims.push_back(node.size(1));
   else if (!perRow && dims.size() > 1 && node.rank(zero) == rank - 1)
     dims.insert(dims.end() - 1, node.size(1));
-  return node.expandRank(node.reshape(zero, dims), rank);
+  zero = node.expandRank(node.reshape(zero, dims), rank);
+  if (!zero)
+    return {};
+  // One for each row or column, or one for all, which may be known only at run
+  // time.
+  Dims target = node.dims(zero), sizes = node.dims(matrix);
+  for (size_t i = 0; i < std::min(target.size(), sizes.size()); ++i)
+    if (mayBroadcast(target[i], sizes[i]))
+      target[i] = sizes[i];
+  return node.broadcastTo(zero, target);
 }
 
 /// Checks the sizes of a matrix's zero point as the operation does.

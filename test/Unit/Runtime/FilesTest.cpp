@@ -56,10 +56,12 @@ TEST_F(FilesTest, ArchivesKeepAllTypes) {
   std::vector<Array> read = readNpz(path);
   ASSERT_EQ(read.size(), written.size());
   for (size_t i = 0; i < read.size(); ++i) {
-    EXPECT_EQ(read[i].name, written[i].name);
-    EXPECT_EQ(read[i].type, written[i].type) << read[i].name;
-    EXPECT_EQ(read[i].shape, written[i].shape) << read[i].name;
-    EXPECT_EQ(read[i].bytes, written[i].bytes) << read[i].name;
+    // Elements below a byte come back as models take them, one a byte.
+    Array expected = widen(written[i]);
+    EXPECT_EQ(read[i].name, expected.name);
+    EXPECT_EQ(read[i].type, expected.type) << read[i].name;
+    EXPECT_EQ(read[i].shape, expected.shape) << read[i].name;
+    EXPECT_EQ(read[i].bytes, expected.bytes) << read[i].name;
   }
 }
 
