@@ -148,7 +148,8 @@ static void formDispatches(Block &block, IRRewriter &rewriter) {
     }
   llvm::SmallPtrSet<Operation *, 16> taken;
   for (Operation *op : work) {
-    if (isView(op) || taken.contains(op) || isConstant(op))
+    // First of all, for what was taken is erased.
+    if (taken.contains(op) || isView(op) || isConstant(op))
       continue;
     // What an attention reads through is wrapped with it, further down.
     Operation *claimant = claimedBy.lookup(op);
