@@ -28,14 +28,7 @@ static Value getBase(Value value) {
 //===----------------------------------------------------------------------===//
 
 bool EntryPlanner::isRuntime(AffineExpr expr) const {
-  return expr
-      .walk([&](AffineExpr e) {
-        auto symbol = dyn_cast<AffineSymbolExpr>(e);
-        return symbol && symbol.getPosition() >= firstRuntime
-                   ? WalkResult::interrupt()
-                   : WalkResult::advance();
-      })
-      .wasInterrupted();
+  return usesSymbolsFrom(expr, firstRuntime);
 }
 
 void EntryPlanner::touch(host::SlotAttr place) {

@@ -9,6 +9,16 @@ using namespace mlir;
 
 namespace qcc {
 
+bool usesSymbolsFrom(AffineExpr expr, size_t first) {
+  return expr
+      .walk([&](AffineExpr e) {
+        auto symbol = dyn_cast<AffineSymbolExpr>(e);
+        return symbol && symbol.getPosition() >= first ? WalkResult::interrupt()
+                                                       : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
 void substituteSymbols(Operation *root, ArrayRef<AffineExpr> replacement) {
   MLIRContext *context = root->getContext();
   auto replaceMap = [&](AffineMap map) -> AffineMap {

@@ -9,17 +9,22 @@ using namespace mlir;
 
 namespace qcc::onnx_import {
 
+bool makeMatrices(NodeContext &node, Value &lhs, Value &rhs) {
+  if (node.rank(lhs) == 1)
+    lhs = node.expandRank(lhs, 2);
+  if (node.rank(rhs) == 1)
+    rhs = node.expandRank(rhs, 2, /*atEnd=*/true);
+  if (lhs && rhs && node.rank(lhs) >= 2 && node.rank(rhs) >= 2)
+    return true;
+  (void)node.refuse(Diag::BadShape, "expected operands of rank 1 or more");
+  return false;
+}
+
 Value multiplyExactly(NodeContext &node, Value lhs, Value rhs,
                       Type elementType) {
   bool dropRow = node.rank(lhs) == 1, dropColumn = node.rank(rhs) == 1;
-  if (dropRow)
-    lhs = node.expandRank(lhs, 2);
-  if (dropColumn)
-    rhs = node.expandRank(rhs, 2, /*atEnd=*/true);
-  if (!lhs || !rhs || node.rank(lhs) < 2 || node.rank(rhs) < 2) {
-    (void)node.refuse(Diag::BadShape, "expected operands of rank 1 or more");
+  if (!makeMatrices(node, lhs, rhs))
     return {};
-  }
   Dims a = node.dims(lhs), c = node.dims(rhs);
   if (!node.requireEqual(a.back(), c[c.size() - 2],
                          "the inner dimensions of a matrix product"))

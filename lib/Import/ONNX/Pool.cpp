@@ -90,16 +90,10 @@ LogicalResult convertPool(NodeContext &node, PoolKind kind) {
   if (isa<IntegerType>(type) &&
       (kind != PoolKind::Max || type.getIntOrFloatBitWidth() > 16))
     return node.refuse(Diag::UnsupportedType, "expected a float tensor");
-  std::optional<SpatialWindow> window =
-      readWindow(node, *kernel, ArrayRef(in).drop_front(2));
-  if (!window)
+  auto pooling = readPooling(node, *kernel, in);
+  if (!pooling)
     return failure();
-  std::optional<Dims> out =
-      getWindowedDims(node, *window, ArrayRef(in).drop_front(2));
-  if (!out)
-    return failure();
-  Dims result = {in[0], in[1]};
-  llvm::append_range(result, *out);
+  auto &[window, result] = *pooling;
   bool countPads =
       kind == PoolKind::Average && node.attrInt("count_include_pad", 0) != 0;
   int64_t p = kind == PoolKind::Lp ? node.attrInt("p", 2) : 2;
@@ -109,8 +103,8 @@ LogicalResult convertPool(NodeContext &node, PoolKind kind) {
                            Twine(p));
   Value pooled =
       PoolOp::create(node.b, makeTensorType(result, node.elem(input)), kind,
-                     input, window->kernel, window->strides, window->pads,
-                     window->dilations, countPads, p);
+                     input, window.kernel, window.strides, window.pads,
+                     window.dilations, countPads, p);
   if (kind == PoolKind::Max && node.wants(1)) {
     int64_t order = node.attrInt("storage_order", 0);
     if (order != 0 && order != 1)
@@ -118,11 +112,11 @@ LogicalResult convertPool(NodeContext &node, PoolKind kind) {
                          "expected storage_order 0 or 1, but got " +
                              Twine(order));
     int64_t elements = 1;
-    for (int64_t size : window->kernel)
+    for (int64_t size : window.kernel)
       if (llvm::MulOverflow(elements, size, elements))
         return node.refuse(Diag::BadAttribute, "expected a smaller kernel");
     if (failed(node.set(
-            1, emitMaxIndices(node, input, *window, result, order == 1))))
+            1, emitMaxIndices(node, input, window, result, order == 1))))
       return failure();
   }
   return node.set(0, node.cast(pooled, type));

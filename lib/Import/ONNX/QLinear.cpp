@@ -124,20 +124,14 @@ LogicalResult convertQLinearAveragePool(NodeContext &node) {
   if (!x)
     return failure();
   Dims in = node.dims(x);
-  std::optional<SpatialWindow> window =
-      readWindow(node, *kernel, ArrayRef(in).drop_front(2));
-  if (!window)
+  auto pooling = readPooling(node, *kernel, in);
+  if (!pooling)
     return failure();
-  std::optional<Dims> out =
-      getWindowedDims(node, *window, ArrayRef(in).drop_front(2));
-  if (!out)
-    return failure();
-  Dims result = {in[0], in[1]};
-  llvm::append_range(result, *out);
-  Value pooled = PoolOp::create(
-      node.b, makeTensorType(result, node.f32()), PoolKind::Average, x,
-      window->kernel, window->strides, window->pads, window->dilations,
-      node.attrInt("count_include_pad", 0) != 0, 2);
+  auto &[window, result] = *pooling;
+  Value pooled = PoolOp::create(node.b, makeTensorType(result, node.f32()),
+                                PoolKind::Average, x, window.kernel,
+                                window.strides, window.pads, window.dilations,
+                                node.attrInt("count_include_pad", 0) != 0, 2);
   if (channelsLast)
     pooled = node.transpose(pooled, channelsToEnd(rank));
   return setQuantized(node, pooled, 3, node.inElem(0));
@@ -248,20 +242,13 @@ LogicalResult convertNhwcMaxPool(NodeContext &node) {
   if (!x)
     return failure();
   Dims in = node.dims(x);
-  std::optional<SpatialWindow> window =
-      readWindow(node, *kernel, ArrayRef(in).drop_front(2));
-  if (!window)
+  auto pooling = readPooling(node, *kernel, in);
+  if (!pooling)
     return failure();
-  std::optional<Dims> out =
-      getWindowedDims(node, *window, ArrayRef(in).drop_front(2));
-  if (!out)
-    return failure();
-  Dims result = {in[0], in[1]};
-  llvm::append_range(result, *out);
-  Value pooled =
-      PoolOp::create(node.b, makeTensorType(result, node.elem(x)),
-                     PoolKind::Max, x, window->kernel, window->strides,
-                     window->pads, window->dilations, false, 2);
+  auto &[window, result] = *pooling;
+  Value pooled = PoolOp::create(node.b, makeTensorType(result, node.elem(x)),
+                                PoolKind::Max, x, window.kernel, window.strides,
+                                window.pads, window.dilations, false, 2);
   return node.set(0, node.transpose(node.cast(pooled, node.inElem(0)),
                                     channelsToEnd(rank)));
 }

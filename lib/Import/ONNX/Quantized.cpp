@@ -1,6 +1,7 @@
 //===- Quantized.cpp - models that others have quantized --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Quantized.h"
+#include "MatMul.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -178,14 +179,8 @@ static bool checkZero(NodeContext &node, Value zero, Value matrix,
 Value multiplyCodes(NodeContext &node, Value lhs, Value lhsZero, Value rhs,
                     Value rhsZero) {
   bool dropRow = node.rank(lhs) == 1, dropColumn = node.rank(rhs) == 1;
-  if (dropRow)
-    lhs = node.expandRank(lhs, 2);
-  if (dropColumn)
-    rhs = node.expandRank(rhs, 2, /*atEnd=*/true);
-  if (!lhs || !rhs || node.rank(lhs) < 2 || node.rank(rhs) < 2) {
-    (void)node.refuse(Diag::BadShape, "expected operands of rank 1 or more");
+  if (!makeMatrices(node, lhs, rhs))
     return {};
-  }
   if (!isIntegerCode(node.elem(lhs)) || !isIntegerCode(node.elem(rhs))) {
     (void)node.refuse(Diag::UnsupportedType,
                       "expected operands of integers of 2 to 16 bits");

@@ -2,20 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 
 using namespace mlir;
 
 namespace qcc::onnx_import {
 
 bool SymbolContext::isRuntime(AffineExpr expr) const {
-  return expr
-      .walk([&](AffineExpr e) {
-        auto symbol = dyn_cast<AffineSymbolExpr>(e);
-        return symbol && symbol.getPosition() >= firstRuntime
-                   ? WalkResult::interrupt()
-                   : WalkResult::advance();
-      })
-      .wasInterrupted();
+  return usesSymbolsFrom(expr, firstRuntime);
 }
 
 void Emitter::check(AffineExpr x, AffineExpr y) {

@@ -155,4 +155,18 @@ std::optional<SmallVector<int64_t>> getKernelSizes(NodeContext &node,
   return kernel;
 }
 
+std::optional<std::pair<SpatialWindow, Dims>>
+readPooling(NodeContext &node, ArrayRef<int64_t> kernel, const Dims &in) {
+  ArrayRef<AffineExpr> spatial = ArrayRef(in).drop_front(2);
+  std::optional<SpatialWindow> window = readWindow(node, kernel, spatial);
+  if (!window)
+    return std::nullopt;
+  std::optional<Dims> out = getWindowedDims(node, *window, spatial);
+  if (!out)
+    return std::nullopt;
+  Dims result = {in[0], in[1]};
+  llvm::append_range(result, *out);
+  return std::pair(std::move(*window), std::move(result));
+}
+
 } // namespace qcc::onnx_import

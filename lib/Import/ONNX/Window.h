@@ -33,6 +33,11 @@ std::optional<Dims> getWindowedDims(NodeContext &node,
 std::optional<llvm::SmallVector<int64_t>>
 getKernelSizes(NodeContext &node, llvm::ArrayRef<mlir::AffineExpr> dims);
 
+/// The window of a pooling over `in`, `[N, C, spatial...]`, and the shape that
+/// it gives. None with a problem recorded.
+std::optional<std::pair<SpatialWindow, Dims>>
+readPooling(NodeContext &node, llvm::ArrayRef<int64_t> kernel, const Dims &in);
+
 } // namespace qcc::onnx_import
 
 #endif // QCC_LIB_IMPORT_ONNX_WINDOW_H

@@ -23,6 +23,9 @@ inline constexpr llvm::StringLiteral kBoundsAttr = "qcc.bounds";
 /// position and the sizes.
 inline constexpr llvm::StringLiteral kSizesAttr = "qcc.sizes";
 
+/// True if an expression mentions a symbol at or behind position `first`.
+bool usesSymbolsFrom(mlir::AffineExpr expr, size_t first);
+
 /// Replaces symbol i by `replacement[i]` (an expression without dimensions) in
 /// every type and attribute of `root` and of what is nested in it. Symbols
 /// beyond the list stay. Tensor types and size maps come out canonical: a size
