@@ -33,6 +33,17 @@ function(qcc_sources)
   endforeach()
 endfunction()
 
+# qcc_math_sources(FILE...): adds sources of arithmetic to libQCC. They are optimised in any build: Eigen consists of small
+# functions, and what loops over weights takes minutes without. They include no MLIR, so no precompiled header.
+function(qcc_math_sources)
+  qcc_sources(${ARGN})
+  get_target_property(eigen Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+  foreach(file ${ARGN})
+    set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/${file} TARGET_DIRECTORY QCCObjects PROPERTIES
+      SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-O3;-isystem${eigen}" COMPILE_DEFINITIONS EIGEN_DONT_PARALLELIZE)
+  endforeach()
+endfunction()
+
 # qcc_tablegen(TD OUTPUT ARGS...): runs mlir-tblgen on TD into build/include/OUTPUT.
 function(qcc_tablegen td output)
   set(out ${CMAKE_BINARY_DIR}/include/${output})

@@ -1,0 +1,74 @@
+//===- Gram.h - exact X^T X of activations ----------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The Gram matrix of the rows of an activation is gathered in two passes. The
+// first finds the largest magnitude of each channel, from which each gets a
+// unit, a power of two. In the second, elements are rounded to units, so that
+// they are integers below 2^20, and products of them are added as integers.
+// Sums are the same for any split of the rows among threads or machines.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_CALIBRATION_GRAM_H
+#define QCC_CALIBRATION_GRAM_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include <cstdint>
+#include <vector>
+
+namespace qcc {
+
+/// Extremes of the channels of an activation: the first pass.
+struct ChannelRange {
+  std::vector<float> largest; ///< magnitude of each channel
+  uint64_t rows = 0;
+  uint64_t nonFinite = 0; ///< elements that are NaN or infinite, not counted
+
+  explicit ChannelRange(size_t channels = 0) : largest(channels) {}
+  /// Adds rows [n, channels].
+  void add(llvm::ArrayRef<float> values);
+  void merge(const ChannelRange &other);
+};
+
+/// Sums of products of channels: the second pass.
+class Gram {
+public:
+  /// Rows that can be added before a sum could overflow.
+  static constexpr uint64_t kMaxRows = uint64_t(1) << 22;
+
+  Gram() = default;
+  /// Units are taken from `range`. With `headroom` h, elements up to 2^h times
+  /// larger can be added too, with h bits less of each.
+  explicit Gram(const ChannelRange &range, unsigned headroom = 0);
+
+  size_t getChannels() const { return exponents.size(); }
+  uint64_t getRows() const { return rows; }
+  /// Elements that were too large for the unit or not finite, and were left
+  /// out: if there are any, the sums are of no use.
+  uint64_t getOutliers() const { return outliers; }
+
+  /// Adds rows [n, channels]. May be called by several threads at once.
+  void add(llvm::ArrayRef<float> values);
+  /// Adds what another part of the rows gave. False if units differ.
+  bool merge(const Gram &other);
+
+  /// Mean over all rows of x_i * x_j, [channels, channels].
+  std::vector<double> getMeans() const;
+  /// Mean over all rows of |x_i|.
+  std::vector<float> getMeanAbs() const;
+  /// The sums, for tests and files: the lower triangle by rows.
+  llvm::ArrayRef<int64_t> getSums() const { return sums; }
+
+private:
+  void addTile(const double *values, size_t count, size_t rowTile,
+               size_t columnTile);
+
+  /// A unit of channel i is 2^exponents[i].
+  std::vector<int> exponents;
+  std::vector<int64_t> sums;    ///< lower triangle by rows
+  std::vector<int64_t> absSums; ///< of |x|, in units
+  uint64_t rows = 0, outliers = 0;
+};
+
+} // namespace qcc
+
+#endif // QCC_CALIBRATION_GRAM_H
