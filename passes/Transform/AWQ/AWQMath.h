@@ -1,0 +1,66 @@
+//===- AWQMath.h - scales that protect important channels -------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// AWQ (Lin et al., 2023; quantization.md 1.2): rows of weights whose inputs are
+// large are multiplied by s > 1 before they are rounded, their inputs divided
+// by it, so that their rounding errors shrink. No MLIR here.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_PASSES_TRANSFORM_AWQ_AWQMATH_H
+#define QCC_PASSES_TRANSFORM_AWQ_AWQMATH_H
+
+#include "qcc/Scheme/Grid.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+namespace qcc::awq {
+
+struct Options {
+  unsigned steps = 20; ///< of the exponent from 0 to 1
+  /// Scales are also divided by the mean weight of each input to the power of
+  /// 1 - exponent.
+  bool byWeights = true;
+  /// The largest scale over the smallest is at most this: what is folded into
+  /// other weights must not overflow.
+  double maxRatio = 1e4;
+  /// Candidates that `judge` looks at, the best by rounding to nearest.
+  unsigned judged = 3;
+};
+
+/// Rounds the scaled weights of a layer for inputs of the scaled Gram matrix;
+/// values of [k, n].
+using Rounder = llvm::function_ref<std::vector<float>(
+    LayerWeights weights, llvm::ArrayRef<double> gram)>;
+
+struct Result {
+  /// What weights are multiplied by and inputs divided by, for each of k
+  /// inputs: finite and positive. All ones if nothing else is better.
+  std::vector<float> scales;
+  double exponent = 0;
+  bool byWeights = false;
+  /// Output errors of all layers together with scales of one and with
+  /// `scales`, relative to the power of the outputs.
+  double errorBefore = 0, errorAfter = 0;
+  bool isIdentity() const { return exponent == 0 && !byWeights; }
+};
+
+/// Searches the scales of `layers` (all [k, n_i]) that share an input with the
+/// mean magnitudes `meanAbs` [k] and the Gram matrix [k, k]. `classOf` [k] says
+/// which inputs must have the same scale (equal numbers below k), empty: none.
+/// Each exponent of the grid is tried with weights rounded to nearest; the best
+/// ones and no scaling at all are then compared by `judge`, if there is one.
+/// The result is never worse than no scaling by the last comparison.
+Result search(const WeightGrid &grid, llvm::ArrayRef<LayerWeights> layers,
+              llvm::ArrayRef<float> meanAbs, llvm::ArrayRef<double> gram,
+              llvm::ArrayRef<int64_t> classOf = {}, const Options &options = {},
+              Rounder judge = nullptr);
+
+/// [k, k] with rows and columns divided by the scales.
+std::vector<double> scaleGram(llvm::ArrayRef<double> gram,
+                              llvm::ArrayRef<float> scales);
+/// [k, n] with rows multiplied by the scales.
+std::vector<float> scaleRows(LayerWeights weights,
+                             llvm::ArrayRef<float> scales);
+
+} // namespace qcc::awq
+
+#endif // QCC_PASSES_TRANSFORM_AWQ_AWQMATH_H
