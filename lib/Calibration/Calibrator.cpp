@@ -1,77 +1,51 @@
 //===- Calibrator.cpp - statistics of activations ---------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/Calibrator.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include <atomic>
+#include <cmath>
+#include <cstring>
 #include <mutex>
 #include <thread>
 
 using namespace mlir;
 using namespace qcc;
 
-std::string qcc::getObservationName(Operation *op) {
-  return (getNodeName(op->getLoc()) + ".input").str();
-}
+/// Share of samples or elements that may be left out where that is tolerated.
+static constexpr double kTolerated = 0.01;
 
-unsigned qcc::insertObservations(ModuleOp module) {
-  unsigned count = 0;
-  module.walk([&](Operation *op) {
-    if (!isa<MatMulOp, ConvOp>(op) ||
-        !isConstantExpression(op->getOperand(1)) ||
-        !cast<RankedTensorType>(op->getOperand(0).getType())
-             .getElementType()
-             .isF32())
-      return;
-    OpBuilder b(op);
-    std::string name = getObservationName(op);
-    ObserveOp::create(b, NameLoc::get(b.getStringAttr(name)), op->getOperand(0),
-                      name);
-    ++count;
-  });
-  return count;
-}
-
-llvm::Error Calibrator::runPass(Pass pass, const HostProgram &program,
-                                ArrayRef<Sample> samples,
-                                Statistics &statistics,
-                                llvm::function_ref<void(size_t)> progress) {
+llvm::Error qcc::runSamples(const HostProgram &program,
+                            ArrayRef<Sample> samples, unsigned threads,
+                            SampleObserver observer,
+                            llvm::function_ref<void(size_t)> progress) {
   std::atomic<size_t> next = 0;
   std::mutex mutex; // guards what follows
-  size_t done = 0;
+  size_t done = 0, failedSample = samples.size();
   llvm::Error failure = llvm::Error::success();
-  bool failed = false;
 
   auto work = [&] {
-    // A part of its own, merged at the end: sums are integers, so the order in
-    // which threads end does not matter.
-    Statistics part;
-    for (const TensorStatistics &t : statistics.all())
-      part.get(t.name).exponent = t.exponent;
     for (size_t i; (i = next++) < samples.size();) {
       llvm::Error error =
           program.run(samples[i], [&](StringRef name, ArrayRef<float> values) {
-            TensorStatistics &t = part.get(name);
-            if (pass == Pass::Extremes)
-              t.addExtremes(values);
-            else
-              t.addSums(values);
+            observer(i, name, values);
           });
       std::lock_guard<std::mutex> lock(mutex);
-      if (error) {
-        next = samples.size();
-        if (failed)
-          llvm::consumeError(std::move(error));
-        else
-          failure = std::move(error);
-        failed = true;
-        return;
+      if (!error) {
+        progress(++done);
+        continue;
       }
-      progress(++done);
+      next = samples.size();
+      // Of several, the one that a single thread would have met.
+      if (i < failedSample) {
+        std::swap(failure, error);
+        failedSample = i;
+      }
+      llvm::consumeError(std::move(error));
+      return;
     }
-    std::lock_guard<std::mutex> lock(mutex);
-    for (const TensorStatistics &t : part.all())
-      statistics.get(t.name).merge(t);
   };
 
   std::vector<std::thread> pool;
@@ -83,36 +57,201 @@ llvm::Error Calibrator::runPass(Pass pass, const HostProgram &program,
   return failure;
 }
 
-/// Names of the module's observations in program order: the order of the file.
-static void declareObservations(ModuleOp module, Statistics &statistics) {
-  module.walk([&](ObserveOp op) { statistics.get(op.getName()); });
+//===----------------------------------------------------------------------===//
+// Sizes of samples
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Values of the symbols that a sample's shapes tell; -1 for others.
+class SampleSymbols {
+public:
+  explicit SampleSymbols(ModuleOp module) {
+    auto func = module.lookupSymbol<func::FuncOp>("main");
+    if (auto symbols = module->getAttrOfType<ArrayAttr>(kSymbolsAttr))
+      numSymbols = symbols.size();
+    for (unsigned i = 0; func && i < func.getNumArguments(); ++i) {
+      auto name = func.getArgAttrOfType<StringAttr>(i, "qcc.name");
+      if (name && isa<RankedTensorType>(func.getArgument(i).getType()))
+        inputs.push_back(
+            {name.getValue().str(), getDims(func.getArgument(i).getType())});
+    }
+  }
+
+  std::vector<int64_t> get(const Sample &sample) const {
+    std::vector<int64_t> symbols(numSymbols, -1);
+    for (const auto &[name, dims] : inputs)
+      for (const SampleArray &array : sample.arrays)
+        if (array.name == name && array.shape.size() == dims.size())
+          for (auto [dim, size] : llvm::zip_equal(dims, array.shape))
+            if (auto symbol = dyn_cast<AffineSymbolExpr>(dim))
+              if (symbol.getPosition() < numSymbols)
+                symbols[symbol.getPosition()] = size;
+    return symbols;
+  }
+
+private:
+  size_t numSymbols = 0;
+  std::vector<std::pair<std::string, SmallVector<AffineExpr>>> inputs;
+};
+
+/// A tensor that threads add to.
+struct Gathered {
+  Observation observation;
+  TensorStatistics *statistics;
+  std::mutex mutex;
+};
+
+} // namespace
+
+/// Where an observed array has its channels; none where sizes are not known.
+static ChannelLayout getLayout(const Observation &observation,
+                               ArrayRef<int64_t> symbols, size_t count) {
+  if (!observation.channels)
+    return {};
+  bool isKnown = true;
+  observation.inner.walk([&](AffineExpr expr) {
+    if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
+      isKnown &= symbol.getPosition() < symbols.size() &&
+                 symbols[symbol.getPosition()] >= 0;
+  });
+  std::optional<int64_t> inner =
+      isKnown ? evaluateSize(observation.inner, symbols) : std::nullopt;
+  if (!inner || *inner < 1 ||
+      count % static_cast<size_t>(observation.channels * *inner) != 0)
+    return {};
+  return {observation.channels, *inner};
 }
+
+//===----------------------------------------------------------------------===//
+// What is not finite
+//===----------------------------------------------------------------------===//
+
+/// The number of NaN in an array of f32 or f64.
+static size_t countNaN(const SampleArray &array) {
+  size_t count = 0;
+  auto add = [&](auto zero) {
+    size_t size = sizeof(zero);
+    for (size_t at = 0; at + size <= array.bytes.size(); at += size) {
+      std::memcpy(&zero, array.bytes.data() + at, size);
+      count += std::isnan(zero);
+    }
+  };
+  constexpr uint8_t kFloat = 2; // DLPack
+  if (array.code == kFloat && array.bits == 32)
+    add(0.0f);
+  if (array.code == kFloat && array.bits == 64)
+    add(0.0);
+  return count;
+}
+
+llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
+                                  NonFinitePolicy policy,
+                                  std::vector<std::string> &warnings) {
+  std::vector<std::string> problems;
+  std::vector<Sample> good;
+  std::string where, what;
+  for (Sample &sample : samples) {
+    size_t count = 0;
+    std::string input;
+    for (const SampleArray &array : sample.arrays)
+      if (size_t nans = countNaN(array); nans && !count) {
+        count = nans;
+        input = array.name;
+      }
+    if (!count) {
+      good.push_back(std::move(sample));
+      continue;
+    }
+    if (problems.empty()) {
+      where = sample.name;
+      what = "input '" + input + "' has " + std::to_string(count) + " NaN";
+    }
+    problems.push_back(sample.name + ": input '" + input + "' has " +
+                       std::to_string(count) + " NaN; the sample is left out");
+  }
+  size_t all = samples.size();
+  bool isTolerable = problems.size() <= kTolerated * double(all);
+  if (problems.empty() ||
+      (!good.empty() &&
+       (policy == NonFinitePolicy::Skip ||
+        (policy == NonFinitePolicy::Tolerate && isTolerable)))) {
+    llvm::append_range(warnings, problems);
+    samples = std::move(good);
+    return llvm::Error::success();
+  }
+  if (problems.size() > 1)
+    what += "; so have others, " + std::to_string(problems.size()) + " of " +
+            std::to_string(all) + " samples in all";
+  if (!good.empty())
+    what += "; --calib-nan=skip leaves them out";
+  return makeError(Diag::BadCalibration, where, what);
+}
+
+llvm::Error Calibrator::checkFinite(const Statistics &statistics,
+                                    ArrayRef<Observation> observations,
+                                    std::vector<std::string> &warnings) const {
+  for (const Observation &observation : observations) {
+    // Elsewhere infinities may be meant: masks of attention have them.
+    const TensorStatistics *t = statistics.lookup(observation.name);
+    if (!observation.channels || !t->nonFinite)
+      continue;
+    uint64_t all = t->count + t->nonFinite;
+    std::string what = std::to_string(t->nonFinite) + " of " +
+                       std::to_string(all) +
+                       " values are NaN or infinite on the samples";
+    bool isTolerable = double(t->nonFinite) <= kTolerated * double(all);
+    if (!t->count || options.nonFinite == NonFinitePolicy::Refuse ||
+        (options.nonFinite == NonFinitePolicy::Tolerate && !isTolerable))
+      return makeError(Diag::BadCalibration, t->name, what);
+    warnings.push_back(t->name + ": " + what + "; they are left out");
+  }
+  return llvm::Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Calibrator
+//===----------------------------------------------------------------------===//
 
 llvm::Expected<Statistics>
 Calibrator::run(ModuleOp module, ArrayRef<Sample> samples,
-                llvm::function_ref<void(size_t)> progress) {
+                llvm::function_ref<void(size_t)> progress,
+                std::vector<std::string> &warnings) {
   if (samples.empty())
     return makeError(Diag::BadCalibration, "--calib", "there are no samples");
   OwningOpRef<ModuleOp> observed = module.clone();
-  insertObservations(*observed);
-  Statistics statistics;
-  declareObservations(*observed, statistics);
+  std::vector<Observation> observations =
+      insertObservations(*observed, options.scope);
   auto program = executor.compile(*observed);
   if (!program)
     return program.takeError();
-  if (llvm::Error error =
-          runPass(Pass::Extremes, **program, samples, statistics, progress))
-    return std::move(error);
-  for (TensorStatistics &t : statistics.all()) {
-    if (t.nonFinite)
-      return makeError(Diag::BadCalibration, t.name,
-                       llvm::Twine(t.nonFinite) +
-                           " values are NaN or infinite on the samples");
-    t.chooseExponent();
+
+  Statistics statistics;
+  for (const Observation &observation : observations)
+    statistics.get(observation.name);
+  llvm::StringMap<std::unique_ptr<Gathered>> gathered;
+  for (const Observation &observation : observations) {
+    auto &place = gathered[observation.name];
+    place = std::make_unique<Gathered>();
+    place->observation = observation;
+    place->statistics = &statistics.get(observation.name);
   }
+  SampleSymbols shapes(*observed);
+  std::vector<std::vector<int64_t>> symbols;
+  for (const Sample &sample : samples)
+    symbols.push_back(shapes.get(sample));
+
+  auto observer = [&](size_t sample, StringRef name, ArrayRef<float> values) {
+    Gathered &place = *gathered.find(name)->second;
+    ChannelLayout layout =
+        getLayout(place.observation, symbols[sample], values.size());
+    std::lock_guard<std::mutex> lock(place.mutex);
+    place.statistics->add(values, layout);
+  };
   if (llvm::Error error =
-          runPass(Pass::Sums, **program, samples, statistics,
-                  [&](size_t done) { progress(samples.size() + done); }))
+          runSamples(**program, samples, options.threads, observer, progress))
+    return std::move(error);
+  if (llvm::Error error = checkFinite(statistics, observations, warnings))
     return std::move(error);
   statistics.samples = samples.size();
   return std::move(statistics);

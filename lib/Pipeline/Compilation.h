@@ -47,12 +47,17 @@ public:
   llvm::Expected<Statistics>
   gather(llvm::function_ref<void(size_t, size_t)> progress);
 
+  /// What was found worth telling so far.
+  llvm::ArrayRef<std::string> getWarnings() const { return result.warnings; }
+
 private:
   /// Runs the stages from `first` to the last one asked for.
   llvm::Expected<CompileResult> runStages(Stage first);
   llvm::Error findTarget();
   llvm::Error import();
   llvm::Error calibrate();
+  llvm::Error nameObserved();
+  llvm::Expected<Statistics> readStatistics();
   llvm::Expected<Statistics>
   gatherStatistics(llvm::function_ref<void(size_t, size_t)> progress);
   llvm::Error transform();
@@ -91,6 +96,9 @@ private:
   std::shared_ptr<ParameterStore> parameters =
       std::make_shared<ParameterStore>();
   mlir::OwningOpRef<mlir::ModuleOp> module;
+  /// Of the module's values, by getResultObservationName; none without
+  /// --calib and --stats.
+  std::optional<Statistics> statistics;
   std::vector<std::pair<std::string, double>> timings;
   std::vector<PackageObject> objects;
   CompileResult result;

@@ -117,7 +117,7 @@ llvm::Error Compilation::quantize() {
                      "target '" + options.target +
                          "' computes in float only, but got --precision=" +
                          options.precision);
-  return runPasses(Stage::Quantize, [&](OpPassManager &passes) {
+  llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
     if (options.precision == "f32")
       return;
     RoundToNearestOptions rounding;
@@ -126,6 +126,9 @@ llvm::Error Compilation::quantize() {
     passes.addPass(createRoundToNearest(rounding));
     passes.addPass(createCSEPass());
   });
+  // Equal work of different layers shares kernels from here on.
+  dropValueNames(*module);
+  return error;
 }
 
 std::string Compilation::print() {

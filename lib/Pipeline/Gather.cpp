@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "CompiledHost.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Transforms/Passes.h"
 #include "qcc/Calibration/Calibrator.h"
 #include "qcc/Calibration/Samples.h"
 #include "qcc/Dialect/QCC/Shape.h"
@@ -28,65 +29,74 @@ static std::vector<SampleInput> getSampleInputs(ModuleOp module) {
   return inputs;
 }
 
+/// Names are given to what calibration observes once duplicates are gone, so
+/// that they do not stand in the way of that later.
+llvm::Error Compilation::nameObserved() {
+  llvm::Error error = runPasses(Stage::Calibrate, [](OpPassManager &passes) {
+    passes.addPass(createCanonicalizerPass());
+    passes.addPass(createCSEPass());
+  });
+  if (!error)
+    nameValues(*module);
+  return error;
+}
+
 llvm::Expected<Statistics> Compilation::gatherStatistics(
     llvm::function_ref<void(size_t, size_t)> progress) {
   auto samples = readSamples(options.calibration, getSampleInputs(*module));
   if (!samples)
     return samples.takeError();
+  if (llvm::Error error =
+          removeBadSamples(*samples, options.nonFinite, result.warnings))
+    return std::move(error);
   CompiledHost host(options, context, parameters);
-  unsigned threads = options.jobs
-                         ? options.jobs
-                         : llvm::hardware_concurrency().compute_thread_count();
-  Calibrator calibrator(host, threads);
-  auto statistics = calibrator.run(*module, *samples, [&](size_t done) {
-    progress(done, 2 * samples->size());
-  });
-  if (!statistics)
-    return statistics.takeError();
+  CalibratorOptions how;
+  how.threads = options.jobs
+                    ? options.jobs
+                    : llvm::hardware_concurrency().compute_thread_count();
+  how.nonFinite = options.nonFinite;
+  Calibrator calibrator(host, how);
+  auto gathered = calibrator.run(
+      *module, *samples, [&](size_t done) { progress(done, samples->size()); },
+      result.warnings);
+  if (!gathered)
+    return gathered.takeError();
   llvm::Expected<std::string> source = hashFile(options.model);
   if (!source)
     return source.takeError();
-  statistics->source = std::move(*source);
-  return std::move(*statistics);
+  gathered->source = std::move(*source);
+  return std::move(*gathered);
 }
 
-/// Notes the range of each observed activation on its operation, for the
-/// report and for schemes with static scales.
-static void annotate(ModuleOp module, const Statistics &statistics) {
-  Builder b(module.getContext());
-  module.walk([&](Operation *op) {
-    const TensorStatistics *t = statistics.lookup(getObservationName(op));
-    if (t && t->count && op->getNumOperands() > 1)
-      op->setAttr("qcc.range", b.getF32ArrayAttr({t->min, t->max}));
-  });
+llvm::Expected<Statistics> Compilation::readStatistics() {
+  auto buffer = llvm::MemoryBuffer::getFile(options.statistics);
+  if (!buffer)
+    return makeError(Diag::BadCalibration, options.statistics,
+                     buffer.getError().message());
+  auto read = Statistics::read((*buffer)->getBuffer(), options.statistics);
+  if (!read)
+    return read.takeError();
+  llvm::Expected<std::string> source = hashFile(options.model);
+  if (!source)
+    return source.takeError();
+  if (read->source != *source)
+    return makeError(Diag::BadCalibration, options.statistics,
+                     "expected statistics of this model, but got those of " +
+                         read->source);
+  return std::move(*read);
 }
 
 llvm::Error Compilation::calibrate() {
   if (options.calibration.empty() && options.statistics.empty())
     return llvm::Error::success();
-  if (!options.statistics.empty()) {
-    auto buffer = llvm::MemoryBuffer::getFile(options.statistics);
-    if (!buffer)
-      return makeError(Diag::BadCalibration, options.statistics,
-                       buffer.getError().message());
-    auto statistics =
-        Statistics::read((*buffer)->getBuffer(), options.statistics);
-    if (!statistics)
-      return statistics.takeError();
-    llvm::Expected<std::string> source = hashFile(options.model);
-    if (!source)
-      return source.takeError();
-    if (statistics->source != *source)
-      return makeError(Diag::BadCalibration, options.statistics,
-                       "expected statistics of this model, but got those of " +
-                           statistics->source);
-    annotate(*module, *statistics);
-    return llvm::Error::success();
-  }
-  auto statistics = gatherStatistics([](size_t, size_t) {});
-  if (!statistics)
-    return statistics.takeError();
-  annotate(*module, *statistics);
+  if (llvm::Error error = nameObserved())
+    return error;
+  auto found = options.statistics.empty()
+                   ? gatherStatistics([](size_t, size_t) {})
+                   : readStatistics();
+  if (!found)
+    return found.takeError();
+  statistics = std::move(*found);
   return llvm::Error::success();
 }
 
@@ -94,13 +104,18 @@ llvm::Expected<Statistics>
 Compilation::gather(llvm::function_ref<void(size_t, size_t)> progress) {
   if (llvm::Error error = import())
     return std::move(error);
+  if (llvm::Error error = nameObserved())
+    return std::move(error);
   return gatherStatistics(progress);
 }
 
 llvm::Expected<Statistics>
 qcc::calibrate(const CompileOptions &options, MLIRContext &context,
-               llvm::function_ref<void(size_t, size_t)> progress) {
+               llvm::function_ref<void(size_t, size_t)> progress,
+               std::vector<std::string> &warnings) {
   context.loadAllAvailableDialects();
-  return Compilation(options, context, [](Stage, bool, StringRef) {})
-      .gather(progress);
+  Compilation compilation(options, context, [](Stage, bool, StringRef) {});
+  auto statistics = compilation.gather(progress);
+  llvm::append_range(warnings, compilation.getWarnings());
+  return statistics;
 }

@@ -213,9 +213,12 @@ Error runCalibrate(Session &session) {
   session.sink.attach(context);
   options->extensions = &session.extensions;
   CalibrationProgress progress(session.progress);
-  Expected<Statistics> statistics =
-      calibrate(*options, context,
-                [&](size_t done, size_t all) { progress.update(done, all); });
+  std::vector<std::string> warnings;
+  Expected<Statistics> statistics = calibrate(
+      *options, context,
+      [&](size_t done, size_t all) { progress.update(done, all); }, warnings);
+  for (const std::string &warning : warnings)
+    session.sink.warn(warning);
   if (!statistics)
     return statistics.takeError();
   session.sink.setFile("");

@@ -1,20 +1,20 @@
 //===- Statistics.h - what calibration knows of a tensor --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Statistics are exact: extremes, counts, and sums in fixed point. They are the
-// same bytes for any split of the samples among threads or machines, because
-// adding integers has no order. The unit of the sums is a power of two chosen
-// from the largest magnitude, which a first pass over the samples finds.
+// Statistics are exact: extremes, counts, and sums as integers of as many bits
+// as they need. They are the same bytes for any split of the samples among
+// threads or machines, because adding integers has no order, and they take one
+// pass over the samples. Each kind of statistic is a class of its own.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QCC_CALIBRATION_STATISTICS_H
 #define QCC_CALIBRATION_STATISTICS_H
 
-#include "llvm/ADT/ArrayRef.h"
+#include "qcc/Calibration/Channels.h"
+#include "qcc/Calibration/Histogram.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
-#include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
@@ -28,25 +28,24 @@ struct TensorStatistics {
   uint64_t nonFinite = 0; ///< NaN and infinities, in nothing else
   float min = std::numeric_limits<float>::infinity();
   float max = -std::numeric_limits<float>::infinity();
-  /// Sums count units of 2^exponent (and its square); set before the second
-  /// pass.
-  int exponent = 0;
-  __int128 sum = 0;
-  unsigned __int128 sumOfSquares = 0;
+  ExactSums positive, negative; ///< of the magnitudes of one sign
+  ExactSums squares;
+  Histogram histogram;
+  /// Of each channel; empty unless the tensor is the first operand of a
+  /// product (channels: its last axis) or convolution (axis 1) with a weight.
+  ChannelStatistics channels;
 
-  /// First pass: counts and extremes.
-  void addExtremes(llvm::ArrayRef<float> values);
-  /// Sets the exponent so that every element is below 2^40 units.
-  void chooseExponent();
-  /// Second pass: each element is rounded to units (ties to even) and added.
-  void addSums(llvm::ArrayRef<float> values);
+  /// Adds an array. Sums of one call are rounded to f64 in the order of
+  /// indices, then added exactly.
+  void add(llvm::ArrayRef<float> values, ChannelLayout layout = {});
+  /// Adds those of other samples. False if the numbers of channels differ.
+  bool merge(const TensorStatistics &other);
+
+  /// max |x|; 0 without elements.
+  float getAbsMax() const;
   /// Mean and mean square; 0 without elements.
   double getMean() const;
   double getMeanSquare() const;
-
-  /// Adds what another part of the samples gave in the same pass. False if the
-  /// exponents differ.
-  bool merge(const TensorStatistics &other);
 };
 
 /// Statistics of a model: tensors in the order of the graph.
@@ -61,8 +60,8 @@ public:
   std::string source; ///< "sha256:..." of the model file
   uint64_t samples = 0;
 
-  /// The file that `qcc calibrate` writes (JSON, schema qcc-stats/1); equal
-  /// statistics give equal bytes.
+  /// The file that `qcc calibrate` writes (docs/statistics-file.md, schema
+  /// qcc-stats/2); equal statistics give equal bytes.
   std::string write() const;
   /// Reads it. Errors: BadCalibration, with `name`.
   static llvm::Expected<Statistics> read(llvm::StringRef text,

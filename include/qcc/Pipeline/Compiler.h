@@ -3,7 +3,7 @@
 #ifndef QCC_PIPELINE_COMPILER_H
 #define QCC_PIPELINE_COMPILER_H
 
-#include "qcc/Calibration/Statistics.h"
+#include "qcc/Calibration/Calibrator.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Stage.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
@@ -32,6 +32,7 @@ struct CompileOptions {
   std::vector<std::string> algorithms;
   std::string calibration; ///< --calib: .npz, folder or ONNX test data
   std::string statistics;  ///< --stats
+  NonFinitePolicy nonFinite = NonFinitePolicy::Tolerate; ///< --calib-nan
   /// --dim NAME=RULE: what is known of a symbol (parseDimRule).
   std::vector<std::pair<std::string, std::string>> dims;
   /// --state INPUT=OUTPUT: the input holds what the output was in the run
@@ -75,12 +76,13 @@ llvm::Expected<CompileResult> compile(const CompileOptions &options,
                                       mlir::MLIRContext &context,
                                       StageObserver observer);
 
-/// Runs the float model on `options.calibration` and gathers statistics of the
-/// activations of its products and convolutions. `progress` is told runs done
-/// and runs in all. Errors: as compile, and BadCalibration.
+/// Runs the float model on `options.calibration` and gathers statistics of its
+/// values. `progress` is told runs done and runs in all; `warnings` gets what
+/// was left out. Errors: as compile, and BadCalibration.
 llvm::Expected<Statistics>
 calibrate(const CompileOptions &options, mlir::MLIRContext &context,
-          llvm::function_ref<void(size_t, size_t)> progress);
+          llvm::function_ref<void(size_t, size_t)> progress,
+          std::vector<std::string> &warnings);
 
 } // namespace qcc
 

@@ -18,42 +18,53 @@ std::vector<float> makeValues(unsigned seed, size_t count, float scale) {
   return values;
 }
 
-/// Statistics of `values` gathered in `parts` pieces that are merged in
-/// reverse order.
+/// Values of very different magnitudes: what makes sums of floats depend on
+/// their order.
+std::vector<float> makeWideValues(unsigned seed, size_t count) {
+  std::mt19937 random(seed);
+  std::vector<float> values(count);
+  for (float &value : values)
+    value = std::ldexp(float(int(random() % 2001) - 1000),
+                       int(random() % 200) - 120);
+  return values;
+}
+
+constexpr ChannelLayout kLayout{5, 2};
+constexpr size_t kCall = 20; // elements that are added at a time
+
+/// Statistics of `values` in calls of kCall elements, gathered in `parts`
+/// pieces that are merged in reverse order.
 TensorStatistics gather(llvm::ArrayRef<float> values, size_t parts) {
   std::vector<TensorStatistics> pieces(parts);
+  for (size_t at = 0, call = 0; at < values.size(); at += kCall, ++call)
+    pieces[call % parts].add(values.slice(at, kCall), kLayout);
   TensorStatistics whole;
-  size_t size = (values.size() + parts - 1) / parts;
-  auto piece = [&](size_t i) {
-    size_t begin = std::min(i * size, values.size());
-    return values.slice(begin, std::min(size, values.size() - begin));
-  };
-  for (size_t i = 0; i < parts; ++i)
-    pieces[i].addExtremes(piece(i));
+  whole.name = "x";
   for (size_t i = parts; i-- > 0;)
     EXPECT_TRUE(whole.merge(pieces[i]));
-  whole.chooseExponent();
-  for (size_t i = parts; i-- > 0;) {
-    TensorStatistics sums;
-    sums.exponent = whole.exponent;
-    sums.addSums(piece(i));
-    EXPECT_TRUE(whole.merge(sums));
-  }
+  return whole;
+}
+
+TensorStatistics gather(llvm::ArrayRef<float> values) {
+  TensorStatistics whole;
+  whole.name = "x";
+  whole.add(values);
   return whole;
 }
 
 std::string write(const TensorStatistics &t) {
   Statistics statistics;
   statistics.get("x") = t;
-  statistics.get("x").name = "x";
   return statistics.write();
 }
 
 TEST(Statistics, AnySplitGivesTheSameBytes) {
-  for (float scale : {1e-30f, 1.0f, 3e20f}) {
-    std::vector<float> values = makeValues(7, 1000, scale);
+  std::vector<std::vector<float>> sets = {makeWideValues(5, 1000)};
+  for (float scale : {1e-42f, 1e-30f, 1.0f, 3e20f, 6e37f})
+    sets.push_back(makeValues(7, 1000, scale));
+  for (const std::vector<float> &values : sets) {
     std::string one = write(gather(values, 1));
-    for (size_t parts : {2, 3, 7, 16, 999})
+    for (size_t parts : {2, 3, 7, 16, 50})
       EXPECT_EQ(one, write(gather(values, parts))) << parts;
   }
 }
@@ -67,68 +78,168 @@ TEST(Statistics, MomentsAreThoseOfTheValues) {
   }
   TensorStatistics t = gather(values, 4);
   EXPECT_EQ(t.count, values.size());
-  EXPECT_NEAR(t.getMean(), sum / values.size(), 1e-10);
-  EXPECT_NEAR(t.getMeanSquare(), squares / values.size(), 1e-9);
+  EXPECT_NEAR(t.getMean(), sum / values.size(), 1e-12);
+  EXPECT_NEAR(t.getMeanSquare(), squares / values.size(), 1e-12);
   EXPECT_EQ(t.min, *std::min_element(values.begin(), values.end()));
   EXPECT_EQ(t.max, *std::max_element(values.begin(), values.end()));
 }
 
+TEST(Statistics, ChannelsAreThoseOfTheAxis) {
+  std::vector<float> values = makeValues(11, 600, 3.0f);
+  values[3] = NAN;
+  TensorStatistics t = gather(values, 3);
+  ASSERT_EQ(t.channels.size(), 5u);
+  for (size_t c = 0; c < 5; ++c) {
+    double sum = 0, sumAbs = 0, squares = 0;
+    float min = INFINITY, max = -INFINITY;
+    uint64_t count = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (i / 2 % 5 != c || std::isnan(values[i]))
+        continue;
+      ++count;
+      sum += values[i];
+      sumAbs += std::fabs(values[i]);
+      squares += double(values[i]) * values[i];
+      min = std::min(min, values[i]);
+      max = std::max(max, values[i]);
+    }
+    EXPECT_EQ(t.channels.getCount(c), count);
+    EXPECT_EQ(t.channels.getMin(c), min);
+    EXPECT_EQ(t.channels.getMax(c), max);
+    EXPECT_EQ(t.channels.getAbsMax(c), std::max(-min, max));
+    EXPECT_NEAR(t.channels.getMean(c), sum / count, 1e-12);
+    EXPECT_NEAR(t.channels.getMeanAbs(c), sumAbs / count, 1e-12);
+    EXPECT_NEAR(t.channels.getMeanSquare(c), squares / count, 1e-12);
+  }
+}
+
+TEST(Statistics, NumbersOfChannelsMustAgree) {
+  TensorStatistics a, b;
+  std::vector<float> values(12, 1.0f);
+  a.add(values, {3, 2});
+  b.add(values, {4, 1});
+  EXPECT_FALSE(a.merge(b));
+}
+
 TEST(Statistics, NonFiniteElementsCountApart) {
   const float values[] = {1.0f, NAN, -2.0f, INFINITY, -INFINITY};
-  TensorStatistics t = gather(values, 1);
+  TensorStatistics t = gather(values);
   EXPECT_EQ(t.count, 2u);
   EXPECT_EQ(t.nonFinite, 3u);
   EXPECT_EQ(t.min, -2.0f);
   EXPECT_EQ(t.max, 1.0f);
-  EXPECT_NEAR(t.getMean(), -0.5, 1e-9);
+  EXPECT_EQ(t.getMean(), -0.5);
 }
 
 TEST(Statistics, EmptyAndConstantTensors) {
-  EXPECT_EQ(gather({}, 1).getMean(), 0);
-  const float zeros[] = {0.0f, -0.0f};
-  TensorStatistics t = gather(zeros, 2);
+  EXPECT_EQ(gather({}).getMean(), 0);
+  const float zeros[] = {0.0f, -0.0f}, others[] = {-0.0f, 0.0f};
+  TensorStatistics t = gather(zeros);
   EXPECT_EQ(t.getMeanSquare(), 0);
-  EXPECT_EQ(write(t), write(gather(zeros, 1)));
+  EXPECT_EQ(t.histogram.getZeros(), 2u);
+  EXPECT_EQ(write(t), write(gather(others)));
 }
 
-TEST(Statistics, DifferentExponentsDoNotMerge) {
-  const float small[] = {1.0f}, large[] = {1000.0f};
-  TensorStatistics a = gather(small, 1), b = gather(large, 1);
-  EXPECT_FALSE(a.merge(b));
+TEST(Statistics, ExactSumsCarryAndHaveAnyMagnitude) {
+  ExactSums sums(3);
+  // 2^53 + 1 is no double: the last bit is kept, and counts once there are two.
+  for (double value : {0x1p53, 1.0, 1.0})
+    sums.add(1, value);
+  EXPECT_EQ(sums.get(1), 0x1p53 + 2);
+  // A carry through words of ones.
+  sums.add(2, std::ldexp(0x1.fffffffffffffp52, 11));
+  sums.add(2, 0x1.ffcp10);
+  sums.add(2, 1.0);
+  EXPECT_EQ(sums.get(2), 0x1p64);
+  sums.add(0, std::numeric_limits<double>::denorm_min());
+  sums.add(0, std::numeric_limits<double>::max());
+  EXPECT_EQ(sums.get(0), std::numeric_limits<double>::max());
+  EXPECT_EQ(sums.get(1), 0x1p53 + 2);
 }
 
-TEST(Statistics, FileReadsBack) {
+TEST(Statistics, HistogramsHaveTheBinsOfTheLargestMagnitude) {
+  // In an order that makes the bins coarser again and again.
+  std::vector<float> values = makeWideValues(9, 4000);
+  std::sort(values.begin(), values.end(),
+            [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+  Histogram histogram;
+  for (float value : values)
+    histogram.add(value, std::fabs(value));
+  int exponent = 0;
+  std::frexp(values.back(), &exponent);
+  ASSERT_EQ(histogram.getExponent(), exponent);
+  std::vector<uint64_t> bins[2] = {std::vector<uint64_t>(Histogram::kBins),
+                                   std::vector<uint64_t>(Histogram::kBins)};
+  uint64_t zeros = 0;
+  for (float value : values) {
+    if (value == 0)
+      ++zeros;
+    else
+      ++bins[value < 0][size_t(
+          std::floor(std::fabs(double(value)) / histogram.getBinWidth()))];
+  }
+  EXPECT_EQ(histogram.getZeros(), zeros);
+  EXPECT_EQ(histogram.getPositive(), llvm::ArrayRef(bins[0]));
+  EXPECT_EQ(histogram.getNegative(), llvm::ArrayRef(bins[1]));
+}
+
+Statistics makeStatistics() {
   Statistics statistics;
   statistics.source = "sha256:00";
   statistics.samples = 9;
   statistics.get("b") = gather(makeValues(1, 100, 1.0f), 1);
   statistics.get("b").name = "b";
-  statistics.get("a") = gather(makeValues(2, 100, 1e-3f), 1);
+  statistics.get("a") = gather(makeValues(2, 100, 1e-3f));
   statistics.get("a").name = "a";
-  std::string text = statistics.write();
+  statistics.get("empty");
+  return statistics;
+}
+
+TEST(Statistics, FileReadsBack) {
+  std::string text = makeStatistics().write();
   auto read = Statistics::read(text, "file");
   ASSERT_TRUE(bool(read)) << toString(read.takeError());
   EXPECT_EQ(read->write(), text);
   EXPECT_EQ(read->samples, 9u);
+  ASSERT_NE(read->lookup("b"), nullptr);
+  EXPECT_EQ(read->lookup("b")->channels.size(), 5u);
+}
+
+std::string getProblem(llvm::StringRef text) {
+  auto read = Statistics::read(text, "f");
+  return read ? "" : toString(read.takeError());
 }
 
 TEST(Statistics, BrokenFilesAreRefused) {
-  Statistics statistics;
-  statistics.get("x") = gather(makeValues(1, 10, 1.0f), 1);
-  statistics.get("x").name = "x";
-  std::string text = statistics.write();
-  // Every truncation, but for the line's end.
-  for (size_t size = 0; size + 2 < text.size(); ++size) {
-    auto read = Statistics::read(llvm::StringRef(text).take_front(size), "f");
-    EXPECT_FALSE(bool(read)) << size;
-    if (!read)
+  std::string text = makeStatistics().write();
+  for (size_t size = 0; size < text.size(); ++size)
+    EXPECT_NE(getProblem(llvm::StringRef(text).take_front(size)), "") << size;
+  EXPECT_NE(getProblem(text + "x"), "");
+  EXPECT_NE(getProblem(text + "12345678"), "");
+}
+
+TEST(Statistics, ChangedBytesNeverCrash) {
+  std::string text = makeStatistics().write();
+  std::mt19937 random(1);
+  for (int i = 0; i < 3000; ++i) {
+    std::string changed = text;
+    for (int n = random() % 4; n >= 0; --n)
+      changed[random() % std::min<size_t>(changed.size(), 3000)] =
+          char(random());
+    auto read = Statistics::read(changed, "f");
+    if (!read) {
       llvm::consumeError(read.takeError());
+      continue;
+    }
+    for (const TensorStatistics &t : read->all())
+      EXPECT_FALSE(std::isnan(t.getMean()) || std::isnan(t.getAbsMax()));
   }
-  std::string other = text;
-  other.replace(other.find("qcc-stats/1"), 11, "qcc-stats/2");
-  auto read = Statistics::read(other, "f");
-  ASSERT_FALSE(bool(read));
-  EXPECT_NE(toString(read.takeError()).find("qcc-stats/1"), std::string::npos);
+}
+
+TEST(Statistics, OldFilesAreRefusedWithARemedy) {
+  std::string problem = getProblem("{\"schema\": \"qcc-stats/1\"}");
+  EXPECT_NE(problem.find("qcc-stats/1; gather them again"), std::string::npos)
+      << problem;
 }
 
 } // namespace
