@@ -50,16 +50,31 @@ static std::string getParameterName(Value value) {
 static ConstSource getSource(const ParameterStore &parameters) {
   ConstSource source;
   source.parameter = [&](StringRef key) { return parameters.getBytes(key); };
-  source.encode = [](EncodeOp op, ArrayRef<char> weight,
+  source.encode = [](EncodeOp op, ArrayRef<ArrayRef<char>> operands,
                      MutableArrayRef<char> out) -> llvm::Error {
     StringRef key = op.getFormat().getScheme();
     const Scheme *scheme = getSchemes(op.getContext()).lookup(key);
-    auto type = cast<RankedTensorType>(op.getWeight().getType());
-    if (!scheme || failed(encodeWeight(*scheme, type.getDimSize(0),
-                                       type.getDimSize(1), weight, out)))
+    if (!scheme)
       return makeError(Diag::UnsupportedScheme, getNodeName(op.getLoc()),
-                       "cannot encode a weight as '" + key + "'");
-    return llvm::Error::success();
+                       "expected a registered scheme, but got '" + key + "'");
+    auto type = cast<RankedTensorType>(op.getWeight().getType());
+    auto take = [&](Value operand) {
+      ArrayRef<char> bytes;
+      if (operand) {
+        bytes = operands.front();
+        operands = operands.drop_front();
+      }
+      return bytes;
+    };
+    WeightSource weight{type.getDimSize(0),   type.getDimSize(1),
+                        take(op.getWeight()), take(op.getImportance()),
+                        take(op.getScales()), take(op.getZeros())};
+    llvm::Error error = encodeWeight(*scheme, weight, out);
+    return llvm::handleErrors(
+        std::move(error), [&](const CodedError &coded) -> llvm::Error {
+          return makeError(coded.getDiag(), getNodeName(op.getLoc()),
+                           coded.getText());
+        });
   };
   return source;
 }

@@ -22,17 +22,16 @@ public:
   unsigned getMaxCode() const override { return 255; }
   std::optional<int32_t> getZero() const override { return 128; }
 
-  GroupAffine quantize(ArrayRef<float> weights,
-                       MutableArrayRef<uint8_t> codes) const override {
+  GroupAffine choose(ArrayRef<float> weights, ArrayRef<float>) const override {
     float largest = 0;
     for (float w : weights)
       largest = std::max(largest, std::fabs(w));
-    float scale = largest / 127;
-    for (auto [w, code] : llvm::zip_equal(weights, codes)) {
-      float q = scale > 0 ? w / scale : 0;
-      code = uint8_t(roundCode(q, -127, 127) + 128);
-    }
-    return {scale, 128};
+    return {largest / 127, 128};
+  }
+
+  void assign(ArrayRef<float> weights, const GroupAffine &affine,
+              MutableArrayRef<uint8_t> codes) const override {
+    assignLinear(weights, affine, 1, 255, codes);
   }
 
   void pack(ArrayRef<uint8_t> codes,
@@ -42,8 +41,7 @@ public:
         bytes[j * 4 + k] = char(codes[k * kSchemeColumns + j]);
   }
 
-  SmallVector<Value> decode(ImplicitLocOpBuilder &b,
-                            Value bytes) const override {
+  SmallVector<Value> decode(DecodeBuilder &, Value bytes) const override {
     return {bytes};
   }
 };

@@ -27,18 +27,17 @@ public:
   bool hasHalfScales() const override { return true; }
 
   /// The element of largest magnitude becomes -8: the side with one code more.
-  GroupAffine quantize(ArrayRef<float> weights,
-                       MutableArrayRef<uint8_t> codes) const override {
+  GroupAffine choose(ArrayRef<float> weights, ArrayRef<float>) const override {
     float extreme = 0;
     for (float w : weights)
       if (std::fabs(w) > std::fabs(extreme))
         extreme = w;
-    float scale = extreme != 0 ? roundToHalf(extreme / -8) : 0;
-    for (auto [w, code] : llvm::zip_equal(weights, codes)) {
-      float q = scale != 0 ? w / scale : 0;
-      code = uint8_t(roundCode(q, -8, 7) + 8);
-    }
-    return {scale, 8};
+    return {extreme != 0 ? roundToHalf(extreme / -8) : 0, 8};
+  }
+
+  void assign(ArrayRef<float> weights, const GroupAffine &affine,
+              MutableArrayRef<uint8_t> codes) const override {
+    assignLinear(weights, affine, 0, 15, codes);
   }
 
   void pack(ArrayRef<uint8_t> codes,
@@ -51,11 +50,10 @@ public:
       }
   }
 
-  SmallVector<Value> decode(ImplicitLocOpBuilder &b,
-                            Value bytes) const override {
+  SmallVector<Value> decode(DecodeBuilder &b, Value bytes) const override {
     auto type = cast<VectorType>(bytes.getType());
     auto words = VectorType::get(type.getNumElements() / 2, b.getI16Type());
-    Value mask = splat(b, type, 15), four = splat(b, words, 4);
+    Value mask = b.splat(type, 15), four = b.splat(words, 4);
     Value low = arith::AndIOp::create(b, bytes, mask);
     // Bytes have no shift of their own; what crosses is masked away.
     Value shifted = arith::ShRUIOp::create(
@@ -63,13 +61,6 @@ public:
     Value high = arith::AndIOp::create(
         b, vector::BitCastOp::create(b, type, shifted), mask);
     return {low, high};
-  }
-
-private:
-  static Value splat(ImplicitLocOpBuilder &b, VectorType type, int64_t value) {
-    return arith::ConstantOp::create(
-        b, DenseElementsAttr::get(type, Attribute(b.getIntegerAttr(
-                                            type.getElementType(), value))));
   }
 };
 } // namespace

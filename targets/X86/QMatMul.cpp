@@ -102,7 +102,8 @@ QMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     return std::nullopt;
   std::optional<EncodedLayout> layout = getEncodedLayout(*scheme, k, op.getN());
   // Beyond this many rows a sum of products may not fit 32 bits.
-  if (!layout || layout->groupK > 65536)
+  if (!layout || layout->groupK > 65536 ||
+      (layout->groups > 1 && k % layout->groupK != 0))
     return std::nullopt;
   KernelSchedule schedule;
   schedule.params = DictionaryAttr::get(op.getContext());
@@ -256,8 +257,8 @@ SmallVector<Value> QGemm::emitGroup(const Place &at, Value group,
     if (std::optional<int32_t> common = scheme.getZero())
       zero = b.constantInt(*common, ints);
     else
-      zero = b.load(b.elementPointer(header, i8, b.idx(layout.zeroOffset)), i32,
-                    b.idx(0), kColumns);
+      zero = arith::ExtUIOp::create(
+          b, ints, b.load(header, i8, b.idx(layout.zeroOffset), kColumns));
     for (unsigned r = 0; r < at.rows; ++r) {
       Value rowGroup =
           b.add(b.mul(b.add(at.row, b.idx(r)), b.idx(layout.groups)), group);
@@ -336,7 +337,8 @@ void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
   for (Value pointer : pointers) {
     Value bytes =
         b.load(pointer, i8, b.mul(index, b.idx(unit.bytes)), unit.bytes);
-    decoded.push_back(scheme.decode(b, bytes));
+    DecodeBuilder decoder(b.getLoc(), b);
+    decoded.push_back(scheme.decode(decoder, bytes));
   }
   for (unsigned s = 0; s < steps; ++s) {
     SmallVector<SmallVector<Value>> prepared;

@@ -74,13 +74,19 @@ module attributes {qcc.symbols = ["batch"]} {
   func.func @quantized(%x: tensor<2x64xf32>) -> tensor<2x16xf32> {
     %w = qcc.param "w2" : tensor<64x16xf32>
     // CHECK: qcc.encode %{{.*}} <"int8", group = 0, symmetric = true>
-    %e = qcc.encode %w <"int8", group = 0, symmetric = true> : tensor<64x16xf32> -> tensor<1152xui8>
+    %e = qcc.encode %w <"int8", group = 0, symmetric = true> : (tensor<64x16xf32>) -> tensor<1152xi8>
+    %g = qcc.param "scales" : tensor<3x16xf32>
+    %z = qcc.param "zeros" : tensor<3x16xi32>
+    %i = qcc.param "importance" : tensor<64xf32>
+    // CHECK: qcc.encode %{{.*}} importance %{{.*}} scales %{{.*}} zeros %{{.*}} <"w4a16", group = 30, symmetric = false>
+    %f = qcc.encode %w importance %i scales %g zeros %z <"w4a16", group = 30, symmetric = false>
+        : (tensor<64x16xf32>, tensor<64xf32>, tensor<3x16xf32>, tensor<3x16xi32>) -> tensor<64x16xf32>
     // CHECK: qcc.quantize_rows
     %c, %s, %n = qcc.quantize_rows %x {group = 0 : i64}
         : (tensor<2x64xf32>) -> (tensor<2x64xi8>, tensor<2x1xf32>, tensor<2x1xi32>)
     // CHECK: qcc.qmatmul(%{{.*}}, %{{.*}}, %{{.*}}), %{{.*}}
     %0 = qcc.qmatmul(%c, %s, %n), %e <"int8", group = 0, symmetric = true> {n = 16 : i64}
-        : (tensor<2x64xi8>, tensor<2x1xf32>, tensor<2x1xi32>, tensor<1152xui8>) -> tensor<2x16xf32>
+        : (tensor<2x64xi8>, tensor<2x1xf32>, tensor<2x1xi32>, tensor<1152xi8>) -> tensor<2x16xf32>
     return %0 : tensor<2x16xf32>
   }
 

@@ -437,3 +437,59 @@ func.func @int_conv_weight_zero(%x: tensor<1x2x5xi8>, %y: tensor<4x2x1xi8>, %z: 
   %0 = qcc.int_conv %x, %y weight_zero %z {dilations = array<i64: 1>, groups = 1 : i64, pads = array<i64: 0, 0>, strides = array<i64: 1>} : (tensor<1x2x5xi8>, tensor<4x2x1xi8>, tensor<2xi8>) -> tensor<1x4x5xi32>
   return %0 : tensor<1x4x5xi32>
 }
+
+// -----
+
+func.func @encode_rank(%w: tensor<64xf32>) {
+  // expected-error @+1 {{expected a static f32 matrix}}
+  %0 = qcc.encode %w <"int8", group = 0, symmetric = true> : (tensor<64xf32>) -> tensor<9xi8>
+  return
+}
+
+// -----
+
+func.func @encode_result(%w: tensor<64x16xf32>) {
+  // expected-error @+1 {{expected bytes or the weight's type as the result}}
+  %0 = qcc.encode %w <"int8", group = 0, symmetric = true> : (tensor<64x16xf32>) -> tensor<64x8xf32>
+  return
+}
+
+// -----
+
+func.func @encode_group(%w: tensor<64x16xf32>) {
+  // expected-error @+1 {{expected a group of 0 or more rows, but got -1}}
+  %0 = qcc.encode %w <"int8", group = -1, symmetric = true> : (tensor<64x16xf32>) -> tensor<9xi8>
+  return
+}
+
+// -----
+
+func.func @encode_importance(%w: tensor<64x16xf32>, %i: tensor<16xf32>) {
+  // expected-error @+1 {{expected importance of type 'tensor<64xf32>', but got 'tensor<16xf32>'}}
+  %0 = qcc.encode %w importance %i <"int8", group = 0, symmetric = true> : (tensor<64x16xf32>, tensor<16xf32>) -> tensor<9xi8>
+  return
+}
+
+// -----
+
+func.func @encode_scales(%w: tensor<64x16xf32>, %s: tensor<2x16xf32>) {
+  // expected-error @+1 {{expected scales of type 'tensor<3x16xf32>', but got 'tensor<2x16xf32>'}}
+  %0 = qcc.encode %w scales %s <"w4a8", group = 30, symmetric = true> : (tensor<64x16xf32>, tensor<2x16xf32>) -> tensor<9xi8>
+  return
+}
+
+// -----
+
+func.func @encode_zeros(%w: tensor<64x16xf32>, %s: tensor<1x16xf32>, %z: tensor<1x16xi32>) {
+  // expected-error @+1 {{expected zeros only with scales and a format that is not symmetric}}
+  %0 = qcc.encode %w scales %s zeros %z <"int8", group = 0, symmetric = true> : (tensor<64x16xf32>, tensor<1x16xf32>, tensor<1x16xi32>) -> tensor<9xi8>
+  return
+}
+
+// -----
+
+func.func @encode_no_zeros(%w: tensor<64x16xf32>, %s: tensor<1x16xf32>) {
+  // expected-error @+1 {{expected zeros beside scales, as the format is not symmetric}}
+  %0 = qcc.encode %w scales %s <"a", group = 0, symmetric = false> : (tensor<64x16xf32>, tensor<1x16xf32>) -> tensor<9xi8>
+  return
+}

@@ -9,12 +9,17 @@
 // a key; nothing else in the compiler knows it by name.
 //
 // A weight is a matrix [K, N]. The N columns are cut into blocks of 16, the K
-// rows into groups that share a scale per column. In memory:
+// rows into groups that share a scale per column; the last group may have fewer
+// rows than the others and is padded. In memory:
 //
 //   [ceil(N / 16)][groups] { scales[16], zeros[16], units[groupK / unit.k] }
 //
-// Scales are f32 or f16; zeros are i32 and only there if the scheme is not
+// Scales are f32 or f16; zeros are bytes and only there if the scheme is not
 // symmetric. A unit holds the codes of `unit.k` rows and 16 columns.
+//
+// Parameters are chosen apart from codes: an algorithm that knows more than the
+// weights (GPTQ, AWQ) calls choose() once per group and assign() for whatever
+// it wants to store there, and value() says what a code stands for.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QCC_SCHEME_SCHEME_H
@@ -24,6 +29,7 @@
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/Value.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "llvm/Support/Error.h"
 #include <memory>
 
 namespace qcc {
@@ -39,16 +45,32 @@ enum class SchemeCompute {
   Float,
 };
 
-/// The affine map of a group of one column: weight = scale * (code - zero).
+/// The map of a group of one column from codes to weights. For linear schemes
+/// weight = scale * (code - zero), for others see Scheme::value.
 struct GroupAffine {
   float scale = 0;
-  int32_t zero = 0;
+  int32_t zero = 0; ///< in [0, getMaxCode()]; getZero() of symmetric schemes
 };
 
 /// The smallest piece of codes that is stored and decoded at once.
 struct CodeUnit {
   unsigned k;     ///< rows: a multiple of 4, at most 64
   unsigned bytes; ///< of 16 columns: a multiple of 16, at most 256
+};
+
+/// What decodes are built with: operations of arith and vector, and what each
+/// target does in its own way.
+class DecodeBuilder : public mlir::ImplicitLocOpBuilder {
+public:
+  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+  virtual ~DecodeBuilder();
+
+  /// The number `value` in every lane of an integer or float vector type.
+  mlir::Value splat(mlir::VectorType type, double value);
+  /// `table[index]` for a vector of i32 indices below the table's size, a power
+  /// of two of at most 256. Bits of an index above are ignored. The default is
+  /// a tree of selects.
+  virtual mlir::Value lookup(llvm::ArrayRef<float> table, mlir::Value indices);
 };
 
 /// A storage and compute format. Objects are immutable and shared by threads.
@@ -74,23 +96,34 @@ public:
   /// The code that means 0 in every group; none if each group and column has
   /// its own (asymmetric).
   virtual std::optional<int32_t> getZero() const = 0;
-  /// Whether scales are stored in half precision (quantize() must then return
+  /// Whether scales are stored in half precision (choose() must then return
   /// numbers that are halves: see roundToHalf).
   virtual bool hasHalfScales() const { return false; }
 
-  /// Chooses scale (and zero) of the weights of one column and group, and their
-  /// codes. `codes` has the size of `weights`; both have the length of a group,
-  /// or K if the group is 0. A group of zeros must give scale 0.
-  virtual GroupAffine quantize(llvm::ArrayRef<float> weights,
-                               llvm::MutableArrayRef<uint8_t> codes) const = 0;
+  /// Chooses scale (and zero) for the weights of one column and group: a
+  /// group's length of them, fewer in a last group, all K if the group is 0.
+  /// Weights are finite. `importance` is what a squared error of each weight
+  /// counts (the mean square of its activation, say), of the same length, or
+  /// empty; a scheme may ignore it. A group of zeros must give scale 0.
+  virtual GroupAffine choose(llvm::ArrayRef<float> weights,
+                             llvm::ArrayRef<float> importance) const = 0;
+  /// The codes of weights under a map, each the nearest that there is; any
+  /// number of weights, also one. With scale 0 the code that means 0. The
+  /// default compares all values; linear schemes call assignLinear.
+  virtual void assign(llvm::ArrayRef<float> weights, const GroupAffine &affine,
+                      llvm::MutableArrayRef<uint8_t> codes) const;
+  /// What a code stands for, as kernels compute it. The default is linear:
+  /// `scale * (code - zero)`, rounded once.
+  virtual float value(uint8_t code, const GroupAffine &affine) const;
   /// Stores the codes [unit.k][16] (row-major) in `unit.bytes` bytes.
   virtual void pack(llvm::ArrayRef<uint8_t> codes,
                     llvm::MutableArrayRef<char> bytes) const = 0;
   /// Builds the decode of `bytes` (vector<unit.bytes x i8>, as pack() wrote
   /// it). Integer: returns unit.k / 4 vectors of 64 x i8; element 4 * column +
   /// j of vector i is the code of row 4 * i + j. Float: unit.k vectors of 16 x
-  /// f32. Operations of arith and vector only.
-  virtual llvm::SmallVector<mlir::Value> decode(mlir::ImplicitLocOpBuilder &b,
+  /// f32, what the codes of a row stand for with scale 1 (and zero 0 if each
+  /// group has its own, which the kernel subtracts).
+  virtual llvm::SmallVector<mlir::Value> decode(DecodeBuilder &b,
                                                 mlir::Value bytes) const = 0;
 };
 
@@ -99,6 +132,12 @@ int32_t roundCode(float value, int32_t low, int32_t high);
 /// The nearest half (ties to even) of a finite number, as f32; saturates at the
 /// largest half.
 float roundToHalf(float value);
+
+/// Codes of the numbers `round(weight / scale) + zero` within [low, high], ties
+/// to even.
+void assignLinear(llvm::ArrayRef<float> weights, const GroupAffine &affine,
+                  int32_t low, int32_t high,
+                  llvm::MutableArrayRef<uint8_t> codes);
 
 /// Where everything is in an encoded weight; all sizes in bytes.
 struct EncodedLayout {
@@ -110,19 +149,39 @@ struct EncodedLayout {
   int64_t groupBytes; ///< of a block of a group
   int64_t totalBytes;
 };
-/// The layout of a [k, n] weight; none if K is not a multiple of the scheme's
-/// group, a size is not positive or a product overflows.
+/// The layout of a [k, n] weight; none if a size is not positive or a product
+/// overflows. A group of at least K rows is the whole channel.
 std::optional<EncodedLayout> getEncodedLayout(const Scheme &scheme, int64_t k,
                                               int64_t n);
 /// The type of the encoded form of a weight `[K, N]`: a vector of bytes; null
 /// where there is no layout.
 mlir::RankedTensorType encodedType(const Scheme &scheme,
                                    mlir::RankedTensorType weight);
-/// Encodes a row-major [k, n] matrix (any alignment) into `out`, which has the
-/// layout's size. Padding has the code of zero.
-mlir::LogicalResult encodeWeight(const Scheme &scheme, int64_t k, int64_t n,
-                                 llvm::ArrayRef<char> weights,
-                                 llvm::MutableArrayRef<char> out);
+
+/// A [k, n] weight to encode, with what is known of it. Bytes of row-major f32
+/// and i32, at any alignment.
+struct WeightSource {
+  int64_t k, n;
+  llvm::ArrayRef<char> weights; ///< [k, n] f32
+  llvm::ArrayRef<char> importance =
+      {}; ///< [k] f32 for Scheme::choose, or empty
+  /// [groups, n] f32: maps that were chosen before, or empty. Rounded to halves
+  /// where the scheme stores halves.
+  llvm::ArrayRef<char> scales = {};
+  llvm::ArrayRef<char> zeros =
+      {}; ///< [groups, n] i32; empty: the scheme's zero
+};
+/// Encodes a weight into `out`, which has the layout's size. Padding has the
+/// code of zero. Errors (BadTensor): a weight or scale that is not finite, a
+/// zero that is no code or missing, a scale too large for a half, arrays that
+/// have not the size that they should.
+llvm::Error encodeWeight(const Scheme &scheme, const WeightSource &source,
+                         llvm::MutableArrayRef<char> out);
+/// What kernels of float compute multiply by after encodeWeight: the weights
+/// that the codes stand for, row-major [k, n], rounded as Scheme::value says.
+/// Errors: as encodeWeight.
+llvm::Error roundWeight(const Scheme &scheme, const WeightSource &source,
+                        llvm::MutableArrayRef<float> out);
 
 /// Schemes by key. Belongs to the MLIR context, as part of the qcc dialect.
 class SchemeRegistry {

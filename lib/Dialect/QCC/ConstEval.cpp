@@ -384,7 +384,7 @@ llvm::Error Evaluator::evaluate(Operation *op, MutableArrayRef<char> target) {
       return makeError(Diag::Internal, "",
                        "cannot pack a weight as '" + pack.getLayout() + "'");
   } else if (auto encode = dyn_cast<EncodeOp>(op)) {
-    return source.encode(encode, operands[0], target);
+    return source.encode(encode, operands, target);
   } else if (isa<ReshapeOp>(op) || isa<ParamOp>(op)) {
     ArrayRef<char> bytes = isa<ParamOp>(op) ? done[op].bytes : operands[0];
     std::memcpy(target.data(), bytes.data(), target.size());

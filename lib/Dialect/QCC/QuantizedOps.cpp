@@ -53,6 +53,46 @@ static LogicalResult verifyScale(Operation *op, StringRef what, Value operand,
                     << what << " to have an element per block of the axis";
 }
 
+LogicalResult EncodeOp::verify() {
+  auto weight = getWeight().getType();
+  if (weight.getRank() != 2 || !weight.hasStaticShape() ||
+      !weight.getElementType().isF32())
+    return emitOpError("expected a static f32 matrix, but got ") << weight;
+  auto result = getResult().getType();
+  bool bytes = result.getRank() == 1 && result.hasStaticShape() &&
+               result.getElementType().isInteger(8);
+  if (!bytes && result != weight)
+    return emitOpError("expected bytes or the weight's type as the result, but "
+                       "got ")
+           << result;
+  int64_t k = weight.getDimSize(0), n = weight.getDimSize(1),
+          group = getFormat().getGroup();
+  if (group < 0)
+    return emitOpError("expected a group of 0 or more rows, but got ") << group;
+  int64_t groups = group ? llvm::divideCeil(k, group) : 1;
+  auto check = [&](StringRef name, Value value, ArrayRef<int64_t> shape,
+                   Type element) {
+    auto expected = RankedTensorType::get(shape, element);
+    if (!value || value.getType() == expected)
+      return success();
+    emitOpError("expected ")
+        << name << " of type " << expected << ", but got " << value.getType();
+    return failure();
+  };
+  Builder b(getContext());
+  if (failed(check("importance", getImportance(), {k}, b.getF32Type())) ||
+      failed(check("scales", getScales(), {groups, n}, b.getF32Type())) ||
+      failed(check("zeros", getZeros(), {groups, n}, b.getI32Type())))
+    return failure();
+  if (getZeros() && (!getScales() || getFormat().getSymmetric()))
+    return emitOpError("expected zeros only with scales and a format that is "
+                       "not symmetric");
+  if (getScales() && !getZeros() && !getFormat().getSymmetric())
+    return emitOpError("expected zeros beside scales, as the format is not "
+                       "symmetric");
+  return success();
+}
+
 LogicalResult QuantizeOp::verify() {
   RankedTensorType type = getInput().getType(), result = getResult().getType();
   Type scale = getScale().getType().getElementType();

@@ -10,14 +10,14 @@
 module attributes {qcc.symbols = ["batch"]} {
   // CHECK-LABEL: func @product
   // CHECK: %[[W:.*]] = qcc.param "w" : tensor<64x20xf32>
-  // CHECK: %[[E:.*]] = qcc.encode %[[W]] <"int8", group = 0, symmetric = true> : tensor<64x20xf32> -> tensor<2176xi8>
+  // CHECK: %[[E:.*]] = qcc.encode %[[W]] <"int8", group = 0, symmetric = true> : (tensor<64x20xf32>) -> tensor<2176xi8>
   // CHECK: %[[C:.*]], %[[S:.*]], %[[U:.*]] = qcc.quantize_rows %arg0 {group = 0 : i64
   // CHECK-SAME: -> (tensor<?x64xi8, #{{.*}}>, tensor<?x1xf32, #{{.*}}>, tensor<?x1xi32, #{{.*}}>)
   // CHECK: qcc.qmatmul(%[[C]], %[[S]], %[[U]]), %[[E]] <"int8", group = 0, symmetric = true>
   // CHECK-SAME: n = 20 : i64
   // CHECK-SAME: qcc.executed = "int8", qcc.reason = "as asked", qcc.requested = "int8"
   // W4-LABEL: func @product
-  // W4: qcc.encode %{{.*}} <"w4a8", group = 32, symmetric = true> : tensor<64x20xf32> -> tensor<1152xi8>
+  // W4: qcc.encode %{{.*}} <"w4a8", group = 32, symmetric = true> : (tensor<64x20xf32>) -> tensor<1152xi8>
   // W4: qcc.quantize_rows %arg0 {group = 32 : i64
   // W4-SAME: tensor<?x2xf32
   func.func @product(%x: tensor<?x64xf32, affine_map<()[s0] -> (s0, 64)>>) -> tensor<?x20xf32, affine_map<()[s0] -> (s0, 20)>> {

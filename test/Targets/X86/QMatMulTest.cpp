@@ -21,26 +21,26 @@ public:
   CodeUnit getUnit() const override { return {4, 64}; }
   unsigned getMaxCode() const override { return 127; }
   std::optional<int32_t> getZero() const override { return std::nullopt; }
-  GroupAffine quantize(llvm::ArrayRef<float> weights,
-                       llvm::MutableArrayRef<uint8_t> codes) const override {
+  GroupAffine choose(llvm::ArrayRef<float> weights,
+                     llvm::ArrayRef<float>) const override {
     float low = 0, high = 0;
     for (float w : weights) {
       low = std::min(low, w);
       high = std::max(high, w);
     }
     float scale = (high - low) / 127;
-    int32_t zero = scale > 0 ? roundCode(-low / scale, 0, 127) : 0;
-    for (size_t i = 0; i < weights.size(); ++i)
-      codes[i] =
-          scale > 0 ? roundCode(weights[i] / scale + float(zero), 0, 127) : 0;
-    return {scale, zero};
+    return {scale, scale > 0 ? roundCode(-low / scale, 0, 127) : 0};
+  }
+  void assign(llvm::ArrayRef<float> weights, const GroupAffine &affine,
+              llvm::MutableArrayRef<uint8_t> codes) const override {
+    assignLinear(weights, affine, 0, 127, codes);
   }
   void pack(llvm::ArrayRef<uint8_t> codes,
             llvm::MutableArrayRef<char> bytes) const override {
     for (size_t i = 0; i < 64; ++i)
       bytes[i % 16 * 4 + i / 16] = char(codes[i]);
   }
-  llvm::SmallVector<mlir::Value> decode(mlir::ImplicitLocOpBuilder &,
+  llvm::SmallVector<mlir::Value> decode(DecodeBuilder &,
                                         mlir::Value bytes) const override {
     return {bytes};
   }
@@ -100,7 +100,7 @@ Product::Product(const std::string &key, int64_t m, int64_t k, int64_t n,
     w[i * n + 1] = 0;
   Bytes bytes = toBytes(w);
   encoded.resize(getEncodedLayout(*scheme, k, n)->totalBytes);
-  EXPECT_TRUE(mlir::succeeded(encodeWeight(*scheme, k, n, bytes, encoded)));
+  EXPECT_EQ(llvm::toString(encodeWeight(*scheme, {k, n, bytes}, encoded)), "");
 }
 
 std::string Product::quantizeText() const {
@@ -185,9 +185,8 @@ std::vector<float> Product::getExact(const std::vector<Bytes> &parts) const {
         std::memcpy(&scale, header + j % 16 * 4, 4);
       }
       for (int64_t i = 0; i < m; ++i) {
-        int32_t sum = 0, zero;
-        std::memcpy(&zero, header + layout.zeroOffset + j % 16 * 4, 4);
-        zero = scheme->getZero().value_or(zero);
+        int32_t sum = 0, zero = scheme->getZero().value_or(
+                             uint8_t(header[layout.zeroOffset + j % 16]));
         for (int64_t r = 0; r < length; ++r)
           sum += (code(layout, g * length + r, j) - zero) *
                  codes[i * k + g * length + r];
@@ -269,8 +268,10 @@ TEST(QMatMulTest, LargestCodesDoNotSaturate) {
     context.appendDialectRegistry(registry);
     context.loadAllAvailableDialects();
     const Scheme *scheme = getSchemes(&context).lookup(key);
-    ASSERT_TRUE(mlir::succeeded(
-        encodeWeight(*scheme, 256, 16, toBytes(product.w), product.encoded)));
+    Bytes bytes = toBytes(product.w);
+    ASSERT_EQ(llvm::toString(
+                  encodeWeight(*scheme, {256, 16, bytes}, product.encoded)),
+              "");
     for (const std::string &levels : x86.levels()) {
       auto caps = x86.parse(levels);
       LoadedKernel quantize(product.quantizeText(), x86.target(), caps, {});

@@ -25,16 +25,10 @@ public:
   CodeUnit getUnit() const override { return unit; }
   unsigned getMaxCode() const override { return 1; }
   std::optional<int32_t> getZero() const override { return std::nullopt; }
-  GroupAffine quantize(ArrayRef<float> weights,
-                       MutableArrayRef<uint8_t> codes) const override {
-    float low = weights[0], high = weights[0];
-    for (float w : weights) {
-      low = std::min(low, w);
-      high = std::max(high, w);
-    }
-    for (size_t i = 0; i < weights.size(); ++i)
-      codes[i] = weights[i] > (low + high) / 2;
-    return {high - low, high > low ? int32_t(-low / (high - low)) : 0};
+  GroupAffine choose(ArrayRef<float> weights, ArrayRef<float>) const override {
+    auto [low, high] = std::minmax_element(weights.begin(), weights.end());
+    float range = *high - *low;
+    return {range, range > 0 && *low < 0 && *high <= 0 ? 1 : 0};
   }
   void pack(ArrayRef<uint8_t> codes,
             MutableArrayRef<char> bytes) const override {
@@ -44,7 +38,7 @@ public:
         bytes[j] |= char(codes[k * 16 + j] << k);
     }
   }
-  SmallVector<Value> decode(ImplicitLocOpBuilder &, Value) const override {
+  SmallVector<Value> decode(DecodeBuilder &, Value) const override {
     return {};
   }
 
@@ -66,6 +60,12 @@ struct SchemeTest : testing::Test {
     std::vector<char> result(values.size() * 4);
     std::memcpy(result.data(), values.data(), result.size());
     return result;
+  }
+  /// Encodes, and gives the error's text, or "".
+  static std::string encode(const Scheme &scheme, const WeightSource &source,
+                            std::vector<char> &out) {
+    out.resize(getEncodedLayout(scheme, source.k, source.n)->totalBytes);
+    return llvm::toString(encodeWeight(scheme, source, out));
   }
   MLIRContext context{MLIRContext::Threading::DISABLED};
 };
@@ -97,7 +97,7 @@ TEST_F(SchemeTest, Int8RoundsToTheNearestCode) {
   EncodedLayout layout = *getEncodedLayout(get("int8"), 5, 1);
   EXPECT_EQ(layout.groupK, 64);
   std::vector<char> out(layout.totalBytes);
-  ASSERT_TRUE(succeeded(encodeWeight(get("int8"), 5, 1, bytes(weights), out)));
+  ASSERT_EQ(encode(get("int8"), {5, 1, bytes(weights)}, out), "");
   float scale;
   std::memcpy(&scale, out.data(), 4);
   EXPECT_FLOAT_EQ(scale, 0.01f);
@@ -121,10 +121,12 @@ TEST_F(SchemeTest, W4A8ErrorIsWithinHalfAStep) {
   for (int i = 0; i < 32; ++i)
     weights[i] = std::sin(float(i)) * 3;
   std::vector<uint8_t> codes(32);
-  GroupAffine affine = scheme.quantize(weights, codes);
+  GroupAffine affine = scheme.choose(weights, {});
+  scheme.assign(weights, affine, codes);
   EXPECT_EQ(affine.scale, roundToHalf(affine.scale));
   for (int i = 0; i < 32; ++i) {
-    float back = affine.scale * float(int(codes[i]) - 8);
+    float back = scheme.value(codes[i], affine);
+    EXPECT_EQ(back, affine.scale * float(int(codes[i]) - 8));
     // The side without the code -8 may be cut by up to one step.
     EXPECT_NEAR(back, weights[i], std::abs(affine.scale) * 1.01f);
     EXPECT_LE(codes[i], 15);
@@ -135,7 +137,8 @@ TEST_F(SchemeTest, ZerosGiveScaleZero) {
   for (StringRef key : {"int8", "w4a8"}) {
     std::vector<float> weights(32, 0.0f);
     std::vector<uint8_t> codes(32);
-    GroupAffine affine = get(key).quantize(weights, codes);
+    GroupAffine affine = get(key).choose(weights, {});
+    get(key).assign(weights, affine, codes);
     EXPECT_EQ(affine.scale, 0);
     for (uint8_t code : codes)
       EXPECT_EQ(int(code), *get(key).getZero());
@@ -148,27 +151,147 @@ TEST_F(SchemeTest, AsymmetricGroupsStoreTheirZeros) {
   EXPECT_EQ(layout.blocks, 2);
   EXPECT_EQ(layout.groups, 2);
   EXPECT_EQ(layout.zeroOffset, 64);
-  EXPECT_EQ(layout.codeOffset, 128);
-  EXPECT_EQ(layout.groupBytes, 128 + 2 * 16);
+  EXPECT_EQ(layout.codeOffset, 80);
+  EXPECT_EQ(layout.groupBytes, 80 + 2 * 16);
   std::vector<float> weights(32 * 17);
   for (int k = 0; k < 32; ++k)
     for (int n = 0; n < 17; ++n)
-      weights[k * 17 + n] = k % 2 ? 1.0f : -2.0f;
-  std::vector<char> out(layout.totalBytes);
-  ASSERT_TRUE(succeeded(encodeWeight(scheme, 32, 17, bytes(weights), out)));
-  // The last column, in the second block: rows 1, 3, ... are the larger ones.
+      weights[k * 17 + n] = k % 2 ? -1.0f : -2.0f;
+  std::vector<char> out;
+  ASSERT_EQ(encode(scheme, {32, 17, bytes(weights)}, out), "");
+  // The last column, in the second block: the nearest of -1 and 0 is -1.
   const char *group = out.data() + 2 * layout.groupBytes;
-  EXPECT_EQ(uint8_t(group[layout.codeOffset]), 0xAA);
+  EXPECT_EQ(group[layout.zeroOffset], 1);
+  EXPECT_EQ(uint8_t(group[layout.codeOffset]), 0);
+}
+
+TEST_F(SchemeTest, TheLastGroupMayBeShort) {
+  const Scheme &w4a8 = get("w4a8");
+  EncodedLayout layout = *getEncodedLayout(w4a8, 70, 3);
+  EXPECT_EQ(layout.groups, 3);
+  EXPECT_EQ(layout.groupK, 32);
+  std::vector<float> weights(70 * 3);
+  for (size_t i = 0; i < weights.size(); ++i)
+    weights[i] = std::sin(float(i));
+  std::vector<char> out;
+  ASSERT_EQ(encode(w4a8, {70, 3, bytes(weights)}, out), "");
+  std::vector<float> rounded(70 * 3);
+  ASSERT_FALSE(roundWeight(w4a8, {70, 3, bytes(weights)}, rounded));
+  // Rows 64 to 69 have a scale of their own; what follows are zeros.
+  for (int64_t j = 0; j < 3; ++j) {
+    std::vector<float> column;
+    for (int64_t i = 64; i < 70; ++i)
+      column.push_back(weights[i * 3 + j]);
+    GroupAffine affine = w4a8.choose(column, {});
+    std::vector<uint8_t> codes(6);
+    w4a8.assign(column, affine, codes);
+    const char *group =
+        out.data() + 2 * layout.groupBytes + layout.codeOffset + j * 4;
+    for (int64_t i = 0; i < 32; ++i) {
+      int byte = uint8_t(group[i / 8 * 64 + i % 4]);
+      EXPECT_EQ(i % 8 < 4 ? byte & 15 : byte >> 4, i < 6 ? codes[i] : 8);
+      if (i < 6) {
+        EXPECT_EQ(rounded[(64 + i) * 3 + j], w4a8.value(codes[i], affine));
+      }
+    }
+  }
+  // A group of more rows than there are is the channel.
+  EXPECT_EQ(getEncodedLayout(w4a8, 20, 3)->groups, 1);
+  EXPECT_EQ(getEncodedLayout(w4a8, 20, 3)->groupK, 64);
+}
+
+TEST_F(SchemeTest, GivenMapsGiveTheirCodesBack) {
+  // An algorithm's weights lie on the grid of its maps, not on that of theirs.
+  Binary binary;
+  const Scheme &w4a8 = get("w4a8");
+  for (const Scheme *scheme : {&w4a8, static_cast<const Scheme *>(&binary)}) {
+    int64_t k = 70, n = 5, group = scheme->getGroup(),
+            groups = getEncodedLayout(*scheme, k, n)->groups;
+    std::vector<float> scales, weights(k * n);
+    std::vector<int32_t> zeros;
+    for (int64_t i = 0; i < groups * n; ++i) {
+      scales.push_back(roundToHalf(0.01f * float(i + 1) * (i % 2 ? -1 : 1)));
+      zeros.push_back(scheme->getZero().value_or(i % 2));
+    }
+    std::vector<uint8_t> codes(k * n);
+    for (int64_t i = 0; i < k * n; ++i) {
+      int64_t map = i / n / group * n + i % n;
+      codes[i] = uint8_t(i * 7 % (scheme->getMaxCode() + 1));
+      weights[i] = scheme->value(codes[i], {scales[map], zeros[map]});
+    }
+    std::vector<char> zeroBytes(zeros.size() * 4);
+    std::memcpy(zeroBytes.data(), zeros.data(), zeroBytes.size());
+    std::vector<char> weightBytes = bytes(weights), scaleBytes = bytes(scales);
+    WeightSource source{k, n, weightBytes, {}, scaleBytes, {}};
+    if (!scheme->getZero())
+      source.zeros = zeroBytes;
+    std::vector<float> rounded(k * n);
+    ASSERT_FALSE(roundWeight(*scheme, source, rounded));
+    EXPECT_EQ(rounded, weights);
+    std::vector<char> out;
+    ASSERT_EQ(encode(*scheme, source, out), "");
+    float first;
+    if (!scheme->hasHalfScales()) {
+      std::memcpy(&first, out.data(), 4);
+      EXPECT_EQ(first, scales[0]);
+    }
+  }
+}
+
+TEST_F(SchemeTest, WeightsThatCannotBeStoredAreRefused) {
+  const Scheme &w4a8 = get("w4a8");
+  std::vector<float> weights(32 * 2, 1.0f);
+  std::vector<char> out;
+  auto text = [&](float odd) {
+    weights[3] = odd;
+    return encode(w4a8, {32, 2, bytes(weights)}, out);
+  };
+  EXPECT_EQ(text(1), "");
+  EXPECT_NE(text(NAN).find("expected finite weights, but got NaN in row 1 of "
+                           "column 1"),
+            std::string::npos);
+  EXPECT_NE(text(-INFINITY).find("but got infinity"), std::string::npos);
+  EXPECT_NE(text(1e9f).find("expected a scale below 65504"), std::string::npos);
+  weights[3] = 1;
+  std::vector<char> all = bytes(weights), scales(2 * 4), zeros(2 * 4);
+  WeightSource source{32, 2, all, {}, scales, zeros};
+  EXPECT_NE(encode(w4a8, source, out)
+                .find("expected zero points that are "
+                      "codes of 'w4a8', but got 0"),
+            std::string::npos);
+  source.zeros = {};
+  EXPECT_EQ(encode(w4a8, source, out), "");
+  source.scales = ArrayRef(scales).take_front(4);
+  EXPECT_NE(encode(w4a8, source, out).find("expected 32 x 2 weights"),
+            std::string::npos);
+  // No zero point for a scheme that needs one.
+  Binary binary;
+  std::vector<char> twice(2 * 2 * 4);
+  WeightSource bare{32, 2, all, {}, twice, {}};
+  EXPECT_NE(encode(binary, bare, out).find("but got none"), std::string::npos);
+}
+
+TEST_F(SchemeTest, TheDefaultCodeIsTheNearest) {
+  /// Values 0, 1, 4 and 9 times the scale.
+  class Squares : public Binary {
+  public:
+    unsigned getMaxCode() const override { return 3; }
+    float value(uint8_t code, const GroupAffine &affine) const override {
+      return affine.scale * float(code * code);
+    }
+  } squares;
+  std::vector<uint8_t> codes(6);
+  squares.assign({-1.0f, 0.9f, 1.1f, 5.1f, 13.1f, 99.0f}, {2, 0}, codes);
+  EXPECT_EQ(codes, (std::vector<uint8_t>{0, 0, 1, 2, 3, 3}));
 }
 
 TEST_F(SchemeTest, SizesThatDoNotFitHaveNoLayout) {
   const Scheme &w4a8 = get("w4a8");
-  EXPECT_FALSE(getEncodedLayout(w4a8, 33, 16));
   EXPECT_FALSE(getEncodedLayout(w4a8, 0, 16));
   EXPECT_FALSE(getEncodedLayout(w4a8, 32, 0));
   EXPECT_FALSE(getEncodedLayout(w4a8, int64_t(1) << 40, 16));
   std::vector<char> weights(32 * 16 * 4), out(1);
-  EXPECT_TRUE(failed(encodeWeight(w4a8, 32, 16, weights, out)));
+  EXPECT_NE(llvm::toString(encodeWeight(w4a8, {32, 16, weights}, out)), "");
 }
 
 TEST_F(SchemeTest, HelpersSurviveOddNumbers) {

@@ -20,9 +20,10 @@ namespace qcc {
 struct ConstSource {
   /// Bytes of a parameter by key, at any alignment; empty if there is none.
   std::function<llvm::ArrayRef<char>(llvm::StringRef key)> parameter;
-  /// Writes the encoded form of a weight: row-major f32 of the operand's shape
-  /// in, the bytes of the result out.
-  std::function<llvm::Error(EncodeOp op, llvm::ArrayRef<char> weight,
+  /// Writes the encoded form of a weight: the bytes of the operands (row-major)
+  /// in, those of the result out.
+  std::function<llvm::Error(EncodeOp op,
+                            llvm::ArrayRef<llvm::ArrayRef<char>> operands,
                             llvm::MutableArrayRef<char> out)>
       encode;
 };

@@ -378,15 +378,26 @@ def QCC_ArgReduceOp : QCC_Op<"arg_reduce", [Pure]> {
 // Quantization
 //===----------------------------------------------------------------------===//
 
-def QCC_EncodeOp : QCC_Op<"encode", [Pure]> {
+def QCC_EncodeOp : QCC_Op<"encode", [Pure, AttrSizedOperandSegments]> {
   let summary = "a weight in the storage format of a scheme (a constant expression)";
   let description = [{
-    `weight` is `[K, N]` float. The result is an opaque array of bytes whose layout the scheme defines
-    (`qcc::Scheme::encode`); it is computed while the artifact is written.
+    `weight` is `[K, N]` f32. The result is an array of i8 whose layout the scheme defines (qcc/Scheme/Scheme.h), or, as
+    f32 `[K, N]`, the weight that those bytes stand for; it is computed while the artifact is written.
+
+    Each group of rows of a column gets its scale (and zero point) from the scheme, which may weigh the squared error of
+    a row by `importance [K]` f32; or those of an algorithm: `scales [groups, N]` f32 and `zeros [groups, N]` i32, with
+    `ceil(K / group)` groups (1 if `group` is 0). A symmetric scheme has a zero point of its own and takes no `zeros`.
+    Codes then are the nearest ones under these maps: a weight that lies on the grid is stored exactly.
   }];
-  let arguments = (ins QCC_Tensor:$weight, QCC_FormatAttr:$format);
+  let arguments = (ins QCC_Tensor:$weight, Optional<QCC_Tensor>:$importance, Optional<QCC_Tensor>:$scales,
+                       Optional<QCC_Tensor>:$zeros, QCC_FormatAttr:$format);
   let results = (outs QCC_Tensor:$result);
-  let assemblyFormat = "$weight $format attr-dict `:` type($weight) `->` type($result)";
+  let assemblyFormat = [{$weight (`importance` $importance^)? (`scales` $scales^)? (`zeros` $zeros^)? $format attr-dict
+                         `:` functional-type(operands, results)}];
+  let hasVerifier = 1;
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$weight, "::qcc::FormatAttr":$format), [{
+    build($_builder, $_state, result, weight, {}, {}, {}, format);
+  }]>];
 }
 
 def QCC_QuantizeRowsOp : QCC_Op<"quantize_rows", [Pure]> {

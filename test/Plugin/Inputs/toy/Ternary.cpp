@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Weights of -1, 0 or 1 times a scale per column and 32 rows, in 2 bits. The
-// threshold is that of Li et al., "Ternary weight networks" (2016): 0.7 times
-// the mean magnitude.
+// scale is that of Li et al., "Ternary weight networks" (2016): the mean of the
+// magnitudes above 0.7 times the mean of all.
 //
 //===----------------------------------------------------------------------===//
 #include "Toy.h"
@@ -27,22 +27,25 @@ public:
   unsigned getMaxCode() const override { return 2; }
   std::optional<int32_t> getZero() const override { return 1; }
 
-  qcc::GroupAffine
-  quantize(llvm::ArrayRef<float> weights,
-           llvm::MutableArrayRef<uint8_t> codes) const override {
+  // The mean magnitude of the weights that are not rounded to zero.
+  qcc::GroupAffine choose(llvm::ArrayRef<float> weights,
+                          llvm::ArrayRef<float>) const override {
     double sum = 0;
     for (float weight : weights)
       sum += std::fabs(weight);
     double threshold = 0.7 * sum / static_cast<double>(weights.size());
     double kept = 0;
     unsigned count = 0;
-    for (auto [weight, code] : llvm::zip_equal(weights, codes)) {
-      bool isKept = std::fabs(weight) > threshold;
-      code = !isKept ? 1 : weight < 0 ? 0 : 2;
-      kept += isKept ? std::fabs(weight) : 0;
-      count += isKept;
-    }
+    for (float weight : weights)
+      if (std::fabs(weight) > threshold) {
+        kept += std::fabs(weight);
+        ++count;
+      }
     return {count ? static_cast<float>(kept / count) : 0.0f, 1};
+  }
+  void assign(llvm::ArrayRef<float> weights, const qcc::GroupAffine &affine,
+              llvm::MutableArrayRef<uint8_t> codes) const override {
+    qcc::assignLinear(weights, affine, 0, 2, codes);
   }
 
   // Byte 4 * column + j holds rows j, 4 + j, 8 + j and 12 + j, 2 bits each.
@@ -57,19 +60,16 @@ public:
       }
   }
 
-  llvm::SmallVector<Value> decode(ImplicitLocOpBuilder &b,
+  llvm::SmallVector<Value> decode(qcc::DecodeBuilder &b,
                                   Value bytes) const override {
     auto type = cast<VectorType>(bytes.getType());
-    auto splat = [&](int64_t value) -> Value {
-      return arith::ConstantOp::create(
-          b, DenseElementsAttr::get(type, b.getI8IntegerAttr(value)));
-    };
     llvm::SmallVector<Value> rows;
     for (int64_t i = 0; i < 4; ++i) {
       Value shifted =
-          i ? arith::ShRUIOp::create(b, bytes, splat(2 * i)).getResult()
+          i ? arith::ShRUIOp::create(b, bytes, b.splat(type, 2.0 * i))
+                  .getResult()
             : bytes;
-      rows.push_back(arith::AndIOp::create(b, shifted, splat(3)));
+      rows.push_back(arith::AndIOp::create(b, shifted, b.splat(type, 3)));
     }
     return rows;
   }
