@@ -50,6 +50,25 @@ def keepdims_negative():
     return model([shape, node], [value("x", [4, 4])], [value("y", [1], INT64)], opset=12)
 
 
+def clip_of_integers():
+    """The default bounds of Clip before opset 11, of floats only, became integers: a conversion without a value."""
+    return model([helper.make_node("Clip", ["x"], ["y"])], [value("x", [3], TensorProto.INT8)],
+                 [value("y", [3], TensorProto.INT8)], opset=6)
+
+
+def constant_of_no_elements():
+    """Bytes of an empty constant were copied from a null pointer."""
+    empty = helper.make_tensor("e", FLOAT, [0, 3], [])
+    nodes = [helper.make_node("Concat", ["e", "e"], ["c"], axis=0), helper.make_node("Neg", ["c"], ["y"])]
+    return model(nodes, [], [value("y", [0, 3])], [empty])
+
+
+def axis_of_dft_with_two_elements():
+    """The axis of a DFT, not a scalar and not known, was refused and then read."""
+    node = helper.make_node("DFT", ["x", "", "a"], ["y"])
+    return model([node], [value("x", [4, 4, 4, 1]), value("a", [2], INT64)], [value("y", None)], opset=20)
+
+
 def write_all(folder: pathlib.Path) -> list[pathlib.Path]:
     """Writes every model into a folder; their paths."""
     paths = []

@@ -304,7 +304,7 @@ static void copyElements(ElementsAttr attr, MutableArrayRef<char> out) {
     for (size_t at = 0; at + bytes <= out.size(); at += bytes)
       std::memcpy(out.data() + at, raw.data(), bytes);
   } else {
-    std::memcpy(out.data(), raw.data(), std::min(raw.size(), out.size()));
+    llvm::copy(raw.take_front(out.size()), out.begin());
   }
 }
 
@@ -324,8 +324,8 @@ static void evaluateConcat(ConcatOp op, ArrayRef<ArrayRef<char>> operands,
         cast<RankedTensorType>(input.getType()).getDimSize(op.getAxis()) *
         inner;
     for (int64_t o = 0; o < outer; ++o)
-      std::memcpy(out.data() + o * rowBytes + at, operands[i].data() + o * part,
-                  part);
+      llvm::copy(operands[i].slice(o * part, part),
+                 out.begin() + o * rowBytes + at);
     at += part;
   }
 }
@@ -387,7 +387,7 @@ llvm::Error Evaluator::evaluate(Operation *op, MutableArrayRef<char> target) {
     return source.encode(encode, operands, target);
   } else if (isa<ReshapeOp>(op) || isa<ParamOp>(op)) {
     ArrayRef<char> bytes = isa<ParamOp>(op) ? done[op].bytes : operands[0];
-    std::memcpy(target.data(), bytes.data(), target.size());
+    llvm::copy(bytes.take_front(target.size()), target.begin());
   } else {
     return makeError(Diag::Internal, "",
                      "cannot evaluate '" + op->getName().getStringRef() +

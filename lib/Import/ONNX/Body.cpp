@@ -26,7 +26,9 @@ static bool isFloat(Value x) { return isa<FloatType>(x.getType()); }
 Value Body::number(double value, Type type) {
   if (isa<FloatType>(type))
     return arith::ConstantOp::create(b, b.getFloatAttr(type, value));
-  return integer(static_cast<int64_t>(value), type);
+  // A double beyond 64 bits has no int64_t; the largest double below 2^63.
+  constexpr double limit = 9223372036854774784.0;
+  return integer(static_cast<int64_t>(std::clamp(value, -limit, limit)), type);
 }
 
 Value Body::integer(int64_t value, Type type) {

@@ -195,13 +195,13 @@ Value emitTransform(NodeContext &node, const Transform &transform, Value input,
 /// `candidates`; the first one if it is none of them.
 Value chooseAtRuntime(NodeContext &node, Value number,
                       ArrayRef<int64_t> candidates, ArrayRef<Value> values) {
-  if (llvm::any_of(values, [](Value value) { return !value; }))
-    return {};
+  if (!number || llvm::any_of(values, [](Value value) { return !value; }))
+    return {}; // refused already
   Value result = values[0];
   Dims to = node.dims(result);
   AffineMap identity =
       AffineMap::getMultiDimIdentityMap(to.size(), node.b.getContext());
-  for (size_t i = 1; i < values.size(); ++i)
+  for (size_t i = 1; i < values.size() && result; ++i)
     result = node.generic(to, node.elem(result), {result, values[i], number},
                           {identity, identity, node.makeMap(to.size(), {})}, {},
                           [&](Body &body, ValueRange x) {
