@@ -158,11 +158,14 @@ static Value readBuffer(KernelBuilder &b, Value pointer, RankedTensorType type,
   };
   if (lanes == 1)
     return b.load(pointer, element, base());
-  bool uniform = true, contiguous = true;
-  for (auto [i, expr] : llvm::enumerate(map.getResults())) {
-    std::optional<int64_t> step = getDimStep(expr, last);
+  bool uniform = true, contiguous = true, isInnermost = true;
+  SmallVector<AffineExpr> sizes = getDims(type);
+  for (unsigned i = map.getNumResults(); i-- > 0;) {
+    std::optional<int64_t> step = getDimStep(map.getResult(i), last);
     uniform &= step == 0;
-    contiguous &= step == (i + 1 == map.getNumResults() ? 1 : 0);
+    // Dimensions of one element may follow the one that runs.
+    contiguous &= step == 0 || (step == 1 && isInnermost);
+    isInnermost &= getConstantSize(sizes[i]) == 1;
   }
   // With a mask there is at least one lane that is on, and its element is that
   // of the others.

@@ -166,6 +166,24 @@ static LogicalResult decomposeConcat(ConcatOp op, RewriterBase &rewriter) {
   return success();
 }
 
+GenericOp qcc::permute(OpBuilder &builder, Location loc, Value input,
+                       ArrayRef<int64_t> permutation) {
+  MLIRContext *context = builder.getContext();
+  auto type = cast<RankedTensorType>(input.getType());
+  SmallVector<AffineExpr> from = getDims(type), dims, reads(from.size());
+  for (auto [i, source] : llvm::enumerate(permutation)) {
+    dims.push_back(from[source]);
+    reads[source] = getAffineDimExpr(i, context);
+  }
+  return createGeneric(builder, loc,
+                       makeTensorType(dims, type.getElementType()),
+                       Combiner::None, input,
+                       AffineMap::get(reads.size(), 0, reads, context), {}, {},
+                       [](ImplicitLocOpBuilder &, ValueRange args) {
+                         return args[0];
+                       });
+}
+
 bool qcc::isDecomposable(Operation *op) {
   // Also where they are constant: expressions are evaluated as generics.
   if (isa<QuantizeOp, DequantizeOp, IntMatMulOp, IntConvOp>(op))

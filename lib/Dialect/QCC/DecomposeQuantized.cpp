@@ -236,10 +236,37 @@ LogicalResult decomposition::decomposeQuantized(IntMatMulOp op,
   return success();
 }
 
+/// A convolution with the channels last as one with them second, between
+/// copies.
+static LogicalResult moveChannels(IntConvOp op, RewriterBase &rewriter) {
+  auto rank = op.getInput().getType().getRank();
+  SmallVector<int64_t> second{0, rank - 1}, last{0};
+  for (int64_t i = 1; i < rank - 1; ++i) {
+    second.push_back(i);
+    last.push_back(i + 1);
+  }
+  last.push_back(1);
+  Location loc = op.getLoc();
+  SmallVector<AffineExpr> dims = getDims(op.getResult().getType()), moved;
+  for (int64_t i : second)
+    moved.push_back(dims[i]);
+  Value input = permute(rewriter, loc, op.getInput(), second).getResult();
+  auto conv = IntConvOp::create(
+      rewriter, loc, makeTensorType(moved, rewriter.getI32Type()), input,
+      op.getWeight(), op.getInputZero(), op.getWeightZero(), op.getStrides(),
+      op.getPads(), op.getDilations(), op.getGroups(),
+      /*channels_last=*/false);
+  rewriter.replaceOp(op, permute(rewriter, loc, conv.getResult(), last));
+  return decomposition::decomposeQuantized(conv, rewriter);
+}
+
 /// Dimensions: n, o, out..., c, k... . Reads outside the input count as its
 /// zero point, which is nothing.
 LogicalResult decomposition::decomposeQuantized(IntConvOp op,
                                                 RewriterBase &rewriter) {
+  if (op.getChannelsLast())
+    return moveChannels(op, rewriter);
+  rewriter.setInsertionPoint(op);
   MLIRContext *context = op.getContext();
   SmallVector<AffineExpr> x = getDims(op.getInput().getType()),
                           w = getDims(op.getWeight().getType());

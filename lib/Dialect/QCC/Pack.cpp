@@ -1,6 +1,7 @@
 //===- Pack.cpp - weights in the order that kernels read --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Dialect/QCC/Pack.h"
+#include "PackBytes.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "llvm/Support/MathExtras.h"
 #include <cstring>
@@ -72,6 +73,9 @@ RankedTensorType qcc::packedType(RankedTensorType weight, StringRef layout,
   if (!weight.hasStaticShape() || nr < 1 || nr > 4096 ||
       !weight.getElementType().isIntOrFloat())
     return {};
+  if (isByteLayout(layout))
+    return nr == kDotColumns ? packedByteType(weight, layout, transposed)
+                             : RankedTensorType();
   std::optional<Matrices> m = viewAs(weight.getShape(), layout, transposed);
   if (!m)
     return {};
@@ -118,6 +122,8 @@ LogicalResult qcc::packWeight(ArrayRef<char> in, RankedTensorType weight,
   if (!packed)
     return failure();
   int64_t bytes = getElementBytes(weight.getElementType());
+  if (isByteLayout(layout))
+    return packBytes(in, weight, layout, transposed, packed, out);
   if (int64_t(in.size()) != weight.getNumElements() * bytes ||
       int64_t(out.size()) != packed.getNumElements() * bytes)
     return failure();

@@ -175,7 +175,12 @@ static LogicalResult verifyMatrixZero(Operation *op, Value zero, Value matrix,
                                "operand");
 }
 
+/// In a kernel the weight is as it is packed.
+static bool isPacked(Operation *op) { return isa<KernelOp>(op->getParentOp()); }
+
 LogicalResult IntMatMulOp::verify() {
+  if (isPacked(*this))
+    return success();
   if (failed(verifyFactor(*this, getLhs(), getLhsZero())) ||
       failed(verifyFactor(*this, getRhs(), getRhsZero())))
     return failure();
@@ -197,6 +202,8 @@ LogicalResult IntMatMulOp::verify() {
 }
 
 LogicalResult IntConvOp::verify() {
+  if (isPacked(*this))
+    return success();
   if (failed(verifyFactor(*this, getInput(), getInputZero())) ||
       failed(verifyFactor(*this, getWeight(), getWeightZero())))
     return failure();
@@ -219,8 +226,11 @@ LogicalResult IntConvOp::verify() {
       static_cast<int64_t>(getGroups()) < 1)
     return emitOpError("expected positive strides, dilations and groups");
   SmallVector<AffineExpr> w = getDims(getWeight().getType());
-  if (!mayEqual(getDims(getInput().getType())[1], w[1] * getGroups()))
+  unsigned channel = getChannelsLast() ? rank - 1 : 1;
+  if (!mayEqual(getDims(getInput().getType())[channel], w[1] * getGroups()))
     return emitOpError("expected a multiple of the weight's channels");
+  if (!mayEqual(getDims(getResult().getType())[channel], w[0]))
+    return emitOpError("expected a result with the weight's output channels");
   if (getInputZero() && getInputZero().getType().getRank() != 0)
     return emitOpError("expected a scalar as the input's zero point");
   if (getWeightZero() &&

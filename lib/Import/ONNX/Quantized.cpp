@@ -250,7 +250,7 @@ Value convolveCodes(NodeContext &node, const ConvShape &conv, Value input,
   return IntConvOp::create(
       node.b, makeTensorType(conv.result, node.b.getI32Type()), input, weight,
       inputZero, weightZero, conv.window.strides, conv.window.pads,
-      conv.window.dilations, conv.groups);
+      conv.window.dilations, conv.groups, /*channels_last=*/false);
 }
 
 namespace {

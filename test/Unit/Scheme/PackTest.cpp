@@ -63,6 +63,89 @@ TEST_F(PackTest, TransposedConvolutionTurnsTheWindow) {
             (std::vector<float>{2, 4, 1, 3}));
 }
 
+//===----------------------------------------------------------------------===//
+// Bytes
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Packs the bytes 1, 2, 3, ... (up to 120, then again) of a shape.
+std::vector<char> packBytes(MLIRContext &context, ArrayRef<int64_t> shape,
+                            StringRef layout, bool transposed = false) {
+  auto from = RankedTensorType::get(shape, IntegerType::get(&context, 8));
+  RankedTensorType to = packedType(from, layout, kDotColumns, transposed);
+  std::vector<char> in(from.getNumElements());
+  for (size_t i = 0; i < in.size(); ++i)
+    in[i] = char(1 + i % 120);
+  std::vector<char> out(to.getNumElements() * to.getElementTypeBitWidth() / 8,
+                        0x55);
+  EXPECT_TRUE(
+      succeeded(packWeight(in, from, layout, kDotColumns, transposed, out)));
+  return out;
+}
+
+int32_t readInt(const std::vector<char> &bytes, size_t at) {
+  int32_t value;
+  std::memcpy(&value, bytes.data() + at, 4);
+  return value;
+}
+} // namespace
+
+TEST_F(PackTest, DotStoresSumsAndStepsOfFourRows) {
+  // [5, 17]: two blocks of two steps.
+  std::vector<char> out = packBytes(context, {5, 17}, "dot");
+  ASSERT_EQ(out.size(), 2u * (64 + 2 * 64));
+  auto weight = [](int k, int n) { return 1 + (k * 17 + n) % 120; };
+  for (int n = 0; n < 32; ++n) {
+    const char *block = out.data() + n / 16 * 192;
+    int32_t sum = 0;
+    for (int k = 0; k < 8; ++k) {
+      int want = k < 5 && n < 17 ? weight(k, n) : 0;
+      sum += want;
+      EXPECT_EQ(block[64 + k / 4 * 64 + n % 16 * 4 + k % 4], want)
+          << k << ", " << n;
+    }
+    EXPECT_EQ(readInt(out, n / 16 * 192 + n % 16 * 4), sum) << n;
+  }
+}
+
+TEST_F(PackTest, DotOfAConvolutionGoesTapByTap) {
+  // Two groups of one output, three inputs, two taps.
+  std::vector<char> out = packBytes(context, {2, 3, 1, 2}, "dot:2");
+  ASSERT_EQ(out.size(), 2u * (64 + 2 * 64));
+  for (int g = 0; g < 2; ++g)
+    for (int tap = 0; tap < 2; ++tap)
+      for (int c = 0; c < 4; ++c)
+        EXPECT_EQ(out[g * 192 + 64 + tap * 64 + c],
+                  c < 3 ? 1 + g * 6 + c * 2 + tap : 0);
+  EXPECT_EQ(readInt(out, 0), 21);
+  EXPECT_EQ(readInt(out, 192), 57);
+}
+
+TEST_F(PackTest, TapStoresARowPerTap) {
+  // Three channels of two taps.
+  std::vector<char> out = packBytes(context, {3, 1, 2}, "tap");
+  ASSERT_EQ(out.size(), 3u * 16 * 4);
+  const int want[3][4] = {{3, 7, 11, 0}, {1, 3, 5, 0}, {2, 4, 6, 0}};
+  for (int row = 0; row < 3; ++row)
+    for (int c = 0; c < 4; ++c)
+      EXPECT_EQ(readInt(out, (row * 16 + c) * 4), want[row][c]);
+}
+
+TEST_F(PackTest, BytesThatDoNotFitHaveNoType) {
+  auto bytes = [&](ArrayRef<int64_t> shape) {
+    return RankedTensorType::get(shape, IntegerType::get(&context, 8));
+  };
+  EXPECT_TRUE(packedType(bytes({4, 4}), "dot", 16, false));
+  EXPECT_FALSE(packedType(bytes({4, 4}), "dot", 8, false));
+  EXPECT_FALSE(packedType(bytes({4, 4, 4}), "dot", 16, false));
+  EXPECT_FALSE(packedType(bytes({4, 4}), "dot:1", 16, false));
+  EXPECT_FALSE(packedType(bytes({3, 4, 1}), "dot:2", 16, false));
+  EXPECT_FALSE(packedType(bytes({4, 2, 1}), "tap", 16, false));
+  EXPECT_FALSE(packedType(type({4, 4}), "dot", 16, false));
+  int64_t large = int64_t(1) << 40;
+  EXPECT_FALSE(packedType(bytes({large, large}), "dot", 16, false));
+}
+
 TEST_F(PackTest, WhatDoesNotFitHasNoType) {
   EXPECT_FALSE(packedType(type({2, 3, 4}), "panel", 16, false));
   EXPECT_FALSE(packedType(type({2, 3}), "conv_panel:1", 16, false));

@@ -20,6 +20,11 @@ createGeneric(mlir::OpBuilder &builder, mlir::Location loc,
                                              mlir::ValueRange)>
                   body);
 
+/// A copy of a tensor with its dimensions in another order: dimension i of the
+/// result is dimension permutation[i] of the input.
+GenericOp permute(mlir::OpBuilder &builder, mlir::Location loc,
+                  mlir::Value input, llvm::ArrayRef<int64_t> permutation);
+
 /// True for the named operations that `decompose` can replace.
 bool isDecomposable(mlir::Operation *op);
 

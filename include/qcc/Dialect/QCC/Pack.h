@@ -11,6 +11,17 @@
 //                 the same from [I * G, O/G, kernel...] of a transposed
 //                 convolution, each window turned round
 //
+//   dot, dot:G    i8 [K, N] (or [N, K] if transposed), or [O, I, kernel...]
+//                 of a convolution with G groups, as exact products of bytes
+//                 read them, in blocks of 16 columns:
+//                 [G, ceil(O/G/16)] { i32 sums[16], i8 [taps][I/4][16][4] }
+//                 with the sum of each column, `I` filled up to a multiple of
+//                 4 per tap; a tap is a place in the window, of [K, N] the one
+//   tap           i8 [C, 1, kernel...] of a depthwise convolution widened to
+//                 i32 [1 + taps, C up to a multiple of 16]; first the sums
+//
+// `nr` is 16 for `dot` and `tap`.
+//
 // Columns past the last one are zero. The layout belongs to the weight: every
 // feature level of an artifact reads the same bytes.
 //
@@ -22,6 +33,13 @@
 #include "mlir/Support/LLVM.h"
 
 namespace qcc {
+
+/// Columns of a block of the layouts `dot` and `tap`.
+inline constexpr int64_t kDotColumns = 16;
+/// Rows that one step of an exact product of bytes takes.
+inline constexpr int64_t kDotRows = 4;
+/// Bytes before the codes of a block of `dot`: the sums.
+inline constexpr int64_t kDotHeader = kDotColumns * 4;
 
 /// The type that a weight of static type `weight` has in a layout; null if the
 /// layout is not known or does not fit the weight (rank, groups, a size that

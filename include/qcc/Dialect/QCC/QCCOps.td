@@ -475,11 +475,12 @@ def QCC_IntConvOp : QCC_Op<"int_conv", [Pure, AttrSizedOperandSegments]> {
   let summary = "exact convolution of integers less their zero points";
   let description = [{
     As `qcc.conv` in i32, which wraps. Padding counts as the input's zero point. Operands have integers of 2 to 16 bits;
-    the input's zero point is a scalar, the weight's a scalar or one per output channel.
+    the input's zero point is a scalar, the weight's a scalar or one per output channel. With `channels_last` the input
+    is `[N, spatial..., I]` and the result `[N, spatial..., O]`; the weight is `[O, I/groups, kernel...]` in any case.
   }];
   let arguments = (ins QCC_Tensor:$input, QCC_Tensor:$weight, Optional<QCC_Tensor>:$input_zero,
                        Optional<QCC_Tensor>:$weight_zero, DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$pads,
-                       DenseI64ArrayAttr:$dilations, I64Attr:$groups);
+                       DenseI64ArrayAttr:$dilations, I64Attr:$groups, UnitAttr:$channels_last);
   let results = (outs QCC_Tensor:$result);
   let assemblyFormat = [{$input `,` $weight (`input_zero` $input_zero^)? (`weight_zero` $weight_zero^)? attr-dict `:`
                          functional-type(operands, results)}];
@@ -507,7 +508,8 @@ def QCC_PackOp : QCC_Op<"pack", [Pure]> {
   let description = [{
     `layout` names it: `panel` turns `[K, N]` (or `[N, K]` with `transposed`) into `[ceil(N/nr), K, nr]` with zero
     padding, `conv_panel:G` turns the `[O, I, kernel...]` of a convolution with G groups into
-    `[G, ceil(O/G/nr), I * kernel, nr]` (qcc/Dialect/QCC/Pack.h).
+    `[G, ceil(O/G/nr), I * kernel, nr]`; `dot:G` and `tap` are what exact products of bytes read
+    (qcc/Dialect/QCC/Pack.h).
   }];
   let arguments = (ins QCC_Tensor:$weight, StrAttr:$layout, I64Attr:$nr, UnitAttr:$transposed);
   let results = (outs QCC_Tensor:$result);

@@ -1,0 +1,121 @@
+//===- PackBytes.cpp - the layouts of exact products of bytes ---*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "PackBytes.h"
+#include "qcc/Dialect/QCC/Pack.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "llvm/Support/MathExtras.h"
+#include <cstring>
+
+using namespace mlir;
+using namespace qcc;
+
+namespace {
+/// A weight of bytes as `groups` times `outputs` columns of `taps` by `inputs`
+/// rows; the strides lead from one to the next.
+struct ByteWeight {
+  int64_t groups, outputs, taps, inputs;
+  int64_t groupStride, outputStride, tapStride, inputStride;
+
+  int64_t blocks() const { return llvm::divideCeil(outputs, kDotColumns); }
+  int64_t steps() const { return llvm::divideCeil(inputs, kDotRows); }
+};
+} // namespace
+
+bool qcc::isByteLayout(StringRef layout) {
+  return layout == "dot" || layout == "tap" || layout.starts_with("dot:");
+}
+
+/// Product of sizes that are at least 1, none on overflow.
+static std::optional<int64_t> multiply(ArrayRef<int64_t> sizes) {
+  int64_t product = 1;
+  for (int64_t size : sizes)
+    if (size < 1 || llvm::MulOverflow(product, size, product))
+      return std::nullopt;
+  return product;
+}
+
+static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
+                                           StringRef layout, bool transposed) {
+  if (!multiply(shape))
+    return std::nullopt;
+  if (layout == "dot") {
+    if (shape.size() != 2)
+      return std::nullopt;
+    if (transposed)
+      return ByteWeight{1, shape[0], 1, shape[1], 0, shape[1], 0, 1};
+    return ByteWeight{1, shape[1], 1, shape[0], 0, 1, 0, shape[1]};
+  }
+  if (shape.size() < 3)
+    return std::nullopt;
+  int64_t taps = *multiply(shape.drop_front(2)), row = shape[1] * taps;
+  if (layout == "tap") {
+    if (shape[1] != 1)
+      return std::nullopt;
+    return ByteWeight{1, shape[0], taps, 1, 0, row, 1, taps};
+  }
+  int64_t groups = 0;
+  if (!layout.consume_front("dot:") || layout.getAsInteger(10, groups) ||
+      groups < 1 || shape[0] % groups != 0)
+    return std::nullopt;
+  int64_t outputs = shape[0] / groups;
+  return ByteWeight{groups,        outputs, taps, shape[1],
+                    outputs * row, row,     1,    taps};
+}
+
+RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
+                                     bool transposed) {
+  std::optional<ByteWeight> w =
+      viewBytes(weight.getShape(), layout, transposed);
+  if (!w || !weight.getElementType().isSignlessInteger(8))
+    return {};
+  // All that follows fits: nothing is larger than 64 times the weight and its
+  // columns.
+  if (!multiply({weight.getNumElements(), 16 * kDotHeader}))
+    return {};
+  MLIRContext *context = weight.getContext();
+  if (layout == "tap")
+    return RankedTensorType::get({1 + w->taps, w->blocks() * kDotColumns},
+                                 IntegerType::get(context, 32));
+  int64_t block = kDotHeader + w->taps * w->steps() * kDotColumns * kDotRows;
+  return RankedTensorType::get({w->groups, w->blocks(), block},
+                               IntegerType::get(context, 8));
+}
+
+LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
+                             StringRef layout, bool transposed,
+                             RankedTensorType packed,
+                             MutableArrayRef<char> out) {
+  std::optional<ByteWeight> w =
+      viewBytes(weight.getShape(), layout, transposed);
+  int64_t size =
+      packed.getNumElements() * getElementBytes(packed.getElementType());
+  if (!w || int64_t(in.size()) != weight.getNumElements() ||
+      int64_t(out.size()) != size)
+    return failure();
+  std::memset(out.data(), 0, out.size());
+  bool isTap = layout == "tap";
+  int64_t width = w->blocks() * kDotColumns,
+          block = isTap ? 0 : packed.getDimSize(2);
+  for (int64_t g = 0; g < w->groups; ++g)
+    for (int64_t o = 0; o < w->outputs; ++o) {
+      const char *column = in.data() + g * w->groupStride + o * w->outputStride;
+      int64_t lane = o % kDotColumns;
+      char *target = out.data() + (g * w->blocks() + o / kDotColumns) * block;
+      int32_t sum = 0;
+      for (int64_t t = 0; t < w->taps; ++t)
+        for (int64_t i = 0; i < w->inputs; ++i) {
+          auto code = int8_t(column[t * w->tapStride + i * w->inputStride]);
+          sum += code;
+          if (isTap) {
+            int32_t wide = code;
+            std::memcpy(out.data() + ((1 + t) * width + o) * 4, &wide, 4);
+            continue;
+          }
+          int64_t step = t * w->steps() + i / kDotRows;
+          target[kDotHeader + (step * kDotColumns + lane) * kDotRows +
+                 i % kDotRows] = char(code);
+        }
+      std::memcpy(isTap ? out.data() + o * 4 : target + lane * 4, &sum, 4);
+    }
+  return success();
+}
