@@ -14,23 +14,30 @@ namespace {
 struct WindowAttrs {
   ArrayRef<int64_t> strides, pads, dilations;
   int64_t groups;
-  bool transposed;
+  bool transposed, channelsLast;
 };
 } // namespace
 
 static WindowAttrs getAttrs(Operation *op) {
   if (auto conv = dyn_cast<ConvOp>(op))
-    return {conv.getStrides(), conv.getPads(), conv.getDilations(),
-            int64_t(conv.getGroups()), false};
+    return {conv.getStrides(),         conv.getPads(), conv.getDilations(),
+            int64_t(conv.getGroups()), false,          false};
+  if (auto conv = dyn_cast<IntConvOp>(op))
+    return {conv.getStrides(),         conv.getPads(), conv.getDilations(),
+            int64_t(conv.getGroups()), false,          conv.getChannelsLast()};
   auto conv = cast<ConvTransposeOp>(op);
-  return {conv.getStrides(), conv.getPads(), conv.getDilations(),
-          int64_t(conv.getGroups()), true};
+  return {conv.getStrides(),         conv.getPads(), conv.getDilations(),
+          int64_t(conv.getGroups()), true,           false};
 }
 
 ConvShape::ConvShape(Operation *op, ArrayRef<int64_t> window) {
   SmallVector<AffineExpr> in = getDims(op->getOperand(0).getType()),
                           out = getDims(op->getResult(0).getType());
   WindowAttrs attrs = getAttrs(op);
+  if (attrs.channelsLast) {
+    std::rotate(in.begin() + 1, in.end() - 1, in.end());
+    std::rotate(out.begin() + 1, out.end() - 1, out.end());
+  }
   spatialRank = in.size() - 2;
   AffineExpr one = getAffineConstantExpr(1, op->getContext());
   batch = in[0];

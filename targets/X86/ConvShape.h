@@ -9,11 +9,12 @@ namespace qcc::x86 {
 
 /// The numbers of a convolution with one or two spatial dimensions; with one,
 /// heights are 1. Sizes may depend on symbols, channels and window may not.
-/// A transposed convolution is one of stride 1 over an input that has
+/// Of a qcc.int_conv with the channels last all but the order of dimensions is
+/// the same. A transposed convolution is one of stride 1 over an input that has
 /// `spread - 1` zeros between its elements, with the window turned round.
 struct ConvShape {
-  /// Of a qcc.conv or qcc.conv_transpose. `window` is the weight's spatial
-  /// shape, which the packed type has lost.
+  /// Of a qcc.conv, qcc.conv_transpose or qcc.int_conv. `window` is the
+  /// weight's spatial shape, which the packed type has lost.
   ConvShape(mlir::Operation *op, llvm::ArrayRef<int64_t> window);
 
   mlir::AffineExpr batch, inHeight, inWidth, outHeight, outWidth;

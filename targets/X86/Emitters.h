@@ -19,6 +19,11 @@ std::unique_ptr<KernelEmitter> createDepthwiseF32Emitter();
 std::unique_ptr<KernelEmitter> createQMatMulEmitter();
 /// `qcc.quantize_rows`, after an elementwise prologue if there is one.
 std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
+/// `qcc.int_matmul` with a constant i8 weight and `qcc.int_conv` with the
+/// channels last and more than one input channel per group.
+std::unique_ptr<KernelEmitter> createByteDotEmitter();
+/// `qcc.int_conv` with the channels last and one input channel per group.
+std::unique_ptr<KernelEmitter> createDepthwiseByteEmitter();
 
 /// `qcc.attention` in f32, with permuting copies before and after it.
 std::unique_ptr<KernelEmitter> createAttentionEmitter();

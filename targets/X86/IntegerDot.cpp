@@ -24,6 +24,14 @@ IntegerDot::IntegerDot(const Capabilities &caps, unsigned maxCode,
     kind = largest <= 32767 ? Kind::Bytes : Kind::Words;
 }
 
+IntegerDot::IntegerDot(const Capabilities &caps, DotSigns signs)
+    : kind(caps.hasVnni ? Kind::Vnni : Kind::Words),
+      vectorBytes(caps.hasAvx512 ? 64 : 32), signs(signs) {}
+
+int64_t IntegerDot::getActivationOffset() const {
+  return kind == Kind::Vnni && signs.codes && signs.activations ? 128 : 0;
+}
+
 unsigned IntegerDot::getNumValues() const {
   switch (kind) {
   case Kind::Vnni:
@@ -45,6 +53,14 @@ static Value callIntrinsic(KernelBuilder &b, StringRef name, Type result,
       .getResult(0);
 }
 
+/// Bytes as integers of `element`, each.
+static Value widen(KernelBuilder &b, Value bytes, bool isSigned, Type element) {
+  auto type = cast<VectorType>(bytes.getType()).clone(element);
+  if (isSigned)
+    return arith::ExtSIOp::create(b, type, bytes);
+  return arith::ExtUIOp::create(b, type, bytes);
+}
+
 SmallVector<Value> IntegerDot::zero(KernelBuilder &b) const {
   Type element = kind == Kind::Bytes ? b.getI16Type() : b.getI32Type();
   unsigned lanes = vectorBytes / (kind == Kind::Bytes ? 2 : 4);
@@ -56,6 +72,9 @@ SmallVector<Value> IntegerDot::zero(KernelBuilder &b) const {
 
 Value IntegerDot::prepareActivation(KernelBuilder &b, Value word) const {
   Type i8 = b.getI8Type(), i16 = b.getI16Type();
+  if (getActivationOffset()) // 128 more of each byte is its highest bit turned
+    word = arith::XOrIOp::create(
+        b, word, b.constantInt(int32_t(0x80808080), word.getType()));
   if (kind == Kind::Vnni || kind == Kind::Bytes) {
     unsigned bytes = kind == Kind::Vnni ? kStepBytes : vectorBytes;
     return vector::BitCastOp::create(b, VectorType::get(bytes, i8),
@@ -65,47 +84,54 @@ Value IntegerDot::prepareActivation(KernelBuilder &b, Value word) const {
   unsigned words = vectorBytes / 2;
   Value bytes = vector::BitCastOp::create(b, VectorType::get(words, i8),
                                           b.splat(word, words / 4));
-  return arith::ExtSIOp::create(b, VectorType::get(words, i16), bytes);
+  return widen(b, bytes, signs.activations, i16);
+}
+
+Value IntegerDot::prepareCodes(KernelBuilder &b, Value codes,
+                               unsigned part) const {
+  if (kind == Kind::Vnni)
+    return codes;
+  int64_t piece = kind == Kind::Bytes ? vectorBytes : vectorBytes / 2;
+  if (piece != kStepBytes)
+    codes = vector::ExtractStridedSliceOp::create(
+        b, codes, ArrayRef<int64_t>{part * piece}, ArrayRef<int64_t>{piece},
+        ArrayRef<int64_t>{1});
+  return kind == Kind::Words ? widen(b, codes, signs.codes, b.getI16Type())
+                             : codes;
 }
 
 SmallVector<Value> IntegerDot::prepareCodes(KernelBuilder &b,
                                             Value codes) const {
-  if (kind == Kind::Vnni)
-    return {codes};
-  unsigned piece = kind == Kind::Bytes ? vectorBytes : vectorBytes / 2;
-  SmallVector<Value> pieces;
-  for (unsigned at = 0; at < kStepBytes; at += piece) {
-    Value part = codes;
-    if (piece != kStepBytes)
-      part = vector::ExtractStridedSliceOp::create(
-          b, codes, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{piece},
-          ArrayRef<int64_t>{1});
-    if (kind == Kind::Words)
-      part = arith::ExtUIOp::create(b, VectorType::get(piece, b.getI16Type()),
-                                    part);
-    pieces.push_back(part);
-  }
-  return pieces;
+  SmallVector<Value> parts;
+  for (unsigned part = 0; part < getNumValues(); ++part)
+    parts.push_back(prepareCodes(b, codes, part));
+  return parts;
 }
 
-void IntegerDot::step(KernelBuilder &b, MutableArrayRef<Value> accumulator,
-                      ArrayRef<Value> codes, Value activation) const {
-  bool wide = vectorBytes == 64;
+void IntegerDot::stepPart(KernelBuilder &b, Value &sum, Value part,
+                          Value activation) const {
   if (kind == Kind::Vnni) {
-    accumulator[0] = callIntrinsic(b, "llvm.x86.avx512.vpdpbusd.512",
-                                   accumulator[0].getType(),
-                                   {accumulator[0], codes[0], activation});
+    Value plain = part, other = activation;
+    if (signs.codes)
+      std::swap(plain, other);
+    sum = callIntrinsic(b, "llvm.x86.avx512.vpdpbusd.512", sum.getType(),
+                        {sum, plain, other});
     return;
   }
+  bool wide = vectorBytes == 64;
   StringRef name =
       kind == Kind::Bytes
           ? (wide ? "llvm.x86.avx512.pmaddubs.w.512"
                   : "llvm.x86.avx2.pmadd.ub.sw")
           : (wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd");
-  for (auto [sum, part] : llvm::zip_equal(accumulator, codes)) {
-    Value products = callIntrinsic(b, name, sum.getType(), {part, activation});
-    sum = arith::AddIOp::create(b, sum, products);
-  }
+  Value products = callIntrinsic(b, name, sum.getType(), {part, activation});
+  sum = arith::AddIOp::create(b, sum, products);
+}
+
+void IntegerDot::step(KernelBuilder &b, MutableArrayRef<Value> accumulator,
+                      ArrayRef<Value> codes, Value activation) const {
+  for (auto [sum, part] : llvm::zip_equal(accumulator, codes))
+    stepPart(b, sum, part, activation);
 }
 
 /// One vector of the elements of several.

@@ -7,6 +7,12 @@
 
 namespace qcc::x86 {
 
+/// What the bytes of a product are.
+struct DotSigns {
+  bool codes = false;      ///< codes are signed
+  bool activations = true; ///< activations are signed
+};
+
 /// Sums over rows of `code * activation` for 16 columns at once, in int32 and
 /// exact, with the best instructions of a level:
 ///   vpdpbusd     AVX-512 VNNI
@@ -18,18 +24,31 @@ public:
   /// `groupK` rows are summed; codes are at most `maxCode`, activations within
   /// [-127, 127].
   IntegerDot(const Capabilities &caps, unsigned maxCode, int64_t groupK);
+  /// For all bytes; `signs` says how they are read.
+  IntegerDot(const Capabilities &caps, DotSigns signs);
+
+  /// What is added to every activation before it is multiplied: the
+  /// instruction takes one operand without a sign.
+  int64_t getActivationOffset() const;
 
   /// Vector registers of one accumulator of 16 columns.
   unsigned getRegisters() const;
   /// Values of one accumulator.
   unsigned getNumValues() const;
   llvm::SmallVector<mlir::Value> zero(KernelBuilder &b) const;
-  /// What the steps of one row of activations read: four signed bytes in an
-  /// i32, in every lane.
+  /// What the steps of one row of activations read: four bytes in an i32, in
+  /// every lane.
   mlir::Value prepareActivation(KernelBuilder &b, mlir::Value word) const;
   /// What they read of 64 codes (vector<64 x i8> in order [16][4]).
   llvm::SmallVector<mlir::Value> prepareCodes(KernelBuilder &b,
                                               mlir::Value codes) const;
+  /// Part `part` (of getNumValues()) of those codes alone: a loop over parts
+  /// with rows inside holds one of them in a register, not all.
+  mlir::Value prepareCodes(KernelBuilder &b, mlir::Value codes,
+                           unsigned part) const;
+  /// Adds the products of a part of four rows to its sum.
+  void stepPart(KernelBuilder &b, mlir::Value &sum, mlir::Value part,
+                mlir::Value activation) const;
   /// Adds the products of four rows to an accumulator.
   void step(KernelBuilder &b, llvm::MutableArrayRef<mlir::Value> accumulator,
             llvm::ArrayRef<mlir::Value> codes, mlir::Value activation) const;
@@ -40,6 +59,7 @@ public:
 private:
   enum class Kind { Vnni, Bytes, Words } kind;
   unsigned vectorBytes; ///< of a register
+  DotSigns signs;
 };
 
 } // namespace qcc::x86

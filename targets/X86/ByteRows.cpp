@@ -1,0 +1,124 @@
+//===- ByteRows.cpp - where the inputs of a product of bytes are *- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "ByteRows.h"
+#include "Tiles.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+/// Bytes of a cache line: the table begins on one.
+static constexpr int64_t kLine = 64;
+/// Bytes of the row of zero points that are stored at once.
+static constexpr int64_t kFill = 32;
+
+int64_t ByteRows::getScratchBytes(int64_t inputs, int64_t entries) {
+  return llvm::alignTo(inputs, kLine) + entries * int64_t(sizeof(void *));
+}
+
+ByteRows::ByteRows(KernelBuilder &b, Operation *op,
+                   std::optional<ConvShape> shape, int64_t inputs)
+    : b(b), shape(shape), inputs(inputs), width(inputs),
+      isDirect(!shape || shape->isPointwise()) {
+  input = b.pointer(cast<BlockArgument>(op->getOperand(0)));
+  Value point = isa<IntConvOp>(op) ? Value(cast<IntConvOp>(op).getInputZero())
+                                   : cast<IntMatMulOp>(op).getLhsZero();
+  Type i32 = b.getI32Type();
+  if (point) {
+    bool isUnsigned = cast<RankedTensorType>(point.getType())
+                          .getElementType()
+                          .isUnsignedInteger();
+    Value byte =
+        b.load(b.pointer(cast<BlockArgument>(point)), b.getI8Type(), b.idx(0));
+    zero = isUnsigned ? Value(arith::ExtUIOp::create(b, i32, byte))
+                      : Value(arith::ExtSIOp::create(b, i32, byte));
+  } else {
+    zero = b.constantInt(0, i32);
+  }
+  if (shape)
+    width = inputs * shape->groups;
+  table = b.elementPointer(b.scratch(), b.getI8Type(),
+                           b.idx(llvm::alignTo(inputs, kLine)));
+}
+
+void ByteRows::emitZeroRow() {
+  if (!needsTable())
+    return;
+  Value byte = arith::TruncIOp::create(b, b.getI8Type(), zero);
+  // Scratch is a multiple of a line: no need for a shorter store at the end.
+  b.forLoop(b.idx(0), b.idx(inputs), b.idx(kFill), [&](Value at) {
+    b.store(b.splat(byte, kFill), b.scratch(), b.getI8Type(), at);
+  });
+}
+
+void ByteRows::emitTable(Value group, Value firstRow, Value endRow) {
+  first = b.elementPointer(input, b.getI8Type(), b.mul(group, b.idx(inputs)));
+  if (!needsTable())
+    return;
+  SmallVector<AffineExpr> dims{shape->batch, shape->outHeight, shape->outWidth};
+  b.forLoop(
+      firstRow, endRow, b.idx(1),
+      [&](Value pixel) {
+        SmallVector<Value> at = splitIndex(b, pixel, dims);
+        Value entry = b.mul(b.sub(pixel, firstRow), b.idx(shape->kernelSize()));
+        emitEntries(entry, at[0], at[1], at[2]);
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+}
+
+/// The entries of one output pixel.
+void ByteRows::emitEntries(Value entry, Value image, Value row, Value column) {
+  Value height = b.size(shape->inHeight), widthSize = b.size(shape->inWidth);
+  Value top =
+            b.sub(b.mul(row, b.idx(shape->strideHeight)), b.idx(shape->padTop)),
+        left = b.sub(b.mul(column, b.idx(shape->strideWidth)),
+                     b.idx(shape->padLeft));
+  // Below 0 is a large number without a sign.
+  auto isInside = [&](Value at, Value size) -> Value {
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, at, size);
+  };
+  Value plane = b.mul(image, height);
+  for (int64_t kh = 0; kh < shape->kernelHeight; ++kh) {
+    Value y = b.add(top, b.idx(kh * shape->dilationHeight));
+    Value insideRow = isInside(y, height);
+    Value line = b.mul(b.add(plane, y), widthSize);
+    for (int64_t kw = 0; kw < shape->kernelWidth; ++kw) {
+      Value x = b.add(left, b.idx(kw * shape->dilationWidth));
+      Value inside =
+          arith::AndIOp::create(b, insideRow, isInside(x, widthSize));
+      Value there = b.elementPointer(first, b.getI8Type(),
+                                     b.mul(b.add(line, x), b.idx(width)));
+      Value pointer = arith::SelectOp::create(b, inside, there, b.scratch());
+      Value at = b.add(entry, b.idx(kh * shape->kernelWidth + kw));
+      LLVM::StoreOp::create(b, pointer,
+                            b.elementPointer(table, b.getI64Type(), at));
+    }
+  }
+}
+
+Value ByteRows::getPointer(Value row, Value firstRow, Value tap) {
+  if (!needsTable())
+    return b.elementPointer(first, b.getI8Type(), b.mul(row, b.idx(width)));
+  Value entry =
+      b.add(b.mul(b.sub(row, firstRow), b.idx(shape->kernelSize())), tap);
+  return LLVM::LoadOp::create(b, LLVM::LLVMPointerType::get(b.getContext()),
+                              b.elementPointer(table, b.getI64Type(), entry));
+}
+
+Value x86::loadWord(KernelBuilder &b, Value pointer, Value offset,
+                    int64_t live) {
+  Type i8 = b.getI8Type(), i32 = b.getI32Type();
+  if (live >= 4)
+    return b.load(b.elementPointer(pointer, i8, offset), i32, b.idx(0));
+  Value word;
+  for (int64_t i = 0; i < live; ++i) {
+    Value byte = arith::ExtUIOp::create(
+        b, i32, b.load(pointer, i8, b.add(offset, b.idx(i))));
+    if (i)
+      byte = arith::ShLIOp::create(b, byte, b.constantInt(8 * i, i32));
+    word = word ? Value(arith::OrIOp::create(b, word, byte)) : byte;
+  }
+  return word;
+}

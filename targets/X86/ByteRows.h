@@ -1,0 +1,56 @@
+//===- ByteRows.h - where the inputs of a product of bytes are --*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_BYTEROWS_H
+#define QCC_TARGETS_X86_BYTEROWS_H
+
+#include "ConvShape.h"
+
+namespace qcc::x86 {
+
+/// The rows that a product of bytes reads: those of a matrix, or for each
+/// output pixel of a convolution with the channels last and each tap of its
+/// window the input channels there. A row that falls in the padding holds the
+/// input's zero point.
+///
+/// Scratch of a worker: the row of zero points, then the table of pointers of
+/// the current task, [rows][taps].
+class ByteRows {
+public:
+  /// `op` is a qcc.int_matmul, or a qcc.int_conv with its shape; `inputs` are
+  /// the channels of a row (of one group).
+  ByteRows(KernelBuilder &b, mlir::Operation *op,
+           std::optional<ConvShape> shape, int64_t inputs);
+
+  /// Scratch that rows of `inputs` channels and a table of `entries` take.
+  static int64_t getScratchBytes(int64_t inputs, int64_t entries);
+
+  /// The input's zero point as i32; 0 where there is none.
+  mlir::Value getZero() const { return zero; }
+  /// Fills the row of zero points; once, before the first task.
+  void emitZeroRow();
+  /// Fills the table for the output pixels [firstRow, endRow), counted through
+  /// all images, and the channels from `group` times `inputs` on.
+  void emitTable(mlir::Value group, mlir::Value firstRow, mlir::Value endRow);
+  /// The row of an output pixel and a tap.
+  mlir::Value getPointer(mlir::Value row, mlir::Value firstRow,
+                         mlir::Value tap);
+
+private:
+  bool needsTable() const { return shape && !isDirect; }
+  void emitEntries(mlir::Value entry, mlir::Value image, mlir::Value row,
+                   mlir::Value column);
+
+  KernelBuilder &b;
+  std::optional<ConvShape> shape;
+  int64_t inputs, width; ///< channels of a group, and of all
+  bool isDirect;         ///< an output pixel reads the pixel of its own place
+  mlir::Value input, zero, table, first;
+};
+
+/// Four bytes as an i32; of the last ones only `live`, zero beyond.
+mlir::Value loadWord(KernelBuilder &b, mlir::Value pointer, mlir::Value offset,
+                     int64_t live);
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_BYTEROWS_H

@@ -1,0 +1,243 @@
+//===- DepthwiseByte.cpp - exact depthwise convolution of bytes -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// With the channels last a vector holds channels: each tap of the window is one
+// vector of bytes times one of the weight, both widened to 32 bits. Inputs are
+// found through the table of ByteRows.
+//
+//===----------------------------------------------------------------------===//
+#include "ByteRows.h"
+#include "Emitters.h"
+#include "Tiles.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "qcc/Dialect/QCC/Pack.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+namespace {
+
+/// Taps of a window that are unrolled; larger ones are left to loops.
+constexpr int64_t kMaxTaps = 49;
+/// Products that make a task worth its start, and the most pixels of one.
+constexpr int64_t kTaskProducts = 1 << 16;
+constexpr int64_t kMaxTaskPixels = 256;
+
+class DepthwiseByteEmitter final : public KernelEmitter {
+public:
+  StringRef getName() const override { return "depthwise.int8"; }
+  std::optional<KernelSchedule>
+  match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+        function_ref<bool(unsigned)> isConstant) const override;
+  LogicalResult emit(KernelBuilder &builder) const override;
+};
+
+/// State of one emission.
+class DepthwiseByte {
+public:
+  DepthwiseByte(KernelBuilder &b, IntConvOp op, const ConvShape &shape,
+                Epilogue epilogue);
+  LogicalResult emit();
+
+private:
+  void emitTask(Value task);
+  void emitChannels(Value pixel, ArrayRef<Value> taps, Value channel,
+                    unsigned lanes);
+  Value multiply(Value bytes, Value factors, unsigned lanes);
+
+  KernelBuilder &b;
+  ConvShape shape;
+  ByteRows rows;
+  Epilogue epilogue;
+  int64_t channels, width, taskPixels;
+  bool isSigned; ///< the input
+  Type i8, i32, stored;
+  Value weight, out;
+  SmallVector<AffineExpr> leading;
+  LogicalResult status = success();
+};
+
+/// The shape with all channels in one group: pixels are rows of all of them.
+ConvShape joinGroups(ConvShape shape) {
+  shape.groups = 1;
+  return shape;
+}
+
+} // namespace
+
+std::optional<KernelSchedule>
+DepthwiseByteEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                            function_ref<bool(unsigned)> isConstant) const {
+  auto op = getRoot<IntConvOp>(dispatch.getBody().front());
+  if (!op || !op.getChannelsLast() || op.getWeightZero() ||
+      llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
+    return std::nullopt;
+  for (Value operand : op->getOperands())
+    if (!isa<BlockArgument>(operand))
+      return std::nullopt;
+  auto weight = cast<BlockArgument>(op.getWeight());
+  RankedTensorType type = op.getWeight().getType();
+  Type input = op.getInput().getType().getElementType();
+  if (!isConstant(weight.getArgNumber()) || op.getInput() == op.getWeight() ||
+      !llvm::hasSingleElement(weight.getUses()) || type.getRank() > 4 ||
+      !type.hasStaticShape() || !type.getElementType().isSignlessInteger(8) ||
+      input.getIntOrFloatBitWidth() != 8 || type.getDimSize(1) != 1 ||
+      type.getDimSize(0) != int64_t(op.getGroups()))
+    return std::nullopt;
+  int64_t taps = 1;
+  for (int64_t size : type.getShape().drop_front(2))
+    taps *= size;
+  if (taps < 1 || taps > kMaxTaps)
+    return std::nullopt;
+  int64_t channels = type.getDimSize(0),
+          pixels = std::clamp<int64_t>(
+              llvm::divideCeil(kTaskProducts, taps * channels), 4,
+              kMaxTaskPixels);
+  SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
+  dims.pop_back();
+  Builder builder(op->getContext());
+  KernelSchedule schedule;
+  schedule.params = builder.getDictionaryAttr(
+      {builder.getNamedAttr("pixels", builder.getI64IntegerAttr(pixels)),
+       builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
+                                          type.getShape().drop_front(2)))});
+  schedule.tasks = product(dims, op.getContext()).ceilDiv(pixels);
+  schedule.packs.push_back({weight.getArgNumber(), "tap", kDotColumns, false});
+  schedule.scratchBytes = ByteRows::getScratchBytes(channels, pixels * taps);
+  return schedule;
+}
+
+LogicalResult DepthwiseByteEmitter::emit(KernelBuilder &builder) const {
+  auto op = getRoot<IntConvOp>(builder.kernel().getBody().front());
+  if (!op)
+    return failure();
+  auto window =
+      builder.kernel().getSchedule().getAs<DenseI64ArrayAttr>("window");
+  ConvShape shape = joinGroups(ConvShape(op, window.asArrayRef()));
+  return DepthwiseByte(builder, op, shape, *getEpilogue(op)).emit();
+}
+
+DepthwiseByte::DepthwiseByte(KernelBuilder &b, IntConvOp op,
+                             const ConvShape &shape, Epilogue epilogue)
+    : b(b), shape(shape), rows(b, op, shape, *shape.outChannels),
+      epilogue(std::move(epilogue)), channels(*shape.outChannels),
+      i8(b.getI8Type()), i32(b.getI32Type()),
+      leading(getDims(op.getResult().getType())) {
+  leading.pop_back();
+  auto packed = cast<RankedTensorType>(op.getWeight().getType());
+  width = packed.getDimSize(1);
+  taskPixels = b.kernel().getSchedule().getAs<IntegerAttr>("pixels").getInt();
+  isSigned = !op.getInput().getType().getElementType().isUnsignedInteger();
+  stored = getStoredType(b.kernel().getBody().front());
+  weight = b.pointer(cast<BlockArgument>(op.getWeight()));
+  out = b.resultPointer(0);
+}
+
+LogicalResult DepthwiseByte::emit() {
+  rows.emitZeroRow();
+  b.forLoop(
+      b.taskBegin(), b.taskEnd(), b.idx(1), [&](Value task) { emitTask(task); },
+      KernelBuilder::LoopHint::NoUnroll);
+  return status;
+}
+
+void DepthwiseByte::emitTask(Value task) {
+  Value first = b.mul(task, b.idx(taskPixels)),
+        end = b.minIdx(b.add(first, b.idx(taskPixels)),
+                       b.size(product(leading, b.getContext())));
+  rows.emitTable(b.idx(0), first, end);
+  b.forLoop(
+      first, end, b.idx(1),
+      [&](Value pixel) {
+        SmallVector<Value> taps;
+        for (int64_t tap = 0; tap < shape.kernelSize(); ++tap)
+          taps.push_back(rows.getPointer(pixel, first, b.idx(tap)));
+        int64_t whole = channels / kDotColumns * kDotColumns;
+        if (whole)
+          b.forLoop(
+              b.idx(0), b.idx(whole), b.idx(kDotColumns),
+              [&](Value channel) {
+                emitChannels(pixel, taps, channel, kDotColumns);
+              },
+              KernelBuilder::LoopHint::NoUnroll);
+        // No byte beyond the last channel is read: the pieces that are left.
+        int64_t at = whole;
+        for (unsigned lanes = kDotColumns / 2; lanes > 0; lanes /= 2)
+          if (channels - at >= int64_t(lanes)) {
+            emitChannels(pixel, taps, b.idx(at), lanes);
+            at += lanes;
+          }
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+}
+
+/// Products of bytes without a sign and numbers of at most 16 bits.
+Value DepthwiseByte::multiply(Value bytes, Value factors, unsigned lanes) {
+  Type wide = lanes > 1 ? Type(VectorType::get(lanes, i32)) : i32;
+  Value input = arith::ExtUIOp::create(b, wide, bytes);
+  if (lanes < 8)
+    return arith::MulIOp::create(b, input, factors);
+  // The upper half of each input is zero, so a sum of two products of 16 bits
+  // is the one of the lower halves: one instruction, where a product of 32
+  // bits is two.
+  unsigned step = b.caps().hasAvx512 && lanes == 16 ? 16 : 8;
+  StringRef name =
+      step == 16 ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd";
+  auto halves = VectorType::get(2 * step, b.getI16Type());
+  auto part = [&](Value vector, unsigned at) -> Value {
+    if (step != lanes)
+      vector = vector::ExtractStridedSliceOp::create(
+          b, vector, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{step},
+          ArrayRef<int64_t>{1});
+    return vector::BitCastOp::create(b, halves, vector);
+  };
+  Value result;
+  for (unsigned at = 0; at < lanes; at += step) {
+    Value products = LLVM::CallIntrinsicOp::create(
+                         b, VectorType::get(step, i32), b.getStringAttr(name),
+                         ValueRange{part(input, at), part(factors, at)})
+                         .getResult(0);
+    if (step == lanes)
+      return products;
+    if (!result)
+      result = b.constantInt(0, wide);
+    result = vector::InsertStridedSliceOp::create(
+        b, products, result, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{1});
+  }
+  return result;
+}
+
+void DepthwiseByte::emitChannels(Value pixel, ArrayRef<Value> taps,
+                                 Value channel, unsigned lanes) {
+  Value shift = rows.getZero();
+  if (isSigned)
+    shift = arith::AddIOp::create(b, shift, b.constantInt(128, i32));
+  if (lanes > 1)
+    shift = b.splat(shift, lanes);
+  Type wide = lanes > 1 ? Type(VectorType::get(lanes, i32)) : i32;
+  Value sum = arith::SubIOp::create(
+      b, b.constantInt(0, wide),
+      arith::MulIOp::create(b, b.load(weight, i32, channel, lanes), shift));
+  for (auto [i, tap] : llvm::enumerate(taps)) {
+    Value bytes = b.load(tap, i8, channel, lanes);
+    if (isSigned) // 128 more is the highest bit turned
+      bytes =
+          arith::XOrIOp::create(b, bytes, b.constantInt(-128, bytes.getType()));
+    Value factors = b.load(
+        weight, i32, b.add(b.idx(int64_t(i + 1) * width), channel), lanes);
+    sum = arith::AddIOp::create(b, sum, multiply(bytes, factors, lanes));
+  }
+  SmallVector<Value> indices = splitIndex(b, pixel, leading);
+  indices.push_back(channel);
+  if (failed(storeWithEpilogue(b, epilogue, sum, indices, lanes, Value(), out,
+                               stored,
+                               b.add(b.mul(pixel, b.idx(channels)), channel))))
+    status = failure();
+}
+
+std::unique_ptr<KernelEmitter> x86::createDepthwiseByteEmitter() {
+  return std::make_unique<DepthwiseByteEmitter>();
+}

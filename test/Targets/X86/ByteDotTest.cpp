@@ -1,0 +1,363 @@
+//===- ByteDotTest.cpp - exact products of bytes on x86 ---------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "X86Kernel.h"
+#include "gtest/gtest.h"
+#include <cmath>
+
+using namespace qcc;
+using namespace qcc::test;
+
+namespace {
+
+/// How the sums are used: as they are, or as codes of another scale.
+constexpr float kScale = 0.0037f, kStep = 31.0f;
+
+/// What a product of bytes is made of, the same for matrices and windows.
+struct Operands {
+  bool isUnsigned, hasZero, requantize;
+  std::string element() const { return isUnsigned ? "ui8" : "i8"; }
+  int64_t read(char byte) const {
+    return isUnsigned ? int64_t(uint8_t(byte)) : int64_t(int8_t(byte));
+  }
+};
+
+Operands randomOperands(Random &random) {
+  Operands result;
+  result.isUnsigned = random.range(0, 1);
+  result.hasZero = random.range(0, 2) != 0;
+  result.requantize = random.range(0, 1);
+  return result;
+}
+
+/// Bytes of the whole range, the extremes more often.
+Bytes randomBytes(Random &random, size_t count) {
+  Bytes bytes(count);
+  for (char &byte : bytes) {
+    int64_t kind = random.range(0, 7);
+    byte = kind == 0   ? char(0x80)
+           : kind == 1 ? char(0x7f)
+           : kind == 2 ? char(0xff)
+                       : char(random.range(0, 255));
+  }
+  return bytes;
+}
+
+/// The text after the product `%c` of type [dims] i32: a scale, a bias per
+/// channel (the last dimension) and rounding to ui8.
+std::string epilogue(const std::vector<Dim> &dims, const std::string &bias) {
+  std::string all, last = "d" + std::to_string(dims.size() - 1);
+  for (size_t i = 0; i < dims.size(); ++i)
+    all += (i ? ", d" : "d") + std::to_string(i);
+  std::string from = tensor(dims, "i32"), to = tensor(dims, "ui8");
+  return "  %e = qcc.generic none ins(%c, " + bias + " : " + from + ", " +
+         tensor({dims.back()}, "f32") + ") maps [affine_map<(" + all +
+         ") -> (" + all + ")>, affine_map<(" + all + ") -> (" + last +
+         ")>] {\n  ^bb1(%p: i32, %q: f32):\n"
+         "    %s = arith.constant 0.0037 : f32\n"
+         "    %m = arith.constant 31.0 : f32\n"
+         "    %low = arith.constant 0.0 : f32\n"
+         "    %high = arith.constant 255.0 : f32\n"
+         "    %f = arith.sitofp %p : i32 to f32\n"
+         "    %t = arith.mulf %f, %s : f32\n"
+         "    %u = arith.addf %t, %q : f32\n"
+         "    %v = arith.mulf %u, %m : f32\n"
+         "    %w = math.roundeven %v : f32\n"
+         "    %x = arith.maxnumf %w, %low : f32\n"
+         "    %y = arith.minnumf %x, %high : f32\n"
+         "    %z = arith.fptosi %y : f32 to i32\n"
+         "    %r = arith.trunci %z : i32 to i8\n"
+         "    qcc.yield %r : i8\n  } -> " +
+         to + "\n";
+}
+
+/// The same in C++, with a rounding after each operation.
+int64_t requantize(int64_t sum, float bias) {
+  volatile float product = float(int32_t(sum)) * kScale;
+  volatile float shifted = product + bias;
+  volatile float steps = shifted * kStep;
+  return int64_t(std::fmin(std::fmax(std::nearbyint(steps), 0.0f), 255.0f));
+}
+
+/// Runs a kernel whose operands are the input, the weight, the bias if it
+/// quantizes, and the zero point if there is one, and compares each element
+/// with `oracle(index)`.
+template <typename OracleT>
+void compare(const LoadedKernel &kernel, const Operands &ops,
+             std::vector<Bytes> inputs, const std::vector<float> &bias,
+             size_t elements, const std::vector<int64_t> &dims, uint64_t seed,
+             OracleT oracle) {
+  Bytes result = kernel.run(inputs, {elements * (ops.requantize ? 1 : 4)}, dims,
+                            seed % 2, 1 + seed % 3)[0];
+  std::vector<int32_t> sums;
+  if (!ops.requantize)
+    sums = fromBytes<int32_t>(result);
+  for (size_t i = 0; i < elements; ++i) {
+    int64_t exact = oracle(int64_t(i));
+    if (ops.requantize)
+      ASSERT_EQ(int64_t(uint8_t(result[i])),
+                requantize(exact, bias[i % bias.size()]))
+          << "element " << i << ", sum " << exact;
+    else
+      ASSERT_EQ(sums[i], exact) << "element " << i;
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Convolutions
+//===----------------------------------------------------------------------===//
+
+struct Conv {
+  Operands ops;
+  int64_t images, channels, size[2], outputs, kernel[2], stride[2], pad[2],
+      dilation[2], groups;
+  bool dynamicBatch, dynamicSize;
+
+  int64_t out(int i) const {
+    return (size[i] + 2 * pad[i] - (kernel[i] - 1) * dilation[i] - 1) /
+               stride[i] +
+           1;
+  }
+  bool valid() const {
+    for (int i : {0, 1})
+      if (size[i] + 2 * pad[i] < (kernel[i] - 1) * dilation[i] + 1)
+        return false;
+    return true;
+  }
+  Dim outDim(int i) const {
+    if (!dynamicSize)
+      return out(i);
+    int64_t rest = 2 * pad[i] - (kernel[i] - 1) * dilation[i] - 1;
+    return {out(i), "(s" + std::to_string(i + 1) + " + " +
+                        std::to_string(rest) + ") floordiv " +
+                        std::to_string(stride[i]) + " + 1"};
+  }
+  Dim batch() const {
+    return dynamicBatch || dynamicSize ? Dim(images, "s0") : Dim(images);
+  }
+  std::vector<Dim> input() const {
+    return {batch(), dynamicSize ? Dim(size[0], "s1") : Dim(size[0]),
+            dynamicSize ? Dim(size[1], "s2") : Dim(size[1]), channels};
+  }
+  std::vector<Dim> weight() const {
+    return {outputs, channels / groups, kernel[0], kernel[1]};
+  }
+  std::vector<Dim> result() const {
+    return {batch(), outDim(0), outDim(1), outputs};
+  }
+  bool isDepthwise() const { return groups > 1 && groups == channels; }
+  std::string text() const;
+  int64_t sum(const Bytes &x, const Bytes &w, int64_t zero, int64_t at) const;
+};
+
+std::string Conv::text() const {
+  std::string x = tensor(input(), ops.element()), w = tensor(weight(), "i8"),
+              sums = tensor(result(), "i32"),
+              y = ops.requantize ? tensor(result(), "ui8") : sums;
+  std::vector<std::string> operands{x, w};
+  std::string types = x + ", " + w, zero;
+  if (ops.requantize)
+    operands.push_back(tensor({outputs}, "f32"));
+  if (ops.hasZero) {
+    zero = " input_zero %" + std::to_string(operands.size());
+    operands.push_back("tensor<" + ops.element() + ">");
+    types += ", " + operands.back();
+  }
+  auto pair = [](const int64_t *v) {
+    return std::to_string(v[0]) + ", " + std::to_string(v[1]);
+  };
+  std::string body = "  %c = qcc.int_conv %0, %1" + zero +
+                     " {channels_last, strides = array<i64: " + pair(stride) +
+                     ">, pads = array<i64: " + pair(pad) + ", " + pair(pad) +
+                     ">, dilations = array<i64: " + pair(dilation) +
+                     ">, groups = " + std::to_string(groups) + " : i64} : (" +
+                     types + ") -> " + sums + "\n";
+  if (ops.requantize)
+    body += epilogue(result(), "%2");
+  return kernelText(operands, body, ops.requantize ? "%e" : "%c", y);
+}
+
+int64_t Conv::sum(const Bytes &x, const Bytes &w, int64_t zero,
+                  int64_t at) const {
+  int64_t o = at % outputs, j = at / outputs % out(1),
+          i = at / outputs / out(1) % out(0),
+          image = at / outputs / out(1) / out(0), per = channels / groups,
+          first = o / (outputs / groups) * per, total = 0;
+  for (int64_t c = 0; c < per; ++c)
+    for (int64_t kh = 0; kh < kernel[0]; ++kh)
+      for (int64_t kw = 0; kw < kernel[1]; ++kw) {
+        int64_t row = i * stride[0] - pad[0] + kh * dilation[0],
+                column = j * stride[1] - pad[1] + kw * dilation[1];
+        if (row < 0 || row >= size[0] || column < 0 || column >= size[1])
+          continue;
+        int64_t from =
+            ((image * size[0] + row) * size[1] + column) * channels + first + c;
+        int64_t code = w[((o * per + c) * kernel[0] + kh) * kernel[1] + kw];
+        total += (ops.read(x[from]) - zero) * code;
+      }
+  return total;
+}
+
+void check(const X86 &x86, const std::string &levels, const Conv &conv,
+           uint64_t seed) {
+  std::string text = conv.text();
+  SCOPED_TRACE(levels + "\n" + text);
+  LoadedKernel kernel(text, x86.target(), x86.parse(levels), {1});
+  ASSERT_TRUE(kernel.ok());
+  EXPECT_EQ(kernel.getEmitter(),
+            conv.isDepthwise() ? "depthwise.int8" : "dot.int8");
+  Random random(seed + 1);
+  Bytes x = randomBytes(random, count(conv.input())),
+        w = randomBytes(random, count(conv.weight())),
+        point = randomBytes(random, 1);
+  std::vector<float> bias = random.floats(conv.outputs, -1, 1);
+  std::vector<Bytes> inputs{x, w};
+  if (conv.ops.requantize)
+    inputs.push_back(toBytes(bias));
+  if (conv.ops.hasZero)
+    inputs.push_back(point);
+  int64_t zero = conv.ops.hasZero ? conv.ops.read(point[0]) : 0;
+  compare(kernel, conv.ops, inputs, bias, count(conv.result()),
+          {conv.images, conv.size[0], conv.size[1]}, seed,
+          [&](int64_t at) { return conv.sum(x, w, zero, at); });
+}
+
+Conv randomConv(Random &random, bool depthwise) {
+  Conv conv;
+  do {
+    conv.ops = randomOperands(random);
+    conv.images = random.range(1, 2);
+    conv.groups =
+        depthwise ? random.range(2, 70) : (random.range(0, 3) == 0 ? 3 : 1);
+    conv.channels = conv.groups * (depthwise ? 1 : random.range(1, 21));
+    if (!depthwise && conv.groups > 1 && conv.channels == conv.groups)
+      conv.channels *= 2;
+    conv.outputs =
+        depthwise ? conv.channels : conv.groups * random.range(1, 70);
+    for (int i : {0, 1}) {
+      conv.size[i] = random.range(1, 14);
+      conv.kernel[i] = random.range(1, 4);
+      conv.stride[i] = random.range(1, 3);
+      conv.pad[i] = random.range(0, 2);
+      conv.dilation[i] = random.range(1, 2);
+    }
+    if (random.range(0, 3) == 0)
+      for (int i : {0, 1}) {
+        conv.kernel[i] = conv.stride[i] = 1;
+        conv.pad[i] = 0;
+      }
+    conv.dynamicBatch = random.range(0, 1);
+    conv.dynamicSize = random.range(0, 2) == 0;
+  } while (!conv.valid());
+  return conv;
+}
+
+//===----------------------------------------------------------------------===//
+// Matrices
+//===----------------------------------------------------------------------===//
+
+struct Product {
+  Operands ops;
+  int64_t batch, rows, k, n;
+  bool isDynamic;
+
+  std::vector<Dim> lead(int64_t last) const {
+    return {batch, isDynamic ? Dim(rows, "s0") : Dim(rows), last};
+  }
+  std::string text() const {
+    std::string x = tensor(lead(k), ops.element()), w = tensor({k, n}, "i8"),
+                sums = tensor(lead(n), "i32"), types = x + ", " + w, zero;
+    std::vector<std::string> operands{x, w};
+    if (ops.requantize)
+      operands.push_back(tensor({n}, "f32"));
+    if (ops.hasZero) {
+      zero = " lhs_zero %" + std::to_string(operands.size());
+      operands.push_back("tensor<" + ops.element() + ">");
+      types += ", " + operands.back();
+    }
+    std::string body = "  %c = qcc.int_matmul %0, %1" + zero + " : (" + types +
+                       ") -> " + sums + "\n";
+    if (ops.requantize)
+      body += epilogue(lead(n), "%2");
+    return kernelText(operands, body, ops.requantize ? "%e" : "%c",
+                      ops.requantize ? tensor(lead(n), "ui8") : sums);
+  }
+};
+
+void check(const X86 &x86, const std::string &levels, const Product &product,
+           uint64_t seed) {
+  std::string text = product.text();
+  SCOPED_TRACE(levels + "\n" + text);
+  LoadedKernel kernel(text, x86.target(), x86.parse(levels), {1});
+  ASSERT_TRUE(kernel.ok());
+  EXPECT_EQ(kernel.getEmitter(), "dot.int8");
+  Random random(seed + 1);
+  int64_t k = product.k, n = product.n, rows = product.batch * product.rows;
+  Bytes x = randomBytes(random, rows * k), w = randomBytes(random, k * n),
+        point = randomBytes(random, 1);
+  std::vector<float> bias = random.floats(n, -1, 1);
+  std::vector<Bytes> inputs{x, w};
+  if (product.ops.requantize)
+    inputs.push_back(toBytes(bias));
+  if (product.ops.hasZero)
+    inputs.push_back(point);
+  int64_t zero = product.ops.hasZero ? product.ops.read(point[0]) : 0;
+  compare(kernel, product.ops, inputs, bias, rows * n, {product.rows}, seed,
+          [&](int64_t at) {
+            int64_t total = 0;
+            for (int64_t i = 0; i < k; ++i)
+              total += (product.ops.read(x[at / n * k + i]) - zero) *
+                       int64_t(w[i * n + at % n]);
+            return total;
+          });
+}
+
+} // namespace
+
+TEST(ByteDotTest, ConvolutionsAreExact) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  for (int seed = 0; seed < getShapeCount(40); ++seed) {
+    Random random(seed);
+    check(x86, x86.levels()[seed % x86.levels().size()],
+          randomConv(random, false), seed);
+  }
+}
+
+TEST(ByteDotTest, DepthwiseConvolutionsAreExact) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(24); ++seed) {
+    Random random(seed + 1000);
+    check(x86, x86.levels()[seed % x86.levels().size()],
+          randomConv(random, true), seed);
+  }
+}
+
+TEST(ByteDotTest, ProductsAreExact) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(40); ++seed) {
+    Random random(seed + 2000);
+    Product product{randomOperands(random),
+                    random.range(1, 2),
+                    random.range(0, 3) ? random.range(1, 30) : 1,
+                    random.range(1, 90),
+                    random.range(1, 150),
+                    bool(random.range(0, 1))};
+    check(x86, x86.levels()[seed % x86.levels().size()], product, seed);
+  }
+}
+
+TEST(ByteDotTest, SumsOfExtremesFit32Bits) {
+  // 33,025 products of (0 - 255) by -128: the largest that FormInteger allows.
+  X86 x86;
+  for (const std::string &levels : x86.levels()) {
+    Product product{{true, true, false}, 1, 2, 33025, 17, false};
+    LoadedKernel kernel(product.text(), x86.target(), x86.parse(levels), {1});
+    ASSERT_TRUE(kernel.ok());
+    Bytes x(2 * product.k, 0), w(product.k * product.n, char(-128)),
+        zero(1, char(255));
+    std::vector<int32_t> sums = fromBytes<int32_t>(
+        kernel.run({x, w, zero}, {size_t(2 * product.n * 4)}, {})[0]);
+    for (int32_t sum : sums)
+      ASSERT_EQ(sum, 33025 * 255 * 128);
+  }
+}
