@@ -118,6 +118,9 @@ llvm::Error Compilation::quantize() {
                          "' computes in float only, but got --precision=" +
                          options.precision);
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
+    // What a model says in quantize and dequantize nodes holds at any
+    // precision.
+    passes.addPass(createFormInteger());
     if (options.precision == "f32")
       return;
     RoundToNearestOptions rounding;
@@ -157,6 +160,7 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
     LowerOptions lower;
     lower.target = options.target;
     passes.addPass(createLower(lower));
+    passes.addPass(createLayout());
     passes.addPass(createCanonicalizerPass());
     passes.addPass(createCSEPass());
     passes.addPass(createFuse());

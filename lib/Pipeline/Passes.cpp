@@ -18,7 +18,11 @@
 
 namespace qcc {
 #define GEN_PASS_REGISTRATION
+#include "qcc/passes/FormInteger.h.inc"
+#define GEN_PASS_REGISTRATION
 #include "qcc/passes/Fuse.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "qcc/passes/Layout.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Plan.h.inc"
 #define GEN_PASS_REGISTRATION
@@ -45,7 +49,9 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
 }
 
 void qcc::registerAllPasses() {
+  registerFormIntegerPasses();
   registerFusePasses();
+  registerLayoutPasses();
   registerPlanPasses();
   registerRecognizePasses();
   registerRoundToNearestPasses();

@@ -29,8 +29,8 @@ static bool isView(Operation *op) {
 static bool takesEpilogue(Operation *op) {
   if (auto generic = dyn_cast<GenericOp>(op))
     return generic.isReduction();
-  return isa<MatMulOp, ConvOp, ConvTransposeOp, QMatMulOp, SoftmaxOp, NormOp,
-             AttentionOp>(op);
+  return isa<MatMulOp, ConvOp, ConvTransposeOp, QMatMulOp, IntMatMulOp,
+             IntConvOp, SoftmaxOp, NormOp, AttentionOp>(op);
 }
 
 /// The generic that alone uses `value`, reads it point by point and yields the

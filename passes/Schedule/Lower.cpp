@@ -7,6 +7,7 @@
 #include "mlir/Pass/Pass.h"
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Target/Target.h"
 
 namespace qcc {
@@ -42,6 +43,51 @@ static bool hasKernel(Operation *op, const Target &target,
   return taken;
 }
 
+/// The convolution with the channels last, between two copies: exact kernels
+/// take four input channels at once, side by side.
+static IntConvOp moveChannelsLast(IntConvOp op, IRRewriter &rewriter,
+                                  SmallVectorImpl<Operation *> &copies) {
+  int64_t rank = op.getInput().getType().getRank();
+  SmallVector<int64_t> last{0}, second{0, rank - 1};
+  for (int64_t i = 2; i < rank; ++i) {
+    last.push_back(i);
+    second.push_back(i - 1);
+  }
+  last.push_back(1);
+  Location loc = op.getLoc();
+  rewriter.setInsertionPoint(op);
+  GenericOp input = permute(rewriter, loc, op.getInput(), last);
+  SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
+  std::rotate(dims.begin() + 1, dims.begin() + 2, dims.end());
+  auto conv = IntConvOp::create(
+      rewriter, loc, makeTensorType(dims, rewriter.getI32Type()),
+      input.getResult(), op.getWeight(), op.getInputZero(), op.getWeightZero(),
+      op.getStrides(), op.getPads(), op.getDilations(), op.getGroups(),
+      /*channels_last=*/true);
+  conv->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+  copies.push_back(permute(rewriter, loc, conv.getResult(), second));
+  copies.append({conv, input});
+  return conv;
+}
+
+/// Replaces a convolution of integers by one with the channels last if the
+/// target has a kernel for that.
+static bool replaceByChannelsLast(IntConvOp op, const Target &target,
+                                  ArrayRef<Capabilities> levels,
+                                  IRRewriter &rewriter) {
+  if (op.getChannelsLast())
+    return false;
+  SmallVector<Operation *> copies;
+  IntConvOp moved = moveChannelsLast(op, rewriter, copies);
+  if (hasKernel(moved, target, levels, rewriter)) {
+    rewriter.replaceOp(op, copies.front()->getResults());
+    return true;
+  }
+  for (Operation *copy : copies)
+    rewriter.eraseOp(copy);
+  return false;
+}
+
 namespace {
 struct LowerPass : qcc::impl::LowerBase<LowerPass> {
   using LowerBase::LowerBase;
@@ -58,7 +104,10 @@ struct LowerPass : qcc::impl::LowerBase<LowerPass> {
     });
     IRRewriter rewriter(&getContext());
     for (Operation *op : named) {
-      if (hasKernel(op, *found->first, found->second, rewriter))
+      auto conv = dyn_cast<IntConvOp>(op);
+      if (hasKernel(op, *found->first, found->second, rewriter) ||
+          (conv &&
+           replaceByChannelsLast(conv, *found->first, found->second, rewriter)))
         continue;
       rewriter.setInsertionPoint(op);
       if (failed(decompose(op, rewriter)))

@@ -57,8 +57,9 @@ def last_step(model: onnx.ModelProto, output: str) -> float:
 def mobilenet(target: str, bound: int) -> str:
     """The golden output within `bound` steps of its scale.
 
-    With exact sums it is equal. Sums of f32 bring values next to the middle of two codes to the other one in every layer:
-    ONNX Runtime, run as written, is two steps off in 13 of 1000 scores (docs/quantized-models.md).
+    Sums of integers are exact; what is left is one rounding of a scale, which brings values next to the middle of two
+    codes to the other one. ONNX Runtime, run as written, is two steps off in 13 of 1000 scores
+    (docs/quantized-models.md).
     """
     path = model_path("mobilenet_v2_qdq/model.onnx")
     data = path.parent / "test_data_set_0"
@@ -156,7 +157,7 @@ def all_qdq(soak: bool) -> list:
     """The cases of this file."""
     cases = [
         ("qdq/mobilenet-v2-exact", functools.partial(mobilenet, "reference", 0)),
-        ("qdq/mobilenet-v2", functools.partial(mobilenet, "avx2", 2)),
+        ("qdq/mobilenet-v2", functools.partial(mobilenet, "avx2", 1)),
     ]
     cases += [
         (f"qdq/{name}", functools.partial(against_runtime, name))

@@ -11,7 +11,11 @@
 
 namespace qcc {
 #define GEN_PASS_DECL
+#include "qcc/passes/FormInteger.h.inc"
+#define GEN_PASS_DECL
 #include "qcc/passes/Fuse.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/Layout.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Plan.h.inc"
 #define GEN_PASS_DECL

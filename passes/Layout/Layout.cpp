@@ -1,0 +1,195 @@
+//===- Layout.cpp - where copies that permute are needed --------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+
+namespace qcc {
+#define GEN_PASS_DEF_LAYOUT
+#include "qcc/passes/Layout.h.inc"
+} // namespace qcc
+
+using namespace mlir;
+using namespace qcc;
+
+namespace {
+/// A permuting copy: dimension i of `result` is dimension order[i] of `source`.
+struct Permutation {
+  Value source;
+  SmallVector<int64_t> order;
+};
+} // namespace
+
+/// The permuting copy that makes `value`, none if it is made otherwise.
+static std::optional<Permutation> getPermutation(Value value) {
+  auto copy = value.getDefiningOp<GenericOp>();
+  if (!copy || !copy.isCopy() || copy.isReduction() ||
+      copy.getInputs().size() != 1 || !copy.getWhole().empty() ||
+      isConstantExpression(value))
+    return std::nullopt;
+  AffineMap map = copy.getMap(0);
+  if (!map.isPermutation() || map.isIdentity())
+    return std::nullopt;
+  Permutation result{copy.getInputs()[0], {}};
+  result.order.resize(map.getNumResults());
+  for (unsigned i = 0; i < map.getNumResults(); ++i)
+    result.order[map.getDimPosition(i)] = i;
+  return result;
+}
+
+namespace {
+
+/// A permuting copy of another: one copy, or none.
+struct MergePermutations : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    std::optional<Permutation> outer = getPermutation(op.getResult());
+    if (!outer)
+      return failure();
+    std::optional<Permutation> inner = getPermutation(outer->source);
+    if (!inner)
+      return failure();
+    SmallVector<int64_t> order;
+    bool isIdentity = true;
+    for (auto [i, from] : llvm::enumerate(outer->order)) {
+      order.push_back(inner->order[from]);
+      isIdentity &= order.back() == int64_t(i);
+    }
+    if (isIdentity)
+      rewriter.replaceOp(op, inner->source);
+    else
+      rewriter.replaceOp(op,
+                         permute(rewriter, op.getLoc(), inner->source, order));
+    return success();
+  }
+};
+
+/// Computes an elementwise operation in the order of the sources of its
+/// permuted operands, and permutes the result.
+struct SinkBelowElementwise : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op.isReduction() || op.isCopy() || !op.getWhole().empty())
+      return failure();
+    std::optional<Permutation> common = findCommon(op);
+    if (!common)
+      return failure();
+    MLIRContext *context = getContext();
+    SmallVector<AffineExpr> dims = getDims(op.getResult().getType()),
+                            moved(dims.size()), places(dims.size());
+    for (auto [i, from] : llvm::enumerate(common->order)) {
+      moved[from] = dims[i];
+      places[i] = getAffineDimExpr(from, context);
+    }
+    SmallVector<Value> inputs;
+    SmallVector<AffineMap> maps;
+    for (auto [i, input] : llvm::enumerate(op.getInputs())) {
+      AffineMap map = op.getMap(i);
+      if (map.isIdentity()) {
+        // findCommon saw to it that it is permuted alike.
+        inputs.push_back(getPermutation(input)->source);
+        maps.push_back(map);
+        continue;
+      }
+      inputs.push_back(input);
+      maps.push_back(map.replaceDimsAndSymbols(places, {}, dims.size(), 0));
+    }
+    rewriter.setInsertionPoint(op);
+    auto type =
+        makeTensorType(moved, op.getResult().getType().getElementType());
+    auto fresh = GenericOp::create(rewriter, op.getLoc(), type, Combiner::None,
+                                   inputs, rewriter.getAffineMapArrayAttr(maps),
+                                   ValueRange{}, AffineMapAttr());
+    fresh->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    cloneBody(op, fresh, common->order, rewriter);
+    rewriter.setInsertionPointAfter(fresh);
+    rewriter.replaceOp(
+        op, permute(rewriter, op.getLoc(), fresh.getResult(), common->order));
+    return success();
+  }
+
+  /// The permutation that all operands of full shape have; none if one of them
+  /// has another.
+  static std::optional<Permutation> findCommon(GenericOp op) {
+    std::optional<Permutation> common;
+    size_t rank = getDims(op.getResult().getType()).size();
+    for (auto [i, input] : llvm::enumerate(op.getInputs())) {
+      AffineMap map = op.getMap(i);
+      if (!map.isIdentity()) {
+        if (map.getNumResults() == rank && map.isPermutation())
+          return std::nullopt;
+        continue;
+      }
+      std::optional<Permutation> found = getPermutation(input);
+      if (!found || (common && found->order != common->order) ||
+          getDims(input.getType()) != getDims(op.getResult().getType()))
+        return std::nullopt;
+      common = std::move(found);
+    }
+    return common;
+  }
+
+  static void cloneBody(GenericOp from, GenericOp to, ArrayRef<int64_t> order,
+                        PatternRewriter &rewriter) {
+    Block *block = rewriter.createBlock(&to.getBody());
+    IRMapping mapping;
+    for (BlockArgument arg : from.getBlock()->getArguments())
+      mapping.map(arg, block->addArgument(arg.getType(), arg.getLoc()));
+    for (Operation &inner : *from.getBlock())
+      rewriter.clone(inner, mapping);
+    to.getBody().walk(
+        [&](IndexOp index) { index.setDim(order[index.getDim()]); });
+  }
+};
+
+/// Concatenates the sources of permuted operands along the dimension that the
+/// axis came from.
+struct SinkBelowConcat : OpRewritePattern<ConcatOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ConcatOp op,
+                                PatternRewriter &rewriter) const override {
+    SmallVector<Value> sources;
+    SmallVector<int64_t> order;
+    for (Value input : op.getInputs()) {
+      std::optional<Permutation> found = getPermutation(input);
+      if (!found || (!order.empty() && found->order != order))
+        return failure();
+      order = found->order;
+      sources.push_back(found->source);
+    }
+    if (order.empty())
+      return failure();
+    SmallVector<AffineExpr> dims = getDims(op.getResult().getType()),
+                            moved(dims.size());
+    for (auto [i, from] : llvm::enumerate(order))
+      moved[from] = dims[i];
+    auto type =
+        makeTensorType(moved, op.getResult().getType().getElementType());
+    Value joined = ConcatOp::create(rewriter, op.getLoc(), type,
+                                    uint64_t(order[op.getAxis()]), sources)
+                       .getResult();
+    rewriter.replaceOp(op, permute(rewriter, op.getLoc(), joined, order));
+    return success();
+  }
+};
+
+struct LayoutPass : qcc::impl::LayoutBase<LayoutPass> {
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<MergePermutations, SinkBelowElementwise, SinkBelowConcat>(
+        &getContext());
+    GreedyRewriteConfig config;
+    // Every pattern moves a copy down the graph or removes one.
+    config.setMaxIterations(GreedyRewriteConfig::kNoLimit);
+    if (failed(
+            applyPatternsGreedily(getOperation(), std::move(patterns), config)))
+      signalPassFailure();
+  }
+};
+
+} // namespace

@@ -1,0 +1,342 @@
+//===- FormInteger.cpp - integer products from dequantized ones -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+
+namespace qcc {
+#define GEN_PASS_DEF_FORMINTEGER
+#include "qcc/passes/FormInteger.h.inc"
+} // namespace qcc
+
+using namespace mlir;
+using namespace qcc;
+
+/// Rows over which products of two bytes, each up to 255 away from its zero
+/// point, still fit 32 bits.
+static constexpr int64_t kMaxRows = 33025;
+
+/// Elementwise operations between a sum and where it is quantized again.
+static constexpr unsigned kMaxEpilogue = 8;
+
+namespace {
+/// What a dequantized operand is made of.
+struct Codes {
+  TypedValue<RankedTensorType> codes, scale, zero; ///< zero may be null
+  int64_t axis; ///< of the scale; -1: one for all
+};
+} // namespace
+
+/// The one number that all elements of an integer constant have.
+static std::optional<int64_t> getSplatInteger(Value value) {
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto dense =
+      constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+  auto type = dense ? dyn_cast<IntegerType>(dense.getElementType()) : nullptr;
+  if (!type || !dense.isSplat())
+    return std::nullopt;
+  auto number = dense.getSplatValue<APInt>();
+  return type.isUnsigned() ? int64_t(number.getZExtValue())
+                           : number.getSExtValue();
+}
+
+static bool hasOneElement(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.hasStaticShape() && type.getNumElements() == 1;
+}
+
+static std::optional<Codes> getCodes(Value value) {
+  auto op = value.getDefiningOp<DequantizeOp>();
+  if (!op || op.getBlock() != 0 ||
+      !op.getResult().getType().getElementType().isF32() ||
+      !op.getScale().getType().getElementType().isF32())
+    return std::nullopt;
+  auto type = dyn_cast<IntegerType>(op.getInput().getType().getElementType());
+  // Narrower codes are stored in bytes too, but not all kernels read them so.
+  if (!type || type.getWidth() != 8)
+    return std::nullopt;
+  TypedValue<RankedTensorType> zero;
+  if (op.getZero()) {
+    if (op.getZero().getType().getElementType() != type)
+      return std::nullopt;
+    zero = cast<TypedValue<RankedTensorType>>(op.getZero());
+    if (getSplatInteger(zero) == 0)
+      zero = {};
+  }
+  bool isSingle =
+      hasOneElement(op.getScale()) && (!zero || hasOneElement(zero));
+  return Codes{cast<TypedValue<RankedTensorType>>(op.getInput()),
+               cast<TypedValue<RankedTensorType>>(op.getScale()), zero,
+               isSingle ? -1 : int64_t(op.getAxis())};
+}
+
+/// True for codes with a zero point (or none) that signed codes without one can
+/// stand for: kernels take those.
+static bool isCentered(Value codes, Value zero) {
+  bool isUnsigned = cast<RankedTensorType>(codes.getType())
+                        .getElementType()
+                        .isUnsignedInteger();
+  if (!zero)
+    return !isUnsigned;
+  return getSplatInteger(zero) == (isUnsigned ? 128 : 0);
+}
+
+/// Signed codes less their zero point: 128 less turns the highest bit.
+static Value centerCodes(OpBuilder &b, Location loc, Value codes) {
+  auto type = cast<RankedTensorType>(codes.getType());
+  if (!type.getElementType().isUnsignedInteger())
+    return codes;
+  auto centered =
+      createGeneric(b, loc, type.clone(b.getI8Type()), Combiner::None, codes,
+                    b.getMultiDimIdentityMap(type.getRank()), {}, {},
+                    [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+                      Value high = arith::ConstantOp::create(
+                          inner, inner.getIntegerAttr(inner.getI8Type(), -128));
+                      return arith::XOrIOp::create(inner, args[0], high);
+                    });
+  return centered.getResult();
+}
+
+/// A tensor of one element as a scalar.
+static Value toScalar(OpBuilder &b, Location loc, Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getRank() == 0)
+    return value;
+  return ReshapeOp::create(
+      b, loc, RankedTensorType::get({}, type.getElementType()), value);
+}
+
+/// The scale of products: one factor for all, the other for all or per channel.
+static Value multiplyScales(OpBuilder &b, Location loc, const Codes &input,
+                            const Codes &weight) {
+  MLIRContext *context = b.getContext();
+  Value first = toScalar(b, loc, input.scale), second = weight.scale;
+  if (hasOneElement(second))
+    second = toScalar(b, loc, second);
+  auto type = cast<RankedTensorType>(second.getType());
+  unsigned rank = type.getRank();
+  auto product = createGeneric(
+      b, loc, type, Combiner::None, {first, second},
+      {AffineMap::get(rank, 0, context), b.getMultiDimIdentityMap(rank)}, {},
+      {}, [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+        return arith::MulFOp::create(inner, args[0], args[1]);
+      });
+  return product.getResult();
+}
+
+/// Notes what became of an operation for the report.
+static void note(Operation *op, StringRef executed, StringRef reason) {
+  Builder b(op->getContext());
+  op->setAttr("qcc.requested", b.getStringAttr("int8"));
+  op->setAttr("qcc.executed", b.getStringAttr(executed));
+  op->setAttr("qcc.reason", b.getStringAttr(reason));
+}
+
+static LogicalResult refuse(PatternRewriter &rewriter, Operation *op,
+                            StringRef why) {
+  std::string reason = ("not supported: " + why).str();
+  auto noted = op->getAttrOfType<StringAttr>("qcc.reason");
+  if (!noted || noted.getValue() != reason)
+    rewriter.modifyOpInPlace(op, [&] { note(op, "f32", reason); });
+  return failure();
+}
+
+/// `sums` as floats with the scale of `axis`, in place of `op`.
+static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
+                            Value sums, Value scale, int64_t axis) {
+  note(sums.getDefiningOp(), "int8", "as in the model");
+  auto isScalar = cast<RankedTensorType>(scale.getType()).getRank() == 0;
+  rewriter.replaceOpWithNewOp<DequantizeOp>(op, op->getResult(0).getType(),
+                                            sums, scale, /*zero=*/Value(),
+                                            isScalar ? 0 : axis, /*block=*/0);
+}
+
+namespace {
+
+struct FormIntConv : OpRewritePattern<ConvOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ConvOp op,
+                                PatternRewriter &rewriter) const override {
+    std::optional<Codes> input = getCodes(op.getInput()),
+                         weight = getCodes(op.getWeight());
+    if (!input || !weight)
+      return failure();
+    auto type = weight->codes.getType();
+    if (!isConstantExpression(op.getWeight()) || !type.hasStaticShape())
+      return refuse(rewriter, op, "the weight is not constant");
+    if (type.getRank() > 4)
+      return refuse(rewriter, op, "three spatial dimensions");
+    if (input->axis != -1)
+      return refuse(rewriter, op, "the input has a scale per channel");
+    if (weight->axis > 0 || !isCentered(weight->codes, weight->zero))
+      return refuse(rewriter, op,
+                    "the weight has a scale along its rows or a zero point");
+    if (type.getNumElements() / std::max<int64_t>(type.getDimSize(0), 1) >
+        kMaxRows)
+      return refuse(rewriter, op, "a sum may not fit 32 bits");
+    Location loc = op.getLoc();
+    Value zero = input->zero ? toScalar(rewriter, loc, input->zero) : Value();
+    auto sums = IntConvOp::create(
+        rewriter, loc,
+        makeTensorType(getDims(op.getResult().getType()),
+                       rewriter.getI32Type()),
+        input->codes, centerCodes(rewriter, loc, weight->codes), zero,
+        /*weight_zero=*/Value(), op.getStrides(), op.getPads(),
+        op.getDilations(), op.getGroups(), /*channels_last=*/false);
+    Value scale = multiplyScales(rewriter, loc, *input, *weight);
+    replaceWithSums(rewriter, op, sums.getResult(), scale, 1);
+    return success();
+  }
+};
+
+struct FormIntMatMul : OpRewritePattern<MatMulOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(MatMulOp op,
+                                PatternRewriter &rewriter) const override {
+    std::optional<Codes> input = getCodes(op.getLhs()),
+                         weight = getCodes(op.getRhs());
+    if (!input || !weight)
+      return failure();
+    auto type = weight->codes.getType();
+    int64_t columns = op.getTransB() ? 0 : 1;
+    if (!isConstantExpression(op.getRhs()) || !type.hasStaticShape() ||
+        type.getRank() != 2 || op.getTransA())
+      return refuse(rewriter, op, "the weight is not a constant matrix");
+    if (input->axis != -1)
+      return refuse(rewriter, op, "the input has a scale per column");
+    if ((weight->axis != -1 && weight->axis != columns) ||
+        !isCentered(weight->codes, weight->zero))
+      return refuse(rewriter, op,
+                    "the weight has a scale along its rows or a zero point");
+    if (type.getDimSize(1 - columns) > kMaxRows)
+      return refuse(rewriter, op, "a sum may not fit 32 bits");
+    Location loc = op.getLoc();
+    Value codes = centerCodes(rewriter, loc, weight->codes);
+    if (op.getTransB())
+      codes = permute(rewriter, loc, codes, {1, 0}).getResult();
+    Value zero = input->zero ? toScalar(rewriter, loc, input->zero) : Value();
+    auto result = op.getResult().getType();
+    auto sums = IntMatMulOp::create(
+        rewriter, loc, makeTensorType(getDims(result), rewriter.getI32Type()),
+        input->codes, codes, zero, /*rhs_zero=*/Value());
+    Value scale = multiplyScales(rewriter, loc, *input, *weight);
+    replaceWithSums(rewriter, op, sums.getResult(), scale,
+                    result.getRank() - 1);
+    return success();
+  }
+};
+
+/// Takes the zero point of an integer operation's weight into its codes.
+template <typename OpT> struct CenterWeight : OpRewritePattern<OpT> {
+  using OpRewritePattern<OpT>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpT op,
+                                PatternRewriter &rewriter) const override {
+    MutableOperandRange zero = getZero(op);
+    Value weight = op->getOperand(1),
+          point = zero.empty() ? Value() : zero[0].get();
+    auto type = cast<RankedTensorType>(weight.getType());
+    if (!point || type.getElementTypeBitWidth() != 8 ||
+        !isConstantExpression(weight) || !isCentered(weight, point))
+      return failure();
+    Value centered = centerCodes(rewriter, op.getLoc(), weight);
+    rewriter.modifyOpInPlace(op, [&] {
+      op->setOperand(1, centered);
+      getZero(op).clear();
+    });
+    return success();
+  }
+
+  static MutableOperandRange getZero(IntConvOp op) {
+    return op.getWeightZeroMutable();
+  }
+  static MutableOperandRange getZero(IntMatMulOp op) {
+    return op.getRhsZeroMutable();
+  }
+};
+
+/// Multiplies by the reciprocal of a constant scale where sums of integers are
+/// quantized again: a division costs as much as many steps of the sum, and a
+/// value as close to the middle of two codes as one rounding may go either way.
+struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(QuantizeOp op,
+                                PatternRewriter &rewriter) const override {
+    TypedValue<RankedTensorType> scale = op.getScale();
+    if (!hasOneElement(scale) || !scale.getType().getElementType().isF32() ||
+        op.getPrecision() || !isConstantExpression(scale) || isOne(scale) ||
+        op.getBlock() != 0 || !op.getInput().getType().getElementType().isF32())
+      return failure();
+    auto type =
+        dyn_cast<IntegerType>(op.getResult().getType().getElementType());
+    if (!type || type.getWidth() != 8 || !comesFromIntegers(op.getInput()))
+      return failure();
+    Location loc = op.getLoc();
+    MLIRContext *context = getContext();
+    AffineMap none = AffineMap::get(0, 0, context);
+    auto reciprocal = createGeneric(
+        rewriter, loc, RankedTensorType::get({}, rewriter.getF32Type()),
+        Combiner::None, toScalar(rewriter, loc, scale), none, {}, {},
+        [](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+          Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1));
+          return arith::DivFOp::create(b, one, args[0]);
+        });
+    RankedTensorType input = op.getInput().getType();
+    unsigned rank = input.getRank();
+    auto steps = createGeneric(
+        rewriter, loc, input, Combiner::None,
+        {op.getInput(), reciprocal.getResult()},
+        {rewriter.getMultiDimIdentityMap(rank),
+         AffineMap::get(rank, 0, context)},
+        {}, {}, [](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+          return arith::MulFOp::create(b, args[0], args[1]);
+        });
+    auto scalar = RankedTensorType::get({}, rewriter.getF32Type());
+    Value one = ConstantOp::create(rewriter, loc, scalar,
+                                   DenseElementsAttr::get(scalar, 1.0f));
+    rewriter.modifyOpInPlace(op, [&] {
+      op.getInputMutable().assign(steps.getResult());
+      op.getScaleMutable().assign(one);
+    });
+    return success();
+  }
+
+  static bool isOne(Value scale) {
+    auto constant = scale.getDefiningOp<ConstantOp>();
+    auto dense =
+        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+    return dense && dense.isSplat() &&
+           dense.getSplatValue<APFloat>().isExactlyValue(1.0);
+  }
+
+  /// True if `value` is computed element by element from sums of integers.
+  static bool comesFromIntegers(Value value) {
+    for (unsigned steps = 0; steps < kMaxEpilogue; ++steps) {
+      if (auto sums = value.getDefiningOp<DequantizeOp>())
+        return isa_and_nonnull<IntConvOp, IntMatMulOp>(
+            sums.getInput().getDefiningOp());
+      auto generic = value.getDefiningOp<GenericOp>();
+      if (!generic || generic.isReduction() || generic.getInputs().empty())
+        return false;
+      // The result that an epilogue transforms comes first; of a sum of two
+      // products either one will do.
+      value = generic.getInputs()[0];
+    }
+    return false;
+  }
+};
+
+struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<FormIntConv, FormIntMatMul, CenterWeight<IntConvOp>,
+                 CenterWeight<IntMatMulOp>, MultiplyByReciprocal>(
+        &getContext());
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      signalPassFailure();
+  }
+};
+
+} // namespace

@@ -1,0 +1,17 @@
+//===- FormInteger.td - integer products from dequantized ones -*- tablegen -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+include "mlir/Pass/PassBase.td"
+
+def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
+  let summary = "computes products and convolutions of dequantized codes in integers";
+  let description = [{
+    A float product or convolution of `qcc.dequantize` results with a constant weight becomes `qcc.int_matmul` or
+    `qcc.int_conv` of the codes and one `qcc.dequantize` of its sums, whose scale is the product of both scales: exact
+    sums and one rounding in place of one per addition.
+
+    Left alone, for no target has an exact kernel that pays: codes of more than 8 bits, a scale per element along the
+    inner dimension, weights whose zero point is not the middle of their codes, so many rows that a sum may not fit 32
+    bits, three spatial dimensions. `qcc.reason` says which.
+  }];
+  let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect"];
+}

@@ -1,0 +1,83 @@
+// RUN: qcc-opt %s --qcc-form-integer --canonicalize | FileCheck %s
+// Products and convolutions of dequantized codes are computed in integers.
+
+// CHECK-LABEL: func @conv
+// CHECK: %[[SUMS:.*]] = qcc.int_conv %{{.*}}, %{{.*}} input_zero %{{.*}} {{.*}}qcc.executed = "int8"{{.*}} -> tensor<1x4x6x6xi32>
+// CHECK: qcc.dequantize %[[SUMS]], %{{.*}} {axis = 1 : i64} : (tensor<1x4x6x6xi32>, tensor<4xf32>) -> tensor<1x4x6x6xf32>
+// CHECK-NOT: qcc.conv
+func.func @conv(%x: tensor<1x3x8x8xui8>) -> tensor<1x4x6x6xf32> {
+  %w = qcc.param "w" : tensor<4x3x3x3xi8>
+  %sw = qcc.param "s" : tensor<4xf32>
+  %sx = qcc.constant dense<0.5> : tensor<1xf32> -> tensor<1xf32>
+  %zx = qcc.constant dense<7> : tensor<1xui8> -> tensor<1xui8>
+  %zw = qcc.constant dense<0> : tensor<4xi8> -> tensor<4xi8>
+  %0 = qcc.dequantize %x, %sx zero %zx : (tensor<1x3x8x8xui8>, tensor<1xf32>, tensor<1xui8>) -> tensor<1x3x8x8xf32>
+  %1 = qcc.dequantize %w, %sw zero %zw : (tensor<4x3x3x3xi8>, tensor<4xf32>, tensor<4xi8>) -> tensor<4x3x3x3xf32>
+  %2 = qcc.conv %0, %1 {dilations = array<i64: 1, 1>, groups = 1 : i64, pads = array<i64: 0, 0, 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x3x8x8xf32>, tensor<4x3x3x3xf32>) -> tensor<1x4x6x6xf32>
+  return %2 : tensor<1x4x6x6xf32>
+}
+
+// A stored transpose of the codes, a scale per column, and codes again: the division is a product with the reciprocal.
+// CHECK-LABEL: func @matmul
+// CHECK: %[[SUMS:.*]] = qcc.int_matmul %{{.*}}, %{{.*}} : (tensor<5x16xi8>, tensor<16x8xi8>) -> tensor<5x8xi32>
+// CHECK: %[[Y:.*]] = qcc.dequantize %[[SUMS]], %{{.*}} {axis = 1 : i64}
+// CHECK: %[[STEPS:.*]] = qcc.generic none ins(%[[Y]], %{{.*}})
+// CHECK: arith.mulf
+// CHECK: qcc.quantize %[[STEPS]], %{{.*}} :
+func.func @matmul(%x: tensor<5x16xi8>) -> tensor<5x8xi8> {
+  %w = qcc.param "w" : tensor<8x16xi8>
+  %sw = qcc.param "s" : tensor<8xf32>
+  %sx = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.dequantize %x, %sx : (tensor<5x16xi8>, tensor<f32>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %w, %sw : (tensor<8x16xi8>, tensor<8xf32>) -> tensor<8x16xf32>
+  %2 = qcc.matmul %0, %1 {trans_b} : (tensor<5x16xf32>, tensor<8x16xf32>) -> tensor<5x8xf32>
+  %3 = qcc.quantize %2, %sx : (tensor<5x8xf32>, tensor<f32>) -> tensor<5x8xi8>
+  return %3 : tensor<5x8xi8>
+}
+
+// A weight's codes without a sign and 128 as their zero point become signed ones without one.
+// CHECK-LABEL: func @unsigned_weight
+// CHECK: arith.xori
+// CHECK: qcc.int_matmul %{{.*}}, %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>) -> tensor<5x8xi32>
+func.func @unsigned_weight(%x: tensor<5x16xui8>) -> tensor<5x8xf32> {
+  %w = qcc.param "w" : tensor<16x8xui8>
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %z = qcc.constant dense<128> : tensor<ui8> -> tensor<ui8>
+  %0 = qcc.dequantize %x, %s : (tensor<5x16xui8>, tensor<f32>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %w, %s zero %z : (tensor<16x8xui8>, tensor<f32>, tensor<ui8>) -> tensor<16x8xf32>
+  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  return %2 : tensor<5x8xf32>
+}
+
+// What stays in f32 says why.
+// CHECK-LABEL: func @refused
+func.func @refused(%x: tensor<5x16xi8>, %v: tensor<16x8xi8>) -> (tensor<5x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>) {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %rows = qcc.param "r" : tensor<16xf32>
+  %z = qcc.constant dense<3> : tensor<i8> -> tensor<i8>
+  %w = qcc.param "w" : tensor<16x8xi8>
+  %0 = qcc.dequantize %x, %s : (tensor<5x16xi8>, tensor<f32>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %v, %s : (tensor<16x8xi8>, tensor<f32>) -> tensor<16x8xf32>
+  // CHECK: qcc.matmul {{.*}}qcc.executed = "f32", qcc.reason = "not supported: the weight is not a constant matrix"
+  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  %3 = qcc.dequantize %w, %rows {axis = 0 : i64} : (tensor<16x8xi8>, tensor<16xf32>) -> tensor<16x8xf32>
+  // CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: the weight has a scale along its rows or a zero point"
+  %4 = qcc.matmul %0, %3 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  %5 = qcc.dequantize %w, %s zero %z : (tensor<16x8xi8>, tensor<f32>, tensor<i8>) -> tensor<16x8xf32>
+  // CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: the weight has a scale along its rows or a zero point"
+  %6 = qcc.matmul %0, %5 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  return %2, %4, %6 : tensor<5x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>
+}
+
+// The same where the model says the product in integers.
+// CHECK-LABEL: func @center
+// CHECK: qcc.int_matmul %{{.*}}, %{{.*}} lhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>, tensor<ui8>)
+// CHECK: qcc.int_matmul %{{.*}}, %{{.*}} rhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>)
+func.func @center(%x: tensor<5x16xui8>, %zx: tensor<ui8>) -> (tensor<5x8xi32>, tensor<5x8xi32>) {
+  %w = qcc.param "w" : tensor<16x8xui8>
+  %z = qcc.constant dense<128> : tensor<ui8> -> tensor<ui8>
+  %0 = qcc.int_matmul %x, %w lhs_zero %zx rhs_zero %z : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>, tensor<ui8>) -> tensor<5x8xi32>
+  %y = qcc.constant dense<127> : tensor<ui8> -> tensor<ui8>
+  %1 = qcc.int_matmul %x, %w rhs_zero %y : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>) -> tensor<5x8xi32>
+  return %0, %1 : tensor<5x8xi32>, tensor<5x8xi32>
+}
