@@ -81,10 +81,11 @@ private:
   ByteRows &rows;
   Epilogue epilogue;
   IntegerDot dot;
+  bool isWide; ///< the weight's codes are words
   Type i8, i32, stored;
   Value weight, out, zero;
   SmallVector<AffineExpr> leading; ///< of the result, all but the last
-  int64_t taskRows, taskBlocks, blockBytes;
+  int64_t taskRows, taskBlocks, blockBytes, stepBytes;
   // Of the current task.
   Value group, firstRow, firstBlock, endBlock;
   LogicalResult status = success();
@@ -157,6 +158,9 @@ ByteDotEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     taskBlocks = std::max<int64_t>(llvm::divideCeil(sizes.blocks(), wanted),
                                    std::min<int64_t>(sizes.blocks(), 2));
   }
+  // Where no level multiplies bytes, widening the weight once is cheaper.
+  bool isWide =
+      llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });
   KernelSchedule schedule;
   Builder builder(op->getContext());
   auto number = [&](StringRef name, int64_t value) {
@@ -168,13 +172,14 @@ ByteDotEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   schedule.params = builder.getDictionaryAttr(
       {number("blocks", taskBlocks), number("inputs", sizes.inputs),
        number("rows", taskRows),
+       builder.getNamedAttr("wide", builder.getBoolAttr(isWide)),
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
   schedule.tasks = sizes.rows.ceilDiv(taskRows) *
                    llvm::divideCeil(sizes.blocks(), taskBlocks) * sizes.groups;
-  schedule.packs.push_back(
-      {weight.getArgNumber(),
-       isConv ? "dot:" + std::to_string(sizes.groups) : "dot", kDotColumns,
-       false});
+  std::string layout = isWide ? "dot16" : "dot";
+  if (isConv)
+    layout += ":" + std::to_string(sizes.groups);
+  schedule.packs.push_back({weight.getArgNumber(), layout, kDotColumns, false});
   if (isConv)
     schedule.scratchBytes =
         ByteRows::getScratchBytes(sizes.inputs, taskRows * sizes.taps);
@@ -199,7 +204,7 @@ LogicalResult ByteDotEmitter::emit(KernelBuilder &builder) const {
     sizes.outputs /= sizes.groups;
     sizes.taps = shape->kernelSize();
   }
-  ByteRows rows(builder, op, shape, inputs);
+  ByteRows rows(builder, op, shape, inputs, /*readsWords=*/true);
   return ByteDot(builder, op, sizes, rows, *getEpilogue(op)).emit();
 }
 
@@ -223,9 +228,10 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
   DictionaryAttr params = b.kernel().getSchedule();
   taskRows = params.getAs<IntegerAttr>("rows").getInt();
   taskBlocks = params.getAs<IntegerAttr>("blocks").getInt();
-  blockBytes = kDotHeader +
-               sizes.taps * int64_t(llvm::divideCeil(sizes.inputs, kDotRows)) *
-                   kDotColumns * kDotRows;
+  isWide = params.getAs<BoolAttr>("wide").getValue();
+  stepBytes = kDotColumns * kDotRows * (isWide ? 2 : 1);
+  int64_t steps = llvm::divideCeil(sizes.inputs, kDotRows);
+  blockBytes = kDotHeader + sizes.taps * steps * stepBytes;
 }
 
 /// One row alone reads several streams of weights.
@@ -339,7 +345,7 @@ SmallVector<Value> ByteDot::emitTap(const Place &at, ArrayRef<Value> blocks,
         },
         KernelBuilder::LoopHint::NoUnroll);
   if (rest)
-    result = step(b.idx(whole), result, rest);
+    result = step(b.idx(whole), result, rows.isPadded() ? kDotRows : rest);
   return result;
 }
 
@@ -348,13 +354,15 @@ void ByteDot::emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks,
                        Value step, MutableArrayRef<Value> sums) {
   unsigned perSum = dot.getNumValues();
   for (auto [v, block] : llvm::enumerate(blocks)) {
-    Value at =
-        b.add(b.idx(kDotHeader), b.mul(step, b.idx(kDotColumns * kDotRows)));
-    Value bytes = b.load(block, i8, at, kColumns * kDotRows);
+    Value codes = b.elementPointer(
+        block, i8, b.add(b.idx(kDotHeader), b.mul(step, b.idx(stepBytes))));
+    Value bytes =
+        isWide ? Value() : b.load(codes, i8, b.idx(0), kColumns * kDotRows);
     for (unsigned part = 0; part < perSum; ++part) {
-      Value codes = dot.prepareCodes(b, bytes, part);
+      Value factor = isWide ? dot.loadWords(b, codes, part)
+                            : dot.prepareCodes(b, bytes, part);
       for (auto [r, word] : llvm::enumerate(words))
-        dot.stepPart(b, sums[(r * blocks.size() + v) * perSum + part], codes,
+        dot.stepPart(b, sums[(r * blocks.size() + v) * perSum + part], factor,
                      word);
     }
   }

@@ -15,12 +15,13 @@ static constexpr int64_t kLine = 64;
 static constexpr int64_t kFill = 32;
 
 int64_t ByteRows::getScratchBytes(int64_t inputs, int64_t entries) {
-  return llvm::alignTo(inputs, kLine) + entries * int64_t(sizeof(void *));
+  return 2 * llvm::alignTo(inputs, kLine) + entries * int64_t(sizeof(void *));
 }
 
 ByteRows::ByteRows(KernelBuilder &b, Operation *op,
-                   std::optional<ConvShape> shape, int64_t inputs)
-    : b(b), shape(shape), inputs(inputs), width(inputs),
+                   std::optional<ConvShape> shape, int64_t inputs,
+                   bool readsWords)
+    : b(b), shape(shape), inputs(inputs), width(inputs), readsWords(readsWords),
       isDirect(!shape || shape->isPointwise()) {
   input = b.pointer(cast<BlockArgument>(op->getOperand(0)));
   Value point = isa<IntConvOp>(op) ? Value(cast<IntConvOp>(op).getInputZero())
@@ -40,7 +41,7 @@ ByteRows::ByteRows(KernelBuilder &b, Operation *op,
   if (shape)
     width = inputs * shape->groups;
   table = b.elementPointer(b.scratch(), b.getI8Type(),
-                           b.idx(llvm::alignTo(inputs, kLine)));
+                           b.idx(2 * llvm::alignTo(inputs, kLine)));
 }
 
 void ByteRows::emitZeroRow() {
@@ -57,6 +58,7 @@ void ByteRows::emitTable(Value group, Value firstRow, Value endRow) {
   first = b.elementPointer(input, b.getI8Type(), b.mul(group, b.idx(inputs)));
   if (!needsTable())
     return;
+  emitLastRow();
   SmallVector<AffineExpr> dims{shape->batch, shape->outHeight, shape->outWidth};
   b.forLoop(
       firstRow, endRow, b.idx(1),
@@ -66,6 +68,22 @@ void ByteRows::emitTable(Value group, Value firstRow, Value endRow) {
         emitEntries(entry, at[0], at[1], at[2]);
       },
       KernelBuilder::LoopHint::NoUnroll);
+}
+
+/// Copies the channels of the very last pixel.
+void ByteRows::emitLastRow() {
+  if (inputs % 4 == 0 || !isPadded())
+    return;
+  Value pixels = b.size(shape->batch * shape->inHeight * shape->inWidth);
+  last = b.elementPointer(first, b.getI8Type(),
+                          b.mul(b.sub(pixels, b.idx(1)), b.idx(width)));
+  lastCopy = b.elementPointer(b.scratch(), b.getI8Type(),
+                              b.idx(llvm::alignTo(inputs, kLine)));
+  // An image without pixels has padding only.
+  Value count = b.minIdx(b.idx(inputs), b.mul(pixels, b.idx(inputs)));
+  b.forLoop(b.idx(0), count, b.idx(1), [&](Value at) {
+    b.store(b.load(last, b.getI8Type(), at), lastCopy, b.getI8Type(), at);
+  });
 }
 
 /// The entries of one output pixel.
@@ -90,6 +108,11 @@ void ByteRows::emitEntries(Value entry, Value image, Value row, Value column) {
           arith::AndIOp::create(b, insideRow, isInside(x, widthSize));
       Value there = b.elementPointer(first, b.getI8Type(),
                                      b.mul(b.add(line, x), b.idx(width)));
+      if (last) {
+        Value isLast =
+            LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::eq, there, last);
+        there = arith::SelectOp::create(b, isLast, lastCopy, there);
+      }
       Value pointer = arith::SelectOp::create(b, inside, there, b.scratch());
       Value at = b.add(entry, b.idx(kh * shape->kernelWidth + kw));
       LLVM::StoreOp::create(b, pointer,

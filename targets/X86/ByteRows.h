@@ -12,20 +12,31 @@ namespace qcc::x86 {
 /// window the input channels there. A row that falls in the padding holds the
 /// input's zero point.
 ///
-/// Scratch of a worker: the row of zero points, then the table of pointers of
-/// the current task, [rows][taps].
+/// A row may be read up to a multiple of four inputs: what follows the last
+/// pixel of all is not memory of the tensor, so a table names a copy of that
+/// row instead. Rows without a table end where they end (isPadded).
+///
+/// Scratch of a worker: the row of zero points, the copy of the last row, and
+/// the table of pointers of the current task, [rows][taps].
 class ByteRows {
 public:
   /// `op` is a qcc.int_matmul, or a qcc.int_conv with its shape; `inputs` are
-  /// the channels of a row (of one group).
+  /// the channels of a row (of one group). `readsWords`: rows are read in words
+  /// of four inputs.
   ByteRows(KernelBuilder &b, mlir::Operation *op,
-           std::optional<ConvShape> shape, int64_t inputs);
+           std::optional<ConvShape> shape, int64_t inputs, bool readsWords);
 
   /// Scratch that rows of `inputs` channels and a table of `entries` take.
   static int64_t getScratchBytes(int64_t inputs, int64_t entries);
 
   /// The input's zero point as i32; 0 where there is none.
   mlir::Value getZero() const { return zero; }
+  /// True if bytes behind a row may be read, up to a multiple of four: no row
+  /// but the last one then ends beyond the tensor.
+  bool isPadded() const {
+    return readsWords && needsTable() &&
+           int64_t(llvm::alignTo(inputs, 4)) - inputs <= width;
+  }
   /// Fills the row of zero points; once, before the first task.
   void emitZeroRow();
   /// Fills the table for the output pixels [firstRow, endRow), counted through
@@ -37,14 +48,17 @@ public:
 
 private:
   bool needsTable() const { return shape && !isDirect; }
+  void emitLastRow();
   void emitEntries(mlir::Value entry, mlir::Value image, mlir::Value row,
                    mlir::Value column);
 
   KernelBuilder &b;
   std::optional<ConvShape> shape;
   int64_t inputs, width; ///< channels of a group, and of all
-  bool isDirect;         ///< an output pixel reads the pixel of its own place
+  bool readsWords;
+  bool isDirect; ///< an output pixel reads the pixel of its own place
   mlir::Value input, zero, table, first;
+  mlir::Value last, lastCopy; ///< null where no row is read beyond its end
 };
 
 /// Four bytes as an i32; of the last ones only `live`, zero beyond.

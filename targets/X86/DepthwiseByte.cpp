@@ -122,7 +122,8 @@ LogicalResult DepthwiseByteEmitter::emit(KernelBuilder &builder) const {
 
 DepthwiseByte::DepthwiseByte(KernelBuilder &b, IntConvOp op,
                              const ConvShape &shape, Epilogue epilogue)
-    : b(b), shape(shape), rows(b, op, shape, *shape.outChannels),
+    : b(b), shape(shape),
+      rows(b, op, shape, *shape.outChannels, /*readsWords=*/false),
       epilogue(std::move(epilogue)), channels(*shape.outChannels),
       i8(b.getI8Type()), i32(b.getI32Type()),
       leading(getDims(op.getResult().getType())) {

@@ -100,6 +100,13 @@ Value IntegerDot::prepareCodes(KernelBuilder &b, Value codes,
                              : codes;
 }
 
+Value IntegerDot::loadWords(KernelBuilder &b, Value pointer,
+                            unsigned part) const {
+  assert(kind == Kind::Words && "bytes are multiplied as they are");
+  int64_t lanes = vectorBytes / 2;
+  return b.load(pointer, b.getI16Type(), b.idx(part * lanes), lanes);
+}
+
 SmallVector<Value> IntegerDot::prepareCodes(KernelBuilder &b,
                                             Value codes) const {
   SmallVector<Value> parts;

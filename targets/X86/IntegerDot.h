@@ -46,6 +46,10 @@ public:
   /// with rows inside holds one of them in a register, not all.
   mlir::Value prepareCodes(KernelBuilder &b, mlir::Value codes,
                            unsigned part) const;
+  /// The same of codes that are stored as words, from `pointer` on. For levels
+  /// without VNNI.
+  mlir::Value loadWords(KernelBuilder &b, mlir::Value pointer,
+                        unsigned part) const;
   /// Adds the products of a part of four rows to its sum.
   void stepPart(KernelBuilder &b, mlir::Value &sum, mlir::Value part,
                 mlir::Value activation) const;

@@ -22,7 +22,15 @@ struct ByteWeight {
 } // namespace
 
 bool qcc::isByteLayout(StringRef layout) {
-  return layout == "dot" || layout == "tap" || layout.starts_with("dot:");
+  if (layout == "tap")
+    return true;
+  StringRef name = layout.take_until([](char c) { return c == ':'; });
+  return name == "dot" || name == "dot16";
+}
+
+/// Bytes of a stored code.
+static int64_t getCodeBytes(StringRef layout) {
+  return layout.starts_with("dot16") ? 2 : 1;
 }
 
 /// Product of sizes that are at least 1, none on overflow.
@@ -38,7 +46,7 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
                                            StringRef layout, bool transposed) {
   if (!multiply(shape))
     return std::nullopt;
-  if (layout == "dot") {
+  if (layout == "dot" || layout == "dot16") {
     if (shape.size() != 2)
       return std::nullopt;
     if (transposed)
@@ -54,8 +62,8 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
     return ByteWeight{1, shape[0], taps, 1, 0, row, 1, taps};
   }
   int64_t groups = 0;
-  if (!layout.consume_front("dot:") || layout.getAsInteger(10, groups) ||
-      groups < 1 || shape[0] % groups != 0)
+  if (!(layout.consume_front("dot:") || layout.consume_front("dot16:")) ||
+      layout.getAsInteger(10, groups) || groups < 1 || shape[0] % groups != 0)
     return std::nullopt;
   int64_t outputs = shape[0] / groups;
   return ByteWeight{groups,        outputs, taps, shape[1],
@@ -68,15 +76,16 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
       viewBytes(weight.getShape(), layout, transposed);
   if (!w || !weight.getElementType().isSignlessInteger(8))
     return {};
-  // All that follows fits: nothing is larger than 64 times the weight and its
+  // All that follows fits: nothing is larger than 128 times the weight and its
   // columns.
-  if (!multiply({weight.getNumElements(), 16 * kDotHeader}))
+  if (!multiply({weight.getNumElements(), 32 * kDotHeader}))
     return {};
   MLIRContext *context = weight.getContext();
   if (layout == "tap")
     return RankedTensorType::get({1 + w->taps, w->blocks() * kDotColumns},
                                  IntegerType::get(context, 32));
-  int64_t block = kDotHeader + w->taps * w->steps() * kDotColumns * kDotRows;
+  int64_t block = kDotHeader + w->taps * w->steps() * kDotColumns * kDotRows *
+                                   getCodeBytes(layout);
   return RankedTensorType::get({w->groups, w->blocks(), block},
                                IntegerType::get(context, 8));
 }
@@ -94,6 +103,7 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
     return failure();
   std::memset(out.data(), 0, out.size());
   bool isTap = layout == "tap";
+  int64_t codeBytes = getCodeBytes(layout);
   int64_t width = w->blocks() * kDotColumns,
           block = isTap ? 0 : packed.getDimSize(2);
   for (int64_t g = 0; g < w->groups; ++g)
@@ -112,8 +122,13 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
             continue;
           }
           int64_t step = t * w->steps() + i / kDotRows;
-          target[kDotHeader + (step * kDotColumns + lane) * kDotRows +
-                 i % kDotRows] = char(code);
+          int64_t at = (step * kDotColumns + lane) * kDotRows + i % kDotRows;
+          if (codeBytes == 1) {
+            target[kDotHeader + at] = char(code);
+            continue;
+          }
+          int16_t wide = code;
+          std::memcpy(target + kDotHeader + 2 * at, &wide, 2);
         }
       std::memcpy(isTap ? out.data() + o * 4 : target + lane * 4, &sum, 4);
     }

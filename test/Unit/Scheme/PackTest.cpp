@@ -108,6 +108,18 @@ TEST_F(PackTest, DotStoresSumsAndStepsOfFourRows) {
   }
 }
 
+TEST_F(PackTest, Dot16HasTheSameCodesAsWords) {
+  std::vector<char> narrow = packBytes(context, {5, 17}, "dot"),
+                    wide = packBytes(context, {5, 17}, "dot16");
+  ASSERT_EQ(wide.size(), 2u * (64 + 2 * 128));
+  for (int block = 0; block < 2; ++block)
+    for (int i = 0; i < 128; ++i) {
+      int16_t word;
+      std::memcpy(&word, wide.data() + block * 320 + 64 + 2 * i, 2);
+      EXPECT_EQ(word, narrow[block * 192 + 64 + i]);
+    }
+}
+
 TEST_F(PackTest, DotOfAConvolutionGoesTapByTap) {
   // Two groups of one output, three inputs, two taps.
   std::vector<char> out = packBytes(context, {2, 3, 1, 2}, "dot:2");

@@ -17,10 +17,13 @@
 //                 [G, ceil(O/G/16)] { i32 sums[16], i8 [taps][I/4][16][4] }
 //                 with the sum of each column, `I` filled up to a multiple of
 //                 4 per tap; a tap is a place in the window, of [K, N] the one
+//   dot16, dot16:G
+//                 the same with codes widened to i16, for levels that multiply
+//                 words only
 //   tap           i8 [C, 1, kernel...] of a depthwise convolution widened to
 //                 i32 [1 + taps, C up to a multiple of 16]; first the sums
 //
-// `nr` is 16 for `dot` and `tap`.
+// `nr` is 16 for `dot`, `dot16` and `tap`.
 //
 // Columns past the last one are zero. The layout belongs to the weight: every
 // feature level of an artifact reads the same bytes.
