@@ -56,6 +56,8 @@ private:
   llvm::Error findTarget();
   llvm::Error import();
   llvm::Error calibrate();
+  /// Notes on each value what range its statistics give it (`qcc.range`).
+  llvm::Error noteRanges();
   llvm::Error nameObserved();
   llvm::Expected<Statistics> readStatistics();
   llvm::Expected<Statistics>

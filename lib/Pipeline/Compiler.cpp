@@ -117,7 +117,16 @@ llvm::Error Compilation::quantize() {
                      "target '" + options.target +
                          "' computes in float only, but got --precision=" +
                          options.precision);
+  bool isStatic = statistics && options.precision == "int8";
+  if (isStatic)
+    if (llvm::Error error = noteRanges())
+      return error;
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
+    if (isStatic) {
+      StaticInt8Options settings;
+      llvm::append_range(settings.keep, options.keep);
+      passes.addPass(createStaticInt8(settings));
+    }
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());

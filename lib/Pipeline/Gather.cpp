@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "qcc/Calibration/Calibrator.h"
+#include "qcc/Calibration/Range.h"
 #include "qcc/Calibration/Samples.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
@@ -84,6 +85,34 @@ llvm::Expected<Statistics> Compilation::readStatistics() {
                      "expected statistics of this model, but got those of " +
                          read->source);
   return std::move(*read);
+}
+
+llvm::Error Compilation::noteRanges() {
+  Builder b(&context);
+  llvm::Error failure = llvm::Error::success();
+  auto find = [&](Value value) -> ArrayAttr {
+    const TensorStatistics *found =
+        statistics->lookup(getResultObservationName(value));
+    if (!found || failure)
+      return {};
+    auto range = chooseRange(*found, RangeMethod::MinMax, 8,
+                             /*isSymmetric=*/false);
+    if (!range) {
+      failure = llvm::joinErrors(std::move(failure), range.takeError());
+      return {};
+    }
+    return b.getF32ArrayAttr({range->min, range->max});
+  };
+  module->walk([&](Operation *op) {
+    if (auto func = dyn_cast<func::FuncOp>(op))
+      for (unsigned i = 0; i < func.getNumArguments(); ++i)
+        if (ArrayAttr range = find(func.getArgument(i)))
+          func.setArgAttr(i, "qcc.range", range);
+    if (op->getNumResults() == 1 && op->hasAttr(kValueNameAttr))
+      if (ArrayAttr range = find(op->getResult(0)))
+        op->setAttr("qcc.range", range);
+  });
+  return failure;
 }
 
 llvm::Error Compilation::calibrate() {

@@ -33,6 +33,8 @@ namespace qcc {
 #include "qcc/passes/Schedule.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Specialize.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "qcc/passes/StaticInt8.h.inc"
 } // namespace qcc
 
 void qcc::registerDialects(mlir::DialectRegistry &registry) {
@@ -57,6 +59,7 @@ void qcc::registerAllPasses() {
   registerRoundToNearestPasses();
   registerSchedulePasses();
   registerSpecializePasses();
+  registerStaticInt8Passes();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
 }

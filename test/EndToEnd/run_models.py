@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Support"))
 import carried
 import cases
 import harness
+import int8
 import large
 import numpy as np
 import onnxruntime
@@ -93,6 +94,7 @@ def main() -> None:
     work += carried.all_carried()
     work += refused.all_refused()
     work += qdq.all_qdq(options.soak)
+    work += int8.all_int8()
     work += stateful.all_stateful()
     work += promises.all_promises(options.soak)
     work += large.all_large(options.soak)

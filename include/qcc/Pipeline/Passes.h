@@ -26,6 +26,8 @@ namespace qcc {
 #include "qcc/passes/Schedule.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Specialize.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/StaticInt8.h.inc"
 } // namespace qcc
 
 #endif // QCC_PIPELINE_PASSES_H

@@ -147,7 +147,10 @@ static LogicalResult refuse(PatternRewriter &rewriter, Operation *op,
 /// `sums` as floats with the scale of `axis`, in place of `op`.
 static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
                             Value sums, Value scale, int64_t axis) {
-  note(sums.getDefiningOp(), "int8", "as in the model");
+  // Another pass may have asked for it.
+  auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
+  note(sums.getDefiningOp(), "int8",
+       reason ? reason.getValue() : "as in the model");
   auto isScalar = cast<RankedTensorType>(scale.getType()).getRank() == 0;
   rewriter.replaceOpWithNewOp<DequantizeOp>(op, op->getResult(0).getType(),
                                             sums, scale, /*zero=*/Value(),

@@ -96,10 +96,14 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       if (rule.match(name))
         return note(op, scheme, "f32", "kept: matches --keep=" + text);
     auto matmul = dyn_cast<MatMulOp>(op);
-    if (!matmul)
-      return note(op, scheme, "f32",
-                  "not supported: convolutions have no kernel for '" + scheme +
-                      "'");
+    if (!matmul) {
+      // A pass before may know better.
+      if (!op->hasAttr("qcc.reason"))
+        note(op, scheme, "f32",
+             "not supported: convolutions have no kernel for '" + scheme +
+                 "' without calibration data");
+      return;
+    }
     std::string obstacle = getObstacle(matmul, target);
     if (!obstacle.empty())
       return note(op, scheme, "f32", obstacle);

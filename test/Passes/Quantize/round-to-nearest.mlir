@@ -66,7 +66,7 @@ module attributes {qcc.symbols = ["batch"]} {
 
   // CHECK-LABEL: func @convolution
   // CHECK: qcc.conv
-  // CHECK-SAME: qcc.executed = "f32", qcc.reason = "not supported: convolutions have no kernel for 'int8'"
+  // CHECK-SAME: qcc.executed = "f32", qcc.reason = "not supported: convolutions have no kernel for 'int8' without calibration data"
   func.func @convolution(%x: tensor<1x3x8x8xf32>) -> tensor<1x4x8x8xf32> {
     %w = qcc.param "w" : tensor<4x3x1x1xf32>
     %r = qcc.conv %x, %w {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x3x8x8xf32>, tensor<4x3x1x1xf32>) -> tensor<1x4x8x8xf32>

@@ -1,0 +1,22 @@
+//===- StaticInt8.td - int8 with scales from calibration ------*- tablegen -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+include "mlir/Pass/PassBase.td"
+
+def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
+  let summary = "quantizes activations with calibrated scales and weights per channel, as explicit codes";
+  let description = [{
+    Puts a pair of `qcc.quantize` and `qcc.dequantize` behind each activation that a product or convolution with a
+    constant weight reads and whose range is known (`qcc.range`, two floats, on its operation or argument), and behind
+    the earlier operand of a sum of two activations. Activations get unsigned codes with a zero point; the other
+    elementwise operations, poolings and concatenations that read one read its codes too, so that it is stored once.
+    Weights get signed codes with a scale per output channel, `max|w| / 127`. The result is what others call a QDQ
+    graph: `qcc-form-integer` makes integer operations of it.
+
+    Each operation with a weight says in `qcc.requested`, `qcc.executed` and `qcc.reason` what became of it. Those with
+    no known range are left to schemes that find scales at run time.
+  }];
+  let options = [
+    ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
+  ];
+  let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}

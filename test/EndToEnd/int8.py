@@ -1,0 +1,121 @@
+# Trained models at int8 with calibrated scales: accuracy and agreement with fp32 on samples that were not calibrated on.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+from __future__ import annotations
+
+import dataclasses
+import filecmp
+import functools
+import gzip
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+import data
+import harness
+import numpy as np
+import onnx
+import qcc
+
+VISION = harness.MODELS / "vision"
+# Bounds of the project for int8: the cosine of all outputs, the accuracy on digits, the share of changed classes.
+COSINE, DIGITS_LOSS, FLIPS = 0.99, 0.003, 0.02
+
+
+@dataclasses.dataclass
+class Model:
+    """A trained model with its samples [N, ...]; the first `calibration` of them are calibrated on."""
+
+    path: str
+    samples: Callable[[], np.ndarray]
+    calibration: int
+    cosine: float = COSINE
+    classes: bool = False
+
+
+MODELS = {
+    "mnist-8": Model("mnist/mnist-8.onnx", lambda: data.mnist(10_000), 200, classes=True),
+    "cifar10": Model("cifar10/samplenet.onnx", lambda: data.cifar(667), 167, classes=True),
+    "ultraface-rfb": Model("ultraface/version-RFB-320.onnx", lambda: data.photos(20, 3, 240, 320, -1, 1), 8),
+    "ultraface-slim": Model("ultraface/version-slim-320.onnx", lambda: data.photos(20, 3, 240, 320, -1, 1), 8),
+    "yunet": Model("yunet/yunet_n_320_320.onnx", lambda: data.photos(20, 3, 320, 320), 8),
+    "superres": Model("superres/pytorch_super_resolution.onnx", lambda: data.photos(8, 1, 224, 224, 0, 1), 4),
+}
+
+
+def build(name: str, folder: pathlib.Path, *flags: str) -> tuple[qcc.Model, qcc.Model, np.ndarray]:
+    """The model in fp32 and int8 and the samples to measure on."""
+    model = MODELS[name]
+    path = VISION / model.path
+    if not path.exists():
+        raise harness.Skip(f"no {path}: set QCC_TEST_DATA")
+    graph = onnx.load(path).graph
+    weights = {w.name for w in graph.initializer}
+    (given,) = [value.name for value in graph.input if value.name not in weights]
+    samples = model.samples()
+    np.savez(folder / "calibration.npz", **{given: samples[: model.calibration]})
+    harness.run(harness.QCC, path, "-o", folder / "f32", "-q")
+    harness.run(harness.QCC, path, "-o", folder / "int8", "-q", "--precision=int8",
+                f"--calib={folder / 'calibration.npz'}", *flags)
+    return qcc.load(folder / "f32"), qcc.load(folder / "int8"), samples[model.calibration :]
+
+
+def cosine(parts: np.ndarray) -> float:
+    """Of a.b, a.a and b.b."""
+    return float(parts[0] / max(np.sqrt(parts[1] * parts[2]), 1e-300))
+
+
+def agreement(name: str) -> str:
+    """The outputs of all samples together have the direction that fp32 gives them, and classes stay."""
+    model = MODELS[name]
+    with tempfile.TemporaryDirectory(prefix="qcc-int8-") as scratch:
+        exact, low, samples = build(name, pathlib.Path(scratch))
+        worst, flips, products = 1.0, 0, np.zeros(3)
+        for i in range(len(samples)):
+            want, got = (list(run([samples[i : i + 1]]).values()) for run in (exact, low))
+            a, b = (np.concatenate([array.ravel() for array in arrays]).astype(np.float64) for arrays in (want, got))
+            parts = np.array([a @ b, a @ a, b @ b])
+            products += parts
+            worst = min(worst, cosine(parts))
+            flips += int(want[0].argmax() != got[0].argmax())
+    share = flips / len(samples)
+    if cosine(products) < model.cosine or (model.classes and share > FLIPS):
+        raise harness.Failure(f"expected a cosine of {model.cosine} and at most {FLIPS:.0%} flips, but got {cosine(products):.4f}, {share:.1%}")
+    said = f", {flips} of {len(samples)} classes changed" if model.classes else ""
+    return f"cosine {cosine(products):.5f} over {len(samples)} samples, the least {worst:.5f}{said}"
+
+
+def digits() -> str:
+    """The accuracy on the test digits that were not calibrated on."""
+    path = data.EVAL / "mnist" / "t10k-labels-idx1-ubyte.gz"
+    if not path.exists():
+        raise harness.Skip(f"no {path}: set QCC_TEST_DATA")
+    labels = np.frombuffer(gzip.open(path).read(), np.uint8, offset=8)[MODELS["mnist-8"].calibration :]
+    with tempfile.TemporaryDirectory(prefix="qcc-int8-") as scratch:
+        exact, low, samples = build("mnist-8", pathlib.Path(scratch))
+        hits = [
+            np.mean([next(iter(run([samples[i : i + 1]]).values())).argmax() == label for i, label in enumerate(labels)])
+            for run in (exact, low)
+        ]
+    if hits[1] < hits[0] - DIGITS_LOSS:
+        raise harness.Failure(f"expected an accuracy of {hits[0] - DIGITS_LOSS:.2%}, but got {hits[1]:.2%}")
+    return f"accuracy {hits[1]:.2%}, fp32 {hits[0]:.2%}, on {len(labels)} digits"
+
+
+def same_bytes() -> str:
+    """One and two jobs calibrate and compile to the same files."""
+    with tempfile.TemporaryDirectory(prefix="qcc-int8-") as scratch:
+        folders = [pathlib.Path(scratch) / str(jobs) for jobs in (1, 2)]
+        for jobs, folder in zip((1, 2), folders):
+            folder.mkdir()
+            build("mnist-8", folder, f"--jobs={jobs}")
+        for name in ("libmodel.so", "manifest.json"):
+            if not filecmp.cmp(folders[0] / "int8" / name, folders[1] / "int8" / name, shallow=False):
+                raise harness.Failure(f"expected equal files, but {name} differs")
+    return "1 and 2 jobs, the same bytes"
+
+
+def all_int8() -> list:
+    """The cases of this file."""
+    cases = [(f"int8/{name}", functools.partial(agreement, name)) for name in MODELS]
+    return cases + [("int8/digits", digits), ("int8/same-bytes", same_bytes)]
