@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 
@@ -36,11 +37,52 @@ static bool readsOnce(AffineMap map) {
   return seen.all();
 }
 
+/// Elementwise operations that are looked through for a product.
+static constexpr unsigned kMaxEpilogue = 16;
+
+/// True if one operation reads a value; those that a pattern has replaced and
+/// the driver has not erased yet do not count.
+static bool hasOneReader(Value value) {
+  return llvm::count_if(value.getUsers(), [](Operation *user) {
+           return !isOpTriviallyDead(user);
+         }) == 1;
+}
+
+/// True if a product or convolution may compute `producer` as its epilogue, or
+/// the end of it.
+static bool mayBeEpilogue(GenericOp producer) {
+  for (unsigned step = 0; producer && step < kMaxEpilogue; ++step) {
+    GenericOp before;
+    for (auto [i, input] : llvm::enumerate(producer.getInputs())) {
+      Operation *op = input.getDefiningOp();
+      if (!op || !hasOneReader(input) || !producer.getMap(i).isIdentity())
+        continue;
+      if (isa<IntConvOp, IntMatMulOp, MatMulOp, QMatMulOp>(op))
+        return true;
+      if (auto generic = dyn_cast<GenericOp>(op))
+        if (!generic.isReduction() && !generic.isCopy())
+          before = generic;
+    }
+    producer = before;
+  }
+  return false;
+}
+
+/// True if a permuting copy would take an epilogue away from its product, which
+/// has another order.
+static bool separatesEpilogue(GenericOp producer, GenericOp consumer,
+                              AffineMap map) {
+  return consumer.isCopy() && map.isPermutation() && !map.isIdentity() &&
+         producer->hasOneUse() && mayBeEpilogue(producer);
+}
+
 static bool mayInline(GenericOp producer, GenericOp consumer, AffineMap map) {
   if (producer.isReduction() || isConstantExpression(producer.getResult()))
     return false;
   // What a loop's body reads is computed once, before the loop.
   if (producer->getBlock() != consumer->getBlock())
+    return false;
+  if (separatesEpilogue(producer, consumer, map))
     return false;
   bool once = producer->hasOneUse() && readsOnce(map);
   if (once || producer.isCopy())

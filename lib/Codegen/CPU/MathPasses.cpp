@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "MathPasses.h"
 #include "MathBuilder.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include <limits>
 
@@ -227,8 +228,20 @@ static Value buildSmallPower(MathBuilder &b, Value x, Value exponent) {
   return {};
 }
 
+/// The nearest integer, ties to even, of an f32: one instruction in place of a
+/// rounding and a conversion that cuts off.
+static Value roundToInteger(MathBuilder &b, arith::FPToSIOp op) {
+  auto rounded = op.getIn().getDefiningOp<math::RoundEvenOp>();
+  Type from = getElementTypeOrSelf(op.getIn()), to = getElementTypeOrSelf(op);
+  if (!rounded || !from.isF32() || !to.isSignlessInteger(32))
+    return {};
+  return LLVM::LrintOp::create(b, op.getType(), rounded.getOperand());
+}
+
 static Value expandSimple(MathBuilder &b, Operation *op) {
   Value x = op->getOperand(0);
+  if (auto convert = dyn_cast<arith::FPToSIOp>(op))
+    return roundToInteger(b, convert);
   if (isa<math::PowFOp>(op))
     return buildSmallPower(b, x, op->getOperand(1));
   double infinity = std::numeric_limits<double>::infinity();
@@ -257,7 +270,7 @@ void qcc::expandSimpleMath(Operation *root, bool exact) {
   auto isSimple = [&](Operation *op) {
     return isa<math::RsqrtOp, math::IsInfOp, math::IsNaNOp, math::IsFiniteOp,
                math::ClampFOp, math::FPowIOp, math::IPowIOp>(op) ||
-           (isa<math::PowFOp>(op) && !exact);
+           (isa<math::PowFOp, arith::FPToSIOp>(op) && !exact);
   };
   forEach(root, isSimple, [](Operation *op) {
     MathBuilder b(op->getLoc(), op);

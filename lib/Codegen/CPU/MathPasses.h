@@ -18,7 +18,8 @@ void promoteSmallFloats(mlir::Operation *root);
 void makeDivisionsSafe(mlir::Operation *root);
 
 /// rsqrt, clampf, isinf, isnan, isfinite, fpowi and ipowi by simpler
-/// operations; so are squares and cubes unless `exact`.
+/// operations; so are squares, cubes and conversions of rounded numbers to
+/// integers unless `exact`.
 void expandSimpleMath(mlir::Operation *root, bool exact);
 
 } // namespace qcc

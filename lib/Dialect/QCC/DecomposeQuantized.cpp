@@ -65,21 +65,28 @@ std::pair<double, double> getRange(Type type) {
 }
 } // namespace
 
-/// round(steps) + zero, saturated to an integer type; NaN gives the least.
+/// round(steps) + zero, saturated to an integer type; NaN gives the least. The
+/// bounds are whole numbers, so saturating before rounding is the same.
 static Value roundToInteger(Scalars scalars, Value steps, Value zero,
                             Type type) {
   ImplicitLocOpBuilder &b = scalars.b;
-  Value rounded = math::RoundEvenOp::create(b, steps);
-  if (zero)
-    rounded = arith::AddFOp::create(b, rounded, scalars.real(zero, type));
-  auto [low, high] = getRange(type);
   Body body(b);
+  auto [low, high] = getRange(type);
+  Value least = body.real(scalars.f32, low),
+        most = body.real(scalars.f32, high);
+  if (zero) {
+    Value shift = scalars.real(zero, type);
+    least = arith::SubFOp::create(b, least, shift);
+    most = arith::SubFOp::create(b, most, shift);
+  }
   // maxnum and minnum give the bound for NaN: the conversion is defined.
   Value bounded = arith::MinNumFOp::create(
-      b, arith::MaxNumFOp::create(b, rounded, body.real(scalars.f32, low)),
-      body.real(scalars.f32, high));
-  Value wide = arith::FPToSIOp::create(b, scalars.i32, bounded);
-  return arith::TruncIOp::create(b, getScalarType(type), wide);
+      b, arith::MaxNumFOp::create(b, steps, least), most);
+  Value code = arith::FPToSIOp::create(b, scalars.i32,
+                                       math::RoundEvenOp::create(b, bounded));
+  if (zero)
+    code = arith::AddIOp::create(b, code, scalars.integer(zero, type));
+  return arith::TruncIOp::create(b, getScalarType(type), code);
 }
 
 /// `steps` plus a zero point that is mostly zero: adding one would lose the

@@ -1,6 +1,7 @@
 //===- FormInteger.cpp - integer products from dequantized ones -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "qcc/Dialect/QCC/Decompose.h"
@@ -331,12 +332,50 @@ struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
   }
 };
 
+/// Drops a maximum with zero before codes without a sign whose zero point is 0:
+/// they have nothing below it either.
+struct DropActivation : OpRewritePattern<QuantizeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(QuantizeOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type =
+        dyn_cast<IntegerType>(op.getResult().getType().getElementType());
+    if (!type || !type.isUnsigned() || !isPositive(op.getScale()) ||
+        (op.getZero() && getSplatInteger(op.getZero()) != 0))
+      return failure();
+    auto generic = op.getInput().getDefiningOp<GenericOp>();
+    if (!generic || !generic->hasOneUse() || generic.isReduction() ||
+        generic.getInputs().size() != 1 || !generic.getMap(0).isIdentity())
+      return failure();
+    Block *block = generic.getBlock();
+    auto maximum = generic.getYielded().getDefiningOp<arith::MaximumFOp>();
+    if (!maximum || maximum.getLhs() != block->getArgument(0) ||
+        !matchPattern(maximum.getRhs(), m_AnyZeroFloat()))
+      return failure();
+    rewriter.modifyOpInPlace(
+        op, [&] { op.getInputMutable().assign(generic.getInputs()[0]); });
+    return success();
+  }
+
+  static bool isPositive(Value scale) {
+    auto constant = scale.getDefiningOp<ConstantOp>();
+    auto dense =
+        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+    if (!dense || !dense.isSplat() || !isa<FloatType>(dense.getElementType()))
+      return false;
+    auto number = dense.getSplatValue<APFloat>();
+    return number.isFinite() && !number.isZero() && !number.isNegative();
+  }
+};
+
 struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<FormIntConv, FormIntMatMul, CenterWeight<IntConvOp>,
                  CenterWeight<IntMatMulOp>, MultiplyByReciprocal>(
         &getContext());
+    // Before a product with the reciprocal stands between.
+    patterns.add<DropActivation>(&getContext(), /*benefit=*/2);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

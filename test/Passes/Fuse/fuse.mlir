@@ -132,3 +132,33 @@ func.func @views(%x: tensor<2x4xf32>) -> tensor<8x1xf32> {
   %1 = qcc.reshape %0 : tensor<2x4xf32> -> tensor<8x1xf32>
   return %1 : tensor<8x1xf32>
 }
+
+// A product keeps its epilogue where a copy in another order follows.
+// CHECK-LABEL: func.func @permuted_result
+// CHECK: qcc.dispatch
+// CHECK: %[[SUMS:.*]] = qcc.int_matmul
+// CHECK: %[[CODES:.*]] = qcc.generic none ins(%[[SUMS]] : tensor<4x8xi32>)
+// CHECK: arith.trunci
+// CHECK: arith.addi
+// CHECK: qcc.yield %[[CODES]] : tensor<4x8xi8>
+// CHECK: qcc.dispatch
+// CHECK: -> tensor<8x4xi8>
+func.func @permuted_result(%x: tensor<4x16xi8>, %w: tensor<16x8xi8>) -> tensor<8x4xi8> {
+  %0 = qcc.int_matmul %x, %w : (tensor<4x16xi8>, tensor<16x8xi8>) -> tensor<4x8xi32>
+  %1 = qcc.generic none ins(%0 : tensor<4x8xi32>) maps [affine_map<(d0, d1) -> (d0, d1)>] {
+  ^bb0(%a: i32):
+    %b = arith.trunci %a : i32 to i8
+    qcc.yield %b : i8
+  } -> tensor<4x8xi8>
+  %2 = qcc.generic none ins(%1 : tensor<4x8xi8>) maps [affine_map<(d0, d1) -> (d0, d1)>] {
+  ^bb0(%a: i8):
+    %one = arith.constant 1 : i8
+    %b = arith.addi %a, %one : i8
+    qcc.yield %b : i8
+  } -> tensor<4x8xi8>
+  %3 = qcc.generic none ins(%2 : tensor<4x8xi8>) maps [affine_map<(d0, d1) -> (d1, d0)>] {
+  ^bb0(%a: i8):
+    qcc.yield %a : i8
+  } -> tensor<8x4xi8>
+  return %3 : tensor<8x4xi8>
+}

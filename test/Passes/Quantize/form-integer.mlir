@@ -81,3 +81,36 @@ func.func @center(%x: tensor<5x16xui8>, %zx: tensor<ui8>) -> (tensor<5x8xi32>, t
   %1 = qcc.int_matmul %x, %w rhs_zero %y : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>) -> tensor<5x8xi32>
   return %0, %1 : tensor<5x8xi32>, tensor<5x8xi32>
 }
+
+// Codes without a sign whose zero point is 0 have nothing below zero: the activation before them is not needed.
+// CHECK-LABEL: func @drop_activation
+// CHECK: %[[Y:.*]] = qcc.dequantize
+// CHECK-NOT: arith.maximumf
+// CHECK: qcc.generic none ins(%[[Y]], %{{.*}})
+// CHECK: arith.mulf
+// CHECK: qcc.quantize {{.*}} -> tensor<5x8xui8>
+// CHECK: arith.maximumf
+// CHECK: qcc.quantize {{.*}} -> tensor<5x8xui8>
+func.func @drop_activation(%x: tensor<5x16xi8>, %v: tensor<5x8xf32>) -> (tensor<5x8xui8>, tensor<5x8xui8>) {
+  %w = qcc.param "w" : tensor<16x8xi8>
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %z = qcc.constant dense<1> : tensor<ui8> -> tensor<ui8>
+  %0 = qcc.dequantize %x, %s : (tensor<5x16xi8>, tensor<f32>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %w, %s : (tensor<16x8xi8>, tensor<f32>) -> tensor<16x8xf32>
+  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  %3 = qcc.generic none ins(%2 : tensor<5x8xf32>) maps [affine_map<(d0, d1) -> (d0, d1)>] {
+  ^bb0(%a: f32):
+    %zero = arith.constant 0.0 : f32
+    %m = arith.maximumf %a, %zero : f32
+    qcc.yield %m : f32
+  } -> tensor<5x8xf32>
+  %4 = qcc.quantize %3, %s : (tensor<5x8xf32>, tensor<f32>) -> tensor<5x8xui8>
+  %5 = qcc.generic none ins(%v : tensor<5x8xf32>) maps [affine_map<(d0, d1) -> (d0, d1)>] {
+  ^bb0(%a: f32):
+    %zero = arith.constant 0.0 : f32
+    %m = arith.maximumf %a, %zero : f32
+    qcc.yield %m : f32
+  } -> tensor<5x8xf32>
+  %6 = qcc.quantize %5, %s zero %z : (tensor<5x8xf32>, tensor<f32>, tensor<ui8>) -> tensor<5x8xui8>
+  return %4, %6 : tensor<5x8xui8>, tensor<5x8xui8>
+}
