@@ -5,6 +5,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -17,6 +18,36 @@ using namespace qcc;
 /// Share of samples or elements that may be left out where that is tolerated.
 static constexpr double kTolerated = 0.01;
 
+StringRef qcc::getPolicyName(NonFinitePolicy policy) {
+  switch (policy) {
+  case NonFinitePolicy::Tolerate:
+    return "tolerate";
+  case NonFinitePolicy::Refuse:
+    return "refuse";
+  case NonFinitePolicy::Skip:
+    return "skip";
+  }
+  return "";
+}
+
+std::string RemainingTime::describe(size_t done, size_t all) {
+  auto now = std::chrono::steady_clock::now();
+  if (!start) {
+    start = now;
+    doneBefore = done;
+  }
+  std::string text =
+      std::to_string(done) + "/" + std::to_string(all) + " samples";
+  if (done <= doneBefore || done >= all)
+    return text;
+  double seconds = std::chrono::duration<double>(now - *start).count() *
+                   double(all - done) / double(done - doneBefore);
+  auto left = static_cast<int64_t>(seconds + 0.5);
+  if (left < 120)
+    return text + ", " + std::to_string(left) + " s left";
+  return text + ", " + std::to_string((left + 30) / 60) + " min left";
+}
+
 llvm::Error qcc::runSamples(const HostProgram &program,
                             ArrayRef<Sample> samples, unsigned threads,
                             SampleObserver observer,
@@ -25,6 +56,7 @@ llvm::Error qcc::runSamples(const HostProgram &program,
   std::mutex mutex; // guards what follows
   size_t done = 0, failedSample = samples.size();
   llvm::Error failure = llvm::Error::success();
+  progress(0);
 
   auto work = [&] {
     for (size_t i; (i = next++) < samples.size();) {
@@ -188,25 +220,46 @@ llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
   return makeError(Diag::BadCalibration, where, what);
 }
 
-llvm::Error Calibrator::checkFinite(const Statistics &statistics,
-                                    ArrayRef<Observation> observations,
-                                    std::vector<std::string> &warnings) const {
-  for (const Observation &observation : observations) {
+llvm::Error qcc::checkStatistics(const Statistics &statistics,
+                                 NonFinitePolicy policy,
+                                 std::vector<std::string> &warnings) {
+  bool isEmpty = true;
+  for (const TensorStatistics &t : statistics.all()) {
+    isEmpty &= t.count + t.nonFinite == 0;
     // Elsewhere infinities may be meant: masks of attention have them.
-    const TensorStatistics *t = statistics.lookup(observation.name);
-    if (!observation.channels || !t->nonFinite)
+    if (t.channels.empty() || !t.nonFinite)
       continue;
-    uint64_t all = t->count + t->nonFinite;
-    std::string what = std::to_string(t->nonFinite) + " of " +
+    uint64_t all = t.count + t.nonFinite;
+    std::string what = std::to_string(t.nonFinite) + " of " +
                        std::to_string(all) +
                        " values are NaN or infinite on the samples";
-    bool isTolerable = double(t->nonFinite) <= kTolerated * double(all);
-    if (!t->count || options.nonFinite == NonFinitePolicy::Refuse ||
-        (options.nonFinite == NonFinitePolicy::Tolerate && !isTolerable))
-      return makeError(Diag::BadCalibration, t->name, what);
-    warnings.push_back(t->name + ": " + what + "; they are left out");
+    bool isTolerable = double(t.nonFinite) <= kTolerated * double(all);
+    if (!t.count || policy == NonFinitePolicy::Refuse ||
+        (policy == NonFinitePolicy::Tolerate && !isTolerable))
+      return makeError(Diag::BadCalibration, t.name, what);
+    warnings.push_back(t.name + ": " + what + "; they are left out");
   }
+  if (isEmpty && !statistics.all().empty())
+    return makeError(Diag::BadCalibration, statistics.all()[0].name,
+                     "expected values, but the samples are empty arrays");
   return llvm::Error::success();
+}
+
+std::string qcc::hashSamples(ArrayRef<Sample> samples) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  for (const Sample &sample : samples) {
+    for (const SampleArray &array : sample.arrays) {
+      os << array.name.size() << " " << array.name << " " << int(array.code)
+         << " " << int(array.bits);
+      for (int64_t size : array.shape)
+        os << " " << size;
+      os << " " << hashBytes(StringRef(array.bytes.data(), array.bytes.size()))
+         << "\n";
+    }
+    os << "\n";
+  }
+  return hashBytes(text);
 }
 
 //===----------------------------------------------------------------------===//
@@ -215,10 +268,7 @@ llvm::Error Calibrator::checkFinite(const Statistics &statistics,
 
 llvm::Expected<Statistics>
 Calibrator::run(ModuleOp module, ArrayRef<Sample> samples,
-                llvm::function_ref<void(size_t)> progress,
-                std::vector<std::string> &warnings) {
-  if (samples.empty())
-    return makeError(Diag::BadCalibration, "--calib", "there are no samples");
+                llvm::function_ref<void(size_t)> progress) {
   OwningOpRef<ModuleOp> observed = module.clone();
   std::vector<Observation> observations =
       insertObservations(*observed, options.scope);
@@ -250,8 +300,6 @@ Calibrator::run(ModuleOp module, ArrayRef<Sample> samples,
   };
   if (llvm::Error error =
           runSamples(**program, samples, options.threads, observer, progress))
-    return std::move(error);
-  if (llvm::Error error = checkFinite(statistics, observations, warnings))
     return std::move(error);
   statistics.samples = samples.size();
   return std::move(statistics);

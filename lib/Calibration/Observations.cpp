@@ -92,7 +92,8 @@ void qcc::nameValues(ModuleOp module) {
     for (auto [number, op] : llvm::enumerate(ops)) {
       std::string name = (node + ".output").str();
       if (ops.size() > 1)
-        name += "." + std::to_string(number);
+        name += "." + std::to_string(number + 1) + "of" +
+                std::to_string(ops.size());
       op->setAttr(kValueNameAttr, b.getStringAttr(name));
     }
 }

@@ -3,6 +3,8 @@
 #include "qcc/Calibration/Range.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -34,6 +36,37 @@ std::optional<RangeMethod> qcc::parseRangeMethod(llvm::StringRef name) {
       .Case("entropy", RangeMethod::Entropy)
       .Case("mse", RangeMethod::MSE)
       .Default(std::nullopt);
+}
+
+std::string qcc::describeRangeMethod(RangeMethod method, double parameter) {
+  std::string text = getRangeMethodName(method).str();
+  if (parameter == 0)
+    return text;
+  llvm::raw_string_ostream(text) << ":" << llvm::format("%.12g", parameter);
+  return text;
+}
+
+/// Whether chooseRange takes a parameter; 0 is the default's name.
+static bool isParameter(RangeMethod method, double parameter) {
+  if (parameter == 0)
+    return true;
+  if (method == RangeMethod::Percentile)
+    return parameter > 50 && parameter <= 100;
+  return method == RangeMethod::MSE && parameter >= 1 && parameter <= 65536;
+}
+
+llvm::Expected<std::pair<RangeMethod, double>>
+qcc::readRangeMethod(llvm::StringRef text) {
+  auto [name, number] = text.split(':');
+  std::optional<RangeMethod> method = parseRangeMethod(name);
+  double parameter = 0;
+  if (!method || (text.contains(':') && number.getAsDouble(parameter)) ||
+      !isParameter(*method, parameter))
+    return makeError(Diag::Usage, "--calib-method",
+                     "expected minmax, percentile, percentile:P (above 50, at "
+                     "most 100), entropy, mse or mse:CANDIDATES, but got '" +
+                         text + "'");
+  return std::pair(*method, parameter);
 }
 
 /// What was seen between -limit and limit, widened to 0; symmetric if asked.
@@ -264,6 +297,10 @@ llvm::Expected<Range> qcc::chooseRange(const TensorStatistics &statistics,
   if (bits < 2 || bits > 16)
     return makeError(Diag::Usage, statistics.name,
                      "expected 2 to 16 bits, but got " + llvm::Twine(bits));
+  if (!isParameter(method, parameter))
+    return makeError(Diag::Usage, statistics.name,
+                     "'" + describeRangeMethod(method, parameter) +
+                         "' is no way to choose a range");
   if (!statistics.count)
     return makeError(Diag::BadCalibration, statistics.name,
                      "expected a range of values, but the samples gave none "
@@ -274,21 +311,14 @@ llvm::Expected<Range> qcc::chooseRange(const TensorStatistics &statistics,
   switch (method) {
   case RangeMethod::MinMax:
     return all;
-  case RangeMethod::Percentile: {
-    double percentage = parameter == 0 ? kDefaultPercentile : parameter;
-    if (!(percentage > 50 && percentage <= 100))
-      return makeError(Diag::Usage, "percentile",
-                       "expected a percentage above 50 and at most 100");
-    return cutTails(statistics, percentage, isSymmetric);
-  }
+  case RangeMethod::Percentile:
+    return cutTails(statistics, parameter == 0 ? kDefaultPercentile : parameter,
+                    isSymmetric);
   case RangeMethod::Entropy:
     return minimizeDivergence(statistics, bits, isSymmetric);
-  case RangeMethod::MSE: {
-    double candidates = parameter == 0 ? kDefaultCandidates : parameter;
-    if (!(candidates >= 1 && candidates <= 65536))
-      return makeError(Diag::Usage, "mse", "expected 1 to 65536 candidates");
-    return minimizeError(statistics, bits, isSymmetric, int(candidates));
-  }
+  case RangeMethod::MSE:
+    return minimizeError(statistics, bits, isSymmetric,
+                         parameter == 0 ? kDefaultCandidates : int(parameter));
   }
   return all;
 }

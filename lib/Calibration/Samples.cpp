@@ -15,7 +15,7 @@ using namespace qcc;
 namespace fs = std::filesystem;
 
 /// Rows of a piece where the first dimension is free.
-static constexpr int64_t kRows = 32;
+static constexpr int64_t kRows = 8;
 
 static SampleArray toSampleArray(run::Array &&array) {
   SampleArray result;
@@ -92,7 +92,7 @@ static void readTestSet(const fs::path &path,
                         std::vector<Sample> &samples) {
   Sample sample;
   sample.name = path.filename().string();
-  std::vector<run::Array> arrays = run::readTestData(path).inputs;
+  std::vector<run::Array> arrays = run::readTestInputs(path);
   for (size_t i = 0; i < arrays.size() && i < inputs.size(); ++i) {
     sample.arrays.push_back(toSampleArray(std::move(arrays[i])));
     sample.arrays.back().name = inputs[i].name;

@@ -99,13 +99,17 @@ std::string Statistics::write() const {
   json::Array list;
   for (const TensorStatistics &t : tensors)
     list.push_back(writer.write(t));
-  json::Value root = json::Object{{"schema", "qcc-stats/2"},
-                                  {"source", source},
-                                  {"samples", int64_t(samples)},
-                                  {"tensors", std::move(list)}};
+  json::Object root{{"schema", "qcc-stats/2"},
+                    {"source", source},
+                    {"data", data},
+                    {"options", json::Array(options)},
+                    {"samples", int64_t(samples)},
+                    {"tensors", std::move(list)}};
+  if (!shard.isWhole())
+    root["shard"] = json::Array{int64_t(shard.number), int64_t(shard.count)};
   std::string header;
   llvm::raw_string_ostream os(header);
-  os << llvm::formatv("{0:1}", root) << "\n";
+  os << llvm::formatv("{0:1}", json::Value(std::move(root))) << "\n";
   header.resize(llvm::alignTo(header.size(), kWord), ' ');
   std::string text(kWord, '\0');
   llvm::support::endian::write64le(text.data(), header.size());
@@ -267,6 +271,35 @@ static StringRef getObstacle(StringRef text) {
   return "expected statistics of qcc calibrate, but got something else";
 }
 
+/// Largest number of shards that is believed.
+static constexpr int64_t kMaxShards = 1 << 20;
+
+/// Reads what statistics are of.
+static bool readOrigin(const json::Object &root, Statistics &statistics) {
+  auto source = root.getString("source"), data = root.getString("data");
+  auto samples = root.getInteger("samples");
+  const json::Array *options = root.getArray("options");
+  if (!source || !data || !samples || *samples < 0 || !options)
+    return false;
+  statistics.source = source->str();
+  statistics.data = data->str();
+  statistics.samples = *samples;
+  for (const json::Value &option : *options) {
+    auto text = option.getAsString();
+    if (!text)
+      return false;
+    statistics.options.push_back(text->str());
+  }
+  if (!root.get("shard"))
+    return true;
+  int64_t number = 0, count = 0;
+  if (!readPair(root.getArray("shard"), number, count) || number < 1 ||
+      count < 2 || number > count || count > kMaxShards)
+    return false;
+  statistics.shard = {unsigned(number), unsigned(count)};
+  return true;
+}
+
 llvm::Expected<Statistics> Statistics::read(StringRef text, StringRef name) {
   auto refuse = [&](StringRef what) {
     return makeError(Diag::BadCalibration, name, what);
@@ -287,11 +320,10 @@ llvm::Expected<Statistics> Statistics::read(StringRef text, StringRef name) {
   if (!list || root->getString("schema") != "qcc-stats/2")
     return refuse(getObstacle(header.take_front(size)));
   Statistics statistics;
-  statistics.source = root->getString("source").value_or("").str();
-  statistics.samples =
-      std::max<int64_t>(0, root->getInteger("samples").value_or(0));
-  StringRef data = header.drop_front(size);
-  Reader reader(data);
+  if (!readOrigin(*root, statistics))
+    return refuse("its header is not as qcc calibrate writes it");
+  StringRef words = header.drop_front(size);
+  Reader reader(words);
   for (const json::Value &value : *list) {
     const json::Object *object = value.getAsObject();
     auto tensorName = object ? object->getString("name") : std::nullopt;
@@ -299,7 +331,7 @@ llvm::Expected<Statistics> Statistics::read(StringRef text, StringRef name) {
         !reader.read(*object, statistics.get(*tensorName)))
       return refuse("a tensor's entry is not as qcc calibrate writes it");
   }
-  if (!reader.isAtEnd() || data.size() % kWord != 0)
+  if (!reader.isAtEnd() || words.size() % kWord != 0)
     return refuse("there are more bytes than its header says");
   return std::move(statistics);
 }

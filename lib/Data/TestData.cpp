@@ -214,10 +214,20 @@ static std::vector<Array> readAll(const std::filesystem::path &folder,
   return arrays;
 }
 
-TestData qcc::run::readTestData(const std::filesystem::path &folder) {
+static void checkFolder(const std::filesystem::path &folder) {
   if (!std::filesystem::is_directory(folder))
     throw RunError(Usage, "expected a folder of test data, but got " +
                               folder.string());
+}
+
+std::vector<Array>
+qcc::run::readTestInputs(const std::filesystem::path &folder) {
+  checkFolder(folder);
+  return readAll(folder, "input_");
+}
+
+TestData qcc::run::readTestData(const std::filesystem::path &folder) {
+  checkFolder(folder);
   TestData data{readAll(folder, "input_"), readAll(folder, "output_")};
   if (data.outputs.empty())
     throw RunError(BadData, "found no output_0.pb in " + folder.string());

@@ -20,6 +20,9 @@ struct TestData {
 /// no dense tensor of numbers.
 TestData readTestData(const std::filesystem::path &folder);
 
+/// The inputs alone; outputs need not be there.
+std::vector<Array> readTestInputs(const std::filesystem::path &folder);
+
 /// One serialized onnx.TensorProto.
 Array parseTensorProto(const std::string &bytes);
 

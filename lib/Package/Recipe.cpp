@@ -61,6 +61,8 @@ template <> struct llvm::yaml::MappingTraits<RecipeText> {
     map("keep", text.recipe.keep);
     map("require_fused", text.recipe.requireFused);
     map("embed_weights", text.embed);
+    map("calib_method", text.recipe.rangeMethod);
+    map("calib_nan", text.recipe.nonFinite);
   }
 };
 

@@ -97,6 +97,14 @@ llvm::Error LoadedProgram::load(const std::string &path) {
   return llvm::Error::success();
 }
 
+/// What a sample has, to be appended to a complaint.
+static std::string listArrays(const Sample &sample) {
+  std::string text;
+  for (const SampleArray &array : sample.arrays)
+    text += (text.empty() ? "; there are '" : ", '") + array.name + "'";
+  return text;
+}
+
 llvm::Error LoadedProgram::run(const Sample &sample, Observer observer) const {
   auto refuse = [&](const llvm::Twine &text) {
     return makeError(Diag::BadCalibration, sample.name, text);
@@ -116,7 +124,7 @@ llvm::Error LoadedProgram::run(const Sample &sample, Observer observer) const {
     });
     if (found == sample.arrays.end())
       return refuse("there is no array for input '" + llvm::Twine(info.name) +
-                    "'");
+                    "'" + listArrays(sample));
     DLTensor &tensor = inputs[i];
     tensor = {};
     tensor.data = const_cast<char *>(found->bytes.data());

@@ -30,6 +30,25 @@ static std::vector<SampleInput> getSampleInputs(ModuleOp module) {
   return inputs;
 }
 
+/// Leaves every `count`th sample.
+static void takeShard(std::vector<Sample> &samples, Shard shard) {
+  std::vector<Sample> own;
+  for (size_t i = shard.number - 1; i < samples.size(); i += shard.count)
+    own.push_back(std::move(samples[i]));
+  samples = std::move(own);
+}
+
+/// What decides which values there are and which samples count.
+static std::vector<std::string> describeOptions(const CompileOptions &options) {
+  std::vector<std::string> list;
+  for (const auto &[name, rule] : options.dims)
+    list.push_back("dim " + name + "=" + rule);
+  for (const auto &[input, output] : options.states)
+    list.push_back("state " + input + "=" + output);
+  list.push_back(("nan=" + getPolicyName(options.nonFinite)).str());
+  return list;
+}
+
 /// Names are given to what calibration observes once duplicates are gone, so
 /// that they do not stand in the way of that later.
 llvm::Error Compilation::nameObserved() {
@@ -50,18 +69,25 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
   if (llvm::Error error =
           removeBadSamples(*samples, options.nonFinite, result.warnings))
     return std::move(error);
+  std::string data = hashSamples(*samples);
+  takeShard(*samples, options.shard);
   CompiledHost host(options, context, parameters);
   CalibratorOptions how;
   how.threads = options.jobs
                     ? options.jobs
                     : llvm::hardware_concurrency().compute_thread_count();
-  how.nonFinite = options.nonFinite;
   Calibrator calibrator(host, how);
   auto gathered = calibrator.run(
-      *module, *samples, [&](size_t done) { progress(done, samples->size()); },
-      result.warnings);
+      *module, *samples, [&](size_t done) { progress(done, samples->size()); });
   if (!gathered)
     return gathered.takeError();
+  gathered->data = std::move(data);
+  gathered->options = describeOptions(options);
+  gathered->shard = options.shard;
+  if (options.shard.isWhole())
+    if (llvm::Error error =
+            checkStatistics(*gathered, options.nonFinite, result.warnings))
+      return std::move(error);
   llvm::Expected<std::string> source = hashFile(options.model);
   if (!source)
     return source.takeError();
@@ -84,6 +110,10 @@ llvm::Expected<Statistics> Compilation::readStatistics() {
     return makeError(Diag::BadCalibration, options.statistics,
                      "expected statistics of this model, but got those of " +
                          read->source);
+  if (!read->shard.isWhole())
+    return makeError(Diag::BadCalibration, options.statistics,
+                     "expected statistics of all samples, but got a shard of "
+                     "them; join the shards with qcc merge-stats");
   return std::move(*read);
 }
 
@@ -120,9 +150,12 @@ llvm::Error Compilation::calibrate() {
     return llvm::Error::success();
   if (llvm::Error error = nameObserved())
     return error;
-  auto found = options.statistics.empty()
-                   ? gatherStatistics([](size_t, size_t) {})
-                   : readStatistics();
+  RemainingTime remaining;
+  auto report = [&](size_t done, size_t all) {
+    observer(Stage::Calibrate, /*done=*/false, remaining.describe(done, all));
+  };
+  auto found =
+      options.statistics.empty() ? gatherStatistics(report) : readStatistics();
   if (!found)
     return found.takeError();
   statistics = std::move(*found);

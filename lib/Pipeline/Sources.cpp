@@ -51,6 +51,9 @@ Recipe Compilation::getRecipe() {
                    options.algorithms,   options.dims,
                    options.states,       options.keep,
                    options.requireFused, options.embedWeights};
+  recipe.rangeMethod =
+      describeRangeMethod(options.rangeMethod, options.rangeParameter);
+  recipe.nonFinite = getPolicyName(options.nonFinite);
   // What this machine is decides the bytes; another one must get the same.
   if (recipe.target == "native")
     recipe.target = llvm::join(

@@ -24,6 +24,7 @@ struct Session {
 llvm::Error runCompile(Session &session);
 llvm::Error runBatch(Session &session);
 llvm::Error runCalibrate(Session &session);
+llvm::Error runMergeStats(Session &session);
 llvm::Error runCheck(Session &session);
 llvm::Error runInspect(Session &session);
 llvm::Error runCompare(Session &session);

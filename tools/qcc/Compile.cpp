@@ -1,4 +1,5 @@
-//===- Compile.cpp - qcc MODEL, qcc calibrate -------------------*- C++ -*-===//
+//===- Compile.cpp - qcc MODEL -----------------------------------*- C++
+//-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Commands.h"
 #include "qcc/Support/AtomicDirectory.h"
@@ -9,7 +10,6 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
-#include <chrono>
 #include <cstring>
 #include <fcntl.h>
 #include <unistd.h>
@@ -167,62 +167,6 @@ Error runCompile(Session &session) {
   if (!line.has(OPT_quiet))
     printSummary(session, *result);
   return Error::success();
-}
-
-namespace {
-/// A line each time another tenth of the runs is done, with the time left.
-class CalibrationProgress {
-public:
-  explicit CalibrationProgress(Progress::Mode mode) : mode(mode) {}
-  void update(size_t done, size_t all) {
-    size_t tenth = all ? 10 * done / all : 0;
-    if (mode == Progress::Mode::None || tenth == shown)
-      return;
-    shown = tenth;
-    std::chrono::duration<double> passed =
-        std::chrono::steady_clock::now() - start;
-    errs() << "calibrate " << done << "/" << all << " runs, "
-           << format("%.0f", passed.count() * double(all - done) / double(done))
-           << " s left\n";
-  }
-
-private:
-  Progress::Mode mode;
-  size_t shown = 0;
-  std::chrono::steady_clock::time_point start =
-      std::chrono::steady_clock::now();
-};
-} // namespace
-
-Error runCalibrate(Session &session) {
-  const CommandLine &line = session.line;
-  Expected<std::string> model = getOnlyPositional(line, "a model");
-  if (!model)
-    return model.takeError();
-  if (!line.has(OPT_calib))
-    return makeError(Diag::Usage, "",
-                     "expected --calib=DATA; `qcc calibrate --help` shows the "
-                     "flags");
-  Expected<CompileOptions> options =
-      makeCompileOptions(session.line, *model, session.self);
-  if (!options)
-    return options.takeError();
-  session.sink.setFile(*model);
-  mlir::DialectRegistry registry = makeRegistry(session);
-  mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
-  session.sink.attach(context);
-  options->extensions = &session.extensions;
-  CalibrationProgress progress(session.progress);
-  std::vector<std::string> warnings;
-  Expected<Statistics> statistics = calibrate(
-      *options, context,
-      [&](size_t done, size_t all) { progress.update(done, all); }, warnings);
-  for (const std::string &warning : warnings)
-    session.sink.warn(warning);
-  if (!statistics)
-    return statistics.takeError();
-  session.sink.setFile("");
-  return writeResult(line.get(OPT_output), statistics->write());
 }
 
 } // namespace qcc::driver

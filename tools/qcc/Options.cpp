@@ -24,11 +24,12 @@ enum VerbVisibility {
   CheckVis = 4,
   InspectVis = 8,
   CalibrateVis = 16,
-  CompareVis = 32,
-  VerifyVis = 64,
-  TargetsVis = 128,
-  SchemesVis = 256,
-  ExplainVis = 512
+  MergeStatsVis = 32,
+  CompareVis = 64,
+  VerifyVis = 128,
+  TargetsVis = 256,
+  SchemesVis = 512,
+  ExplainVis = 1024
 };
 
 #define OPTTABLE_STR_TABLE_CODE
@@ -66,6 +67,8 @@ constexpr VerbInfo kVerbs[] = {
     {Verb::Calibrate, "calibrate",
      "qcc calibrate MODEL --calib=DATA -o FILE [flags]",
      "Write the statistics that quantization needs."},
+    {Verb::MergeStats, "merge-stats", "qcc merge-stats FILE... -o FILE",
+     "Join the statistics of `qcc calibrate --shard`."},
     {Verb::Compare, "compare", "qcc compare MODEL --inputs=NPZ [flags]",
      "Run a model on two targets and show the first node that differs."},
     {Verb::Verify, "verify", "qcc verify ARTIFACT",
@@ -152,6 +155,16 @@ Expected<std::string> getOnlyPositional(const CommandLine &line,
                        "'");
 }
 
+Expected<NonFinitePolicy> readNonFinitePolicy(StringRef where, StringRef text) {
+  for (NonFinitePolicy policy :
+       {NonFinitePolicy::Tolerate, NonFinitePolicy::Refuse,
+        NonFinitePolicy::Skip})
+    if (getPolicyName(policy) == text)
+      return policy;
+  return usage(where,
+               "expected tolerate, refuse or skip, but got '" + text + "'");
+}
+
 Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,
                              uint64_t fallback) {
   const Arg *arg = line.args.getLastArg(id);
@@ -170,6 +183,44 @@ Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,
 //===----------------------------------------------------------------------===//
 
 namespace {
+
+Error setRangeMethod(StringRef text, CompileOptions &options) {
+  auto method = readRangeMethod(text);
+  if (!method)
+    return method.takeError();
+  std::tie(options.rangeMethod, options.rangeParameter) = *method;
+  return Error::success();
+}
+
+Error setNonFinite(StringRef where, StringRef text, CompileOptions &options) {
+  Expected<NonFinitePolicy> policy = readNonFinitePolicy(where, text);
+  if (!policy)
+    return policy.takeError();
+  options.nonFinite = *policy;
+  return Error::success();
+}
+
+Error applyCalibration(const CommandLine &line, CompileOptions &options) {
+  options.calibration = line.get(OPT_calib).str();
+  options.statistics = line.get(OPT_stats).str();
+  if (line.has(OPT_calib_method))
+    if (Error error = setRangeMethod(line.get(OPT_calib_method), options))
+      return error;
+  if (line.has(OPT_calib_nan))
+    if (Error error =
+            setNonFinite("--calib-nan", line.get(OPT_calib_nan), options))
+      return error;
+  if (!line.has(OPT_shard))
+    return Error::success();
+  auto [number, count] = line.get(OPT_shard).split('/');
+  if (number.getAsInteger(10, options.shard.number) ||
+      count.getAsInteger(10, options.shard.count) || !options.shard.number ||
+      options.shard.number > options.shard.count ||
+      options.shard.count > (1 << 20))
+    return usage("--shard", "expected I/N with I from 1 to N, but got '" +
+                                line.get(OPT_shard) + "'");
+  return Error::success();
+}
 
 /// Takes the choices of a recipe over.
 Error applyRecipe(StringRef path, CompileOptions &options) {
@@ -191,7 +242,9 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
   options.keep = recipe->keep;
   options.requireFused = recipe->requireFused;
   options.embedWeights = recipe->embedWeights;
-  return Error::success();
+  if (Error error = setRangeMethod(recipe->rangeMethod, options))
+    return error;
+  return setNonFinite(path, recipe->nonFinite, options);
 }
 
 Error applyDims(const CommandLine &line, CompileOptions &options) {
@@ -282,8 +335,6 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
   options.precision = line.get(OPT_precision, options.precision).str();
   if (line.has(OPT_algo))
     options.algorithms = line.args.getAllArgValues(OPT_algo);
-  options.calibration = line.get(OPT_calib).str();
-  options.statistics = line.get(OPT_stats).str();
   options.requireFused |= line.has(OPT_require_fused);
   if (const Arg *arg =
           line.args.getLastArg(OPT_embed_weights, OPT_no_embed_weights))
@@ -294,7 +345,8 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
   if (!jobs)
     return jobs.takeError();
   options.jobs = static_cast<unsigned>(std::min<uint64_t>(*jobs, 4096));
-  for (auto apply : {applyDims, applyStates, applyKeep, applyEmit})
+  for (auto apply :
+       {applyCalibration, applyDims, applyStates, applyKeep, applyEmit})
     if (Error error = apply(line, options))
       return std::move(error);
   return options;

@@ -16,6 +16,7 @@ enum class Verb {
   Check,
   Inspect,
   Calibrate,
+  MergeStats,
   Compare,
   Verify,
   Targets,
@@ -54,6 +55,10 @@ void printHelp(llvm::raw_ostream &os, Verb verb, bool advanced);
 /// The one positional word of a command. Errors: Usage.
 llvm::Expected<std::string> getOnlyPositional(const CommandLine &line,
                                               llvm::StringRef what);
+
+/// The policy of a name; `where` is who asks. Errors: Usage.
+llvm::Expected<NonFinitePolicy> readNonFinitePolicy(llvm::StringRef where,
+                                                    llvm::StringRef text);
 
 /// The value of a numeric flag. Errors: Usage.
 llvm::Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,

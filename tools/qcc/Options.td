@@ -12,14 +12,15 @@ def CompileVis : OptionVisibility;
 def CheckVis : OptionVisibility;
 def InspectVis : OptionVisibility;
 def CalibrateVis : OptionVisibility;
+def MergeStatsVis : OptionVisibility;
 def CompareVis : OptionVisibility;
 def VerifyVis : OptionVisibility;
 def TargetsVis : OptionVisibility;
 def SchemesVis : OptionVisibility;
 def ExplainVis : OptionVisibility;
 
-defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis, VerifyVis, TargetsVis, SchemesVis,
-              ExplainVis];
+defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, MergeStatsVis, CompareVis, VerifyVis, TargetsVis,
+              SchemesVis, ExplainVis];
 // What reads a model.
 defvar Readers = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis];
 // What runs the compiler's stages.
@@ -35,7 +36,7 @@ def grp_data : OptionGroup<"<data>">, HelpText<"DATA AND SHAPES">;
 def grp_run : OptionGroup<"<run>">, HelpText<"HOW IT RUNS">;
 
 // What to make.
-def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis]>,
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis, MergeStatsVis]>,
              Group<grp_make>, HelpText<"Folder to write (default: MODEL.qcc), or file with --emit">;
 def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, TargetsVis],
                      "Machine to compile for (default: native; see `qcc targets`)">, Group<grp_make>;
@@ -60,6 +61,12 @@ def load_plugin : Setting<"load-plugin", "LIB", All, "Load a plugin; may be repe
 def calib : Setting<"calib", "DATA", Makers, "Calibrate on an .npz, a folder of them or ONNX test data">,
             Group<grp_data>;
 def stats : Setting<"stats", "FILE", Makers, "Statistics that `qcc calibrate` wrote">, Group<grp_data>;
+def calib_nan : Setting<"calib-nan", "WHAT", !listconcat(Makers, [MergeStatsVis]),
+                        "Samples with NaN: refuse or skip (default: skip up to 1 %)">, Group<grp_data>;
+def calib_method : Setting<"calib-method", "NAME", [CompileVis],
+                           "Ranges from statistics: minmax (default), percentile[:P], entropy or mse">, Group<grp_data>;
+def shard : Setting<"shard", "I/N", [CalibrateVis], "Use every N-th sample from the I-th on; see `qcc merge-stats`">,
+            Group<grp_data>;
 def dim : Setting<"dim", "NAME=RULE", Readers, "A dimension's size (8), sizes (1,8), bounds (1..64) or equal">, Group<grp_data>;
 def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CompareVis],
                     "Keep an output and feed it to an input of the next run">, Group<grp_data>;

@@ -3,6 +3,7 @@
 #ifndef QCC_TOOLS_QCC_PROGRESS_H
 #define QCC_TOOLS_QCC_PROGRESS_H
 
+#include "qcc/Calibration/Calibrator.h"
 #include "qcc/Pipeline/Stage.h"
 #include "llvm/ADT/StringRef.h"
 #include <chrono>
@@ -32,6 +33,26 @@ private:
   Mode mode;
   unsigned numStages;
   std::chrono::steady_clock::time_point begin;
+  bool hasOpenLine = false;
+};
+
+/// What is left of many equal steps: a line that is overwritten while somebody
+/// watches, otherwise one for each tenth.
+class CountProgress {
+public:
+  CountProgress(Progress::Mode mode, llvm::StringRef what)
+      : mode(mode), what(what) {}
+
+  /// Time runs from the first call on, which has `done` 0.
+  void update(size_t done, size_t all);
+  /// Ends a line that is still to be overwritten.
+  void clear();
+
+private:
+  Progress::Mode mode;
+  std::string what;
+  RemainingTime remaining;
+  size_t tenth = 0; ///< that was printed last
   bool hasOpenLine = false;
 };
 

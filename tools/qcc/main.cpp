@@ -55,6 +55,8 @@ static Error runVerb(Session &session) {
     return runInspect(session);
   case Verb::Calibrate:
     return runCalibrate(session);
+  case Verb::MergeStats:
+    return runMergeStats(session);
   case Verb::Compare:
     return runCompare(session);
   case Verb::Verify:

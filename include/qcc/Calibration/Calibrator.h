@@ -6,20 +6,36 @@
 #include "qcc/Calibration/HostExecutor.h"
 #include "qcc/Calibration/Observations.h"
 #include "qcc/Calibration/Statistics.h"
+#include <chrono>
+#include <optional>
 
 namespace qcc {
 
-/// What to do with samples and values that are not finite.
+/// What to do with samples that hold NaN, and with values that are not finite
+/// where a product or convolution reads them.
 enum class NonFinitePolicy {
   Tolerate, ///< leave them out and warn; refuse if more than 1 % are
   Refuse,   ///< refuse the first
   Skip      ///< leave them out and warn, unless nothing remains
 };
 
+/// "tolerate", "refuse", "skip".
+llvm::StringRef getPolicyName(NonFinitePolicy policy);
+
+/// What is left of a number of equal steps, in words.
+class RemainingTime {
+public:
+  /// "3/16 samples, 12 s left"; time runs from the first call on.
+  std::string describe(size_t done, size_t all);
+
+private:
+  std::optional<std::chrono::steady_clock::time_point> start;
+  size_t doneBefore = 0; ///< at the first call
+};
+
 struct CalibratorOptions {
   unsigned threads = 1;
   ObservationScope scope = ObservationScope::All;
-  NonFinitePolicy nonFinite = NonFinitePolicy::Tolerate;
 };
 
 /// Told of each observed array of a run, from several threads at once: the
@@ -41,24 +57,27 @@ public:
       : executor(executor), options(options) {}
 
   /// `module` is a module after Import with names (nameValues); it is not
-  /// changed. One pass over the samples. `progress` is told how many samples
-  /// are done; `warnings` gets a line for each thing that was left out.
+  /// changed. One pass over the samples; `progress` is told how many are done.
   /// Statistics do not depend on the number of threads. Errors: BadCalibration
-  /// (no samples, an input that does not fit, values that are not finite), what
-  /// compiling gives.
+  /// (an input that is missing or does not fit), what compiling gives.
   llvm::Expected<Statistics> run(mlir::ModuleOp module,
                                  llvm::ArrayRef<Sample> samples,
-                                 llvm::function_ref<void(size_t)> progress,
-                                 std::vector<std::string> &warnings);
+                                 llvm::function_ref<void(size_t)> progress);
 
 private:
-  llvm::Error checkFinite(const Statistics &statistics,
-                          llvm::ArrayRef<Observation> observations,
-                          std::vector<std::string> &warnings) const;
-
   HostExecutor &executor;
   CalibratorOptions options;
 };
+
+/// Checks statistics of all samples: that there are elements, and that those
+/// that products and convolutions with a weight read are finite, as the policy
+/// says. Errors: BadCalibration, with the tensor's name.
+llvm::Error checkStatistics(const Statistics &statistics,
+                            NonFinitePolicy policy,
+                            std::vector<std::string> &warnings);
+
+/// "sha256:..." of samples: names, types, shapes and elements.
+std::string hashSamples(llvm::ArrayRef<Sample> samples);
 
 /// Removes samples whose inputs hold NaN, as the policy says; `warnings` gets a
 /// line for each that is left out. Errors: BadCalibration, with sample and

@@ -14,8 +14,8 @@ namespace qcc {
 inline constexpr llvm::StringLiteral kValueNameAttr = "qcc.value";
 
 /// Gives every operation with f32 results that are no constants a name that is
-/// unique in the module: NODE.output, or NODE.output.K for the K-th operation
-/// that a node became. Names depend on the module only. They stay on
+/// unique in the module: NODE.output, or NODE.output.KofN for the K-th of N
+/// operations that a node became. Names depend on the module only. They stay on
 /// operations through later passes until dropValueNames; what a pass makes
 /// anew has none, so that it never gets the statistics of something else.
 void nameValues(mlir::ModuleOp module);

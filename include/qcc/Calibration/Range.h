@@ -23,6 +23,13 @@ enum class RangeMethod {
 llvm::StringRef getRangeMethodName(RangeMethod method);
 std::optional<RangeMethod> parseRangeMethod(llvm::StringRef name);
 
+/// A method with its parameter as on the command line: METHOD, or
+/// METHOD:PARAMETER where it is not 0.
+std::string describeRangeMethod(RangeMethod method, double parameter);
+/// Reads that. Errors: Usage.
+llvm::Expected<std::pair<RangeMethod, double>>
+readRangeMethod(llvm::StringRef text);
+
 /// An interval that has 0 in it. Both are 0 where all elements were.
 struct Range {
   float min = 0, max = 0;

@@ -17,7 +17,7 @@ struct SampleInput {
 /// names) or a folder of ONNX test data (test_data_set_N, or input_N.pb
 /// itself). Members are arrays by input name. An .npz whose arrays have more
 /// rows than the inputs' first dimension takes holds several samples: it is cut
-/// along the first dimension, where that is free into pieces of 32 rows.
+/// along the first dimension, where that is free into pieces of 8 rows.
 /// Errors: BadCalibration, with file and input.
 llvm::Expected<std::vector<Sample>>
 readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs);

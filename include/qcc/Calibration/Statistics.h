@@ -48,17 +48,29 @@ struct TensorStatistics {
   double getMeanSquare() const;
 };
 
+/// A part of the samples: every `count`th, from the `number`th (1 to `count`)
+/// on.
+struct Shard {
+  unsigned number = 1, count = 1;
+  bool isWhole() const { return count == 1; }
+  bool operator==(const Shard &) const = default;
+};
+
 /// Statistics of a model: tensors in the order of the graph.
 class Statistics {
 public:
-  /// The tensor of a name, made if it is new.
+  /// The tensor of a name, made if it is new, which moves the others.
   TensorStatistics &get(llvm::StringRef name);
   const TensorStatistics *lookup(llvm::StringRef name) const;
   llvm::ArrayRef<TensorStatistics> all() const { return tensors; }
   llvm::MutableArrayRef<TensorStatistics> all() { return tensors; }
 
   std::string source; ///< "sha256:..." of the model file
-  uint64_t samples = 0;
+  std::string data;   ///< the same of all samples, those of other shards too
+  /// Options that decide what is gathered, as KEY=VALUE.
+  std::vector<std::string> options;
+  uint64_t samples = 0; ///< that are in these statistics
+  Shard shard;
 
   /// The file that `qcc calibrate` writes (docs/statistics-file.md, schema
   /// qcc-stats/2); equal statistics give equal bytes.
@@ -71,6 +83,13 @@ private:
   std::vector<TensorStatistics> tensors;
   llvm::StringMap<size_t> indices;
 };
+
+/// Joins the statistics of all shards, in any order; the result is that of one
+/// process, to the byte. `names` are those of the parts, for messages. Errors:
+/// BadCalibration: parts of different models, data or options, shards that are
+/// missing or there twice, no shards.
+llvm::Expected<Statistics> mergeShards(llvm::MutableArrayRef<Statistics> parts,
+                                       llvm::ArrayRef<std::string> names);
 
 } // namespace qcc
 

