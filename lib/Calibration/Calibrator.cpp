@@ -6,11 +6,10 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
-#include <atomic>
+#include "qcc/Support/Parallel.h"
 #include <cmath>
 #include <cstring>
 #include <mutex>
-#include <thread>
 
 using namespace mlir;
 using namespace qcc;
@@ -52,41 +51,12 @@ llvm::Error qcc::runSamples(const HostProgram &program,
                             ArrayRef<Sample> samples, unsigned threads,
                             SampleObserver observer,
                             llvm::function_ref<void(size_t)> progress) {
-  std::atomic<size_t> next = 0;
-  std::mutex mutex; // guards what follows
-  size_t done = 0, failedSample = samples.size();
-  llvm::Error failure = llvm::Error::success();
-  progress(0);
-
-  auto work = [&] {
-    for (size_t i; (i = next++) < samples.size();) {
-      llvm::Error error =
-          program.run(samples[i], [&](StringRef name, ArrayRef<float> values) {
-            observer(i, name, values);
-          });
-      std::lock_guard<std::mutex> lock(mutex);
-      if (!error) {
-        progress(++done);
-        continue;
-      }
-      next = samples.size();
-      // Of several, the one that a single thread would have met.
-      if (i < failedSample) {
-        std::swap(failure, error);
-        failedSample = i;
-      }
-      llvm::consumeError(std::move(error));
-      return;
-    }
+  auto run = [&](size_t i) {
+    return program.run(samples[i], [&](StringRef name, ArrayRef<float> values) {
+      observer(i, name, values);
+    });
   };
-
-  std::vector<std::thread> pool;
-  for (unsigned i = 1; i < std::min<size_t>(threads, samples.size()); ++i)
-    pool.emplace_back(work);
-  work();
-  for (std::thread &thread : pool)
-    thread.join();
-  return failure;
+  return runParallel(samples.size(), threads, run, progress);
 }
 
 //===----------------------------------------------------------------------===//

@@ -38,10 +38,11 @@ static SampleArray cut(const SampleArray &array, int64_t first, int64_t count) {
   return part;
 }
 
-/// Rows of each piece of a set of arrays; 0 if it is one sample.
+/// Rows of each piece of a set of arrays with so many `rows`; 0 if it is one
+/// sample.
 static int64_t getPieceRows(const Sample &sample,
-                            llvm::ArrayRef<SampleInput> inputs) {
-  int64_t rows = 0, piece = 0;
+                            llvm::ArrayRef<SampleInput> inputs, int64_t &rows) {
+  int64_t piece = 0;
   for (const SampleInput &input : inputs) {
     auto found = std::find_if(
         sample.arrays.begin(), sample.arrays.end(),
@@ -61,17 +62,20 @@ static int64_t getPieceRows(const Sample &sample,
 
 static void addSamples(Sample sample, llvm::ArrayRef<SampleInput> inputs,
                        std::vector<Sample> &samples) {
-  int64_t piece = getPieceRows(sample, inputs);
+  int64_t rows = 0, piece = getPieceRows(sample, inputs, rows);
   if (!piece) {
     samples.push_back(std::move(sample));
     return;
   }
-  int64_t rows = sample.arrays[0].shape[0];
   for (int64_t first = 0; first < rows; first += piece) {
     Sample part;
     part.name = sample.name + " row " + std::to_string(first);
     for (const SampleArray &array : sample.arrays)
-      part.arrays.push_back(cut(array, first, std::min(piece, rows - first)));
+      // What is no input may have another size.
+      part.arrays.push_back(
+          !array.shape.empty() && array.shape[0] == rows
+              ? cut(array, first, std::min(piece, rows - first))
+              : array);
     samples.push_back(std::move(part));
   }
 }

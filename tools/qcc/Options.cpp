@@ -26,10 +26,11 @@ enum VerbVisibility {
   CalibrateVis = 16,
   MergeStatsVis = 32,
   CompareVis = 64,
-  VerifyVis = 128,
-  TargetsVis = 256,
-  SchemesVis = 512,
-  ExplainVis = 1024
+  EvalVis = 128,
+  VerifyVis = 256,
+  TargetsVis = 512,
+  SchemesVis = 1024,
+  ExplainVis = 2048
 };
 
 #define OPTTABLE_STR_TABLE_CODE
@@ -71,6 +72,9 @@ constexpr VerbInfo kVerbs[] = {
      "Join the statistics of `qcc calibrate --shard`."},
     {Verb::Compare, "compare", "qcc compare MODEL --inputs=NPZ [flags]",
      "Run a model on two targets and show the first node that differs."},
+    {Verb::Eval, "eval",
+     "qcc eval ARTIFACT... --reference=MODEL --data=DATA [flags]",
+     "Measure artifacts against the float model."},
     {Verb::Verify, "verify", "qcc verify ARTIFACT",
      "Compare the files of an artifact with its manifest."},
     {Verb::Targets, "targets", "qcc targets", "List the targets."},

@@ -18,6 +18,7 @@ enum class Verb {
   Calibrate,
   MergeStats,
   Compare,
+  Eval,
   Verify,
   Targets,
   Schemes,

@@ -14,15 +14,16 @@ def InspectVis : OptionVisibility;
 def CalibrateVis : OptionVisibility;
 def MergeStatsVis : OptionVisibility;
 def CompareVis : OptionVisibility;
+def EvalVis : OptionVisibility;
 def VerifyVis : OptionVisibility;
 def TargetsVis : OptionVisibility;
 def SchemesVis : OptionVisibility;
 def ExplainVis : OptionVisibility;
 
-defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, MergeStatsVis, CompareVis, VerifyVis, TargetsVis,
-              SchemesVis, ExplainVis];
+defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, MergeStatsVis, CompareVis, EvalVis, VerifyVis,
+              TargetsVis, SchemesVis, ExplainVis];
 // What reads a model.
-defvar Readers = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis];
+defvar Readers = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis, EvalVis];
 // What runs the compiler's stages.
 defvar Makers = [CompileVis, CalibrateVis, CompareVis];
 
@@ -68,7 +69,7 @@ def calib_method : Setting<"calib-method", "NAME", [CompileVis],
 def shard : Setting<"shard", "I/N", [CalibrateVis], "Use every N-th sample from the I-th on; see `qcc merge-stats`">,
             Group<grp_data>;
 def dim : Setting<"dim", "NAME=RULE", Readers, "A dimension's size (8), sizes (1,8), bounds (1..64) or equal">, Group<grp_data>;
-def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CompareVis],
+def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CompareVis, EvalVis],
                     "Keep an output and feed it to an input of the next run">, Group<grp_data>;
 def inputs : Setting<"inputs", "NPZ", [CompareVis], "Inputs to run both sides on">, Group<grp_data>;
 def reference : Setting<"against", "NAME", [CompareVis], "Target to compare with (default: reference)">,
@@ -76,15 +77,28 @@ def reference : Setting<"against", "NAME", [CompareVis], "Target to compare with
 def rtol : Setting<"rtol", "X", [CompareVis],
                    "Largest difference allowed, of the reference's largest magnitude (default: 1e-4)">,
            Group<grp_data>;
+def eval_reference : Setting<"reference", "MODEL", [EvalVis], "Model that is compiled in fp32, or an artifact">,
+                     Group<grp_data>;
+def data : Setting<"data", "DATA", [EvalVis], "Measure on an .npz, a folder of them or ONNX test data">, Group<grp_data>;
+def metric : CommaJoined<["--"], "metric=">, MetaVarName<"NAME,...">, Visibility<[EvalVis]>, Group<grp_data>,
+             HelpText<"cosine, sqnr, top1, perplexity, kl (default: cosine,sqnr)">;
+def eval_output : Setting<"output", "NAME", [EvalVis], "Output that is measured (default: the first)">, Group<grp_data>;
+def labels : Setting<"labels", "NAME", [EvalVis], "Array of the data with labels for top1 (default: agreement)">,
+             Group<grp_data>;
+def tokens : Setting<"tokens", "NAME", [EvalVis],
+                     "Array with token ids for perplexity (default: the input that has them)">, Group<grp_data>;
+def min_cos : Setting<"min-cos", "X", [EvalVis], "Exit with 6 if a cosine is lower">, Group<grp_data>;
+def max_drop : Setting<"max-drop", "X", [EvalVis], "Exit with 6 if top1 or perplexity is worse by more, as 0.01 or 1%">,
+               Group<grp_data>;
 
 // How it runs.
-def jobs : Setting<"jobs", "N", Makers, "Kernels compiled at the same time (default: all cores)">, Group<grp_run>;
+def jobs : Setting<"jobs", "N", !listconcat(Makers, [EvalVis]), "Kernels compiled at the same time (default: all cores)">, Group<grp_run>;
 def max_memory : Setting<"max-memory", "MIB", Readers, "Stop with exit code 7 when more memory is needed">,
                  Group<grp_run>;
-def cache_dir : Setting<"cache-dir", "DIR", Makers,
+def cache_dir : Setting<"cache-dir", "DIR", !listconcat(Makers, [EvalVis]),
                         "Compiled kernels are kept here (default: $QCC_CACHE_DIR, or qcc in the user's cache)">,
                 Group<grp_run>, Flags<[HelpHidden]>;
-def no_cache : Switch<"no-cache", Makers, "Compile every kernel anew">, Group<grp_run>, Flags<[HelpHidden]>;
+def no_cache : Switch<"no-cache", !listconcat(Makers, [EvalVis]), "Compile every kernel anew">, Group<grp_run>, Flags<[HelpHidden]>;
 def json : Switch<"json", All, "Print the result as JSON">, Group<grp_run>;
 def progress : Setting<"progress", "WHEN", Readers, "auto, plain, bar or none">, Group<grp_run>, Flags<[HelpHidden]>;
 def color : Setting<"color", "WHEN", All, "auto, always or never">, Group<grp_run>, Flags<[HelpHidden]>;

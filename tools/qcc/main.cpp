@@ -59,6 +59,8 @@ static Error runVerb(Session &session) {
     return runMergeStats(session);
   case Verb::Compare:
     return runCompare(session);
+  case Verb::Eval:
+    return runEval(session);
   case Verb::Verify:
     return runVerify(session);
   case Verb::Targets:

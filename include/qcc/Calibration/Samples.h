@@ -19,7 +19,7 @@ struct SampleInput {
 /// rows than the inputs' first dimension takes holds several samples: it is cut
 /// along the first dimension, where that is free into pieces of 8 rows.
 /// Errors: BadCalibration, with file and input.
-llvm::Expected<std::vector<Sample>>
+[[gnu::visibility("default")]] llvm::Expected<std::vector<Sample>>
 readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs);
 
 } // namespace qcc

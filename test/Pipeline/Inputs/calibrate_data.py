@@ -65,6 +65,7 @@ CASES = {
     "one row": (good(1), [], 0, ""),
     "many rows, the last piece shorter": (good(1001), [], 0, ""),
     "arrays of labels, which nobody asked for": (changed(label=np.arange(4), names=np.array([1.5])), [], 0, ""),
+    "such arrays beside rows that are cut": (good(1001) | {"label": np.arange(3), "scale": np.float32(2)}, [], 0, ""),
     "rows in the order of Fortran": (changed(x=np.asfortranarray(good()["x"])), [], 0, ""),
     "zeros": (filled(0), [], 0, ""),
     "minus zeros": (filled(-0.0), [], 0, ""),

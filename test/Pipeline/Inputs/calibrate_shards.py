@@ -1,6 +1,8 @@
 # Calibrates a network with symbolic sizes in several ways and compares the files: calibrate_shards.py FOLDER
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -90,6 +92,15 @@ qcc("merge-stats", folder / "none", "-o", folder / "x", status=5)
 for shard in ("0/3", "4/3", "1", "/", "1/0", "a/b", "-1/2"):
     qcc("calibrate", folder / "m.onnx", f"--calib={data}", f"--shard={shard}", "-o", folder / "x", status=2)
 assert not (folder / "x").exists()
+# Names of values are gone before equal kernels are shared.
+counts = []
+for flags in ([], [f"--stats={files[0]}"]):
+    command = ["qcc", folder / "m.onnx", "-o", folder / "m.qcc", "--json", "-q", *flags]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=120)
+    result = json.loads(done.stdout)
+    counts.append((result["kernels"], result["launches"]))
+assert counts[0] == counts[1], counts
+shutil.rmtree(folder / "m.qcc")
 # Data that differs in one element is not the same calibration.
 samples[6][0, 0, 0, 0] += 1
 np.savez(data / "6.npz", image=samples[6])

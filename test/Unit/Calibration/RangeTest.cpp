@@ -138,9 +138,11 @@ double getDivergence(llvm::ArrayRef<double> bins, size_t begin, size_t end,
 }
 
 TEST(Range, EntropyIsTheLeastDivergenceOfAllCandidates) {
-  for (Kind kind : kKinds)
+  for (Kind kind : {Kind::Heavy, Kind::Relu, Kind::Skewed})
     for (unsigned bits : {4u, 8u})
       for (bool isSymmetric : {true, false}) {
+        if ((kind == Kind::Relu) == (bits == 4))
+          continue; // the plain implementation takes seconds
         std::vector<float> values = makeValues(kind, 2);
         double width = getWidth(values);
         // A bin for each multiple of the width from -2048 to 2047.

@@ -1,0 +1,51 @@
+//===- LoadedModel.h - an artifact in this process --------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PIPELINE_LOADEDMODEL_H
+#define QCC_PIPELINE_LOADEDMODEL_H
+
+#include "qcc/Calibration/HostExecutor.h"
+#include "qcc/Calibration/Samples.h"
+
+struct qcc_model;
+struct qcc_model_api;
+
+namespace qcc {
+
+/// A library loaded through its C interface. Its code runs in this process.
+/// Runs use one thread each and may go on at the same time.
+class LoadedModel final : public HostProgram {
+public:
+  /// Opens an artifact: its folder or its library. Errors: BadArtifact, with
+  /// the path.
+  static llvm::Expected<std::unique_ptr<LoadedModel>>
+  open(llvm::StringRef path);
+  ~LoadedModel() override;
+
+  /// Runs the entry that fits the sample's sizes, with states at zero; gives
+  /// copies of the outputs, by name, if `outputs` is not null. Errors:
+  /// BadCalibration, with the sample's name.
+  llvm::Error run(const Sample &sample, Observer observer,
+                  std::vector<SampleArray> *outputs) const;
+  llvm::Error run(const Sample &sample, Observer observer) const override {
+    return run(sample, observer, nullptr);
+  }
+
+  /// Inputs of the first entry, and the types of their elements.
+  std::vector<SampleInput> getInputs() const;
+  /// Name of the first input that has integers and as many dimensions; "" if
+  /// there is none.
+  std::string findIntegerInput(size_t rank) const;
+
+private:
+  LoadedModel() = default;
+  llvm::Error load(const std::string &path);
+  uint32_t findEntry(const Sample &sample) const;
+
+  void *library = nullptr;
+  const qcc_model_api *api = nullptr;
+  qcc_model *model = nullptr;
+};
+
+} // namespace qcc
+
+#endif // QCC_PIPELINE_LOADEDMODEL_H

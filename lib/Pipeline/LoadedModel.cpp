@@ -1,0 +1,251 @@
+//===- LoadedModel.cpp - an artifact in this process ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Pipeline/LoadedModel.h"
+#include "qcc/Runtime/qcc.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include <dlfcn.h>
+
+using namespace qcc;
+
+namespace {
+
+/// A context of one run and the outputs it allocated.
+struct Run {
+  Run(const qcc_model_api *api, qcc_model *model) : api(api), model(model) {}
+  ~Run() {
+    for (DLTensor &output : outputs)
+      if (output.data)
+        api->free_tensor(model, &output);
+    if (context)
+      api->context_destroy(context);
+  }
+  const qcc_model_api *api;
+  qcc_model *model;
+  qcc_context *context = nullptr;
+  std::vector<DLTensor> outputs;
+};
+
+/// What the observe callback needs.
+struct Watch {
+  const qcc_model_api *api;
+  const qcc_model *model;
+  HostProgram::Observer observer;
+};
+
+void observe(void *user, uint32_t site, const void *data, int64_t count,
+             DLDataType) {
+  auto *watch = static_cast<Watch *>(user);
+  qcc_site_info info = {};
+  info.struct_size = sizeof(info);
+  if (watch->api->site_info(watch->model, site, &info) == QCC_OK)
+    watch->observer(info.node, llvm::ArrayRef(static_cast<const float *>(data),
+                                              static_cast<size_t>(count)));
+}
+
+} // namespace
+
+static qcc_entry_info getEntry(const qcc_model_api *api, const qcc_model *model,
+                               uint32_t entry) {
+  qcc_entry_info info = {};
+  info.struct_size = sizeof(info);
+  api->entry_info(model, entry, &info);
+  return info;
+}
+
+static qcc_tensor_info getTensor(const qcc_model_api *api,
+                                 const qcc_model *model, uint32_t entry,
+                                 int32_t kind, uint32_t number) {
+  qcc_tensor_info info = {};
+  info.struct_size = sizeof(info);
+  api->tensor_info(model, entry, kind, number, &info);
+  return info;
+}
+
+//===----------------------------------------------------------------------===//
+// Opening
+//===----------------------------------------------------------------------===//
+
+llvm::Expected<std::unique_ptr<LoadedModel>>
+LoadedModel::open(llvm::StringRef path) {
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel);
+  llvm::SmallString<128> file(path);
+  if (llvm::sys::fs::is_directory(path))
+    llvm::sys::path::append(file, "libmodel.so");
+  llvm::sys::fs::make_absolute(file);
+  if (llvm::Error error = loaded->load(file.str().str()))
+    return std::move(error);
+  return std::move(loaded);
+}
+
+LoadedModel::~LoadedModel() {
+  if (model)
+    api->close(model);
+  if (library)
+    dlclose(library);
+}
+
+llvm::Error LoadedModel::load(const std::string &path) {
+  auto fail = [&](const llvm::Twine &text) {
+    return makeError(Diag::BadArtifact, path, text);
+  };
+  if (!llvm::sys::fs::exists(path))
+    return fail("expected an artifact, but found no library");
+  library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    return fail(dlerror());
+  auto query = reinterpret_cast<qcc_model_query_fn>(
+      dlsym(library, "qcc_model_query_v1"));
+  api = query ? query(1, nullptr) : nullptr;
+  if (!api)
+    return fail("expected a compiled model, but it has no interface of one");
+  char text[512] = "";
+  qcc_open_options options = {};
+  options.struct_size = sizeof(options);
+  // Samples run in parallel instead.
+  options.threads = 1;
+  options.error_text = text;
+  options.error_text_size = sizeof(text);
+  if (api->open(&options, &model) != QCC_OK)
+    return fail(text);
+  qcc_entry_info entry = {};
+  entry.struct_size = sizeof(entry);
+  if (api->entry_info(model, 0, &entry) != QCC_OK)
+    return fail("expected a compiled model, but it has no entry");
+  return llvm::Error::success();
+}
+
+std::vector<SampleInput> LoadedModel::getInputs() const {
+  std::vector<SampleInput> inputs;
+  for (uint32_t i = 0; i < getEntry(api, model, 0).num_inputs; ++i) {
+    qcc_tensor_info info = getTensor(api, model, 0, QCC_INPUT, i);
+    inputs.push_back({info.name, {info.dims, info.dims + info.ndim}});
+  }
+  return inputs;
+}
+
+std::string LoadedModel::findIntegerInput(size_t rank) const {
+  for (uint32_t i = 0; i < getEntry(api, model, 0).num_inputs; ++i) {
+    qcc_tensor_info info = getTensor(api, model, 0, QCC_INPUT, i);
+    if (info.dtype.code == kDLInt && size_t(info.ndim) == rank)
+      return info.name;
+  }
+  return "";
+}
+
+//===----------------------------------------------------------------------===//
+// Runs
+//===----------------------------------------------------------------------===//
+
+static const SampleArray *findArray(const Sample &sample,
+                                    llvm::StringRef name) {
+  auto found = llvm::find_if(sample.arrays, [&](const SampleArray &array) {
+    return array.name == name;
+  });
+  return found == sample.arrays.end() ? nullptr : &*found;
+}
+
+/// What a sample has, to be appended to a complaint.
+static std::string listArrays(const Sample &sample) {
+  std::string text;
+  for (const SampleArray &array : sample.arrays)
+    text += (text.empty() ? "; there are '" : ", '") + array.name + "'";
+  return text.empty() ? text : text + "'";
+}
+
+/// True if an array has the sizes of an input that are constant.
+static bool fits(const qcc_tensor_info &info, const Sample &sample) {
+  const SampleArray *array = findArray(sample, info.name);
+  if (!array || array->shape.size() != size_t(info.ndim))
+    return false;
+  for (int32_t d = 0; d < info.ndim; ++d)
+    if (info.dims[d] >= 0 && info.dims[d] != array->shape[d])
+      return false;
+  return true;
+}
+
+uint32_t LoadedModel::findEntry(const Sample &sample) const {
+  qcc_model_info all = {};
+  all.struct_size = sizeof(all);
+  api->model_info(model, &all);
+  for (uint32_t entry = 0; entry < all.num_entries; ++entry) {
+    bool fitsAll = true;
+    for (uint32_t i = 0; i < getEntry(api, model, entry).num_inputs; ++i)
+      fitsAll &= fits(getTensor(api, model, entry, QCC_INPUT, i), sample);
+    if (fitsAll)
+      return entry;
+  }
+  return 0; // whose complaint is as good as any
+}
+
+static SampleArray copyTensor(llvm::StringRef name, const DLTensor &tensor) {
+  SampleArray array;
+  array.name = name.str();
+  array.code = tensor.dtype.code;
+  array.bits = tensor.dtype.bits;
+  array.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
+  size_t bytes = (tensor.dtype.bits + 7) / 8;
+  for (int64_t size : array.shape)
+    bytes *= size_t(size);
+  if (bytes) {
+    auto *data = static_cast<const char *>(tensor.data) + tensor.byte_offset;
+    array.bytes.assign(data, data + bytes);
+  }
+  return array;
+}
+
+llvm::Error LoadedModel::run(const Sample &sample, Observer observer,
+                             std::vector<SampleArray> *outputs) const {
+  auto refuse = [&](const llvm::Twine &text) {
+    return makeError(Diag::BadCalibration, sample.name, text);
+  };
+  uint32_t entry = findEntry(sample);
+  qcc_entry_info counts = getEntry(api, model, entry);
+  std::vector<DLTensor> inputs(counts.num_inputs);
+  std::vector<const DLTensor *> inputPointers;
+  for (uint32_t i = 0; i < counts.num_inputs; ++i) {
+    const char *name = getTensor(api, model, entry, QCC_INPUT, i).name;
+    const SampleArray *array = findArray(sample, name);
+    if (!array)
+      return refuse("there is no array for input '" + llvm::Twine(name) + "'" +
+                    listArrays(sample));
+    DLTensor &tensor = inputs[i];
+    tensor = {};
+    tensor.data = const_cast<char *>(array->bytes.data());
+    tensor.device = {kDLCPU, 0};
+    tensor.ndim = static_cast<int32_t>(array->shape.size());
+    tensor.dtype = {array->code, array->bits, 1};
+    tensor.shape = const_cast<int64_t *>(array->shape.data());
+    inputPointers.push_back(&tensor);
+  }
+  Run current(api, model);
+  if (api->context_create(model, nullptr, &current.context) != QCC_OK)
+    return makeError(Diag::LimitReached, sample.name, "out of memory");
+  std::vector<std::vector<int64_t>> shapes(counts.num_outputs);
+  std::vector<DLTensor *> outputPointers;
+  current.outputs.resize(counts.num_outputs);
+  for (uint32_t i = 0; i < counts.num_outputs; ++i) {
+    shapes[i].resize(
+        std::max(getTensor(api, model, entry, QCC_OUTPUT, i).ndim, 1));
+    current.outputs[i].shape = shapes[i].data();
+    outputPointers.push_back(&current.outputs[i]);
+  }
+  Watch watch{api, model, observer};
+  qcc_observer callbacks = {};
+  callbacks.struct_size = sizeof(callbacks);
+  callbacks.user = &watch;
+  callbacks.observe = observe;
+  api->set_observer(current.context, &callbacks);
+  if (api->run(current.context, entry, inputPointers.data(), counts.num_inputs,
+               outputPointers.data(), counts.num_outputs) != QCC_OK)
+    return refuse(api->last_error(current.context));
+  if (outputs)
+    for (uint32_t i = 0; i < counts.num_outputs; ++i)
+      outputs->push_back(
+          copyTensor(getTensor(api, model, entry, QCC_OUTPUT, i).name,
+                     current.outputs[i]));
+  return llvm::Error::success();
+}

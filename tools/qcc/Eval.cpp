@@ -1,0 +1,402 @@
+//===- Eval.cpp - qcc eval --------------------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Runs artifacts and a reference on the same samples, in this process, one
+// thread to a sample, and says how far apart their outputs are.
+//
+//===----------------------------------------------------------------------===//
+#include "Commands.h"
+#include "EvalReport.h"
+#include "qcc/Pipeline/LoadedModel.h"
+#include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Parallel.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Threading.h"
+#include <bit>
+#include <cstring>
+
+using namespace llvm;
+
+namespace qcc::driver {
+
+//===----------------------------------------------------------------------===//
+// Options
+//===----------------------------------------------------------------------===//
+
+/// A share: 0.01 or 1%.
+static Expected<double> readShare(StringRef flag, StringRef text) {
+  StringRef number = text;
+  bool isPercent = number.consume_back("%");
+  double value = 0;
+  if (number.getAsDouble(value) || !(value >= 0) || value > 1e6)
+    return makeError(Diag::Usage, flag,
+                     "expected a share such as 0.01 or 1%, but got '" + text +
+                         "'");
+  return isPercent ? value / 100 : value;
+}
+
+static Error addMetric(StringRef name, std::vector<Metric> &metrics) {
+  std::optional<Metric> metric = parseMetric(name);
+  if (!metric)
+    return makeError(Diag::Usage, "--metric",
+                     "expected cosine, sqnr, top1, perplexity or kl, but got "
+                     "'" +
+                         name + "'");
+  if (!is_contained(metrics, *metric))
+    metrics.push_back(*metric);
+  return Error::success();
+}
+
+static Expected<EvalOptions> readOptions(const CommandLine &line) {
+  EvalOptions options;
+  options.reference = line.get(OPT_eval_reference).str();
+  options.output = line.get(OPT_eval_output).str();
+  options.labels = line.get(OPT_labels).str();
+  options.tokens = line.get(OPT_tokens).str();
+  for (const std::string &name : line.args.getAllArgValues(OPT_metric))
+    if (Error error = addMetric(name, options.metrics))
+      return std::move(error);
+  if (options.metrics.empty())
+    options.metrics = {Metric::Cosine, Metric::SQNR};
+  if (line.has(OPT_min_cos)) {
+    double value = 0;
+    if (line.get(OPT_min_cos).getAsDouble(value) ||
+        !(value >= -1 && value <= 1))
+      return makeError(Diag::Usage, "--min-cos",
+                       "expected a cosine, but got '" + line.get(OPT_min_cos) +
+                           "'");
+    options.minCosine = value;
+    cantFail(addMetric("cosine", options.metrics));
+  }
+  if (line.has(OPT_max_drop)) {
+    Expected<double> value = readShare("--max-drop", line.get(OPT_max_drop));
+    if (!value)
+      return value.takeError();
+    options.maxDrop = *value;
+    if (!is_contained(options.metrics, Metric::Top1) &&
+        !is_contained(options.metrics, Metric::Perplexity))
+      return makeError(Diag::Usage, "--max-drop",
+                       "expected --metric=top1 or --metric=perplexity to say "
+                       "what may drop");
+  }
+  return options;
+}
+
+//===----------------------------------------------------------------------===//
+// Models
+//===----------------------------------------------------------------------===//
+
+/// Compiles a model in fp32 for this machine, and opens it; nothing is left on
+/// disk. Artifacts are opened as they are.
+static Expected<std::unique_ptr<LoadedModel>> openReference(Session &session,
+                                                            StringRef path) {
+  if (sys::fs::is_directory(path) || path.ends_with(".so"))
+    return LoadedModel::open(path);
+  Expected<CompileOptions> options =
+      makeCompileOptions(session.line, path, session.self);
+  if (!options)
+    return options.takeError();
+  SmallString<128> folder;
+  if (std::error_code error =
+          sys::fs::createUniqueDirectory("qcc-eval", folder))
+    return makeError(Diag::CannotWrite, "a temporary folder", error.message());
+  scope_exit removeFolder([&] {
+    std::error_code ignored = sys::fs::remove_directories(folder);
+    (void)ignored;
+  });
+  options->outputDir = (folder + "/reference").str();
+  session.sink.setFile(path);
+  Expected<CompileResult> result = compileModel(session, *options);
+  session.sink.setFile("");
+  if (!result)
+    return result.takeError();
+  return LoadedModel::open(options->outputDir);
+}
+
+/// Inputs of the first model, with the sizes that any model fixes.
+static std::vector<SampleInput>
+joinInputs(ArrayRef<std::unique_ptr<LoadedModel>> models) {
+  std::vector<SampleInput> inputs = models[0]->getInputs();
+  for (const std::unique_ptr<LoadedModel> &model : models.drop_front())
+    for (const SampleInput &other : model->getInputs())
+      for (SampleInput &input : inputs)
+        if (input.name == other.name &&
+            input.shape.size() == other.shape.size())
+          for (auto [size, fixed] : zip_equal(input.shape, other.shape))
+            size = fixed >= 0 ? fixed : size;
+  return inputs;
+}
+
+//===----------------------------------------------------------------------===//
+// Arrays
+//===----------------------------------------------------------------------===//
+
+static const SampleArray *findArray(ArrayRef<SampleArray> arrays,
+                                    StringRef name) {
+  const SampleArray *found = find_if(
+      arrays, [&](const SampleArray &array) { return array.name == name; });
+  return found == arrays.end() ? nullptr : found;
+}
+
+template <typename From, typename To>
+static std::vector<To> convert(const SampleArray &array,
+                               function_ref<To(From)> function) {
+  std::vector<To> values(array.bytes.size() / sizeof(From));
+  for (size_t i = 0; i < values.size(); ++i) {
+    From value;
+    std::memcpy(&value, array.bytes.data() + i * sizeof(From), sizeof(From));
+    values[i] = function(value);
+  }
+  return values;
+}
+
+/// A half as a float: exact.
+static float widenHalf(uint16_t bits) {
+  uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = bits >> 10 & 31,
+           fraction = bits & 1023;
+  if (exponent == 31)
+    return std::bit_cast<float>(sign | 0x7f800000 | fraction << 13);
+  if (exponent)
+    return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+  float magnitude = std::ldexp(float(fraction), -24);
+  return sign ? -magnitude : magnitude;
+}
+
+/// Elements of a float output.
+static Expected<std::vector<float>> toFloats(const SampleArray &array) {
+  constexpr uint8_t kFloat = 2, kBfloat = 4; // DLPack
+  if (array.code == kFloat && array.bits == 32)
+    return convert<float, float>(array, [](float v) { return v; });
+  if (array.code == kFloat && array.bits == 64)
+    return convert<double, float>(array, [](double v) { return float(v); });
+  if (array.code == kFloat && array.bits == 16)
+    return convert<uint16_t, float>(array, widenHalf);
+  if (array.code == kBfloat && array.bits == 16)
+    return convert<uint16_t, float>(array, [](uint16_t v) {
+      return std::bit_cast<float>(uint32_t(v) << 16);
+    });
+  return makeError(Diag::BadCalibration, "output '" + array.name + "'",
+                   "expected floats; --output=NAME chooses another one");
+}
+
+/// Elements of labels or tokens.
+static Expected<std::vector<int64_t>> toIntegers(const Sample &sample,
+                                                 StringRef name) {
+  const SampleArray *array = findArray(sample.arrays, name);
+  if (!array)
+    return makeError(Diag::BadCalibration, sample.name,
+                     "there is no array '" + name + "'");
+  constexpr uint8_t kInt = 0, kUInt = 1; // DLPack
+  auto widen = [](auto value) { return static_cast<int64_t>(value); };
+  if (array->code == kInt && array->bits == 64)
+    return convert<int64_t, int64_t>(*array, widen);
+  if (array->code == kInt && array->bits == 32)
+    return convert<int32_t, int64_t>(*array, widen);
+  if (array->code == kUInt && array->bits == 8)
+    return convert<uint8_t, int64_t>(*array, widen);
+  return makeError(Diag::BadCalibration, sample.name,
+                   "expected int64, int32 or uint8 in '" + name + "'");
+}
+
+//===----------------------------------------------------------------------===//
+// Measuring
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Scores of all samples: by artifact, metric and sample.
+using Scores = std::vector<std::vector<std::vector<std::vector<RowScore>>>>;
+
+class Evaluation {
+public:
+  /// The first model is the reference.
+  Evaluation(const EvalOptions &options,
+             ArrayRef<std::unique_ptr<LoadedModel>> models,
+             ArrayRef<Sample> samples)
+      : options(options), models(models), samples(samples),
+        scores(models.size() - 1,
+               {options.metrics.size(),
+                std::vector<std::vector<RowScore>>(samples.size())}) {}
+
+  Error run(unsigned threads, function_ref<void(size_t)> progress) {
+    return runParallel(
+        samples.size(), threads, [&](size_t i) { return runSample(i); },
+        progress);
+  }
+
+  /// Scores of a metric, sample by sample.
+  std::vector<RowScore> get(size_t artifact, size_t metric) const {
+    std::vector<RowScore> all;
+    for (const std::vector<RowScore> &sample : scores[artifact][metric])
+      append_range(all, sample);
+    return all;
+  }
+
+private:
+  Error runSample(size_t number);
+  Error score(size_t artifact, size_t number, const OutputView &reference,
+              const OutputView &candidate);
+  /// The output that is measured, and its elements.
+  Error runModel(const LoadedModel &model, const Sample &sample,
+                 SampleArray &output, std::vector<float> &values) const;
+
+  const EvalOptions &options;
+  ArrayRef<std::unique_ptr<LoadedModel>> models;
+  ArrayRef<Sample> samples;
+  Scores scores;
+};
+
+} // namespace
+
+Error Evaluation::runModel(const LoadedModel &model, const Sample &sample,
+                           SampleArray &output,
+                           std::vector<float> &values) const {
+  std::vector<SampleArray> outputs;
+  auto ignore = [](StringRef, ArrayRef<float>) {};
+  if (Error error = model.run(sample, ignore, &outputs))
+    return error;
+  const SampleArray *found = options.output.empty()
+                                 ? outputs.data()
+                                 : findArray(outputs, options.output);
+  if (!found || outputs.empty()) {
+    std::string names = join(
+        map_range(outputs, [](const SampleArray &a) { return a.name; }), ", ");
+    return makeError(Diag::Usage, "--output",
+                     "expected one of " + names + ", but got '" +
+                         options.output + "'");
+  }
+  output = *found;
+  Expected<std::vector<float>> floats = toFloats(output);
+  if (!floats)
+    return floats.takeError();
+  values = std::move(*floats);
+  return Error::success();
+}
+
+/// Says which artifact an error is of.
+static Error nameArtifact(StringRef artifact, Error error) {
+  return handleErrors(std::move(error), [&](const CodedError &coded) {
+    return makeError(coded.getDiag(), artifact,
+                     coded.getWhere().empty()
+                         ? coded.getText()
+                         : coded.getWhere() + ": " + coded.getText());
+  });
+}
+
+Error Evaluation::score(size_t artifact, size_t number,
+                        const OutputView &reference,
+                        const OutputView &candidate) {
+  for (auto [i, metric] : enumerate(options.metrics)) {
+    std::string name = metric == Metric::Perplexity ? options.tokens
+                       : metric == Metric::Top1     ? options.labels
+                                                    : "";
+    std::vector<int64_t> targets;
+    if (!name.empty()) {
+      Expected<std::vector<int64_t>> found = toIntegers(samples[number], name);
+      if (!found)
+        return found.takeError();
+      targets = std::move(*found);
+    }
+    auto rows = scoreRows(metric, reference, candidate, targets);
+    if (!rows)
+      return rows.takeError();
+    scores[artifact][i][number] = std::move(*rows);
+  }
+  return Error::success();
+}
+
+Error Evaluation::runSample(size_t number) {
+  const Sample &sample = samples[number];
+  SampleArray expected, output;
+  std::vector<float> expectedValues, values;
+  if (Error error = runModel(*models[0], sample, expected, expectedValues))
+    return nameArtifact(options.reference, std::move(error));
+  OutputView reference(expectedValues, expected.shape);
+  for (size_t i = 0; i + 1 < models.size(); ++i) {
+    Error error = runModel(*models[i + 1], sample, output, values);
+    if (!error)
+      error = score(i, number, reference, OutputView(values, output.shape));
+    if (error)
+      return nameArtifact(options.artifacts[i], std::move(error));
+  }
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Command
+//===----------------------------------------------------------------------===//
+
+/// Which array has the tokens, if perplexity is asked for.
+static Error findTokens(const LoadedModel &reference, EvalOptions &options) {
+  if (!is_contained(options.metrics, Metric::Perplexity) ||
+      !options.tokens.empty())
+    return Error::success();
+  options.tokens = reference.findIntegerInput(/*rank=*/2);
+  if (!options.tokens.empty())
+    return Error::success();
+  return makeError(Diag::Usage, "--metric=perplexity",
+                   "expected --tokens=NAME to say which array has the token "
+                   "ids [batch, sequence]");
+}
+
+Error runEval(Session &session) {
+  const CommandLine &line = session.line;
+  if (line.positionals.empty() || !line.has(OPT_eval_reference) ||
+      !line.has(OPT_data))
+    return makeError(Diag::Usage, "",
+                     "expected artifacts, --reference=MODEL and --data=DATA; "
+                     "`qcc eval --help` shows the flags");
+  Expected<EvalOptions> options = readOptions(line);
+  if (!options)
+    return options.takeError();
+  options->artifacts = line.positionals;
+  Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
+  if (!jobs)
+    return jobs.takeError();
+  // Artifacts first: a wrong path is known before the reference is compiled.
+  std::vector<std::unique_ptr<LoadedModel>> models(1);
+  for (const std::string &path : options->artifacts) {
+    auto opened = LoadedModel::open(path);
+    if (!opened)
+      return opened.takeError();
+    models.push_back(std::move(*opened));
+  }
+  auto reference = openReference(session, options->reference);
+  if (!reference)
+    return reference.takeError();
+  models[0] = std::move(*reference);
+  if (Error error = findTokens(*models[0], *options))
+    return error;
+  auto samples = readSamples(line.get(OPT_data), joinInputs(models));
+  if (!samples)
+    return samples.takeError();
+
+  unsigned threads = *jobs ? unsigned(std::min<uint64_t>(*jobs, 4096))
+                           : hardware_concurrency().compute_thread_count();
+  Evaluation evaluation(*options, models, *samples);
+  CountProgress progress(session.progress, "eval");
+  Error failure = evaluation.run(
+      threads, [&](size_t done) { progress.update(done, samples->size()); });
+  progress.clear();
+  if (failure)
+    return failure;
+  std::vector<std::vector<MetricResult>> results(options->artifacts.size());
+  for (auto [i, list] : enumerate(results))
+    for (auto [k, metric] : enumerate(options->metrics)) {
+      auto result = summarize(metric, evaluation.get(i, k),
+                              /*hasLabels=*/!options->labels.empty());
+      if (!result)
+        return nameArtifact(options->artifacts[i], result.takeError());
+      list.push_back(*result);
+    }
+  if (line.has(OPT_json))
+    printJson(*options, results);
+  else
+    printTable(*options, results);
+  return checkGates(*options, results);
+}
+
+} // namespace qcc::driver
