@@ -123,10 +123,11 @@ llvm::Error Compilation::noteRanges() {
   auto find = [&](Value value) -> ArrayAttr {
     const TensorStatistics *found =
         statistics->lookup(getResultObservationName(value));
-    if (!found || failure)
+    // A branch that no sample took has values without a range.
+    if (!found || !found->count || failure)
       return {};
-    auto range = chooseRange(*found, RangeMethod::MinMax, 8,
-                             /*isSymmetric=*/false);
+    auto range = chooseRange(*found, options.rangeMethod, /*bits=*/8,
+                             /*isSymmetric=*/false, options.rangeParameter);
     if (!range) {
       failure = llvm::joinErrors(std::move(failure), range.takeError());
       return {};
