@@ -24,6 +24,15 @@ def test_attention_masks(tmp_path, kind, causal):
     check(tmp_path, text, inputs | ({"m": mask} if mask is not None else {}), domain="com.microsoft")
 
 
+@pytest.mark.parametrize("size", ["k", "1"])
+def test_attention_mask_of_one_key_hides_nothing(tmp_path, size):
+    text = f"""g (float[b,s,8] x, float[8,24] w, float[24] c, int32[b,{size}] m) => (float[b,s,8] y)
+    {{ y = com.microsoft.Attention<num_heads=2>(x, w, c, m) }}"""
+    weights = {"w": normal(8, 24, seed=1), "c": normal(24, seed=2)}
+    inputs = [weights | {"x": normal(2, s, 8), "m": np.zeros((2, 1), np.int32)} for s in (1, 3)]
+    check(tmp_path, text, *inputs, domain="com.microsoft")
+
+
 def test_attention_with_past(tmp_path):
     text = """g (float[b,s,8] x, float[8,24] w, float[24] c, float[2,b,2,p,4] past)
     => (float[b,s,8] y, float[2,b,2,t,4] present)

@@ -15,6 +15,7 @@ import qcc
 def check(tmp_path, text, runs, target="native"):
     """Compiles `text` once and compares every run with ONNX Runtime."""
     model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\n' + text)
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     qcc.compile(path, tmp_path / "out.qcc", target=target)
@@ -297,6 +298,81 @@ def test_slice_of_any_axes_and_steps(tmp_path):
             for s, e, k in (((0, 0), (7, 5), (2, 3)), ((-1, 4), (-100, -100), (-1, -2)), ((6, 0), (0, 5), (-3, 1)),
                             ((3, 3), (3, 1), (1, 1)))]
     check(tmp_path, text, runs)
+
+
+BOUNDS = (0, 1, 2, 5, -1, -2, -5, 2**31, -(2**63))
+
+
+def cut(tmp_path, slices, sizes):
+    """Slices of `x[n, 2]` by texts of start, end and step, at each size of n."""
+    lines = [f"y{i} = Slice(x, {start}, {end}, zero, {step})" for i, (start, end, step) in enumerate(slices)]
+    named = {f"c{value}".replace("-", "m"): value for value in (*BOUNDS, 2**63 - 1, -3, 3, 4)}
+    constants = ", ".join(f"int64[1] {name} = {{{value}}}" for name, value in named.items())
+    outputs = ", ".join(f"float[d{i}, 2] y{i}" for i in range(len(slices)))
+    sub = "\n".join(f"n{k} = Sub(n, c{k})" for k in (0, 1, 2, 3, 4, 5))
+    check(tmp_path, f"""g (float[n, 2] x) => ({outputs}) <int64[1] zero = {{0}}, {constants}>
+    {{ shape = Shape(x) n = Gather(shape, zero) {sub}
+    {chr(10).join(lines)} }}""", [{"x": f32(n, 2)} for n in sizes])
+
+
+@pytest.mark.parametrize("step", ["1", "3", "m1", "m3"])
+def test_slices_by_constants_beyond_a_symbolic_size(tmp_path, step):
+    def name(value):
+        return f"c{value}".replace("-", "m")
+
+    pairs = [(start, end) for start in BOUNDS for end in (*BOUNDS, *([2**63 - 1] if step[0] != "m" else []))]
+    # What is cut by one element is taken as not empty.
+    many = [(name(a), name(b), "c" + step) for a, b in pairs if abs(a) != 1 and abs(b) != 1]
+    cut(tmp_path / "empty", many, [0])
+    cut(tmp_path, [(name(a), name(b), "c" + step) for a, b in pairs], [1, 2, 3, 4, 6, 17])
+
+
+def test_slices_by_a_size_less_a_constant(tmp_path):
+    slices = [pair for k in (0, 2, 3, 4, 5) for pair in
+              (("zero", f"n{k}"), (f"n{k}", "n"), ("c2", f"n{k}"), ("cm2", f"n{k}"), (f"n{k}", "c4"), (f"n{k}", "cm3"))]
+    cut(tmp_path, [(*pair, "c1") for pair in slices], range(8))
+    cut(tmp_path / "one", [("zero", "n1", "c2"), ("n1", "n", "c1")], range(1, 5))
+
+
+def test_two_negative_sizes_end_the_run(tmp_path):
+    text = """<ir_version: 10, opset_import: ["" : 21]> g (float[a, b] x) => (float s) <int64[1] five = {5}, int64 zero = {0}>
+    { shape = Shape(x) less = Sub(shape, five) y = ConstantOfShape(less) s = ReduceSum<keepdims = 0>(y) }"""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    qcc.compile(path, tmp_path / "out.qcc")
+    model = qcc.load(tmp_path / "out.qcc", threads=1)
+    assert model({"x": f32(6, 7)})["s"] == 0
+    for shape in ((4, 4), (1, 3), (4, 7)):
+        with pytest.raises(qcc.QccError):
+            model({"x": f32(*shape)})
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+@pytest.mark.parametrize("known", [False, True])
+def test_resize_that_keeps_the_ratio_of_sizes_found_at_run_time(tmp_path, policy, known):
+    attributes = f'mode = "linear", axes = [2, 3], keep_aspect_ratio_policy = "{policy}"'
+    sizes = ("s = Constant<value_ints = [7, 9]>()" if known else "s = Identity(t)")
+    text = f"g (float[1, 2, a, b] x, int64[2] t) => (float[1, 2, c, d] y) {{ {sizes} y = Resize<{attributes}>(x, , , s) }}"
+    runs = [{"x": f32(1, 2, a, b), "t": i64(*t)} for a, b, t in ((4, 6, (7, 9)), (5, 5, (3, 8)), (6, 3, (6, 6)))]
+    check(tmp_path, text, runs)
+
+
+def test_range_of_a_size_that_may_be_negative(tmp_path):
+    text = """g (float[a] x) => (int64[n] r) <int64 zero = {0}, int64 one = {1}, int64 three = {3}>
+    { shape = Shape(x) size = Squeeze(shape) end = Sub(size, three) r = Range(zero, end, one) }"""
+    check(tmp_path, text, [{"x": f32(a)} for a in (0, 1, 3, 5)])
+
+
+def test_computed_sizes_that_meet_others(tmp_path):
+    # A symbol, or a size that data tells, that is 1 where a computed size is not.
+    text = """g (float[a, b] x, float[c, 1] y, int64[2] s) => (float[m, n] r, float[p, q] t)
+    { z = Concat<axis = 0>(x, x) r = Add(z, y) t = Expand(z, s) }"""
+    runs = [{"x": f32(a, 3), "y": f32(c, 1), "s": i64(*s)}
+            for a, c, s in ((2, 4, (4, 1)), (2, 1, (1, 3)), (3, 1, (6, 3)))]
+    check(tmp_path, text, runs)
+    text = "g (float[a] x, int64[1] s) => (float[m] t) { y = Relu(x) c = Slice(y, two, big) t = Expand(c, s) }"
+    text = text.replace("{", "<int64[1] two = {2}, int64[1] big = {100}> {", 1)
+    check(tmp_path / "other", text, [{"x": f32(a), "s": i64(s)} for a, s in ((3, 1), (3, 4), (6, 1), (6, 4), (2, 1), (2, 0))])
 
 
 def test_constant_of_a_shape_read_at_run_time(tmp_path):

@@ -3,6 +3,7 @@
 #include "Conv.h"
 #include "Activation.h"
 #include "Registry.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 
@@ -98,6 +99,7 @@ bool padTransposed(NodeContext &node, SpatialWindow &window,
   std::string automatic = node.attrString("auto_pad", "NOTSET");
   bool same = automatic == "SAME_UPPER" || automatic == "SAME_LOWER";
   size_t count = window.size();
+  constexpr int64_t most = int64_t(1) << 40;
   if (wanted && wanted->size() == count + 2)
     wanted->erase(wanted->begin(), wanted->begin() + 2);
   if (wanted && wanted->size() != count) {
@@ -119,7 +121,16 @@ bool padTransposed(NodeContext &node, SpatialWindow &window,
                           "with --dim=NAME=VALUE");
         return false;
       }
-      total = (*extent - 1) * stride + extra[i] + span - (*wanted)[i];
+      int64_t reach;
+      if ((*wanted)[i] < 0 || (*wanted)[i] > most ||
+          llvm::MulOverflow(*extent - 1, stride, reach) || reach > most) {
+        (void)node.refuse(Diag::LimitReached,
+                          "expected sizes of output_shape from 0 to 2^40, but "
+                          "got " +
+                              Twine((*wanted)[i]));
+        return false;
+      }
+      total = reach + extra[i] + span - (*wanted)[i];
     }
     // Where the result is larger than the windows reach, zeros are added at the
     // end.
@@ -161,12 +172,16 @@ LogicalResult convertConvTranspose(NodeContext &node) {
   if (!padTransposed(node, *window, ArrayRef(in).drop_front(2), extra) ||
       !node.requireEqual(in[1], kernel[0], "the channels of input and weight"))
     return failure();
-  Dims result = {in[0], simplifyDim(kernel[1] * groups)};
+  Dims result = {in[0], node.scaled(kernel[1], groups)};
   for (size_t i = 0; i < window->size(); ++i) {
     int64_t span = (window->kernel[i] - 1) * window->dilations[i] + 1;
     int64_t added =
         extra[i] + span - window->pads[i] - window->pads[i + window->size()];
-    result.push_back(simplifyDim((in[i + 2] - 1) * window->strides[i] + added));
+    AffineExpr reach =
+        node.scaled(simplifyDim(in[i + 2] - 1), window->strides[i]);
+    if (!reach || !result[1])
+      return failure();
+    result.push_back(simplifyDim(reach + added));
     if (std::optional<int64_t> known = getConstantSize(result.back());
         known && *known < 0)
       return node.refuse(

@@ -2,6 +2,7 @@
 //-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitter.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
 
@@ -32,14 +33,38 @@ static std::string toText(AffineExpr expr) {
   return text;
 }
 
+/// 1 for an expression of 0 and more, else 0.
+static AffineExpr isAtLeastZero(AffineExpr expr) {
+  constexpr int64_t range = int64_t(1) << 40;
+  return simplifyDim((expr + range).floorDiv(range));
+}
+
+AffineExpr maxZero(AffineExpr expr) {
+  expr = simplifyDim(expr);
+  if (std::optional<int64_t> known = getConstantSize(expr))
+    return getAffineConstantExpr(std::max<int64_t>(*known, 0),
+                                 expr.getContext());
+  return isNonNegative(expr) ? expr : simplifyDim(expr * isAtLeastZero(expr));
+}
+
+AffineExpr minSize(AffineExpr size, int64_t bound) {
+  return simplifyDim(size - maxZero(size - bound));
+}
+
 bool isNonNegative(AffineExpr expr) {
   if (auto constant = dyn_cast<AffineConstantExpr>(expr))
     return constant.getValue() >= 0;
   if (isa<AffineSymbolExpr>(expr))
     return true;
   auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
-  return binary && isNonNegative(binary.getLHS()) &&
-         isNonNegative(binary.getRHS());
+  if (!binary)
+    return false;
+  AffineExpr lhs = binary.getLHS(), rhs = binary.getRHS();
+  if (isNonNegative(lhs) && isNonNegative(rhs))
+    return true;
+  // What maxZero makes.
+  return expr.getKind() == AffineExprKind::Mul &&
+         (rhs == isAtLeastZero(lhs) || lhs == isAtLeastZero(rhs));
 }
 
 bool Emitter::requireEqual(AffineExpr x, AffineExpr y, const Twine &what) {
@@ -65,12 +90,23 @@ bool Emitter::requireAtLeast(AffineExpr x, AffineExpr y, const Twine &what) {
                                        toText(y) + ", but got " + toText(x));
     return *known >= 0;
   }
-  if (isNonNegative(difference))
+  if (isNonNegative(difference) || symbols.nonNegative.contains(difference))
     return true;
   // Checks are equations: a difference from 0 to 2^40 is 0 after a division by
   // that.
   check(difference.floorDiv(int64_t(1) << 40), size(0));
+  // What an entry checks holds in all that it runs.
+  if (isa_and_nonnull<func::FuncOp>(b.getInsertionBlock()->getParentOp()))
+    symbols.nonNegative.insert(difference);
   return true;
+}
+
+AffineExpr Emitter::scaled(AffineExpr dim, int64_t factor) {
+  AffineExpr result = mulDims(dim, size(factor));
+  if (!result)
+    (void)refuse(Diag::LimitReached,
+                 "expected sizes of at most 2^40, but got more");
+  return result;
 }
 
 /// True for a size that another one may be broadcast to at run time.
@@ -79,9 +115,28 @@ static bool isOpen(AffineExpr size) {
          mayBroadcast(size, getAffineConstantExpr(1, size.getContext()));
 }
 
+/// True for a computed size that may be 1 where that of the result is not.
+static bool mayBeOne(AffineExpr size, AffineExpr resultSize) {
+  return !isOpen(size) && size != resultSize && isOpen(resultSize) &&
+         !isa<AffineSymbolExpr>(resultSize);
+}
+
 AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
   bool isFixed = isa<AffineConstantExpr>(have) && isa<AffineConstantExpr>(dim);
-  if (isFixed || !isOpen(have) || !isOpen(dim)) {
+  // A symbol may be 1 where a computed size is not, and a computed size where a
+  // constant is not. The other way is thought of only for sizes that data
+  // tells, so that other results keep the simple size.
+  bool oneIsOpen = isOpen(have) != isOpen(dim);
+  AffineExpr open = isOpen(have) ? have : dim;
+  bool isSymbol = isa<AffineSymbolExpr>(open),
+       isData = isSymbol && symbols.isRuntime(open);
+  if (oneIsOpen && !isData && (isSymbol || isa<AffineConstantExpr>(open))) {
+    if (isOpen(have) == isSymbol)
+      std::swap(have, dim);
+    check(simplifyDim((have - dim) * (dim - 1)), size(0));
+    return have;
+  }
+  if (isFixed || (!isData && (!isOpen(have) || !isOpen(dim)))) {
     if (!requireEqual(have, dim, "broadcast dimensions"))
       return {};
     // A constant says more than a symbol that must equal it.
@@ -91,6 +146,7 @@ AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
   AffineExpr result = isa<AffineConstantExpr>(have)  ? have
                       : isa<AffineConstantExpr>(dim) ? dim
                                                      : broadcastSize(have, dim);
+  symbols.nonNegative.insert(result);
   for (AffineExpr operand : {have, dim})
     if (operand != result)
       check(simplifyDim((result - operand) * (operand - 1)), size(0));
@@ -195,6 +251,17 @@ Value Emitter::reduction(Combiner combiner, const Dims &dims, Type elementType,
                fn);
 }
 
+AffineMap Emitter::broadcastMap(const Dims &from, const Dims &to) {
+  AffineMap reads = getBroadcastMap(from, to, b.getContext());
+  SmallVector<AffineExpr> results = llvm::to_vector(reads.getResults());
+  for (auto [i, dim] : llvm::enumerate(from)) {
+    unsigned at = to.size() - from.size() + i;
+    if (mayBeOne(dim, to[at]))
+      results[i] = d(at) * (1 - isOne(dim));
+  }
+  return map(to.size(), results);
+}
+
 Value Emitter::elementwise(ValueRange inputs, Type elementType, BodyFn fn) {
   if (anyNull(inputs))
     return {};
@@ -206,7 +273,7 @@ Value Emitter::elementwise(ValueRange inputs, Type elementType, BodyFn fn) {
     return {};
   SmallVector<AffineMap> maps;
   for (const Dims &operand : operands)
-    maps.push_back(getBroadcastMap(operand, *result, b.getContext()));
+    maps.push_back(broadcastMap(operand, *result));
   return generic(*result, elementType, inputs, maps, {}, fn);
 }
 
@@ -273,15 +340,13 @@ Value Emitter::broadcastTo(Value input, const Dims &to) {
   }
   for (auto [i, dim] : llvm::enumerate(from)) {
     AffineExpr want = to[to.size() - from.size() + i];
-    if (mayBroadcast(dim, want))
+    if (mayBroadcast(dim, want) || mayBeOne(dim, want))
       check(simplifyDim((want - dim) * (dim - 1)), size(0));
     else if (getConstantSize(dim) != 1 &&
              !requireEqual(dim, want, "broadcast dimensions"))
       return {};
   }
-  return from == to
-             ? input
-             : copy(to, input, getBroadcastMap(from, to, b.getContext()));
+  return from == to ? input : copy(to, input, broadcastMap(from, to));
 }
 
 Value Emitter::slice(Value input, int64_t axis, AffineExpr start,

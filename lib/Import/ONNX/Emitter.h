@@ -24,6 +24,8 @@ struct SymbolContext {
   size_t firstRuntime = SIZE_MAX;
   /// Pairs that must be equal when an entry starts.
   llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> checks;
+  /// Expressions that are not negative, although their form does not show it.
+  llvm::DenseSet<mlir::AffineExpr> nonNegative;
 
   /// True if a size is not known before an entry runs.
   bool isRuntime(mlir::AffineExpr expr) const;
@@ -41,6 +43,11 @@ struct Problem {
 /// True if an expression of sizes cannot be negative: sizes never are, so
 /// neither are sums, products and quotients of them.
 bool isNonNegative(mlir::AffineExpr expr);
+
+/// The larger one of an expression between -2^40 and 2^40 and 0, as an
+/// expression; the smaller one of a size and a constant.
+mlir::AffineExpr maxZero(mlir::AffineExpr expr);
+mlir::AffineExpr minSize(mlir::AffineExpr size, int64_t bound);
 
 /// Emits operations at one location. A function that finds a fault records the
 /// first one and returns a null value; values that are null may be passed on,
@@ -85,6 +92,12 @@ public:
   /// Says that `x` is not less than `y`, in the same way.
   bool requireAtLeast(mlir::AffineExpr x, mlir::AffineExpr y,
                       const llvm::Twine &what);
+  /// A size times a number; null with LimitReached recorded if that is too
+  /// large to be counted.
+  mlir::AffineExpr scaled(mlir::AffineExpr dim, int64_t factor);
+  /// Ends the run where the size of an operation's result is negative: of two
+  /// such sizes the product would not be. To be called behind the operation.
+  void checkResultSizes(mlir::Operation *op);
   /// Ends the run where two sizes differ: in an entry before its first step if
   /// that can be, else here.
   void check(mlir::AffineExpr x, mlir::AffineExpr y);
@@ -109,10 +122,13 @@ public:
                           int64_t count);
 
   /// The dimensions that numpy's broadcasting gives. Of two different symbols
-  /// one may be 1 at run time; with `assumeEqual`, and for sizes that were
-  /// computed, they are taken as equal, with a check.
+  /// one may be 1 at run time, a symbol where a computed size is not, and a
+  /// computed size where a constant is not; with `assumeEqual`, and for two
+  /// computed sizes, they are taken as equal, with a check.
   std::optional<Dims> broadcastDims(llvm::ArrayRef<Dims> operands,
                                     bool assumeEqual = false);
+  /// How a tensor is read as one of a shape that it broadcasts to.
+  mlir::AffineMap broadcastMap(const Dims &from, const Dims &to);
   /// The size that two sizes, neither of them known to be 1, broadcast to.
   mlir::AffineExpr broadcastPair(mlir::AffineExpr have, mlir::AffineExpr dim);
   /// An axis in [0, rank); BadAttribute otherwise.

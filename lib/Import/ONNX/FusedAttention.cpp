@@ -26,7 +26,8 @@ struct FusedAttention {
 };
 
 /// What a mask holds: the number of keys per batch; their ends and then their
-/// begins; a flag per key; a flag per query and key.
+/// begins; a flag per key; a flag per query and key. A flag per key for one key
+/// only lets everything through.
 enum class MaskForm { None, Lengths, Bounds, Keys, Pairs };
 
 std::optional<MaskForm> readMaskForm(NodeContext &node, Value mask,
@@ -45,6 +46,12 @@ std::optional<MaskForm> readMaskForm(NodeContext &node, Value mask,
     return MaskForm::Lengths;
   if (in.size() == 1 && isSize(in[0], to[0] * 2))
     return MaskForm::Bounds;
+  if (in.size() == 2 && getConstantSize(in[1]) == 1)
+    return MaskForm::None;
+  if (in.size() == 2 && !isa<AffineConstantExpr>(in[1]) && in[1] != to[3]) {
+    node.check(simplifyDim((to[3] - in[1]) * (in[1] - 1)), node.size(0));
+    in[1] = to[3];
+  }
   if (in.size() == 2 && node.requireEqual(in[0], to[0], "masks and batches") &&
       node.requireEqual(in[1], to[3], "masks and keys"))
     return MaskForm::Keys;
@@ -58,7 +65,8 @@ std::optional<MaskForm> readMaskForm(NodeContext &node, Value mask,
 }
 
 /// Whether a mask lets a key through to a query.
-Value isVisible(Body &body, MaskForm form, Value mask, const Dims &to) {
+Value isVisible(Body &body, MaskForm form, Value mask, const Dims &from,
+                const Dims &to) {
   Value batch = body.dim(0), row = body.dim(2), key = body.dim(3);
   auto bound = [&](Value at) { return body.toIndex(body.read(mask, at)); };
   if (form == MaskForm::Lengths)
@@ -66,9 +74,13 @@ Value isVisible(Body &body, MaskForm form, Value mask, const Dims &to) {
   if (form == MaskForm::Bounds)
     return body.both(body.lt(key, bound(batch)),
                      body.le(bound(body.add(batch, body.extent(to[0]))), key));
-  Value flag = form == MaskForm::Keys ? body.read(mask, {batch, key})
-                                      : body.read(mask, {batch, row, key});
-  return body.lt(body.integer(0, flag.getType()), flag);
+  bool isOpen = form == MaskForm::Keys && from[1] != to[3];
+  Value size = isOpen ? body.extent(from[1]) : Value(),
+        at = isOpen ? body.clampIndex(key, size) : key;
+  Value flag = form == MaskForm::Keys ? body.read(mask, {batch, at})
+                                      : body.read(mask, {batch, row, at});
+  Value isSet = body.lt(body.integer(0, flag.getType()), flag);
+  return isOpen ? body.either(body.eq(size, body.index(1)), isSet) : isSet;
 }
 
 /// What is added to the scores `[B, H, S, T]`, with dimensions of 1 where it
@@ -79,16 +91,17 @@ Value emitAddend(NodeContext &node, const FusedAttention &parts,
   std::optional<MaskForm> form = readMaskForm(node, parts.mask, scores);
   if (!form)
     return {};
+  Value mask = *form == MaskForm::None ? Value() : parts.mask;
   AffineExpr one = node.size(1);
   Dims to = {one, one, one, one};
   SmallVector<Value> whole;
   Dims addend;
-  if (parts.mask) {
+  if (mask) {
     to[0] = scores[0];
     to[3] = scores[3];
     if (*form == MaskForm::Pairs)
       to[2] = scores[2];
-    whole.push_back(parts.mask);
+    whole.push_back(mask);
   }
   if (hidesLater) {
     to[2] = scores[2];
@@ -115,9 +128,9 @@ Value emitAddend(NodeContext &node, const FusedAttention &parts,
   Type f32 = node.f32();
   return node.generic(to, f32, {}, {}, whole, [&](Body &body, ValueRange x) {
     Value sum = body.number(0, f32);
-    if (parts.mask)
-      sum = body.select(isVisible(body, *form, x[0], scores), sum,
-                        body.number(filter, f32));
+    if (mask)
+      sum = body.select(isVisible(body, *form, x[0], node.dims(mask), scores),
+                        sum, body.number(filter, f32));
     if (parts.addend) {
       SmallVector<Value> at;
       for (unsigned i = 0; i < 4; ++i)

@@ -150,7 +150,7 @@ std::string describeExcess(Type type) {
             Twine(tensor.getRank()))
         .str();
   int64_t count = 1;
-  bool isEmpty = false, isTooLarge = false;
+  bool isEmpty = false, isTooLarge = false, isBeyond = false;
   for (AffineExpr dim : getDims(type)) {
     std::optional<int64_t> size = getConstantSize(dim);
     if (size && *size < 0)
@@ -162,9 +162,11 @@ std::string describeExcess(Type type) {
                    count > kMaxElements
              : !dim.isSymbolicOrConstant() || !hasSymbol(dim);
     if (isTooLarge)
+    // Such sizes would overflow in what is computed of them next.
+    isBeyond |= size ? *size > kMaxElements : largestConstant(dim) > kMaxFactor;
       count = 1;
   }
-  return isTooLarge && !isEmpty
+  return isBeyond || (isTooLarge && !isEmpty)
              ? "expected tensors of at most 2^40 elements, but got more"
              : "";
 }
@@ -173,7 +175,7 @@ LogicalResult Importer::checkSizes(Operation *before, NodeContext &node) {
   Block *block = builder.getInsertionBlock();
   Block::iterator first =
       before ? std::next(before->getIterator()) : block->begin();
-  for (Operation &op : llvm::make_range(first, builder.getInsertionPoint()))
+  for (Operation &op : llvm::make_range(first, builder.getInsertionPoint())) {
     for (Type type : op.getResultTypes())
       if (std::string excess = describeExcess(type); !excess.empty())
         return node.refuse(StringRef(excess).contains("sizes of 0")
@@ -186,6 +188,8 @@ LogicalResult Importer::checkSizes(Operation *before, NodeContext &node) {
 void Importer::foldConstants(Operation *before, NodeContext &node) {
   Block *block = builder.getInsertionBlock();
   Block::iterator first =
+    node.checkResultSizes(&op);
+  }
       before ? std::next(before->getIterator()) : block->begin();
   for (Operation &op : llvm::make_early_inc_range(
            llvm::make_range(first, builder.getInsertionPoint()))) {

@@ -106,74 +106,129 @@ struct Window {
   AffineExpr start, size;
 };
 
-/// A bound of a slice as an expression in [0, dim]; `atEnd` for the end, which
-/// may lie beyond.
+/// Says that a dimension that is cut by one element has one: then what is left
+/// is a plain size.
+bool requireElement(NodeContext &node, AffineExpr dim) {
+  return node.requireAtLeast(dim, node.size(1), "a sliced dimension");
+}
+
+/// A bound of a slice that runs forwards as an expression in [0, dim].
 AffineExpr resolveBound(NodeContext &node, AffineExpr bound, AffineExpr dim) {
+  constexpr int64_t beyond = (int64_t(1) << 31) - 1;
   std::optional<int64_t> value = getConstantSize(bound),
                          extent = getConstantSize(dim);
   if (value && extent)
     return node.size(std::clamp<int64_t>(
         *value < 0 ? std::max(*value, -*extent) + *extent : *value, 0,
         *extent));
-  if (value && *value < 0) {
-    if (*value < -(int64_t(1) << 31))
-      return node.size(0);
-    AffineExpr result = simplifyDim(dim + *value);
-    return node.requireAtLeast(result, node.size(0), "a sliced dimension")
-               ? result
-               : AffineExpr();
+  if (bound == dim || (value && *value >= beyond))
+    return dim;
+  if (value && (*value == 0 || *value < -beyond))
+    return node.size(0);
+  if (value == 1 || value == -1) {
+    if (!requireElement(node, dim))
+      return {};
+    return value == 1 ? bound : simplifyDim(dim - 1);
   }
-  if (value && *value >= (int64_t(1) << 31) - 1)
-    return dim;
-  if (bound == dim)
-    return dim;
-  // A computed bound is taken as a position, not as one from the end.
+  if (value)
+    return *value < 0 ? maxZero(dim + *value) : minSize(dim, *value);
+  // N - k of a dimension N: below 0 it is a position from the end.
+  if (std::optional<int64_t> less = getConstantSize(simplifyDim(dim - bound))) {
+    if (*less <= 0)
+      return dim;
+    if (*less == 1)
+      return requireElement(node, dim) ? bound : AffineExpr();
+    return maxZero(bound - dim * bound.floorDiv(int64_t(1) << 40));
+  }
+  // Other computed bounds are taken as positions, not as ones from the end.
   return node.requireAtLeast(dim, bound, "a sliced dimension") &&
                  node.requireAtLeast(bound, node.size(0), "a bound of a slice")
              ? bound
              : AffineExpr();
 }
 
+/// A slice that runs forwards.
+std::optional<Window> resolveForward(NodeContext &node, AffineExpr start,
+                                     AffineExpr end, int64_t step,
+                                     AffineExpr dim) {
+  AffineExpr first = resolveBound(node, start, dim),
+             last = resolveBound(node, end, dim);
+  if (!first || !last)
+    return std::nullopt;
+  AffineExpr span = simplifyDim(last - first);
+  std::optional<int64_t> from = getConstantSize(start),
+                         to = getConstantSize(end);
+  bool isConstant = from && to && !getConstantSize(dim),
+       isOneSign = isConstant && (*from < 0) == (*to < 0);
+  if (first == dim || getConstantSize(last) == 0 || (isOneSign && *from >= *to))
+    return Window{node.size(0), node.size(0)};
+  // From k on to k before the end there are N - 2 k elements or none.
+  if (isConstant && *from >= 0 && *to < 0)
+    span = maxZero(dim - *from + *to);
+  // Bounds of one sign keep their order when they are cut off.
+  else if (!isOneSign && last != dim && getConstantSize(first) != 0) {
+    if (!from && !to && !node.requireAtLeast(last, first, "the end of a slice"))
+      return std::nullopt;
+    span = from || to ? maxZero(span) : span;
+  }
+  if (std::optional<int64_t> known = getConstantSize(span);
+      known && *known <= 0)
+    return Window{node.size(0), node.size(0)};
+  // Where that is behind the dimension nothing is read.
+  if (isConstant && *from >= 0)
+    first = start;
+  Window window{first, simplifyDim(span.ceilDiv(step))};
+  node.symbols.nonNegative.insert(window.size);
+  return window;
+}
+
+/// A slice that runs backwards between constants.
+std::optional<Window> resolveBackward(NodeContext &node, int64_t first,
+                                      int64_t last, int64_t step,
+                                      AffineExpr dim) {
+  if (std::optional<int64_t> extent = getConstantSize(dim)) {
+    if (*extent == 0)
+      return Window{node.size(0), node.size(0)};
+    int64_t from = std::clamp<int64_t>(
+        first < 0 ? std::max(first, -*extent - 1) + *extent : first, 0,
+        *extent - 1);
+    int64_t to = std::clamp<int64_t>(
+        last < 0 ? std::max(last, -*extent - 1) + *extent : last, -1,
+        *extent - 1);
+    return Window{node.size(from),
+                  node.size(std::max<int64_t>(
+                      0, llvm::divideCeilSigned(from - to, -step)))};
+  }
+  // Of an empty dimension the first element is before its start.
+  constexpr int64_t beyond = int64_t(1) << 30;
+  AffineExpr from = dim - 1, to = node.size(-1);
+  if (first < -1)
+    from = (first < -beyond ? node.size(0) : maxZero(dim + first)) -
+           node.size(1).floorDiv(dim + 1);
+  else if (first >= 0 && first < beyond)
+    from = minSize(dim, first + 1) - 1;
+  if (last >= 0)
+    to = last < beyond ? minSize(dim, last + 1) - 1 : dim - 1;
+  else if (last >= -beyond)
+    to = maxZero(dim + last + 1) - 1;
+  bool whole = first == -1 || first >= beyond;
+  AffineExpr span = simplifyDim(from - to);
+  Window window{simplifyDim(from),
+                simplifyDim((whole ? span : maxZero(span)).ceilDiv(-step))};
+  node.symbols.nonNegative.insert(window.size);
+  return window;
+}
+
 std::optional<Window> resolveWindow(NodeContext &node, AffineExpr start,
                                     AffineExpr end, int64_t step,
                                     AffineExpr dim) {
-  if (step > 0) {
-    AffineExpr first = resolveBound(node, start, dim),
-               last = resolveBound(node, end, dim);
-    if (!first || !last)
-      return std::nullopt;
-    AffineExpr span = simplifyDim(last - first);
-    if (std::optional<int64_t> known = getConstantSize(span);
-        known && *known <= 0)
-      return Window{node.size(0), node.size(0)};
-    if (!node.requireAtLeast(last, first, "the end of a slice"))
-      return std::nullopt;
-    return Window{first, simplifyDim(span.ceilDiv(step))};
-  }
-  // Backwards: constants, or a whole symbolic dimension reversed.
+  if (step > 0)
+    return resolveForward(node, start, end, step, dim);
   std::optional<int64_t> first = getConstantSize(start),
-                         last = getConstantSize(end),
-                         extent = getConstantSize(dim);
+                         last = getConstantSize(end);
   if (!first || !last || step == INT64_MIN)
     return std::nullopt;
-  if (extent) {
-    int64_t from = std::clamp<int64_t>(
-        *first < 0 ? std::max(*first, -*extent - 1) + *extent : *first, 0,
-        *extent - 1);
-    int64_t to = std::clamp<int64_t>(
-        *last < 0 ? std::max(*last, -*extent - 1) + *extent : *last, -1,
-        *extent - 1);
-    return Window{
-        node.size(from),
-        node.size(*extent ? std::max<int64_t>(
-                                0, llvm::divideCeilSigned(from - to, -step))
-                          : 0)};
-  }
-  bool whole =
-      (*first == -1 || *first >= INT32_MAX) && *last < -(int64_t(1) << 30);
-  if (!whole)
-    return std::nullopt;
-  return Window{simplifyDim(dim - 1), simplifyDim(dim.ceilDiv(-step))};
+  return resolveBackward(node, *first, *last, step, dim);
 }
 
 /// The number of elements of each dimension that a slice with bounds, axes and
@@ -533,7 +588,11 @@ LogicalResult convertDepthToSpace(NodeContext &node) {
         "expected a tensor of rank 4 and a block size of 1 or more");
   bool columnFirst = node.attrString("mode", "DCR") == "CRD";
   AffineExpr s = node.size(block),
-             channels = simplifyDim(in[1].floorDiv(block * block));
+             channels = simplifyDim(in[1].floorDiv(block * block)),
+             height = node.scaled(in[2], block),
+             width = node.scaled(in[3], block);
+  if (!height || !width)
+    return failure();
   Value split, moved;
   if (columnFirst) {
     split = node.reshape(node.in(0), {in[0], channels, s, s, in[2], in[3]});
@@ -542,8 +601,7 @@ LogicalResult convertDepthToSpace(NodeContext &node) {
     split = node.reshape(node.in(0), {in[0], s, s, channels, in[2], in[3]});
     moved = node.transpose(split, {0, 3, 4, 1, 5, 2});
   }
-  return node.set(
-      0, node.reshape(moved, {in[0], channels, in[2] * block, in[3] * block}));
+  return node.set(0, node.reshape(moved, {in[0], channels, height, width}));
 }
 
 LogicalResult convertSpaceToDepth(NodeContext &node) {
@@ -554,28 +612,32 @@ LogicalResult convertSpaceToDepth(NodeContext &node) {
         Diag::BadAttribute,
         "expected a tensor of rank 4 and a block size of 1 or more");
   AffineExpr s = node.size(block), height = simplifyDim(in[2].floorDiv(block)),
-             width = simplifyDim(in[3].floorDiv(block));
+             width = simplifyDim(in[3].floorDiv(block)),
+             channels = node.scaled(in[1], block * block);
+  if (!channels)
+    return failure();
   Value split = node.reshape(node.in(0), {in[0], in[1], height, s, width, s});
   Value moved = node.transpose(split, {0, 3, 5, 1, 2, 4});
-  return node.set(
-      0, node.reshape(moved, {in[0], in[1] * (block * block), height, width}));
+  return node.set(0, node.reshape(moved, {in[0], channels, height, width}));
 }
 
 } // namespace
 
 void registerMovement(Registry &registry) {
-  registry.add(kOnnxDomain,
-               {
-                   {"Transpose", 1, 1, 1, convertTranspose},
-                   {"Concat", 4, 1, kAnyNumber, convertConcat},
-                   {"Split", 2, 1, 2, convertSplit},
-                   {"Slice", 1, 1, 5, convertSlice,
-                    "constant bounds beyond a symbolic size end the run"},
-                   {"Pad", 2, 1, 4, convertPad},
-                   {"Tile", 6, 2, 2, convertTile},
-                   {"DepthToSpace", 1, 1, 1, convertDepthToSpace},
-                   {"SpaceToDepth", 1, 1, 1, convertSpaceToDepth},
-               });
+  registry.add(
+      kOnnxDomain,
+      {
+          {"Transpose", 1, 1, 1, convertTranspose},
+          {"Concat", 4, 1, kAnyNumber, convertConcat},
+          {"Split", 2, 1, 2, convertSplit},
+          {"Slice", 1, 1, 5, convertSlice,
+           "empty dimensions that are cut by one element, and bounds that "
+           "other sizes give beyond a dimension, end the run"},
+          {"Pad", 2, 1, 4, convertPad},
+          {"Tile", 6, 2, 2, convertTile},
+          {"DepthToSpace", 1, 1, 1, convertDepthToSpace},
+          {"SpaceToDepth", 1, 1, 1, convertSpaceToDepth},
+      });
 }
 
 } // namespace qcc::onnx_import

@@ -336,7 +336,11 @@ Direction makeDirection(NodeContext &node, const Layer &layer, Value input,
   Direction dir;
   Dims x = node.dims(input);
   AffineExpr width = simplifyDim(layer.hidden * layer.gates);
-  Value flat = node.reshape(input, {simplifyDim(x[0] * x[1]), x[2]});
+  AffineExpr rows = mulDims(x[0], x[1]);
+  if (!rows)
+    (void)node.refuse(Diag::LimitReached,
+                      "expected sizes of at most 2^40, but got more");
+  Value flat = rows ? node.reshape(input, {rows, x[2]}) : Value();
   Value products =
       node.matmul(flat, takeDirection(node, node.in(1), index), false, true);
   Value bias = takeDirection(node, node.in(3), index);

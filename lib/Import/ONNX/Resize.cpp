@@ -289,9 +289,11 @@ AffineExpr scaleDim(NodeContext &node, AffineExpr dim, double scale) {
   }
   for (int64_t divisor = 1; divisor <= 1024; divisor *= 2) {
     double numerator = scale * static_cast<double>(divisor);
-    if (numerator == std::floor(numerator) && numerator > 0 && numerator < 1e6)
-      return simplifyDim(
-          (dim * static_cast<int64_t>(numerator)).floorDiv(divisor));
+    if (numerator == std::floor(numerator) && numerator > 0 &&
+        numerator < 1e6) {
+      AffineExpr product = node.scaled(dim, static_cast<int64_t>(numerator));
+      return product ? simplifyDim(product.floorDiv(divisor)) : product;
+    }
   }
   return {};
 }
@@ -347,8 +349,8 @@ std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
       policy == "not_larger" ? std::numeric_limits<double>::infinity() : 0;
   for (const Axis &axis : axes) {
     if (axis.scale <= 0) {
-      (void)node.refuse(Diag::UnsupportedShape,
-                        "keeping the aspect ratio needs sizes that are known");
+      (void)node.refuse(Diag::BadShape,
+                        "expected sizes of 1 or more to keep the ratio of");
       return std::nullopt;
     }
     scale = policy == "not_larger" ? std::min(scale, axis.scale)
@@ -408,6 +410,20 @@ bool keepsAspectRatio(NodeContext &node) {
   return node.attrString("keep_aspect_ratio_policy", "stretch") != "stretch";
 }
 
+/// True if target sizes and those of the input are constants.
+bool areConstant(NodeContext &node, const std::optional<Dims> &sizes,
+                 ArrayRef<int64_t> positions) {
+  Dims in = node.inDims(0);
+  return sizes &&
+         llvm::all_of(*sizes,
+                      [](AffineExpr size) {
+                        return getConstantSize(size).has_value();
+                      }) &&
+         llvm::all_of(positions, [&](int64_t position) {
+           return getConstantSize(in[position]).has_value();
+         });
+}
+
 /// The scale of all axes that keeps the aspect ratio, from target sizes that
 /// are read at run time: one number for each axis.
 Value emitCommonScale(NodeContext &node, ArrayRef<int64_t> positions) {
@@ -437,7 +453,39 @@ Value emitCommonScale(NodeContext &node, ArrayRef<int64_t> positions) {
       });
 }
 
-/// Axes whose sizes the model states and whose scales are read at run time.
+/// The sizes that scales which are read at run time give, to the nearest.
+std::optional<Dims> readScaledSizes(NodeContext &node, Value scales,
+                                    ArrayRef<int64_t> positions) {
+  Dims in = node.inDims(0);
+  auto count = static_cast<int64_t>(positions.size());
+  Value sizes = node.computeInts(
+      scales,
+      [&](Body &body, ValueRange x) {
+        Type f32 = node.f32();
+        SmallVector<Value> result;
+        for (auto [i, position] : llvm::enumerate(positions)) {
+          Value scale = body.read(x[0], body.index(static_cast<int64_t>(i))),
+                size = body.fromIndex(body.extent(in[position]), f32);
+          Value nearest = body.floor(
+              body.add(body.mul(size, scale), body.number(0.5, f32)));
+          // What cannot be counted cannot be stored either.
+          nearest = body.clamp(nearest, body.number(0, f32),
+                               body.number(0x1p40, f32));
+          result.push_back(body.convert(nearest, f32, node.i64()));
+        }
+        return result;
+      },
+      count);
+  Dims result;
+  for (int64_t i = 0; i < count; ++i) {
+    result.push_back(node.readElement(sizes, i));
+    if (!result.back())
+      return std::nullopt;
+  }
+  return result;
+}
+
+/// Axes whose sizes are known and whose scales are read at run time.
 SmallVector<Axis> axesAtRuntime(ArrayRef<int64_t> positions,
                                 const Dims &sizes) {
   SmallVector<Axis> axes;
@@ -471,9 +519,11 @@ std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
     return axesAtRuntime(positions, *declared);
   }
   std::optional<Dims> sizes = node.getSizes(3);
-  if (!sizes && declared && keepsAspectRatio(node)) {
+  if (keepsAspectRatio(node) && !areConstant(node, sizes, positions)) {
     runtime.scales = emitCommonScale(node, positions);
-    if (!runtime.scales)
+    if (runtime.scales && !declared)
+      declared = readScaledSizes(node, runtime.scales, positions);
+    if (!runtime.scales || !declared)
       return std::nullopt;
     return axesAtRuntime(positions, *declared);
   }

@@ -22,6 +22,24 @@ void Emitter::check(AffineExpr x, AffineExpr y) {
     CheckOp::create(b, makeSizeMap({x, y}, b.getContext()));
 }
 
+void Emitter::checkResultSizes(Operation *op) {
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(op);
+  bool isEntry = isa_and_nonnull<func::FuncOp>(op->getParentOp());
+  for (Type type : op->getResultTypes()) {
+    if (!isa<RankedTensorType>(type))
+      continue;
+    for (AffineExpr dim : getDims(type)) {
+      if (isNonNegative(dim) || symbols.nonNegative.contains(dim))
+        continue;
+      check(dim.floorDiv(int64_t(1) << 40), size(0));
+      // What an entry checks holds in all that it runs.
+      if (isEntry)
+        symbols.nonNegative.insert(dim);
+    }
+  }
+}
+
 AffineExpr Emitter::addRuntimeSymbol() {
   if (symbols.names.size() >= kMaxModuleSymbols) {
     (void)refuse(Diag::LimitReached, "expected at most " +

@@ -305,9 +305,7 @@ AffineExpr getRangeSize(NodeContext &node) {
     return {};
   AffineExpr span =
       *step > 0 ? (*limit)[0] - (*start)[0] : (*start)[0] - (*limit)[0];
-  AffineExpr count = simplifyDim(span.ceilDiv(std::abs(*step)));
-  std::optional<int64_t> known = getConstantSize(count);
-  return known && *known < 0 ? node.size(0) : count;
+  return simplifyDim(maxZero(span).ceilDiv(std::abs(*step)));
 }
 
 /// The same, computed at run time: max(ceil((limit - start) / delta), 0).

@@ -123,6 +123,17 @@ AffineExpr addDims(AffineExpr a, AffineExpr b) {
   return simplifyDim(a + b);
 }
 
+int64_t largestConstant(AffineExpr expr) {
+  uint64_t largest = 1;
+  expr.walk([&](AffineExpr e) {
+    if (auto constant = dyn_cast<AffineConstantExpr>(e))
+      largest = std::max(largest, constant.getValue() < 0
+                                      ? -uint64_t(constant.getValue())
+                                      : uint64_t(constant.getValue()));
+  });
+  return static_cast<int64_t>(std::min<uint64_t>(largest, INT64_MAX));
+}
+
 AffineExpr mulDims(AffineExpr a, AffineExpr b) {
   std::optional<int64_t> x = getConstantSize(a), y = getConstantSize(b);
   int64_t product;
@@ -130,6 +141,10 @@ AffineExpr mulDims(AffineExpr a, AffineExpr b) {
     return llvm::MulOverflow(*x, *y, product)
                ? AffineExpr()
                : getAffineConstantExpr(product, a.getContext());
+  // Factors of symbols are multiplied with each other when they are simplified.
+  if (llvm::MulOverflow(largestConstant(a), largestConstant(b), product) ||
+      product > kMaxFactor)
+    return {};
   return simplifyDim(a * b);
 }
 

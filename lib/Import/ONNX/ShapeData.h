@@ -79,8 +79,14 @@ divideDims(mlir::AffineExpr a, mlir::AffineExpr b, bool *exact = nullptr);
 /// Simplified as far as makes equal sizes compare equal.
 mlir::AffineExpr simplifyDim(mlir::AffineExpr expr);
 
+/// Largest constant in the expression of a size.
+inline constexpr int64_t kMaxFactor = int64_t(1) << 60;
+
+/// The largest magnitude of the constants in an expression, at least 1.
+int64_t largestConstant(mlir::AffineExpr expr);
+
 /// Products and sums of constants that overflow are errors, not wrapped sizes;
-/// null then.
+/// null then, and for products whose factors of symbols exceed `kMaxFactor`.
 mlir::AffineExpr addDims(mlir::AffineExpr a, mlir::AffineExpr b);
 mlir::AffineExpr mulDims(mlir::AffineExpr a, mlir::AffineExpr b);
 
