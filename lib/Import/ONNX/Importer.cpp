@@ -1,6 +1,7 @@
 //===- Importer.cpp - walks the graphs of a model ---------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Importer.h"
+#include "ElementTypes.h"
 #include "FunctionBody.h"
 #include "NodeContext.h"
 #include "NodeOrder.h"
@@ -258,6 +259,13 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
   Operation *before = block->empty() ? nullptr : &block->back();
   if (!evaluateShape(node)) {
     result = entry->convert(node);
+  DataTypes data = getDataTypes(domain, node.getOp());
+  if (node.has(data.input) &&
+      !(getTypeSet(node.inElem(data.input)) & data.types))
+    return report(Diag::UnsupportedType, where,
+                  "expected input " + Twine(data.input) + " of " +
+                      describeTypes(data.types) + ", but got " +
+                      describeTypes(getTypeSet(node.inElem(data.input))));
     if (succeeded(result) && !node.getProblem() &&
         succeeded(checkSizes(before, node)))
       foldConstants(before, node);

@@ -1,6 +1,7 @@
 //===- Registry.cpp - which function converts which operator ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Registry.h"
+#include "ElementTypes.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace qcc {
@@ -52,7 +53,11 @@ void Registry::add(llvm::StringRef domain, std::initializer_list<Entry> list) {
     llvm::sort(versions, [](const Entry &a, const Entry &b) {
       return a.sinceOpset < b.sinceOpset;
     });
-    support.push_back({domain, entry.op, entry.sinceOpset, entry.notes});
+    // What has no inputs has no types.
+    std::string types =
+        entry.maxInputs ? describeTypes(getDataTypes(domain, entry.op).types)
+                        : "";
+    support.push_back({domain, entry.op, entry.sinceOpset, types, entry.notes});
   }
 }
 
@@ -99,12 +104,15 @@ void printSupportedOps(llvm::raw_ostream &os) {
   os << "# ONNX operators\n\nMade by `qcc check --list-ops`; do not edit. "
         "Models from opset 6 to 28 are read. An operator that "
         "is not listed is refused with QCC-E301, which names the node; `qcc "
-        "check MODEL` lists all of them.\n\n"
-        "| domain | operator | from opset | what is not supported, and notes "
-        "|\n|---|---|---|---|\n";
+        "check MODEL` lists all of them. Element types are those of the input "
+        "that is computed with; a node with another type is refused with "
+        "QCC-E302. Floats are float16, bfloat16, float and double.\n\n"
+        "| domain | operator | from opset | element types | what is not "
+        "supported, and notes |\n|---|---|---|---|---|\n";
   for (const OpSupport &op : getSupportedOps())
     os << "| " << (op.domain.empty() ? "ai.onnx" : op.domain) << " | " << op.op
-       << " | " << op.sinceOpset << " | " << op.notes << " |\n";
+       << " | " << op.sinceOpset << " | " << op.types << " | " << op.notes
+       << " |\n";
 }
 
 } // namespace qcc

@@ -47,11 +47,12 @@ llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 importOnnx(llvm::StringRef path, const ImportOptions &options,
            mlir::MLIRContext &context, ParameterStore &parameters);
 
-/// An operator that can be imported: from which opset of its domain on, and
-/// what of it cannot be.
+/// An operator that can be imported: from which opset of its domain on, which
+/// element types it takes, and what of it cannot be.
 struct OpSupport {
   llvm::StringRef domain, op;
   int64_t sinceOpset;
+  std::string types;
   llvm::StringRef notes;
 };
 /// All of them, sorted by domain, operator and opset. The source of
