@@ -296,27 +296,50 @@ def external_in_branch(folder):
     return model([select], [value("x", [4])], [value("y", [4])], [condition])
 
 
-def sparse(tensor, indices):
+def sparse(tensor, indices, dims=(4,)):
     made = model([helper.make_node("Add", ["x", "w"], ["y"], "add")], [value("x", [4])], [value("y", [4])])
-    made.graph.sparse_initializer.add(values=tensor, indices=indices, dims=[4])
+    made.graph.sparse_initializer.add(values=tensor, indices=indices, dims=dims)
     return made
 
 
-@attack(4, "E303")
+def ones(count):
+    return helper.make_tensor("w", TensorProto.FLOAT, [count], [1.0] * count)
+
+
+@attack(3, "E104")
 def sparse_values_outside(folder):
-    """Sparse tensors are not supported: what they refer to is not opened."""
     (folder.parent / "secret.bin").write_bytes(bytes(16))
     indices = helper.make_tensor("i", TensorProto.INT64, [4], [0, 1, 2, 3])
     return sparse(external_tensor("../secret.bin"), indices)
 
 
-@attack(4, "E303")
+@attack(3, "E105")
 def sparse_index_outside(folder):
-    indices = helper.make_tensor("i", TensorProto.INT64, [1], [1 << 40])
-    return sparse(helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0]), indices)
+    return sparse(ones(1), helper.make_tensor("i", TensorProto.INT64, [1], [1 << 40]))
 
 
-@attack(4, "E303")
+@attack(3, "E105")
+def sparse_index_negative(folder):
+    return sparse(ones(2), helper.make_tensor("i", TensorProto.INT64, [2, 2], [0, 1, 1, -1]), [2, 2])
+
+
+@attack(3, "E105")
+def sparse_index_twice(folder):
+    return sparse(ones(2), helper.make_tensor("i", TensorProto.INT64, [2], [1, 1]))
+
+
+@attack(3, "E105")
+def sparse_without_indices(folder):
+    return sparse(ones(2), helper.make_tensor("i", TensorProto.INT64, [1], [0]))
+
+
+@attack(7, "E501")
+def sparse_bomb(folder):
+    """One element that asks for a tebibyte."""
+    return sparse(ones(1), helper.make_tensor("i", TensorProto.INT64, [1], [0]), [1 << 38])
+
+
+@attack(0, "")
 def sparse_default(folder):
     """An input whose default is a sparse tensor."""
     values, indices = helper.make_tensor("x", TensorProto.FLOAT, [1], [1.0]), helper.make_tensor("i", TensorProto.INT64, [1], [2])

@@ -102,6 +102,43 @@ def test_states_of_a_compiled_model(tmp_path):
     np.testing.assert_array_equal(context.run([x])["y"], x * x)
 
 
+def make_sparse(name, shape, positions, tuples, dtype=np.float32):
+    """A sparse tensor and the same as an array; indices are positions or tuples."""
+    dense = np.zeros(int(np.prod(shape)), dtype)
+    dense[positions] = np.arange(1, len(positions) + 1)
+    indices = np.stack(np.unravel_index(positions, shape), -1) if tuples else np.array(positions)
+    values = onnx.numpy_helper.from_array(dense[positions], name)
+    return helper.make_sparse_tensor(values, onnx.numpy_helper.from_array(indices.astype(np.int64), "i"), shape), dense.reshape(shape)
+
+
+def test_sparse_tensors_are_dense_ones(tmp_path):
+    wide, a = make_sparse("a", [64, 3], [0, 5, 70, 191], True)
+    flat, b = make_sparse("b", [64, 3], [1, 2, 100], False)
+    path, none, c = tmp_path / "m.onnx", *make_sparse("c", [3], [], False)
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["xa"]),
+        helper.make_node("Constant", [], ["b"], sparse_value=flat),
+        helper.make_node("MatMul", ["x", "b"], ["xb"]),
+        helper.make_node("Sum", ["xa", "xb", "c"], ["y"]),
+    ]
+    save(path, nodes, [("x", ["n", 64])], [("y", ["n", 3])])
+    model = onnx.load(path)
+    model.graph.sparse_initializer.extend([wide, none])
+    onnx.save(model, path)
+    x = rows(2)
+    got = qcc.load(qcc.compile(path, tmp_path / "m.qcc"), threads=1)({"x": x})["y"]
+    np.testing.assert_allclose(got, x @ (a + b) + c, rtol=1e-4, atol=1e-4)
+
+
+def test_an_artifact_that_was_replaced_is_loaded_anew(tmp_path):
+    x, models = rows(2), []
+    for op, function in (("Neg", np.negative), ("Abs", np.abs), ("Neg", np.negative)):
+        save(tmp_path / "m.onnx", [helper.make_node(op, ["x"], ["y"])], [("x", ["n", 64])], [("y", ["n", 64])])
+        models.append((qcc.load(qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc"), threads=1), function))
+    for model, function in models:
+        np.testing.assert_array_equal(model({"x": x})["y"], function(x))
+
+
 def test_bad_models_are_refused_with_their_code(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(qcc.CompileError, match="QCC-E") as error:

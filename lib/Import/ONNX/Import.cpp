@@ -229,9 +229,11 @@ LogicalResult Importer::declareGraph(const onnx::GraphProto &graph,
                         Twine(tensor.data_type()));
   }
   for (const onnx::SparseTensorProto &tensor : graph.sparse_initializer()) {
-    scope.values[tensor.values().name()] = Value();
-    scope.missing[tensor.values().name()] =
-        "sparse initializer '" + tensor.values().name() + "'";
+    const std::string &name = tensor.values().name();
+    if (scope.initializers.contains(name) ||
+        !scope.sparseInitializers.try_emplace(name, &tensor).second)
+      return report(Diag::BadGraph, path,
+                    "expected initializer '" + name + "' to be defined once");
   }
   for (const onnx::ValueInfoProto &info : graph.value_info())
     scope.types.try_emplace(info.name(), &info.type());
@@ -249,7 +251,7 @@ LogicalResult Importer::importInputs(const onnx::GraphProto &graph,
     // Before IR version 4 each initializer is an input as well; its value is
     // what the graph computes with.
     if (scope.initializers.contains(input.name()) ||
-        scope.missing.contains(input.name()))
+        scope.sparseInitializers.contains(input.name()))
       continue;
     RankedTensorType type = importType(input.type(), input.name());
     if (!type && options.collectAll) {

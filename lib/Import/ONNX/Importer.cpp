@@ -75,15 +75,19 @@ std::optional<Value> Importer::lookup(StringRef name, const Scope &scope) {
     if (auto found = s->values.find(name); found != s->values.end())
       return found->second;
     auto initializer = s->initializers.find(name);
-    if (initializer == s->initializers.end())
+    auto sparse = s->sparseInitializers.find(name);
+    if (initializer == s->initializers.end() &&
+        sparse == s->sparseInitializers.end())
       continue;
     // Constants stand at the start of the function, where all nodes see them.
     OpBuilder atStart(&context);
     atStart.setInsertionPointToStart(&function.getBody().front());
     Emitter emitter(atStart, NameLoc::get(StringAttr::get(&context, name)),
                     shapes, symbolContext);
-    Value value =
-        importTensor(*initializer->second, s->prefix + name.str(), emitter);
+    std::string key = s->prefix + name.str();
+    Value value = initializer != s->initializers.end()
+                      ? importTensor(*initializer->second, key, emitter)
+                      : importTensor(*sparse->second, key, emitter);
     if (const std::optional<Problem> &problem = emitter.getProblem())
       (void)report(problem->id, "initializer '" + printable(name) + "'",
                    problem->text);
@@ -100,6 +104,7 @@ LogicalResult Importer::define(StringRef name, Value value, Scope &scope,
                   "expected names of at most " + Twine(kMaxNameBytes) +
                       " bytes");
   if (scope.initializers.contains(name) ||
+      scope.sparseInitializers.contains(name) ||
       !scope.values.try_emplace(name, value).second)
     return report(Diag::BadGraph, where,
                   "expected value '" + printable(name) +
@@ -157,14 +162,14 @@ std::string describeExcess(Type type) {
     if (size && *size < 0)
       return ("expected sizes of 0 or more, but got " + Twine(*size)).str();
     isEmpty |= size == 0;
+    // Such sizes would overflow in what is computed of them next.
+    isBeyond |= size ? *size > kMaxElements : largestConstant(dim) > kMaxFactor;
     // Products stop at the limit, so that a size of 0 after it counts.
     isTooLarge |=
         size ? llvm::MulOverflow(count, std::max<int64_t>(*size, 1), count) ||
                    count > kMaxElements
              : !dim.isSymbolicOrConstant() || !hasSymbol(dim);
     if (isTooLarge)
-    // Such sizes would overflow in what is computed of them next.
-    isBeyond |= size ? *size > kMaxElements : largestConstant(dim) > kMaxFactor;
       count = 1;
   }
   return isBeyond || (isTooLarge && !isEmpty)
@@ -183,14 +188,14 @@ LogicalResult Importer::checkSizes(Operation *before, NodeContext &node) {
                                ? Diag::BadShape
                                : Diag::LimitReached,
                            excess);
+    node.checkResultSizes(&op);
+  }
   return success();
 }
 
 void Importer::foldConstants(Operation *before, NodeContext &node) {
   Block *block = builder.getInsertionBlock();
   Block::iterator first =
-    node.checkResultSizes(&op);
-  }
       before ? std::next(before->getIterator()) : block->begin();
   for (Operation &op : llvm::make_early_inc_range(
            llvm::make_range(first, builder.getInsertionPoint()))) {
@@ -254,11 +259,6 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
                     "floats of 8 bits and less are only stored, moved and "
                     "converted: expected a Cast before input " +
                         Twine(i));
-  LogicalResult result = success();
-  Block *block = builder.getInsertionBlock();
-  Operation *before = block->empty() ? nullptr : &block->back();
-  if (!evaluateShape(node)) {
-    result = entry->convert(node);
   DataTypes data = getDataTypes(domain, node.getOp());
   if (node.has(data.input) &&
       !(getTypeSet(node.inElem(data.input)) & data.types))
@@ -266,6 +266,11 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
                   "expected input " + Twine(data.input) + " of " +
                       describeTypes(data.types) + ", but got " +
                       describeTypes(getTypeSet(node.inElem(data.input))));
+  LogicalResult result = success();
+  Block *block = builder.getInsertionBlock();
+  Operation *before = block->empty() ? nullptr : &block->back();
+  if (!evaluateShape(node)) {
+    result = entry->convert(node);
     if (succeeded(result) && !node.getProblem() &&
         succeeded(checkSizes(before, node)))
       foldConstants(before, node);
@@ -494,13 +499,22 @@ static bool isInline(const TensorData &data) {
 
 Value Importer::importTensor(const onnx::TensorProto &tensor, StringRef key,
                              Emitter &emitter) {
+  return importTensor(reader.read(tensor, key, &context), key, emitter);
+}
+
+Value Importer::importTensor(const onnx::SparseTensorProto &tensor,
+                             StringRef key, Emitter &emitter) {
+  return importTensor(reader.readSparse(tensor, key, &context), key, emitter);
+}
+
+Value Importer::importTensor(llvm::Expected<TensorData> data, StringRef key,
+                             Emitter &emitter) {
   auto fail = [&](llvm::Error error) {
     llvm::handleAllErrors(std::move(error), [&](const CodedError &e) {
       (void)emitter.refuse(e.getDiag(), e.getText());
     });
     return Value();
   };
-  llvm::Expected<TensorData> data = reader.read(tensor, key, &context);
   if (!data)
     return fail(data.takeError());
   if (isInline(*data))

@@ -30,6 +30,7 @@ struct Scope {
   llvm::StringMap<mlir::Value> values;
   /// Initializers that have not been used yet.
   llvm::StringMap<const onnx::TensorProto *> initializers;
+  llvm::StringMap<const onnx::SparseTensorProto *> sparseInitializers;
   /// Types that the model states.
   llvm::StringMap<const onnx::TypeProto *> types;
   /// Why an output of a node that was imported is not there.
@@ -61,6 +62,8 @@ public:
   /// recorded in `emitter`.
   mlir::Value importTensor(const onnx::TensorProto &tensor, llvm::StringRef key,
                            Emitter &emitter);
+  mlir::Value importTensor(const onnx::SparseTensorProto &tensor,
+                           llvm::StringRef key, Emitter &emitter);
   /// Imports a subgraph of a node at the insertion point and gives its outputs.
   /// `arguments` are the values of the graph's inputs.
   mlir::LogicalResult
@@ -75,6 +78,9 @@ private:
     Diag id;
     std::string where, text;
   };
+
+  mlir::Value importTensor(llvm::Expected<TensorData> data, llvm::StringRef key,
+                           Emitter &emitter);
 
   // Reporting.
   mlir::LogicalResult report(Diag id, const llvm::Twine &where,

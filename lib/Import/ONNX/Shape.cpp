@@ -41,6 +41,10 @@ LogicalResult convertSize(NodeContext &node) {
 LogicalResult convertConstant(NodeContext &node) {
   if (node.hasAttr("value"))
     return node.set(0, node.getTensorAttr("value"));
+  if (const onnx::AttributeProto *sparse = node.findAttr("sparse_value"))
+    return node.set(0, node.importer.importTensor(
+                           sparse->sparse_tensor(),
+                           cast<NameLoc>(node.b.getLoc()).getName(), node));
   auto makeTensor = [&](ArrayRef<int64_t> shape, Type type,
                         ArrayRef<Attribute> values) {
     return node.set(0, node.constant(DenseElementsAttr::get(
@@ -67,7 +71,7 @@ LogicalResult convertConstant(NodeContext &node) {
     return node.refuse(Diag::UnsupportedType,
                        "constants of strings are not supported");
   return node.refuse(Diag::UnsupportedForm,
-                     "expected a dense tensor as the constant's value");
+                     "expected a tensor or numbers as the constant's value");
 }
 
 LogicalResult convertConstantOfShape(NodeContext &node) {
@@ -373,20 +377,19 @@ LogicalResult convertRange(NodeContext &node) {
 } // namespace
 
 void registerShape(Registry &registry) {
-  registry.add(
-      kOnnxDomain,
-      {
-          {"Shape", 1, 1, 1, convertShape},
-          {"Size", 1, 1, 1, convertSize},
-          {"Constant", 1, 0, 0, convertConstant, "sparse tensors and strings"},
-          {"ConstantOfShape", 9, 1, 1, convertConstantOfShape},
-          {"Reshape", 5, 2, 2, convertReshape},
-          {"Flatten", 1, 1, 1, convertFlatten},
-          {"Squeeze", 1, 1, 2, convertSqueeze},
-          {"Unsqueeze", 1, 1, 2, convertUnsqueeze},
-          {"Expand", 8, 2, 2, convertExpand},
-          {"Range", 11, 3, 3, convertRange},
-      });
+  registry.add(kOnnxDomain,
+               {
+                   {"Shape", 1, 1, 1, convertShape},
+                   {"Size", 1, 1, 1, convertSize},
+                   {"Constant", 1, 0, 0, convertConstant, "strings"},
+                   {"ConstantOfShape", 9, 1, 1, convertConstantOfShape},
+                   {"Reshape", 5, 2, 2, convertReshape},
+                   {"Flatten", 1, 1, 1, convertFlatten},
+                   {"Squeeze", 1, 1, 2, convertSqueeze},
+                   {"Unsqueeze", 1, 1, 2, convertUnsqueeze},
+                   {"Expand", 8, 2, 2, convertExpand},
+                   {"Range", 11, 3, 3, convertRange},
+               });
 }
 
 } // namespace qcc::onnx_import

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "TensorData.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/SmallFloat.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -324,6 +325,91 @@ llvm::Expected<TensorData> TensorReader::read(const onnx::TensorProto &tensor,
     data.numBytes = data.owned.size();
   }
   return data;
+}
+
+/// The position of element `i` of a sparse tensor, row-major; none if its
+/// indices leave the shape. `indices` are `[count]` positions or `[count,
+/// rank]` indices.
+static std::optional<int64_t> getSparsePosition(const TensorData &indices,
+                                                int64_t i,
+                                                ArrayRef<int64_t> shape,
+                                                int64_t numElements) {
+  auto read = [&](int64_t at) {
+    return static_cast<int64_t>(
+        llvm::support::endian::read64le(indices.getBytes().data() + 8 * at));
+  };
+  if (indices.shape.size() == 1) {
+    int64_t position = read(i);
+    return position >= 0 && position < numElements ? std::optional(position)
+                                                   : std::nullopt;
+  }
+  auto rank = static_cast<int64_t>(shape.size());
+  int64_t position = 0;
+  for (int64_t d = 0; d < rank; ++d) {
+    int64_t index = read(i * rank + d);
+    if (index < 0 || index >= shape[d])
+      return std::nullopt;
+    position = position * shape[d] + index;
+  }
+  return position;
+}
+
+llvm::Expected<TensorData>
+TensorReader::readSparse(const onnx::SparseTensorProto &tensor, StringRef name,
+                         MLIRContext *context) {
+  llvm::Expected<TensorData> values = read(tensor.values(), name, context);
+  if (!values)
+    return values;
+  llvm::Expected<TensorData> indices = read(tensor.indices(), name, context);
+  if (!indices)
+    return indices;
+  auto bad = [&](const Twine &text) {
+    return makeError(Diag::BadTensor, name, text);
+  };
+  if (isSmallFloat(values->elementType))
+    return makeError(Diag::UnsupportedType, name,
+                     "sparse tensors of floats of 8 bits and less are not "
+                     "supported");
+  TensorData dense;
+  dense.elementType = values->elementType;
+  dense.numElements = 1;
+  for (int64_t dim : tensor.dims()) {
+    if (dim < 1 || tensor.dims_size() > kMaxRank ||
+        llvm::MulOverflow(dense.numElements, dim, dense.numElements) ||
+        dense.numElements > kMaxDim)
+      return bad("expected sizes from 1 to 2^40 in all, but got " + Twine(dim));
+    dense.shape.push_back(dim);
+  }
+  int64_t count = values->numElements,
+          rank = static_cast<int64_t>(dense.shape.size());
+  bool isLinear = indices->shape == ArrayRef<int64_t>{count},
+       isTuples = indices->shape == ArrayRef<int64_t>{count, rank};
+  if (values->shape.size() != 1 || (!isLinear && !isTuples) ||
+      !indices->elementType.isSignlessInteger(64))
+    return bad("expected a vector of values, and an index of 64 bits or one "
+               "for each dimension for each of them");
+  int64_t size = getElementBytes(dense.elementType);
+  constexpr int64_t bytesForOne = 64, bytesForNone = 1 << 16;
+  int64_t given = static_cast<int64_t>(values->numBytes + indices->numBytes);
+  if (dense.numElements > (bytesForNone + bytesForOne * given) / size)
+    return makeError(Diag::LimitReached, name,
+                     "expected a sparse tensor of at most " +
+                         Twine(bytesForOne) + " times its bytes, but got " +
+                         Twine(dense.numElements) + " elements for " +
+                         Twine(count));
+  dense.owned.assign(dense.numElements * size, 0);
+  int64_t last = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    std::optional<int64_t> position =
+        getSparsePosition(*indices, i, dense.shape, dense.numElements);
+    if (!position || *position <= last)
+      return bad("expected ascending indices inside of its shape");
+    last = *position;
+    llvm::copy(values->getBytes().slice(i * size, size),
+               dense.owned.begin() + last * size);
+  }
+  dense.numBytes = dense.owned.size();
+  return dense;
 }
 
 } // namespace qcc::onnx_import

@@ -48,6 +48,11 @@ public:
   llvm::Expected<TensorData> read(const onnx::TensorProto &tensor,
                                   llvm::StringRef name,
                                   mlir::MLIRContext *context);
+  /// A sparse tensor as a dense one, with zeros where it has no element. What
+  /// it takes is bounded by what its file holds of it. Errors: the same.
+  llvm::Expected<TensorData> readSparse(const onnx::SparseTensorProto &tensor,
+                                        llvm::StringRef name,
+                                        mlir::MLIRContext *context);
 
 private:
   llvm::Error readExternal(const onnx::TensorProto &tensor,
