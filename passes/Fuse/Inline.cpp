@@ -76,7 +76,20 @@ static bool separatesEpilogue(GenericOp producer, GenericOp consumer,
          producer->hasOneUse() && mayBeEpilogue(producer);
 }
 
+/// Most nodes of a model whose operations become one. Each merge copies the
+/// bodies of both, so without a limit a chain of elementwise nodes takes time
+/// that grows with the square of its length; so long ones are split, at the cost
+/// of a pass over memory for as many nodes.
+constexpr size_t kMaxMerged = 64;
+
+static size_t countNodes(GenericOp op) {
+  auto fused = dyn_cast<FusedLoc>(op.getLoc());
+  return fused ? fused.getLocations().size() : 1;
+}
+
 static bool mayInline(GenericOp producer, GenericOp consumer, AffineMap map) {
+  if (countNodes(producer) + countNodes(consumer) > kMaxMerged)
+    return false;
   if (producer.isReduction() || isConstantExpression(producer.getResult()))
     return false;
   // What a loop's body reads is computed once, before the loop.
