@@ -40,6 +40,23 @@ class Entry:
     outputs: tuple[Tensor, ...]
 
 
+# The files that were loaded from each path: the dynamic loader knows them for as long as the process lives.
+_loaded: dict[pathlib.Path, list[tuple[int, int]]] = {}
+
+
+def _fresh_name(file: pathlib.Path) -> str:
+    """A name of a library under which the dynamic loader has not loaded another file.
+
+    It takes a name that it knows for the file that it was, also where an artifact was replaced since.
+    """
+    path = file.resolve()
+    status = path.stat()
+    known = _loaded.setdefault(path, [])
+    if (status.st_dev, status.st_ino) not in known:
+        known.append((status.st_dev, status.st_ino))
+    return f"{path.parent}/{'./' * known.index((status.st_dev, status.st_ino))}{path.name}"
+
+
 class _Handle:
     """The library and its open model, shared by the contexts, which must go first."""
 
@@ -48,7 +65,7 @@ class _Handle:
         if not file.exists():
             raise QccError(Status.NOT_FOUND, f"expected an artifact with libmodel.so, but found none in {path}")
         try:
-            library = ctypes.CDLL(str(file.resolve()))
+            library = ctypes.CDLL(_fresh_name(file))
             query = library.qcc_model_query_v1
         except (OSError, AttributeError) as error:
             raise QccError(Status.INVALID_ARGUMENT, f"{file} is no compiled model: {error}") from error
