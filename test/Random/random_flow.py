@@ -91,8 +91,11 @@ def runtime_sizes(g: Graph):
     elif x and op == "Tile":
         g.node(op, [x, g.feed([g.rng.integers(0, 3, x.rank) for _ in range(g.sets)])])
     elif x and op == "Expand":
-        # A computed dim and the size it is expanded to are taken as equal.
-        g.node(op, [x, g.feed([np.array([g.integer(0, 3), *array.shape]) for array in x.arrays])])
+        shapes = []
+        for array in x.arrays:
+            shape = [g.one_of([1, size]) if size != 1 else g.integer(0, 3) for size in array.shape]
+            shapes.append(np.array([g.integer(0, 3), *shape]))
+        g.node(op, [x, g.feed(shapes)])
 
 
 def runtime_pad(g: Graph):
@@ -268,4 +271,4 @@ def scan(g: Graph):
 
 FLOW: list[Generator] = [branches, branches, loop, loop, scan, recurrent, recurrent]
 DATA: list[Generator] = [runtime_slice, runtime_reshape, runtime_sizes, runtime_pad, runtime_gather,
-                         runtime_scatter, runtime_top]  # fmt: skip
+                         runtime_scatter, runtime_top, nonzero, compress, unique]  # fmt: skip

@@ -90,17 +90,12 @@ def split(g: Graph):
 
 
 def bounds(g: Graph, x: Value, axis: int) -> tuple[int, int, int]:
-    """Start, end and step of a slice. Of a symbolic dim they lie inside it: a compiled model refuses others when it runs."""
+    """Start, end and step of a slice, inside of the dim and beyond it. Bounds of 1 and -1 take a symbolic dim as not empty."""
     step = g.one_of([1, 1, 1, 2, 3, -1, -2])
-    if x.static(axis) is not None:
-        if step > 0:
-            return g.one_of([0, 0, 1, 2, -3]), g.one_of([-1, 3, 100, 2**31, 2**63 - 1]), step
-        return g.one_of([-1, 5, 2**31]), g.one_of([0, 1, -(2**31), -(2**63)]), step
-    if step < 0:
-        return -1, -(2**63), step
-    least = min(x.sizes(axis))
-    inside = [i for i in (-1, -2, 1, 2) if abs(i) <= least // 2]
-    return g.one_of([0, 0, *inside]), g.one_of([2**31, 2**63 - 1, *[i for i in inside if i < 0]]), step
+    one = [] if x.static(axis) is None and 0 in x.sizes(axis) else [1, -1]
+    if step > 0:
+        return g.one_of([0, 0, 2, 4, -2, -3, *one]), g.one_of([3, 100, -2, -4, 2**31, 2**63 - 1, *one]), step
+    return g.one_of([-1, -1, -3, 0, 2, 5, 2**31]), g.one_of([0, 1, 3, -3, -(2**31), -(2**63)]), step
 
 
 def cut(g: Graph):
@@ -335,18 +330,22 @@ def filled(g: Graph):
 
 
 def shape_slice(g: Graph):
-    """A slice whose end is computed from a shape."""
+    """A slice whose bound is computed from the shape: N - k, which may be below 0, and N / k."""
     x = g.pick(ranked(1, 4))
     if not x:
         return
     axis = g.integer(0, x.rank - 1)
-    op, amount = g.one_of(["Sub", "Div"]), g.integer(1, 2)
-    if op == "Sub" and min(x.sizes(axis)) < amount:  # refused when it runs, as in `bounds`
+    op, amount = g.one_of(["Sub", "Sub", "Div"]), g.integer(1, 5)
+    if op == "Sub" and amount == 1 and 0 in x.sizes(axis):  # as in `bounds`
         return
     size = extent(g, x, axis)
-    end = g.node(op, [size, g.ints(amount)]) if size else None
-    if end:
-        g.node("Slice", [x, g.ints(0), end[0], g.ints(axis)])
+    bound = g.node(op, [size, g.ints(amount)]) if size else None
+    if not bound:
+        return
+    if g.chance(0.7):
+        g.node("Slice", [x, g.ints(0), bound[0], g.ints(axis)])
+    else:
+        g.node("Slice", [x, bound[0], g.ints(2**63 - 1), g.ints(axis), g.ints(g.integer(1, 2))])
 
 
 MOVES: list[Generator] = [transpose, reshape, flatten, squeeze, concat, split, cut, pad, tile, expand, gather, gather_elements,

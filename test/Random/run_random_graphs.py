@@ -159,9 +159,8 @@ def shrink(case: Case, failed: Failed, target: str, budget: float) -> tuple[Case
         if found:
             case, failed = smaller, found
             break
-    try:
-        values = all_values(case)
-    except Exception:  # then it stays as large as it is
+    (fine, values), = batch.run_forked([lambda: all_values(case)], SECONDS)
+    if not fine:  # then it stays as large as it is
         return case, failed
     changed = True
     while changed:
