@@ -185,7 +185,8 @@ LogicalResult convertGridSample(NodeContext &node) {
 
 void registerSampling(Registry &registry) {
   registry.add(kOnnxDomain, {
-                                {"GridSample", 16, 2, 2, convertGridSample},
+                                {"GridSample", 16, 2, 2, convertGridSample,
+                                 "integers in other modes than nearest"},
                             });
 }
 
