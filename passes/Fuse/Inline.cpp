@@ -78,8 +78,8 @@ static bool separatesEpilogue(GenericOp producer, GenericOp consumer,
 
 /// Most nodes of a model whose operations become one. Each merge copies the
 /// bodies of both, so without a limit a chain of elementwise nodes takes time
-/// that grows with the square of its length; so long ones are split, at the cost
-/// of a pass over memory for as many nodes.
+/// that grows with the square of its length; so long ones are split, at the
+/// cost of a pass over memory for as many nodes.
 constexpr size_t kMaxMerged = 64;
 
 static size_t countNodes(GenericOp op) {
