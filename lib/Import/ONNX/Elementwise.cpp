@@ -236,7 +236,7 @@ LogicalResult convertClip(NodeContext &node) {
   if (node.getOpset() < 11) {
     if (!isa<FloatType>(node.inElem(0)))
       return node.refuse(Diag::BadShape,
-                       "expected floats, as Clip has them before opset 11");
+                         "expected floats, as Clip has them before opset 11");
     double low = node.attrFloat("min", -3.4028234663852886e38),
            high = node.attrFloat("max", 3.4028234663852886e38);
     return node.set(0, node.unary(node.in(0), [&](Body &body, Value x) {
