@@ -333,6 +333,13 @@ def sparse_without_indices(folder):
     return sparse(ones(2), helper.make_tensor("i", TensorProto.INT64, [1], [0]))
 
 
+@attack(4, "E303")
+def tensor_in_segments(folder):
+    tensor = helper.make_tensor("w", TensorProto.FLOAT, [4], [1.0] * 4)
+    tensor.segment.begin, tensor.segment.end = 0, 4
+    return model([helper.make_node("Add", ["x", "w"], ["y"], "add")], [value("x", [4])], [value("y", [4])], [tensor])
+
+
 @attack(7, "E501")
 def sparse_bomb(folder):
     """One element that asks for a tebibyte."""
