@@ -46,7 +46,9 @@ static AffineExpr getArithmetic(Operation *root) {
   }
   if (auto matmul = dyn_cast<QMatMulOp>(root))
     return result * getDims(matmul.getActivations()[0].getType()).back() * 2;
-  if (isa<ConvOp, ConvTransposeOp>(root)) {
+  if (auto matmul = dyn_cast<IntMatMulOp>(root))
+    return result * getDims(matmul.getLhs().getType()).back() * 2;
+  if (isa<ConvOp, ConvTransposeOp, IntConvOp>(root)) {
     SmallVector<AffineExpr> w = getDims(root->getOperand(1).getType());
     return result * product(ArrayRef(w).drop_front(), root->getContext()) * 2;
   }
