@@ -9,6 +9,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Target/Target.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 namespace qcc {
 #define GEN_PASS_DECL_LOWER
@@ -43,49 +44,51 @@ static bool hasKernel(Operation *op, const Target &target,
   return taken;
 }
 
-/// The convolution with the channels last, between two copies: exact kernels
-/// take four input channels at once, side by side.
-static IntConvOp moveChannelsLast(IntConvOp op, IRRewriter &rewriter,
-                                  SmallVectorImpl<Operation *> &copies) {
-  int64_t rank = op.getInput().getType().getRank();
+/// True for what has kernels with the channels last only: convolutions of
+/// integers, whose products take four input channels at once, side by side, and
+/// maxima of bytes.
+static bool wantsChannelsLast(Operation *op) {
+  if (auto conv = dyn_cast<IntConvOp>(op))
+    return !conv.getChannelsLast();
+  auto pool = dyn_cast<PoolOp>(op);
+  return pool && pool.getKind() == PoolKind::Max && !pool.getChannelsLast() &&
+         pool.getInput().getType().getElementType().isInteger(8);
+}
+
+/// Replaces an operation by one with the channels last, between two copies, if
+/// the target has a kernel for that.
+static bool replaceByChannelsLast(Operation *op, const Target &target,
+                                  ArrayRef<Capabilities> levels,
+                                  IRRewriter &rewriter) {
+  auto result = cast<RankedTensorType>(op->getResult(0).getType());
+  int64_t rank = result.getRank();
   SmallVector<int64_t> last{0}, second{0, rank - 1};
   for (int64_t i = 2; i < rank; ++i) {
     last.push_back(i);
     second.push_back(i - 1);
   }
   last.push_back(1);
-  Location loc = op.getLoc();
+  Location loc = op->getLoc();
   rewriter.setInsertionPoint(op);
-  GenericOp input = permute(rewriter, loc, op.getInput(), last);
-  SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
+  GenericOp input = permute(rewriter, loc, op->getOperand(0), last);
+  SmallVector<AffineExpr> dims = getDims(result);
   std::rotate(dims.begin() + 1, dims.begin() + 2, dims.end());
-  auto conv = IntConvOp::create(
-      rewriter, loc, makeTensorType(dims, rewriter.getI32Type()),
-      input.getResult(), op.getWeight(), op.getInputZero(), op.getWeightZero(),
-      op.getStrides(), op.getPads(), op.getDilations(), op.getGroups(),
-      /*channels_last=*/true);
-  conv->setDiscardableAttrs(op->getDiscardableAttrDictionary());
-  copies.push_back(permute(rewriter, loc, conv.getResult(), second));
-  copies.append({conv, input});
-  return conv;
-}
-
-/// Replaces a convolution of integers by one with the channels last if the
-/// target has a kernel for that.
-static bool replaceByChannelsLast(IntConvOp op, const Target &target,
-                                  ArrayRef<Capabilities> levels,
-                                  IRRewriter &rewriter) {
-  if (op.getChannelsLast())
+  Operation *moved = rewriter.clone(*op);
+  rewriter.modifyOpInPlace(moved, [&] {
+    moved->setOperand(0, input.getResult());
+    moved->getResult(0).setType(makeTensorType(dims, result.getElementType()));
+    TypeSwitch<Operation *>(moved).Case<IntConvOp, PoolOp>(
+        [](auto named) { named.setChannelsLast(true); });
+  });
+  if (!hasKernel(moved, target, levels, rewriter)) {
+    rewriter.eraseOp(moved);
+    rewriter.eraseOp(input);
     return false;
-  SmallVector<Operation *> copies;
-  IntConvOp moved = moveChannelsLast(op, rewriter, copies);
-  if (hasKernel(moved, target, levels, rewriter)) {
-    rewriter.replaceOp(op, copies.front()->getResults());
-    return true;
   }
-  for (Operation *copy : copies)
-    rewriter.eraseOp(copy);
-  return false;
+  rewriter.setInsertionPoint(op);
+  rewriter.replaceOp(
+      op, permute(rewriter, loc, moved->getResult(0), second)->getResults());
+  return true;
 }
 
 namespace {
@@ -104,10 +107,9 @@ struct LowerPass : qcc::impl::LowerBase<LowerPass> {
     });
     IRRewriter rewriter(&getContext());
     for (Operation *op : named) {
-      auto conv = dyn_cast<IntConvOp>(op);
       if (hasKernel(op, *found->first, found->second, rewriter) ||
-          (conv &&
-           replaceByChannelsLast(conv, *found->first, found->second, rewriter)))
+          (wantsChannelsLast(op) &&
+           replaceByChannelsLast(op, *found->first, found->second, rewriter)))
         continue;
       rewriter.setInsertionPoint(op);
       if (failed(decompose(op, rewriter)))

@@ -6,8 +6,8 @@ def Lower : Pass<"qcc-lower", "::mlir::ModuleOp"> {
   let summary = "decomposes what the target has no kernel for";
   let description = [{
     Runs before Fuse. A named operation for which no emitter of the target has a kernel is replaced by its
-    decomposition to `qcc.generic`, which every target can run. A `qcc.int_conv` gets its channels last, between two
-    copies, where the target has a kernel for that.
+    decomposition to `qcc.generic`, which every target can run. A `qcc.int_conv` and a maximum of bytes get their
+    channels last, between two copies, where the target has a kernel for that.
   }];
   let options = [Option<"target", "target", "std::string", "\"native\"", "a value of --target">];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",

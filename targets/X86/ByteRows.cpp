@@ -18,26 +18,34 @@ int64_t ByteRows::getScratchBytes(int64_t inputs, int64_t entries) {
   return 2 * llvm::alignTo(inputs, kLine) + entries * int64_t(sizeof(void *));
 }
 
+/// What stands in the padding, as i32.
+static Value loadZero(KernelBuilder &b, Operation *op) {
+  Type i32 = b.getI32Type();
+  auto isUnsigned = [](Value tensor) {
+    return cast<RankedTensorType>(tensor.getType())
+        .getElementType()
+        .isUnsignedInteger();
+  };
+  if (isa<PoolOp>(op))
+    return b.constantInt(isUnsigned(op->getOperand(0)) ? 0 : -128, i32);
+  Value point = isa<IntConvOp>(op) ? Value(cast<IntConvOp>(op).getInputZero())
+                                   : cast<IntMatMulOp>(op).getLhsZero();
+  if (!point)
+    return b.constantInt(0, i32);
+  Value byte =
+      b.load(b.pointer(cast<BlockArgument>(point)), b.getI8Type(), b.idx(0));
+  if (isUnsigned(point))
+    return arith::ExtUIOp::create(b, i32, byte);
+  return arith::ExtSIOp::create(b, i32, byte);
+}
+
 ByteRows::ByteRows(KernelBuilder &b, Operation *op,
                    std::optional<ConvShape> shape, int64_t inputs,
                    bool readsWords)
     : b(b), shape(shape), inputs(inputs), width(inputs), readsWords(readsWords),
       isDirect(!shape || shape->isPointwise()) {
   input = b.pointer(cast<BlockArgument>(op->getOperand(0)));
-  Value point = isa<IntConvOp>(op) ? Value(cast<IntConvOp>(op).getInputZero())
-                                   : cast<IntMatMulOp>(op).getLhsZero();
-  Type i32 = b.getI32Type();
-  if (point) {
-    bool isUnsigned = cast<RankedTensorType>(point.getType())
-                          .getElementType()
-                          .isUnsignedInteger();
-    Value byte =
-        b.load(b.pointer(cast<BlockArgument>(point)), b.getI8Type(), b.idx(0));
-    zero = isUnsigned ? Value(arith::ExtUIOp::create(b, i32, byte))
-                      : Value(arith::ExtSIOp::create(b, i32, byte));
-  } else {
-    zero = b.constantInt(0, i32);
-  }
+  zero = loadZero(b, op);
   if (shape)
     width = inputs * shape->groups;
   table = b.elementPointer(b.scratch(), b.getI8Type(),

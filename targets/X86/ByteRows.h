@@ -10,7 +10,7 @@ namespace qcc::x86 {
 /// The rows that a product of bytes reads: those of a matrix, or for each
 /// output pixel of a convolution with the channels last and each tap of its
 /// window the input channels there. A row that falls in the padding holds the
-/// input's zero point.
+/// input's zero point, for a pooling the least code.
 ///
 /// A row may be read up to a multiple of four inputs: what follows the last
 /// pixel of all is not memory of the tensor, so a table names a copy of that
@@ -20,16 +20,17 @@ namespace qcc::x86 {
 /// the table of pointers of the current task, [rows][taps].
 class ByteRows {
 public:
-  /// `op` is a qcc.int_matmul, or a qcc.int_conv with its shape; `inputs` are
-  /// the channels of a row (of one group). `readsWords`: rows are read in words
-  /// of four inputs.
+  /// `op` is a qcc.int_matmul, or a qcc.int_conv or qcc.pool with its shape;
+  /// `inputs` are the channels of a row (of one group). `readsWords`: rows are
+  /// read in words of four inputs.
   ByteRows(KernelBuilder &b, mlir::Operation *op,
            std::optional<ConvShape> shape, int64_t inputs, bool readsWords);
 
   /// Scratch that rows of `inputs` channels and a table of `entries` take.
   static int64_t getScratchBytes(int64_t inputs, int64_t entries);
 
-  /// The input's zero point as i32; 0 where there is none.
+  /// The input's zero point as i32; 0 where there is none. Of a pooling, the
+  /// least code.
   mlir::Value getZero() const { return zero; }
   /// True if bytes behind a row may be read, up to a multiple of four: no row
   /// but the last one then ends beyond the tensor.

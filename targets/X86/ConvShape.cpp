@@ -25,6 +25,9 @@ static WindowAttrs getAttrs(Operation *op) {
   if (auto conv = dyn_cast<IntConvOp>(op))
     return {conv.getStrides(),         conv.getPads(), conv.getDilations(),
             int64_t(conv.getGroups()), false,          conv.getChannelsLast()};
+  if (auto pool = dyn_cast<PoolOp>(op))
+    return {pool.getStrides(), pool.getPads(), pool.getDilations(),
+            /*groups=*/1,      false,          pool.getChannelsLast()};
   auto conv = cast<ConvTransposeOp>(op);
   return {conv.getStrides(),         conv.getPads(), conv.getDilations(),
           int64_t(conv.getGroups()), true,           false};

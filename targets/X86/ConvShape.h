@@ -13,8 +13,8 @@ namespace qcc::x86 {
 /// the same. A transposed convolution is one of stride 1 over an input that has
 /// `spread - 1` zeros between its elements, with the window turned round.
 struct ConvShape {
-  /// Of a qcc.conv, qcc.conv_transpose or qcc.int_conv. `window` is the
-  /// weight's spatial shape, which the packed type has lost.
+  /// Of a qcc.conv, qcc.conv_transpose, qcc.int_conv or qcc.pool. `window` is
+  /// the weight's spatial shape, which the packed type has lost.
   ConvShape(mlir::Operation *op, llvm::ArrayRef<int64_t> window);
 
   mlir::AffineExpr batch, inHeight, inWidth, outHeight, outWidth;

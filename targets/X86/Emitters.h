@@ -24,6 +24,8 @@ std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
 std::unique_ptr<KernelEmitter> createByteDotEmitter();
 /// `qcc.int_conv` with the channels last and one input channel per group.
 std::unique_ptr<KernelEmitter> createDepthwiseByteEmitter();
+/// The maximum of windows of bytes with the channels last.
+std::unique_ptr<KernelEmitter> createPoolByteEmitter();
 
 /// `qcc.attention` in f32, with permuting copies before and after it.
 std::unique_ptr<KernelEmitter> createAttentionEmitter();

@@ -19,6 +19,7 @@ public:
     emitters.push_back(x86::createQuantizeRowsEmitter());
     emitters.push_back(x86::createByteDotEmitter());
     emitters.push_back(x86::createDepthwiseByteEmitter());
+    emitters.push_back(x86::createPoolByteEmitter());
     emitters.push_back(createRowEmitter());
     emitters.push_back(createPoolEmitter());
     emitters.push_back(createArgReduceEmitter());

@@ -253,7 +253,8 @@ static PoolOp findPool(Block &block) {
   if (!pool || !llvm::hasSingleElement(block.without_terminator()) ||
       !isa<BlockArgument>(pool.getInput()))
     return {};
-  bool known = pool.getKind() != PoolKind::Lp && pool.getKernel().size() <= 2 &&
+  bool known = !pool.getChannelsLast() && pool.getKind() != PoolKind::Lp &&
+               pool.getKernel().size() <= 2 &&
                pool.getInput().getType().getElementType().isF32() &&
                pool.getResult().getType().getElementType().isF32();
   // Taps are unrolled along a row.

@@ -217,16 +217,21 @@ LogicalResult decomposition::decomposeWindow(PoolOp op,
       kind == PoolKind::Max ? Combiner::Max : Combiner::Sum, {}, {},
       op.getInput(), over, [&](ImplicitLocOpBuilder &b, ValueRange args) {
         Body body(b);
-        SmallVector<Value> at{body.index(0), body.index(1)};
+        SmallVector<Value> at{body.index(0)};
+        unsigned first = op.getChannelsLast() ? 1 : 2;
+        if (!op.getChannelsLast())
+          at.push_back(body.index(1));
         Value inside;
         for (unsigned i = 0; i + 2 < rank; ++i) {
-          Value start = body.affine(body.index(2 + i), op.getStrides()[i],
+          Value start = body.affine(body.index(first + i), op.getStrides()[i],
                                     -op.getPads()[i]);
           Value offset =
               body.affine(body.index(rank + i), op.getDilations()[i], 0);
           at.push_back(body.add(start, offset));
-          inside = body.inRange(inside, at.back(), body.extent(x[2 + i]));
+          inside = body.inRange(inside, at.back(), body.extent(x[first + i]));
         }
+        if (op.getChannelsLast())
+          at.push_back(body.index(rank - 1));
         Value neutral =
             kind == PoolKind::Max
                 ? lowest(b, compute, isUnsigned)

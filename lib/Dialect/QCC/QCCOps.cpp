@@ -588,6 +588,8 @@ LogicalResult PoolOp::verify() {
       getPads().size() != 2 * spatial)
     return emitOpError("expected kernel, strides and dilations per spatial "
                        "dimension and twice as many pads");
+  if (getChannelsLast() && getKind() != PoolKind::Max)
+    return emitOpError("expected a maximum with the channels last");
   return success();
 }
 

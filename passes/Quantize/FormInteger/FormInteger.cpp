@@ -364,7 +364,66 @@ struct DropActivation : OpRewritePattern<QuantizeOp> {
     if (!dense || !dense.isSplat() || !isa<FloatType>(dense.getElementType()))
       return false;
     auto number = dense.getSplatValue<APFloat>();
-    return number.isFinite() && !number.isZero() && !number.isNegative();
+    // Far from where a code times the scale would vanish or overflow.
+    return number.isFinite() && !number.isZero() && !number.isNegative() &&
+           std::abs(ilogb(number)) <= 100;
+  }
+};
+
+/// Takes the maximum of a window among codes: a positive scale keeps their
+/// order.
+struct PoolCodes : OpRewritePattern<PoolOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(PoolOp op,
+                                PatternRewriter &rewriter) const override {
+    auto source = op.getInput().getDefiningOp<DequantizeOp>();
+    std::optional<Codes> codes = getCodes(op.getInput());
+    if (op.getKind() != PoolKind::Max || !codes || codes->axis != -1 ||
+        !DropActivation::isPositive(codes->scale) || coversPadding(op))
+      return failure();
+    auto type = makeTensorType(getDims(op.getResult().getType()),
+                               codes->codes.getType().getElementType());
+    Operation *pooled = rewriter.clone(*op);
+    rewriter.modifyOpInPlace(pooled, [&] {
+      pooled->setOperand(0, codes->codes);
+      pooled->getResult(0).setType(type);
+    });
+    rewriter.replaceOpWithNewOp<DequantizeOp>(
+        op, op.getResult().getType(), pooled->getResult(0), source.getScale(),
+        source.getZero(), /*axis=*/0, /*block=*/0);
+    return success();
+  }
+
+  /// True if a window may lie in the padding: its maximum is no code.
+  static bool coversPadding(PoolOp op) {
+    size_t spatial = op.getKernel().size();
+    for (size_t i = 0; i < 2 * spatial; ++i) {
+      size_t axis = i % spatial;
+      int64_t reach = (op.getKernel()[axis] - 1) * op.getDilations()[axis];
+      if (op.getPads()[i] > reach)
+        return true;
+    }
+    return false;
+  }
+};
+
+/// Codes that are taken for floats and found again are the codes.
+struct FoldRequantize : OpRewritePattern<QuantizeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(QuantizeOp op,
+                                PatternRewriter &rewriter) const override {
+    auto source = op.getInput().getDefiningOp<DequantizeOp>();
+    if (!source || source.getInput().getType() != op.getResult().getType() ||
+        source.getScale() != op.getScale() ||
+        source.getZero() != op.getZero() || source.getBlock() != 0 ||
+        op.getBlock() != 0 || source.getAxis() != op.getAxis() ||
+        op.getPrecision() || !hasOneElement(op.getScale()) ||
+        !DropActivation::isPositive(op.getScale()) ||
+        !op.getInput().getType().getElementType().isF32() ||
+        !isa<IntegerType>(op.getResult().getType().getElementType()))
+      return failure();
+    rewriter.replaceOp(op, source.getInput());
+    return success();
   }
 };
 
@@ -375,7 +434,8 @@ struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
                  CenterWeight<IntMatMulOp>, MultiplyByReciprocal>(
         &getContext());
     // Before a product with the reciprocal stands between.
-    patterns.add<DropActivation>(&getContext(), /*benefit=*/2);
+    patterns.add<DropActivation, FoldRequantize, PoolCodes>(&getContext(),
+                                                            /*benefit=*/2);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

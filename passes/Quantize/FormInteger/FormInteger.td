@@ -9,6 +9,10 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     `qcc.int_conv` of the codes and one `qcc.dequantize` of its sums, whose scale is the product of both scales: exact
     sums and one rounding in place of one per addition.
 
+    Maxima of windows are taken among codes, codes that are taken for floats and found again with the same scale are
+    kept, an activation with nothing below zero is dropped before codes that have nothing below it, and sums are
+    quantized again with the reciprocal of the scale.
+
     Left alone, for no target has an exact kernel that pays: codes of more than 8 bits, a scale per element along the
     inner dimension, weights whose zero point is not the middle of their codes, so many rows that a sum may not fit 32
     bits, three spatial dimensions. `qcc.reason` says which.

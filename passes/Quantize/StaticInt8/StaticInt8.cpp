@@ -194,6 +194,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       }
     });
     addSummands(activations);
+    addPooled(activations);
     for (auto &[value, range] : activations)
       replaceActivation(value, range);
     for (Operation *op : chosen) {
@@ -259,6 +260,20 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       if (std::optional<qcc::Range> range = getRange(value))
         if (feedsFromWeight(value))
           activations.insert({value, *range});
+  }
+
+  /// What the maximum of a window is taken of gets the same codes as the
+  /// maximum: its codes are found among them.
+  void addPooled(llvm::MapVector<Value, qcc::Range> &activations) {
+    SmallVector<std::pair<Value, qcc::Range>> found;
+    for (auto &[value, range] : activations) {
+      auto pool = value.getDefiningOp<PoolOp>();
+      if (pool && pool.getKind() == PoolKind::Max && isF32(pool.getInput()) &&
+          !isa<BlockArgument>(pool.getInput()))
+        found.push_back({pool.getInput(), range});
+    }
+    for (auto &[value, range] : found)
+      activations.insert({value, range});
   }
 
   /// True if a value is a product's or convolution's, after elementwise

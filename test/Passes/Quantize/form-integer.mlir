@@ -114,3 +114,27 @@ func.func @drop_activation(%x: tensor<5x16xi8>, %v: tensor<5x8xf32>) -> (tensor<
   %6 = qcc.quantize %5, %s zero %z : (tensor<5x8xf32>, tensor<f32>, tensor<ui8>) -> tensor<5x8xui8>
   return %4, %6 : tensor<5x8xui8>, tensor<5x8xui8>
 }
+
+// A maximum of codes, and the codes themselves where they are found again with the same scale.
+// CHECK-LABEL: func @pool
+// CHECK: %[[MAX:.*]] = qcc.pool max %arg0 {{.*}} : (tensor<1x3x8x8xui8>) -> tensor<1x3x4x4xui8>
+// CHECK-NOT: qcc.quantize
+// CHECK: return %[[MAX]]
+func.func @pool(%x: tensor<1x3x8x8xui8>) -> tensor<1x3x4x4xui8> {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %z = qcc.constant dense<1> : tensor<ui8> -> tensor<ui8>
+  %0 = qcc.dequantize %x, %s zero %z : (tensor<1x3x8x8xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x3x8x8xf32>
+  %1 = qcc.pool max %0 {dilations = array<i64: 1, 1>, kernel = array<i64: 2, 2>, pads = array<i64: 0, 0, 0, 0>, strides = array<i64: 2, 2>} : (tensor<1x3x8x8xf32>) -> tensor<1x3x4x4xf32>
+  %2 = qcc.quantize %1, %s zero %z : (tensor<1x3x4x4xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x3x4x4xui8>
+  return %2 : tensor<1x3x4x4xui8>
+}
+
+// A window that lies in the padding has no code.
+// CHECK-LABEL: func @pool_of_padding
+// CHECK: qcc.pool max %{{.*}} -> tensor<1x3x10x10xf32>
+func.func @pool_of_padding(%x: tensor<1x3x8x8xui8>) -> tensor<1x3x10x10xf32> {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.dequantize %x, %s : (tensor<1x3x8x8xui8>, tensor<f32>) -> tensor<1x3x8x8xf32>
+  %1 = qcc.pool max %0 {dilations = array<i64: 1, 1>, kernel = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x3x8x8xf32>) -> tensor<1x3x10x10xf32>
+  return %1 : tensor<1x3x10x10xf32>
+}

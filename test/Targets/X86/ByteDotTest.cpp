@@ -252,6 +252,59 @@ Conv randomConv(Random &random, bool depthwise) {
 }
 
 //===----------------------------------------------------------------------===//
+// Maxima of windows
+//===----------------------------------------------------------------------===//
+
+void checkPool(const X86 &x86, const std::string &levels, const Conv &window,
+               uint64_t seed) {
+  std::string x = tensor(window.input(), window.ops.element()),
+              y = tensor(window.result(), window.ops.element());
+  auto pair = [](const int64_t *v) {
+    return std::to_string(v[0]) + ", " + std::to_string(v[1]);
+  };
+  std::string text = kernelText(
+      {x},
+      "  %c = qcc.pool max %0 {channels_last, kernel = array<i64: " +
+          pair(window.kernel) +
+          ">, strides = array<i64: " + pair(window.stride) +
+          ">, pads = array<i64: " + pair(window.pad) + ", " + pair(window.pad) +
+          ">, dilations = array<i64: " + pair(window.dilation) + ">} : (" + x +
+          ") -> " + y + "\n",
+      "%c", y);
+  SCOPED_TRACE(levels + "\n" + text);
+  LoadedKernel kernel(text, x86.target(), x86.parse(levels), {});
+  ASSERT_TRUE(kernel.ok());
+  EXPECT_EQ(kernel.getEmitter(), "pool.int8");
+  Random random(seed + 1);
+  Bytes in = randomBytes(random, count(window.input()));
+  Bytes out = kernel.run({in}, {size_t(count(window.result()))},
+                         {window.images, window.size[0], window.size[1]},
+                         seed % 2, 1 + seed % 3)[0];
+  for (int64_t at = 0; at < int64_t(out.size()); ++at) {
+    int64_t c = at % window.channels, j = at / window.channels % window.out(1),
+            i = at / window.channels / window.out(1) % window.out(0),
+            image = at / window.channels / window.out(1) / window.out(0),
+            largest = window.ops.isUnsigned ? 0 : -128;
+    for (int64_t kh = 0; kh < window.kernel[0]; ++kh)
+      for (int64_t kw = 0; kw < window.kernel[1]; ++kw) {
+        int64_t row = i * window.stride[0] - window.pad[0] +
+                      kh * window.dilation[0],
+                column = j * window.stride[1] - window.pad[1] +
+                         kw * window.dilation[1];
+        if (row < 0 || row >= window.size[0] || column < 0 ||
+            column >= window.size[1])
+          continue;
+        int64_t from =
+            ((image * window.size[0] + row) * window.size[1] + column) *
+                window.channels +
+            c;
+        largest = std::max(largest, window.ops.read(in[from]));
+      }
+    ASSERT_EQ(window.ops.read(out[at]), largest) << "element " << at;
+  }
+}
+
+//===----------------------------------------------------------------------===//
 // Matrices
 //===----------------------------------------------------------------------===//
 
@@ -329,6 +382,15 @@ TEST(ByteDotTest, DepthwiseConvolutionsAreExact) {
     Random random(seed + 1000);
     check(x86, x86.levels()[seed % x86.levels().size()],
           randomConv(random, true), seed);
+  }
+}
+
+TEST(ByteDotTest, FindsMaximaOfWindows) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(24); ++seed) {
+    Random random(seed + 3000);
+    Conv window = randomConv(random, true);
+    checkPool(x86, x86.levels()[seed % x86.levels().size()], window, seed);
   }
 }
 

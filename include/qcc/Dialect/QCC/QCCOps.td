@@ -325,11 +325,12 @@ def QCC_PoolOp : QCC_Op<"pool", [Pure]> {
   let summary = "window reduction over the spatial dimensions of an NC... tensor";
   let description = [{
     Padding never takes part in a maximum; in an average it counts only with `count_include_pad` (and then only the
-    declared padding, not what ceil mode adds). For `lp`, `p` is the exponent.
+    declared padding, not what ceil mode adds). For `lp`, `p` is the exponent. A maximum may have its channels last:
+    `[N, spatial..., C]`.
   }];
   let arguments = (ins QCC_PoolKind:$kind, QCC_Tensor:$input, DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$strides,
                        DenseI64ArrayAttr:$pads, DenseI64ArrayAttr:$dilations, UnitAttr:$count_include_pad,
-                       DefaultValuedAttr<I64Attr, "2">:$p);
+                       DefaultValuedAttr<I64Attr, "2">:$p, UnitAttr:$channels_last);
   let results = (outs QCC_Tensor:$result);
   let assemblyFormat = "$kind $input attr-dict `:` functional-type($input, $result)";
   let hasVerifier = 1;
