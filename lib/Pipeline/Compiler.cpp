@@ -11,6 +11,7 @@
 #include "qcc/Pipeline/Passes.h"
 #include "qcc/Pipeline/Verify.h"
 #include "qcc/Plugin/Plugin.h"
+#include "qcc/Scheme/Scheme.h"
 #include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
@@ -85,7 +86,10 @@ llvm::Error Compilation::findTarget() {
     return found.takeError();
   target = found->first;
   levels = std::move(found->second);
-  return llvm::Error::success();
+  // A misspelt precision is told before a large model is read.
+  if (options.precision == "f32")
+    return llvm::Error::success();
+  return getSchemes(&context).find(options.precision).takeError();
 }
 
 llvm::Error Compilation::import() {
@@ -112,11 +116,6 @@ llvm::Error Compilation::transform() {
 }
 
 llvm::Error Compilation::quantize() {
-  if (options.precision != "f32" && levels.front().vectorBits == 0)
-    return makeError(Diag::UnsupportedScheme, options.model,
-                     "target '" + options.target +
-                         "' computes in float only, but got --precision=" +
-                         options.precision);
   bool isStatic = statistics && options.precision == "int8";
   if (isStatic)
     if (llvm::Error error = noteRanges())

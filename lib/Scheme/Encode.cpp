@@ -86,6 +86,8 @@ public:
       importance.push_back(read<float>(source.importance, i));
   }
 
+  /// Chooses the map of all columns, if they share one.
+  llvm::Error begin();
   /// Finds the map and, in `codes`, a code for each row of the group.
   llvm::Error encode(int64_t at, int64_t group);
   GroupAffine affine;
@@ -98,13 +100,29 @@ private:
     return number;
   }
   llvm::Error takeGiven(int64_t at, int64_t group);
+  llvm::Error readColumn(int64_t at, int64_t group);
 
   const Scheme &scheme;
   const EncodedLayout &layout;
   const WeightSource &source;
   std::vector<float> column, importance;
+  std::optional<GroupAffine> shared; ///< by all columns
 };
 } // namespace
+
+llvm::Error ColumnEncoder::begin() {
+  if (!scheme.isPerTensor() || !source.scales.empty())
+    return llvm::Error::success();
+  std::vector<float> all, weighting;
+  for (int64_t at = 0; at < source.n; ++at) {
+    if (llvm::Error error = readColumn(at, 0))
+      return error;
+    llvm::append_range(all, column);
+    llvm::append_range(weighting, importance);
+  }
+  shared = scheme.choose(all, weighting);
+  return llvm::Error::success();
+}
 
 llvm::Error ColumnEncoder::takeGiven(int64_t at, int64_t group) {
   int64_t index = group * source.n + at;
@@ -122,7 +140,7 @@ llvm::Error ColumnEncoder::takeGiven(int64_t at, int64_t group) {
   return llvm::Error::success();
 }
 
-llvm::Error ColumnEncoder::encode(int64_t at, int64_t group) {
+llvm::Error ColumnEncoder::readColumn(int64_t at, int64_t group) {
   int64_t first = group * layout.groupK,
           rows = std::min(source.k - first, layout.groupK);
   column.resize(rows);
@@ -137,24 +155,35 @@ llvm::Error ColumnEncoder::encode(int64_t at, int64_t group) {
               " in row " + llvm::Twine(first + i) + " of column " +
               llvm::Twine(at));
   }
-  if (!source.scales.empty()) {
+  return llvm::Error::success();
+}
+
+llvm::Error ColumnEncoder::encode(int64_t at, int64_t group) {
+  if (llvm::Error error = readColumn(at, group))
+    return error;
+  if (shared) {
+    affine = *shared;
+  } else if (!source.scales.empty()) {
     if (llvm::Error error = takeGiven(at, group))
       return error;
   } else {
     ArrayRef<float> weighting;
     if (!importance.empty())
-      weighting = ArrayRef(importance).slice(first, rows);
+      weighting =
+          ArrayRef(importance).slice(group * layout.groupK, column.size());
     affine = scheme.choose(column, weighting);
   }
-  float largest =
-      scheme.hasHalfScales() ? 65504.0f : std::numeric_limits<float>::max();
-  // Not at most: also for NaN.
-  if (!(std::fabs(affine.scale) < largest))
-    return makeError(
-        Diag::BadTensor, "",
-        "expected a scale below " +
-            llvm::Twine(scheme.hasHalfScales() ? "65504" : "3.4e38") +
-            ", but the weights of column " + llvm::Twine(at) + " are larger");
+  // A half that is too large saturates, so it must be below the largest.
+  bool halves = scheme.hasHalfScales();
+  float largest = halves ? 65504.0f : std::numeric_limits<float>::max();
+  if (!(std::fabs(affine.scale) < largest) ||
+      !std::isfinite(scheme.value(0, affine)) ||
+      !std::isfinite(scheme.value(uint8_t(scheme.getMaxCode()), affine)))
+    return makeError(Diag::BadTensor, "",
+                     "expected a scale below " +
+                         llvm::Twine(halves ? "65504" : "3.4e38 / codes") +
+                         ", but the weights of column " + llvm::Twine(at) +
+                         " are larger");
   if (scheme.hasHalfScales())
     affine.scale = roundToHalf(affine.scale);
   scheme.assign(column, affine, codes);
@@ -214,6 +243,8 @@ llvm::Error qcc::encodeWeight(const Scheme &scheme, const WeightSource &source,
   if (llvm::Error error = checkSizes(scheme, source, *layout))
     return error;
   ColumnEncoder encoder(scheme, *layout, source);
+  if (llvm::Error error = encoder.begin())
+    return error;
   std::vector<uint8_t> grid(layout->groupK * kSchemeColumns);
   std::vector<GroupAffine> maps(kSchemeColumns);
   for (int64_t block = 0; block < layout->blocks; ++block)
@@ -249,6 +280,8 @@ llvm::Error qcc::roundWeight(const Scheme &scheme, const WeightSource &source,
   if (llvm::Error error = checkSizes(scheme, source, *layout))
     return error;
   ColumnEncoder encoder(scheme, *layout, source);
+  if (llvm::Error error = encoder.begin())
+    return error;
   for (int64_t group = 0; group < layout->groups; ++group)
     for (int64_t at = 0; at < source.n; ++at) {
       if (llvm::Error error = encoder.encode(at, group))

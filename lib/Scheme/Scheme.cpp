@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Scheme/Scheme.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/IR/DialectInterface.h"
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -75,6 +73,20 @@ std::optional<EncodedLayout> qcc::getEncodedLayout(const Scheme &scheme,
   return layout;
 }
 
+double qcc::getStoredBits(const Scheme &scheme) {
+  CodeUnit unit = scheme.getUnit();
+  double bits = unit.bytes * 8.0 / (unit.k * double(kSchemeColumns));
+  int64_t group = scheme.getGroup();
+  if (!group)
+    return bits;
+  // One row more than a group, so that there are two.
+  std::optional<EncodedLayout> layout =
+      getEncodedLayout(scheme, group + 1, kSchemeColumns);
+  return layout
+             ? double(layout->groupBytes) * 8 / double(group * kSchemeColumns)
+             : bits;
+}
+
 RankedTensorType qcc::encodedType(const Scheme &scheme,
                                   RankedTensorType weight) {
   if (weight.getRank() != 2 || !weight.hasStaticShape())
@@ -85,54 +97,4 @@ RankedTensorType qcc::encodedType(const Scheme &scheme,
     return {};
   return RankedTensorType::get({layout->totalBytes},
                                IntegerType::get(weight.getContext(), 8));
-}
-
-//===----------------------------------------------------------------------===//
-// Registry
-//===----------------------------------------------------------------------===//
-
-bool SchemeRegistry::add(std::unique_ptr<Scheme> scheme) {
-  CodeUnit unit = scheme->getUnit();
-  int64_t group = scheme->getGroup();
-  bool keyed =
-      !scheme->getKey().empty() && llvm::all_of(scheme->getKey(), [](char c) {
-        return llvm::isAlnum(c) || c == '-' || c == '_';
-      });
-  bool sized = unit.k >= 4 && unit.k <= 64 && llvm::isPowerOf2_32(unit.k) &&
-               unit.bytes >= 16 && unit.bytes <= 256 && unit.bytes % 16 == 0 &&
-               group >= 0 && group % unit.k == 0 && group <= 1 << 16 &&
-               scheme->getMaxCode() <= 255;
-  if (!keyed || !sized || lookup(scheme->getKey()))
-    return false;
-  schemes.push_back(std::move(scheme));
-  return true;
-}
-
-const Scheme *SchemeRegistry::lookup(StringRef key) const {
-  for (const std::unique_ptr<Scheme> &scheme : schemes)
-    if (scheme->getKey() == key)
-      return scheme.get();
-  return nullptr;
-}
-
-namespace {
-/// Holds the registry of a context.
-struct SchemeInterface : DialectInterface::Base<SchemeInterface> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(SchemeInterface)
-  SchemeInterface(Dialect *dialect) : Base(dialect) {}
-  SchemeRegistry registry;
-};
-} // namespace
-
-SchemeRegistry &qcc::getSchemes(QCCDialect &dialect) {
-  if (!dialect.getRegisteredInterface<SchemeInterface>())
-    dialect.addInterface(std::make_unique<SchemeInterface>(&dialect));
-  // Interfaces are handed out const; the registry is the dialect's own.
-  return const_cast<SchemeInterface *>(
-             dialect.getRegisteredInterface<SchemeInterface>())
-      ->registry;
-}
-
-const SchemeRegistry &qcc::getSchemes(MLIRContext *context) {
-  return getSchemes(*context->getOrLoadDialect<QCCDialect>());
 }

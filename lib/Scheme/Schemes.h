@@ -8,6 +8,10 @@
 namespace qcc {
 void registerInt8Scheme(mlir::DialectRegistry &registry);
 void registerW4A8Scheme(mlir::DialectRegistry &registry);
+/// w8a16, w6a16, w4a16, w3a16, w2a16.
+void registerLinearSchemes(mlir::DialectRegistry &registry);
+/// fp8, fp8-e5m2, nf4.
+void registerFloatSchemes(mlir::DialectRegistry &registry);
 } // namespace qcc
 
 #endif // QCC_LIB_SCHEME_SCHEMES_H

@@ -32,7 +32,7 @@ public:
     for (float w : weights)
       if (std::fabs(w) > std::fabs(extreme))
         extreme = w;
-    return {extreme != 0 ? roundToHalf(extreme / -8) : 0, 8};
+    return {extreme / -8, 8};
   }
 
   void assign(ArrayRef<float> weights, const GroupAffine &affine,
@@ -72,4 +72,6 @@ void qcc::registerW4A8Scheme(DialectRegistry &registry) {
 void qcc::registerSchemes(DialectRegistry &registry) {
   registerInt8Scheme(registry);
   registerW4A8Scheme(registry);
+  registerLinearSchemes(registry);
+  registerFloatSchemes(registry);
 }

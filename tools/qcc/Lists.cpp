@@ -5,7 +5,9 @@
 #include "qcc/Scheme/Scheme.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Target/Target.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -13,42 +15,47 @@ using namespace llvm;
 
 namespace qcc::driver {
 
-/// Rows of two words, aligned or as JSON.
-static void printRows(const Session &session, StringRef first, StringRef second,
-                      ArrayRef<std::pair<std::string, std::string>> rows) {
+/// Rows of words, aligned or as JSON.
+static void printRows(const Session &session, ArrayRef<StringRef> columns,
+                      ArrayRef<std::vector<std::string>> rows) {
   if (session.line.has(OPT_json)) {
     json::OStream json(outs(), /*IndentSize=*/1);
     json.array([&] {
-      for (const auto &[name, text] : rows)
-        json.object([&, &name = name, &text = text] {
-          json.attribute(first, name);
-          json.attribute(second, text);
+      for (const std::vector<std::string> &row : rows)
+        json.object([&] {
+          for (auto [name, text] : zip_equal(columns, row))
+            json.attribute(name, text);
         });
     });
     outs() << "\n";
     return;
   }
-  size_t width = 0;
-  for (const auto &[name, text] : rows)
-    width = std::max(width, name.size());
-  for (const auto &[name, text] : rows)
-    outs() << left_justify(name, width + 2) << text << "\n";
+  std::vector<size_t> widths(columns.size(), 0);
+  for (const std::vector<std::string> &row : rows)
+    for (auto [width, text] : zip_equal(widths, row))
+      width = std::max(width, text.size());
+  for (const std::vector<std::string> &row : rows) {
+    std::string line;
+    for (auto [width, text] : zip_equal(widths, row))
+      raw_string_ostream(line) << left_justify(text, width + 2);
+    outs() << StringRef(line).rtrim() << "\n";
+  }
 }
 
 Error runTargets(Session &session) {
   mlir::MLIRContext context(makeRegistry(session),
                             mlir::MLIRContext::Threading::DISABLED);
   const TargetRegistry &targets = getTargets(&context);
-  std::vector<std::pair<std::string, std::string>> rows;
+  std::vector<std::vector<std::string>> rows;
   for (const std::unique_ptr<Target> &target : targets.all())
-    rows.emplace_back(target->getName(), target->getSummary());
+    rows.push_back({target->getName().str(), target->getSummary().str()});
   std::string native = "not supported on this machine";
   if (auto found = targets.find("native"))
     native = "this machine: " + found->second.back().level;
   else
     consumeError(found.takeError());
-  rows.emplace_back("native", native);
-  printRows(session, "target", "summary", rows);
+  rows.push_back({"native", native});
+  printRows(session, {"target", "summary"}, rows);
   return Error::success();
 }
 
@@ -56,11 +63,25 @@ Error runSchemes(Session &session) {
   mlir::MLIRContext context(makeRegistry(session),
                             mlir::MLIRContext::Threading::DISABLED);
   context.getOrLoadDialect<QCCDialect>();
-  std::vector<std::pair<std::string, std::string>> rows = {
-      {"f32", "32-bit floats, nothing is quantized"}};
-  for (const std::unique_ptr<Scheme> &scheme : getSchemes(&context).all())
-    rows.emplace_back(scheme->getKey(), scheme->getSummary());
-  printRows(session, "scheme", "summary", rows);
+  // A target without kernels for a format computes with the weights that the
+  // codes stand for.
+  std::string targets;
+  for (const std::unique_ptr<Target> &target : getTargets(&context).all())
+    targets += (targets.empty() ? "" : ",") + target->getName().str();
+  std::vector<std::vector<std::string>> rows = {
+      {"f32", "32", "f32", targets, "32-bit floats, nothing is quantized", ""}};
+  for (const Scheme *scheme : getSchemes(&context).all()) {
+    std::string bits, parameters = "gN channel tensor clip";
+    raw_string_ostream(bits) << format("%.4g", getStoredBits(*scheme));
+    for (StringRef grid : scheme->getGrids())
+      parameters += " " + grid.str();
+    bool integer = scheme->getCompute() == SchemeCompute::Integer;
+    rows.push_back({scheme->getKey().str(), bits, integer ? "int8" : "f32",
+                    targets, scheme->getSummary().str(), parameters});
+  }
+  printRows(session,
+            {"scheme", "bits", "compute", "targets", "summary", "parameters"},
+            rows);
   return Error::success();
 }
 

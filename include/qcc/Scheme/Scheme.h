@@ -30,7 +30,9 @@
 #include "mlir/IR/Value.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "llvm/Support/Error.h"
+#include <map>
 #include <memory>
+#include <mutex>
 
 namespace qcc {
 
@@ -74,11 +76,16 @@ public:
 };
 
 /// A storage and compute format. Objects are immutable and shared by threads.
+///
+/// Who writes a scheme says in choose() how the scale of some weights is found,
+/// with no regard to how scales are stored or to clipping; the schemes that the
+/// registry hands out do that as well.
 class Scheme {
 public:
   virtual ~Scheme();
 
-  /// What `--precision` calls it: letters, digits, `-` and `_`.
+  /// What `--precision` calls it: letters, digits, `-` and `_`; behind them the
+  /// parameters of SchemeRegistry::find that are not the scheme's own.
   virtual llvm::StringRef getKey() const = 0;
   /// One line for `qcc schemes`.
   virtual llvm::StringRef getSummary() const = 0;
@@ -96,15 +103,29 @@ public:
   /// The code that means 0 in every group; none if each group and column has
   /// its own (asymmetric).
   virtual std::optional<int32_t> getZero() const = 0;
-  /// Whether scales are stored in half precision (choose() must then return
-  /// numbers that are halves: see roundToHalf).
+  /// Whether scales are stored in half precision. Scales of whole channels are
+  /// f32 in any case.
   virtual bool hasHalfScales() const { return false; }
+  /// Whether all columns share one scale and zero.
+  virtual bool isPerTensor() const { return false; }
+  /// Whether value() is `scale * (code - zero)`. Else it is `scale` times a
+  /// number of the code alone, and the zero point is only the code of 0.
+  virtual bool isLinear() const { return true; }
+
+  /// Names of the conventions by which scales can be chosen (`sym`, `asym`),
+  /// the default first; none if there is one only.
+  virtual llvm::ArrayRef<llvm::StringRef> getGrids() const { return {}; }
+  /// The same scheme with another convention of getGrids().
+  virtual std::unique_ptr<Scheme> withGrid(llvm::StringRef grid) const {
+    return nullptr;
+  }
 
   /// Chooses scale (and zero) for the weights of one column and group: a
   /// group's length of them, fewer in a last group, all K if the group is 0.
   /// Weights are finite. `importance` is what a squared error of each weight
   /// counts (the mean square of its activation, say), of the same length, or
   /// empty; a scheme may ignore it. A group of zeros must give scale 0.
+  /// Schemes of the registry return numbers that can be stored.
   virtual GroupAffine choose(llvm::ArrayRef<float> weights,
                              llvm::ArrayRef<float> importance) const = 0;
   /// The codes of weights under a map, each the nearest that there is; any
@@ -121,8 +142,8 @@ public:
   /// Builds the decode of `bytes` (vector<unit.bytes x i8>, as pack() wrote
   /// it). Integer: returns unit.k / 4 vectors of 64 x i8; element 4 * column +
   /// j of vector i is the code of row 4 * i + j. Float: unit.k vectors of 16 x
-  /// f32, what the codes of a row stand for with scale 1 (and zero 0 if each
-  /// group has its own, which the kernel subtracts).
+  /// f32, what the codes of a row stand for with scale 1 and, in linear
+  /// schemes, zero 0: the codes themselves.
   virtual llvm::SmallVector<mlir::Value> decode(DecodeBuilder &b,
                                                 mlir::Value bytes) const = 0;
 };
@@ -153,6 +174,9 @@ struct EncodedLayout {
 /// overflows. A group of at least K rows is the whole channel.
 std::optional<EncodedLayout> getEncodedLayout(const Scheme &scheme, int64_t k,
                                               int64_t n);
+/// Bits per weight with scales and zero points, in groups that are full; those
+/// of whole channels count as nothing.
+double getStoredBits(const Scheme &scheme);
 /// The type of the encoded form of a weight `[K, N]`: a vector of bytes; null
 /// where there is no layout.
 mlir::RankedTensorType encodedType(const Scheme &scheme,
@@ -189,12 +213,27 @@ public:
   /// Takes a scheme over. False if the key is taken or a number is out of the
   /// bounds documented above.
   bool add(std::unique_ptr<Scheme> scheme);
-  /// The scheme of a key, or null.
-  const Scheme *lookup(llvm::StringRef key) const;
-  llvm::ArrayRef<std::unique_ptr<Scheme>> all() const { return schemes; }
+
+  /// The scheme that a precision names: a key and parameters, joined by `:`.
+  ///   gN       groups of N rows     channel  a scale per column
+  ///   tensor   one scale            clip     clip the range for least error
+  ///   sym, asym, ...                a convention of Scheme::getGrids
+  /// Errors (UnsupportedScheme) name the nearest key, or what parameters there
+  /// are. The object lives as long as the registry; its key is canonical.
+  llvm::Expected<const Scheme *> find(llvm::StringRef precision) const;
+  /// The same, or null.
+  const Scheme *lookup(llvm::StringRef precision) const;
+  /// All schemes with their own parameters, in order of registration.
+  llvm::ArrayRef<const Scheme *> all() const { return defaults; }
 
 private:
-  std::vector<std::unique_ptr<Scheme>> schemes;
+  const Scheme *getBase(llvm::StringRef key) const;
+
+  std::vector<std::unique_ptr<Scheme>> bases;
+  std::vector<const Scheme *> defaults;
+  /// What find() has made, by canonical key.
+  mutable std::mutex mutex;
+  mutable std::map<std::string, std::unique_ptr<Scheme>> made;
 };
 
 /// The schemes of a context that has the qcc dialect loaded.
@@ -210,7 +249,7 @@ void registerScheme(mlir::DialectRegistry &registry) {
   });
 }
 
-/// Registers the schemes of the tree: int8 and w4a8.
+/// Registers the schemes of the tree.
 void registerSchemes(mlir::DialectRegistry &registry);
 
 } // namespace qcc

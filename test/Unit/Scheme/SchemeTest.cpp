@@ -252,6 +252,13 @@ TEST_F(SchemeTest, WeightsThatCannotBeStoredAreRefused) {
             std::string::npos);
   EXPECT_NE(text(-INFINITY).find("but got infinity"), std::string::npos);
   EXPECT_NE(text(1e9f).find("expected a scale below 65504"), std::string::npos);
+  // What the last code stands for may be more than the weight.
+  std::vector<float> huge{-3e38f, 3e38f, 1}, rounded(3);
+  std::vector<char> hugeBytes = bytes(huge);
+  EXPECT_NE(llvm::toString(
+                roundWeight(get("w3a16:channel"), {3, 1, hugeBytes}, rounded))
+                .find("are larger"),
+            std::string::npos);
   weights[3] = 1;
   std::vector<char> all = bytes(weights), scales(2 * 4), zeros(2 * 4);
   WeightSource source{32, 2, all, {}, scales, zeros};
@@ -267,8 +274,9 @@ TEST_F(SchemeTest, WeightsThatCannotBeStoredAreRefused) {
   // No zero point for a scheme that needs one.
   Binary binary;
   std::vector<char> twice(2 * 2 * 4);
-  WeightSource bare{32, 2, all, {}, twice, {}};
-  EXPECT_NE(encode(binary, bare, out).find("but got none"), std::string::npos);
+  WeightSource without{32, 2, all, {}, twice, {}};
+  EXPECT_NE(encode(binary, without, out).find("but got none"),
+            std::string::npos);
 }
 
 TEST_F(SchemeTest, TheDefaultCodeIsTheNearest) {

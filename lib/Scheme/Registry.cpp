@@ -1,0 +1,284 @@
+//===- Registry.cpp - schemes by name and parameters ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "mlir/IR/DialectInterface.h"
+#include "qcc/Scheme/Scheme.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/StringExtras.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace qcc;
+
+/// Rows of a group: more would not sum exactly in 32 bits.
+static constexpr int64_t kMaxGroup = 1 << 16;
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// What follows the key in a precision.
+struct Parameters {
+  std::optional<int64_t> group; ///< 0: the channel
+  bool perTensor = false;
+  StringRef grid;
+  bool clip = false;
+};
+
+/// A scheme with parameters: what is the same for all schemes.
+class ConfiguredScheme final : public Scheme {
+public:
+  /// `owned` is `base` or null: bases of the registry outlive this.
+  ConfiguredScheme(const Scheme &base, std::unique_ptr<Scheme> owned,
+                   const Parameters &parameters, std::string key)
+      : base(base), owned(std::move(owned)), key(std::move(key)),
+        group(parameters.perTensor
+                  ? 0
+                  : parameters.group.value_or(base.getGroup())),
+        perTensor(parameters.perTensor || base.isPerTensor()),
+        clip(parameters.clip) {}
+
+  StringRef getKey() const override { return key; }
+  StringRef getSummary() const override { return base.getSummary(); }
+  unsigned getWeightBits() const override { return base.getWeightBits(); }
+  SchemeCompute getCompute() const override { return base.getCompute(); }
+  int64_t getGroup() const override { return group; }
+  CodeUnit getUnit() const override { return base.getUnit(); }
+  unsigned getMaxCode() const override { return base.getMaxCode(); }
+  std::optional<int32_t> getZero() const override { return base.getZero(); }
+  bool hasHalfScales() const override { return group && base.hasHalfScales(); }
+  bool isPerTensor() const override { return perTensor; }
+  bool isLinear() const override { return base.isLinear(); }
+  ArrayRef<StringRef> getGrids() const override { return base.getGrids(); }
+
+  GroupAffine choose(ArrayRef<float> weights,
+                     ArrayRef<float> importance) const override;
+  void assign(ArrayRef<float> weights, const GroupAffine &affine,
+              MutableArrayRef<uint8_t> codes) const override {
+    base.assign(weights, affine, codes);
+  }
+  float value(uint8_t code, const GroupAffine &affine) const override {
+    return base.value(code, affine);
+  }
+  void pack(ArrayRef<uint8_t> codes,
+            MutableArrayRef<char> bytes) const override {
+    base.pack(codes, bytes);
+  }
+  SmallVector<Value> decode(DecodeBuilder &b, Value bytes) const override {
+    return base.decode(b, bytes);
+  }
+
+private:
+  GroupAffine chooseStored(ArrayRef<float> weights,
+                           ArrayRef<float> importance) const {
+    GroupAffine affine = base.choose(weights, importance);
+    if (hasHalfScales())
+      affine.scale = roundToHalf(affine.scale);
+    return affine;
+  }
+  double getError(ArrayRef<float> weights, ArrayRef<float> importance,
+                  const GroupAffine &affine,
+                  MutableArrayRef<uint8_t> codes) const;
+
+  const Scheme &base;
+  std::unique_ptr<Scheme> owned;
+  std::string key;
+  int64_t group;
+  bool perTensor, clip;
+};
+} // namespace
+
+double ConfiguredScheme::getError(ArrayRef<float> weights,
+                                  ArrayRef<float> importance,
+                                  const GroupAffine &affine,
+                                  MutableArrayRef<uint8_t> codes) const {
+  base.assign(weights, affine, codes);
+  double sum = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    double error = double(base.value(codes[i], affine)) - weights[i];
+    sum += error * error * (importance.empty() ? 1.0 : importance[i]);
+  }
+  return sum;
+}
+
+GroupAffine ConfiguredScheme::choose(ArrayRef<float> weights,
+                                     ArrayRef<float> importance) const {
+  GroupAffine best = chooseStored(weights, importance);
+  if (!clip || best.scale == 0)
+    return best;
+  // The scales of shrunk weights are those of a clipped range: 1, 0.98, ... of
+  // it (the grids of quantization.md 1.0, to the half that AWQ searches).
+  constexpr int kSteps = 50, kCandidates = 25;
+  std::vector<uint8_t> codes(weights.size());
+  std::vector<float> shrunk(weights.size());
+  double least = getError(weights, importance, best, codes);
+  for (int step = 1; step <= kCandidates; ++step) {
+    float part = 1 - float(step) / kSteps;
+    for (size_t i = 0; i < weights.size(); ++i)
+      shrunk[i] = weights[i] * part;
+    GroupAffine affine = chooseStored(shrunk, importance);
+    double error = getError(weights, importance, affine, codes);
+    if (error < least) {
+      least = error;
+      best = affine;
+    }
+  }
+  return best;
+}
+
+//===----------------------------------------------------------------------===//
+// Registry
+//===----------------------------------------------------------------------===//
+
+bool SchemeRegistry::add(std::unique_ptr<Scheme> scheme) {
+  CodeUnit unit = scheme->getUnit();
+  int64_t group = scheme->getGroup();
+  bool keyed =
+      !scheme->getKey().empty() && llvm::all_of(scheme->getKey(), [](char c) {
+        return llvm::isAlnum(c) || c == '-' || c == '_';
+      });
+  bool sized = unit.k >= 4 && unit.k <= 64 && llvm::isPowerOf2_32(unit.k) &&
+               unit.bytes >= 16 && unit.bytes <= 256 && unit.bytes % 16 == 0 &&
+               group >= 0 && group % unit.k == 0 && group <= kMaxGroup &&
+               scheme->getMaxCode() <= 255;
+  if (!keyed || !sized || getBase(scheme->getKey()))
+    return false;
+  std::string key = scheme->getKey().str();
+  bases.push_back(std::move(scheme));
+  std::unique_ptr<Scheme> &whole = made[key];
+  whole = std::make_unique<ConfiguredScheme>(*bases.back(), nullptr,
+                                             Parameters(), key);
+  defaults.push_back(whole.get());
+  return true;
+}
+
+const Scheme *SchemeRegistry::getBase(StringRef key) const {
+  for (const std::unique_ptr<Scheme> &scheme : bases)
+    if (scheme->getKey() == key)
+      return scheme.get();
+  return nullptr;
+}
+
+/// Reads one parameter; false if the scheme has none of that name.
+static bool readParameter(const Scheme &scheme, StringRef word,
+                          Parameters &parameters) {
+  if (llvm::is_contained(scheme.getGrids(), word)) {
+    bool first = parameters.grid.empty();
+    parameters.grid = word;
+    return first;
+  }
+  if (word == "clip") {
+    parameters.clip = true;
+    return true;
+  }
+  if (parameters.group || parameters.perTensor)
+    return false;
+  if (word == "tensor") {
+    parameters.perTensor = true;
+    return true;
+  }
+  int64_t group = 0;
+  if (word != "channel" &&
+      (!word.consume_front("g") || word.getAsInteger(10, group) || group < 1 ||
+       group > kMaxGroup || group % scheme.getUnit().k != 0))
+    return false;
+  parameters.group = group;
+  return true;
+}
+
+static std::string getCanonicalKey(const Scheme &scheme,
+                                   const Parameters &parameters) {
+  std::string key = scheme.getKey().str();
+  if (parameters.perTensor)
+    key += ":tensor";
+  else if (parameters.group && *parameters.group != scheme.getGroup())
+    key += *parameters.group ? ":g" + std::to_string(*parameters.group)
+                             : ":channel";
+  if (!parameters.grid.empty() && parameters.grid != scheme.getGrids().front())
+    key += ":" + parameters.grid.str();
+  return key + (parameters.clip ? ":clip" : "");
+}
+
+static llvm::Error makeUnknownKey(ArrayRef<const Scheme *> schemes,
+                                  StringRef key) {
+  std::string known = "f32", nearest;
+  unsigned least = 7; // More than three changes are no slip.
+  for (const Scheme *scheme : schemes) {
+    known += ", " + scheme->getKey().str();
+    // Of equally near keys the one of the same length.
+    unsigned distance = 2 * key.edit_distance(scheme->getKey()) +
+                        (key.size() != scheme->getKey().size());
+    if (distance < least) {
+      least = distance;
+      nearest = scheme->getKey();
+    }
+  }
+  return makeError(Diag::UnsupportedScheme, "",
+                   "expected a precision (" + known + "), but got '" + key +
+                       "'" +
+                       (nearest.empty() ? llvm::Twine()
+                                        : "; did you mean '" + nearest + "'?"));
+}
+
+llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {
+  SmallVector<StringRef> words;
+  precision.split(words, ':');
+  const Scheme *base = getBase(words[0]);
+  if (!base)
+    return makeUnknownKey(defaults, words[0]);
+  Parameters parameters;
+  for (StringRef word : ArrayRef(words).drop_front())
+    if (!readParameter(*base, word, parameters)) {
+      std::string known = "gN with N a multiple of " +
+                          std::to_string(base->getUnit().k) +
+                          ", channel, tensor, clip";
+      for (StringRef grid : base->getGrids())
+        known += ", " + grid.str();
+      return makeError(Diag::UnsupportedScheme, "",
+                       "expected each parameter of '" + base->getKey() +
+                           "' at most once (" + known + "), but got '" + word +
+                           "'");
+    }
+  std::string key = getCanonicalKey(*base, parameters);
+  std::lock_guard<std::mutex> lock(mutex);
+  std::unique_ptr<Scheme> &scheme = made[key];
+  if (!scheme) {
+    std::unique_ptr<Scheme> owned;
+    if (!parameters.grid.empty())
+      owned = base->withGrid(parameters.grid);
+    const Scheme &gridded = owned ? *owned : *base;
+    scheme = std::make_unique<ConfiguredScheme>(gridded, std::move(owned),
+                                                parameters, key);
+  }
+  return scheme.get();
+}
+
+const Scheme *SchemeRegistry::lookup(StringRef precision) const {
+  llvm::Expected<const Scheme *> found = find(precision);
+  if (found)
+    return *found;
+  llvm::consumeError(found.takeError());
+  return nullptr;
+}
+
+namespace {
+/// Holds the registry of a context.
+struct SchemeInterface : DialectInterface::Base<SchemeInterface> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(SchemeInterface)
+  SchemeInterface(Dialect *dialect) : Base(dialect) {}
+  SchemeRegistry registry;
+};
+} // namespace
+
+SchemeRegistry &qcc::getSchemes(QCCDialect &dialect) {
+  if (!dialect.getRegisteredInterface<SchemeInterface>())
+    dialect.addInterface(std::make_unique<SchemeInterface>(&dialect));
+  // Interfaces are handed out const; the registry is the dialect's own.
+  return const_cast<SchemeInterface *>(
+             dialect.getRegisteredInterface<SchemeInterface>())
+      ->registry;
+}
+
+const SchemeRegistry &qcc::getSchemes(MLIRContext *context) {
+  return getSchemes(*context->getOrLoadDialect<QCCDialect>());
+}
