@@ -17,6 +17,8 @@ std::unique_ptr<KernelEmitter> createConvF32Emitter();
 std::unique_ptr<KernelEmitter> createDepthwiseF32Emitter();
 /// `qcc.qmatmul` of any scheme with integer compute.
 std::unique_ptr<KernelEmitter> createQMatMulEmitter();
+/// `qcc.qmatmul` of any scheme with float compute.
+std::unique_ptr<KernelEmitter> createDecodeMatMulEmitter();
 /// `qcc.quantize_rows`, after an elementwise prologue if there is one.
 std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
 /// `qcc.int_matmul` with a constant i8 weight and `qcc.int_conv` with the

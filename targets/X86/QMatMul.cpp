@@ -7,12 +7,12 @@
 // order of groups; so all levels and tile shapes give the same bits.
 //
 //===----------------------------------------------------------------------===//
+#include "Decoder.h"
 #include "Emitters.h"
 #include "IntegerDot.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "qcc/Scheme/Scheme.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -56,9 +56,9 @@ private:
     Value done; ///< tiles of rows before this one in these blocks
   };
   void emitTile(const Place &at);
-  SmallVector<Value> emitGroup(const Place &at, Value group,
+  SmallVector<Value> emitGroup(const Place &at, Value group, int64_t rows,
                                ArrayRef<Value> totals);
-  void emitUnits(const Place &at, Value group, Sums &sums);
+  void emitUnits(const Place &at, Value group, int64_t rows, Sums &sums);
   void emitUnit(const Place &at, ArrayRef<Value> pointers, Value unit,
                 Value firstK, int64_t liveK, Sums &sums);
   Value loadActivation(Value row, Value k, int64_t live);
@@ -102,8 +102,7 @@ QMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     return std::nullopt;
   std::optional<EncodedLayout> layout = getEncodedLayout(*scheme, k, op.getN());
   // Beyond this many rows a sum of products may not fit 32 bits.
-  if (!layout || layout->groupK > 65536 ||
-      (layout->groups > 1 && k % layout->groupK != 0))
+  if (!layout || layout->groupK > 65536)
     return std::nullopt;
   KernelSchedule schedule;
   schedule.params = DictionaryAttr::get(op.getContext());
@@ -221,25 +220,29 @@ LogicalResult QGemm::emit() {
 
 void QGemm::emitTile(const Place &at) {
   SmallVector<Value> totals = zeros(b, at.rows * at.blocks, kColumns);
-  if (layout.groups == 1)
-    totals = emitGroup(at, b.idx(0), totals);
+  int64_t group = layout.groups == 1 ? k : layout.groupK, whole = k / group,
+          left = k % group;
+  if (whole == 1)
+    totals = emitGroup(at, b.idx(0), group, totals);
   else
     totals = b.forLoop(
-        b.idx(0), b.idx(layout.groups), b.idx(1), totals,
-        [&](Value group, ArrayRef<Value> carried) {
-          return emitGroup(at, group, carried);
+        b.idx(0), b.idx(whole), b.idx(1), totals,
+        [&](Value index, ArrayRef<Value> carried) {
+          return emitGroup(at, index, group, carried);
         },
         KernelBuilder::LoopHint::NoUnroll);
+  if (left)
+    totals = emitGroup(at, b.idx(whole), left, totals);
   emitStores(at, totals);
 }
 
-/// Adds the scaled sums of one group to the totals.
-SmallVector<Value> QGemm::emitGroup(const Place &at, Value group,
+/// Adds the scaled sums of one group, of `rows` rows, to the totals.
+SmallVector<Value> QGemm::emitGroup(const Place &at, Value group, int64_t rows,
                                     ArrayRef<Value> totals) {
   Sums partial(at.rows * at.blocks);
   for (SmallVector<Value> &sum : partial)
     sum = dot.zero(b);
-  emitUnits(at, group, partial);
+  emitUnits(at, group, rows, partial);
 
   SmallVector<Value> result(totals);
   auto ints = VectorType::get(kColumns, i32);
@@ -280,7 +283,8 @@ SmallVector<Value> QGemm::emitGroup(const Place &at, Value group,
 
 /// All units of a group: a loop over whole ones, and the rows that are left
 /// where K is no multiple of a unit.
-void QGemm::emitUnits(const Place &at, Value group, Sums &partial) {
+void QGemm::emitUnits(const Place &at, Value group, int64_t rows,
+                      Sums &partial) {
   SmallVector<Value> pointers;
   for (unsigned v = 0; v < at.blocks; ++v) {
     Value block = b.add(at.block, b.idx(v));
@@ -289,7 +293,6 @@ void QGemm::emitUnits(const Place &at, Value group, Sums &partial) {
     pointers.push_back(
         b.elementPointer(weight, i8, b.add(base, b.idx(layout.codeOffset))));
   }
-  int64_t rows = layout.groups == 1 ? k : layout.groupK;
   int64_t whole = rows / unit.k, left = rows % unit.k;
   Value groupK = b.mul(group, b.idx(layout.groupK));
   auto place = [&](Value u) { return b.add(groupK, b.mul(u, b.idx(unit.k))); };
@@ -337,7 +340,7 @@ void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
   for (Value pointer : pointers) {
     Value bytes =
         b.load(pointer, i8, b.mul(index, b.idx(unit.bytes)), unit.bytes);
-    DecodeBuilder decoder(b.getLoc(), b);
+    Decoder decoder(b);
     decoded.push_back(scheme.decode(decoder, bytes));
   }
   for (unsigned s = 0; s < steps; ++s) {

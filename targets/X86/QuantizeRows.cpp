@@ -62,11 +62,11 @@ public:
   LogicalResult emit();
 
 private:
-  void emitGroup(Value row, Value group);
-  Value emitLargest(Value row, Value first);
-  Value emitCodes(Value row, Value first, Value inverse);
+  void emitGroup(Value row, Value group, int64_t length);
+  Value emitLargest(Value row, Value first, int64_t length);
+  Value emitCodes(Value row, Value first, int64_t length, Value inverse);
   SmallVector<Value>
-  sweep(Value first, ArrayRef<Value> init,
+  sweep(Value first, int64_t length, ArrayRef<Value> init,
         function_ref<SmallVector<Value>(Value at, Value mask,
                                         ArrayRef<Value> carried)>
             body);
@@ -94,7 +94,7 @@ QuantizeRowsEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     return std::nullopt;
   int64_t k = cast<RankedTensorType>(op.getInput().getType()).getShape().back();
   int64_t group = op.getGroup();
-  if (ShapedType::isDynamic(k) || k < 1 || (group && k % group != 0))
+  if (ShapedType::isDynamic(k) || k < 1 || group < 0)
     return std::nullopt;
   bool computed = !isa<BlockArgument>(op.getInput());
   if (computed && k > kMaxScratchRow)
@@ -116,7 +116,7 @@ RowQuantizer::RowQuantizer(KernelBuilder &b, QuantizeRowsOp op)
       floats(VectorType::get(kLanes, f32)), ints(VectorType::get(kLanes, i32)) {
   k = cast<RankedTensorType>(op.getInput().getType()).getShape().back();
   group = op.getGroup() ? int64_t(op.getGroup()) : k;
-  groups = k / group;
+  groups = llvm::divideCeil(k, group);
   computed = !isa<BlockArgument>(op.getInput());
   input =
       computed ? b.scratch() : b.pointer(cast<BlockArgument>(op.getInput()));
@@ -132,43 +132,46 @@ LogicalResult RowQuantizer::emit() {
   b.forLoop(
       begin, end, b.idx(1),
       [&](Value row) {
+        int64_t whole = k / group, left = k % group;
         b.forLoop(
-            b.idx(0), b.idx(groups), b.idx(1),
-            [&](Value index) { emitGroup(row, index); },
+            b.idx(0), b.idx(whole), b.idx(1),
+            [&](Value index) { emitGroup(row, index, group); },
             KernelBuilder::LoopHint::NoUnroll);
+        if (left)
+          emitGroup(row, b.idx(whole), left);
       },
       KernelBuilder::LoopHint::NoUnroll);
   return status;
 }
 
-void RowQuantizer::emitGroup(Value row, Value index) {
+void RowQuantizer::emitGroup(Value row, Value index, int64_t length) {
   Value first = b.mul(index, b.idx(group));
-  Value largest = emitLargest(row, first);
+  Value largest = emitLargest(row, first, length);
   Value scale = arith::DivFOp::create(b, largest, b.constant(127, f32));
   Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, largest,
                                      b.constant(0, f32));
   Value inverse = arith::DivFOp::create(b, b.constant(127, f32), largest);
   inverse = arith::SelectOp::create(b, none, b.constant(0, f32), inverse);
-  Value sum = emitCodes(row, first, inverse);
+  Value sum = emitCodes(row, first, length, inverse);
   Value at = b.add(b.mul(row, b.idx(groups)), index);
   b.store(scale, scales, f32, at);
   b.store(sum, sums, i32, at);
 }
 
 /// Calls `body` for each vector of the group at `first`; the last one is
-/// masked if the group is no multiple of a vector.
+/// masked if its length is no multiple of a vector.
 SmallVector<Value> RowQuantizer::sweep(
-    Value first, ArrayRef<Value> init,
+    Value first, int64_t length, ArrayRef<Value> init,
     function_ref<SmallVector<Value>(Value, Value, ArrayRef<Value>)> body) {
-  int64_t whole = group / kLanes * kLanes;
+  int64_t whole = length / kLanes * kLanes;
   SmallVector<Value> carried =
       b.forLoop(b.idx(0), b.idx(whole), b.idx(kLanes), init,
                 [&](Value at, ArrayRef<Value> values) {
                   return body(b.add(first, at), Value(), values);
                 });
-  if (whole == group)
+  if (whole == length)
     return carried;
-  Value mask = b.firstLanes(b.idx(group - whole), kLanes);
+  Value mask = b.firstLanes(b.idx(length - whole), kLanes);
   return body(b.add(first, b.idx(whole)), mask, carried);
 }
 
@@ -191,9 +194,9 @@ Value RowQuantizer::read(Value row, Value at, Value mask) {
 
 /// The largest magnitude. Bits of numbers without sign are ordered as integers,
 /// with NaN above all: one instruction per vector, and NaN propagates.
-Value RowQuantizer::emitLargest(Value row, Value first) {
+Value RowQuantizer::emitLargest(Value row, Value first, int64_t length) {
   SmallVector<Value> largest = sweep(
-      first, {b.constantInt(0, ints)},
+      first, length, {b.constantInt(0, ints)},
       [&](Value at, Value mask, ArrayRef<Value> carried) -> SmallVector<Value> {
         Value x;
         if (computed) {
@@ -223,10 +226,11 @@ Value RowQuantizer::round(Value value) {
       .getResult(0);
 }
 
-Value RowQuantizer::emitCodes(Value row, Value first, Value inverse) {
+Value RowQuantizer::emitCodes(Value row, Value first, int64_t length,
+                              Value inverse) {
   Value factor = b.splat(inverse, kLanes);
   SmallVector<Value> sum = sweep(
-      first, {b.constantInt(0, ints)},
+      first, length, {b.constantInt(0, ints)},
       [&](Value at, Value mask, ArrayRef<Value> carried) -> SmallVector<Value> {
         Value rowOffset = b.mul(row, b.idx(k));
         Value from = computed ? at : b.add(rowOffset, at);

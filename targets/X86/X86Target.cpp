@@ -16,6 +16,7 @@ public:
     emitters.push_back(x86::createConvF32Emitter());
     emitters.push_back(x86::createAttentionEmitter());
     emitters.push_back(x86::createQMatMulEmitter());
+    emitters.push_back(x86::createDecodeMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
     emitters.push_back(x86::createByteDotEmitter());
     emitters.push_back(x86::createDepthwiseByteEmitter());

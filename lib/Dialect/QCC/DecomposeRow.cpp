@@ -247,12 +247,39 @@ LogicalResult decomposition::decomposeRow(QuantizeRowsOp op,
                              : last.floorDiv(op.getGroup()));
   AffineMap scaleMap = makeMap(rank, scaleExprs, context);
 
-  Value max = createGeneric(
-      rewriter, loc, makeTensorType(getDims(scalesType), f32), Combiner::Max,
-      op.getInput(), inputMap, {}, group,
-      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
-        return math::AbsFOp::create(b, Body(b).widen(args[0], false, f32));
-      });
+  // The last group may be shorter: what is not there counts as 0.
+  std::optional<int64_t> length = getConstantSize(dims.back());
+  bool ragged =
+      !whole && (!length || *length % static_cast<int64_t>(op.getGroup()));
+  auto reduce = [&](RankedTensorType type, Combiner combiner, Value input,
+                    function_ref<Value(ImplicitLocOpBuilder &, Value)> body) {
+    ValueRange operand(input), none;
+    Type element = cast<RankedTensorType>(input.getType()).getElementType();
+    return createGeneric(
+        rewriter, loc, type, combiner, ragged ? none : operand,
+        ragged ? ArrayRef<AffineMap>() : ArrayRef(inputMap),
+        ragged ? operand : none, group,
+        [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+          if (!ragged)
+            return body(b, args[0]);
+          Body at(b);
+          SmallVector<Value> indices;
+          for (unsigned i = 0; i + 1 < rank; ++i)
+            indices.push_back(at.index(i));
+          indices.push_back(at.add(
+              at.affine(at.index(rank - 1), op.getGroup(), 0), at.index(rank)));
+          Value inside = at.inRange({}, indices.back(), at.extent(dims.back()));
+          Value zero = arith::ConstantOp::create(b, b.getZeroAttr(element));
+          return body(b, at.guarded(inside, zero, [&]() -> Value {
+            return ReadOp::create(b, element, args[0], indices);
+          }));
+        });
+  };
+  Value max =
+      reduce(makeTensorType(getDims(scalesType), f32), Combiner::Max,
+             op.getInput(), [&](ImplicitLocOpBuilder &b, Value x) -> Value {
+               return math::AbsFOp::create(b, Body(b).widen(x, false, f32));
+             });
   AffineMap identity = rewriter.getMultiDimIdentityMap(rank);
   Value scales = createGeneric(
       rewriter, loc, scalesType, Combiner::None, max, identity, {}, {},
@@ -276,11 +303,10 @@ LogicalResult decomposition::decomposeRow(QuantizeRowsOp op,
         Value code = arith::FPToSIOp::create(b, b.getI32Type(), rounded);
         return body.narrow(code, b.getI8Type());
       });
-  Value sums = createGeneric(
-      rewriter, loc, op.getSums().getType(), Combiner::Sum, codes, inputMap, {},
-      group, [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
-        return arith::ExtSIOp::create(b, b.getI32Type(), args[0]);
-      });
+  Value sums = reduce(op.getSums().getType(), Combiner::Sum, codes,
+                      [&](ImplicitLocOpBuilder &b, Value code) -> Value {
+                        return arith::ExtSIOp::create(b, b.getI32Type(), code);
+                      });
   rewriter.replaceOp(op, {codes, scales, sums});
   return success();
 }

@@ -46,12 +46,9 @@ static std::string getObstacle(MatMulOp op, const Scheme &scheme) {
     return "not supported: the activation is transposed";
   int64_t k = weight.getDimSize(op.getTransB() ? 1 : 0),
           n = weight.getDimSize(op.getTransB() ? 0 : 1);
-  if (scheme.getGroup() && k % scheme.getGroup() != 0)
-    return "not supported: " + std::to_string(k) +
-           " rows are no multiple of the group " +
-           std::to_string(scheme.getGroup());
+  bool integer = scheme.getCompute() == SchemeCompute::Integer;
   std::optional<EncodedLayout> layout = getEncodedLayout(scheme, k, n);
-  if (!layout || layout->groupK > kMaxGroup)
+  if (!layout || (integer && layout->groupK > kMaxGroup))
     return "not supported: the weight is too large";
   return k < kMinRows ? "kept: not faster" : "";
 }
@@ -62,11 +59,12 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   using RoundToNearestBase::RoundToNearestBase;
 
   void runOnOperation() override {
-    const Scheme *found = getSchemes(&getContext()).lookup(scheme);
-    if (!found || found->getCompute() != SchemeCompute::Integer) {
-      emitCoded(getOperation().getLoc(), Diag::UnsupportedScheme)
-          << "expected a scheme with integer compute, but got '" << scheme
-          << "'";
+    llvm::Expected<const Scheme *> found =
+        getSchemes(&getContext()).find(scheme);
+    if (!found) {
+      llvm::handleAllErrors(found.takeError(), [&](const CodedError &error) {
+        emitCoded(getOperation().getLoc(), error.getDiag()) << error.getText();
+      });
       return signalPassFailure();
     }
     SmallVector<llvm::Regex> rules;
@@ -86,7 +84,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
         work.push_back(op);
     });
     for (Operation *op : work)
-      visit(op, *found, rules);
+      visit(op, **found, rules);
   }
 
   void visit(Operation *op, const Scheme &target,
@@ -121,17 +119,20 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       weight = transpose(b, loc, weight, type);
     }
     int64_t k = type.getDimSize(0), n = type.getDimSize(1),
-            group = target.getGroup();
+            group = target.getGroup() < k ? target.getGroup() : 0;
     auto format = FormatAttr::get(op.getContext(), target.getKey(), group,
                                   target.getZero().has_value());
     Value encoded =
         EncodeOp::create(b, loc, encodedType(target, type), weight, format);
+    if (target.getCompute() == SchemeCompute::Float)
+      return replace(op, QMatMulOp::create(b, loc, op.getResult().getType(),
+                                           op.getLhs(), encoded, format, n));
     SmallVector<AffineExpr> dims = getDims(op.getLhs().getType());
     auto activation = [&](Type element, int64_t last) {
       dims.back() = getAffineConstantExpr(last, op.getContext());
       return makeTensorType(dims, element);
     };
-    int64_t groups = group ? k / group : 1;
+    int64_t groups = group ? llvm::divideCeil(k, group) : 1;
     auto rows = QuantizeRowsOp::create(b, loc, activation(b.getI8Type(), k),
                                        activation(b.getF32Type(), groups),
                                        activation(b.getI32Type(), groups),
@@ -139,6 +140,10 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
                                      rows.getResults(), encoded, format, n);
     note(rows, scheme, scheme, "as asked");
+    replace(op, product);
+  }
+
+  void replace(MatMulOp op, QMatMulOp product) {
     note(product, scheme, scheme, "as asked");
     op.getResult().replaceAllUsesWith(product.getResult());
     op.erase();

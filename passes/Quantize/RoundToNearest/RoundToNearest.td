@@ -5,15 +5,15 @@ include "mlir/Pass/PassBase.td"
 def RoundToNearest : Pass<"qcc-quantize-rtn", "::mlir::ModuleOp"> {
   let summary = "encodes constant weights in a scheme, each rounded to its nearest code";
   let description = [{
-    Replaces each product of a float activation with a constant matrix by `qcc.quantize_rows` of the activation,
-    `qcc.encode` of the weight and `qcc.qmatmul`. Needs no calibration data: scales of activations are found at run
-    time, those of weights by the scheme.
+    Replaces each product of a float activation with a constant matrix by `qcc.encode` of the weight and `qcc.qmatmul`,
+    with `qcc.quantize_rows` of the activation for schemes with integer compute. Needs no calibration data: scales of
+    activations are found at run time, those of weights by the scheme.
 
     Every operation with a weight says in `qcc.requested`, `qcc.executed` and `qcc.reason` what became of it: as asked,
     kept in f32 (by name, or because low precision does not pay), or not supported.
   }];
   let options = [
-    Option<"scheme", "scheme", "std::string", "\"int8\"", "key of the scheme">,
+    Option<"scheme", "scheme", "std::string", "\"int8\"", "key of the scheme, with its parameters">,
     ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
   ];
   let dependentDialects = ["::qcc::QCCDialect"];

@@ -4,7 +4,7 @@
 // RUN: not qcc-opt %s --qcc-quantize-rtn="scheme=int7" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not qcc-opt %s --qcc-quantize-rtn="keep=(" 2>&1 | FileCheck %s --check-prefix=REGEX
 
-// UNKNOWN: [QCC-E307] expected a scheme with integer compute, but got 'int7'
+// UNKNOWN: [QCC-E307] expected a precision (f32, int8, w4a8, {{.*}}), but got 'int7'; did you mean 'int8'?
 // REGEX: [QCC-E401] expected a regular expression, but got '('
 
 module attributes {qcc.symbols = ["batch"]} {
@@ -57,7 +57,7 @@ module attributes {qcc.symbols = ["batch"]} {
   // CHECK: qcc.matmul
   // CHECK-SAME: qcc.reason = "kept: not faster"
   // W4-LABEL: func @few_rows
-  // W4: qcc.reason = "not supported: 8 rows are no multiple of the group 32"
+  // W4: qcc.reason = "kept: not faster"
   func.func @few_rows(%x: tensor<3x8xf32>) -> tensor<3x20xf32> {
     %w = qcc.param "w" : tensor<8x20xf32>
     %r = qcc.matmul %x, %w : (tensor<3x8xf32>, tensor<8x20xf32>) -> tensor<3x20xf32>

@@ -1,0 +1,512 @@
+//===- DecodeMatMul.cpp - products with decoded weights ---------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One emitter for all schemes with float compute. A weight is decoded to f32,
+// rounded once, and multiplied and added in ascending order of k: the bits are
+// those of an f32 product with the decoded weight, for every number of rows.
+//
+// Few rows: codes become weights in registers and are used at once. Many rows:
+// they are decoded into a panel of 16 columns or several that stays in L2 while
+// the rows walk by.
+//
+//===----------------------------------------------------------------------===//
+#include "Decoder.h"
+#include "Emitters.h"
+#include "Tiles.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+namespace {
+
+constexpr unsigned kColumns = kSchemeColumns;
+/// Rows and blocks of 16 columns of a task. Decoding a weight costs about as
+/// much as two rows of products with it.
+constexpr int64_t kTaskRows = 192;
+constexpr int64_t kTaskBlocks = 8;
+/// Up to so many rows are multiplied without a panel.
+constexpr unsigned kDirectRows = 4;
+/// Blocks of a panel; a level may use fewer.
+constexpr int64_t kPanelBlocks = 4;
+/// Rows of K of a panel: half of L2.
+constexpr int64_t kPanelBytes = 512 << 10;
+
+AffineExpr getRows(QMatMulOp op) {
+  SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
+  dims.pop_back();
+  return product(dims, op.getContext());
+}
+
+/// What an operation asks for, if it is one for this emitter.
+struct Problem {
+  const Scheme *scheme;
+  EncodedLayout layout;
+  int64_t k;
+};
+std::optional<Problem> getProblem(QMatMulOp op) {
+  if (!op || op.getActivations().size() != 1 ||
+      !isF32Tensor(op.getActivations()[0].getType()))
+    return std::nullopt;
+  Problem problem;
+  problem.scheme =
+      getSchemes(op.getContext()).lookup(op.getFormat().getScheme());
+  problem.k = cast<RankedTensorType>(op.getActivations()[0].getType())
+                  .getShape()
+                  .back();
+  if (!problem.scheme || problem.scheme->getCompute() != SchemeCompute::Float ||
+      ShapedType::isDynamic(problem.k))
+    return std::nullopt;
+  std::optional<EncodedLayout> layout =
+      getEncodedLayout(*problem.scheme, problem.k, op.getN());
+  if (!layout)
+    return std::nullopt;
+  problem.layout = *layout;
+  return problem;
+}
+
+/// Rows of K of a panel: whole groups, or whole units of a channel.
+int64_t getPanelRows(const Problem &problem) {
+  int64_t step = problem.layout.groups > 1 ? problem.layout.groupK
+                                           : problem.scheme->getUnit().k;
+  int64_t fits = kPanelBytes / (kPanelBlocks * kColumns * 4) / step * step;
+  return std::min(int64_t(llvm::alignTo(problem.k, step)),
+                  std::max(fits, step));
+}
+
+class DecodeMatMulEmitter final : public KernelEmitter {
+public:
+  StringRef getName() const override { return "gemm.decode"; }
+  std::optional<KernelSchedule>
+  match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+        function_ref<bool(unsigned)> isConstant) const override;
+  LogicalResult emit(KernelBuilder &builder) const override;
+};
+
+/// State of one emission.
+class DecodeGemm {
+public:
+  DecodeGemm(KernelBuilder &b, QMatMulOp op, const Problem &problem,
+             Epilogue epilogue);
+  LogicalResult emit();
+
+private:
+  /// Gets a row of K, a block (0, 1, ...) and its 16 weights, and the values
+  /// that are carried.
+  using Consume = function_ref<void(Value row, unsigned v, Value weights,
+                                    MutableArrayRef<Value> carried)>;
+  /// A group of some blocks: where its units are and what decodes them.
+  struct Group {
+    SmallVector<Value> units, scales, zeros;
+  };
+
+  void emitTask(Value blockBegin, Value blockEnd, Value rowBegin, Value rowEnd,
+                bool direct);
+  void emitDirect(Value block, unsigned blocks, Value row, unsigned rows);
+  void emitPanel(Value block, unsigned blocks, Value rowBegin, Value rowEnd);
+  void emitTile(Value block, unsigned blocks, Value row, unsigned rows,
+                Value kBegin, Value kCount, bool first, bool last);
+
+  SmallVector<Value> walk(Value block, unsigned blocks, Value kBegin,
+                          int64_t kCount, ArrayRef<Value> carried,
+                          Consume consume);
+  SmallVector<Value> walkGroup(Value block, unsigned blocks, Value group,
+                               Value firstUnit, Value firstRow, int64_t rows,
+                               ArrayRef<Value> carried, Consume consume);
+  void walkUnit(const Group &group, Value unit, Value firstRow, int64_t rows,
+                MutableArrayRef<Value> carried, Consume consume);
+  Group loadGroup(Value block, unsigned blocks, Value group);
+  Value scale(const Group &group, unsigned v, Value code);
+  void emitStores(Value block, unsigned blocks, Value row, unsigned rows,
+                  ArrayRef<Value> sums, bool last);
+  Value getLive(Value column);
+
+  KernelBuilder &b;
+  QMatMulOp op;
+  const Scheme &scheme;
+  EncodedLayout layout;
+  CodeUnit unit;
+  Epilogue epilogue;
+  int64_t k, n, panelRows;
+  Type f32, i8, stored;
+  VectorType floats;
+  Value input, weight, out;
+  AffineExpr rowsExpr;
+  LogicalResult status = success();
+};
+
+} // namespace
+
+std::optional<KernelSchedule>
+DecodeMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                           function_ref<bool(unsigned)>) const {
+  auto op = getRoot<QMatMulOp>(dispatch.getBody().front());
+  std::optional<Problem> problem = getProblem(op);
+  if (!problem || !isF32Tensor(op.getResult().getType()) ||
+      llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
+    return std::nullopt;
+  for (Value operand : op->getOperands())
+    if (!isa<BlockArgument>(operand))
+      return std::nullopt;
+  int64_t panelRows = getPanelRows(*problem);
+  // Partial sums of a longer K lie in the output: it must hold them.
+  if (panelRows < problem->k &&
+      !getStoredType(dispatch.getBody().front()).isF32())
+    return std::nullopt;
+  KernelSchedule schedule;
+  schedule.params = DictionaryAttr::get(op.getContext());
+  schedule.tasks =
+      getRows(op).ceilDiv(kTaskRows) *
+      int64_t(llvm::divideCeil(problem->layout.blocks, kTaskBlocks));
+  std::optional<int64_t> rows = getConstantSize(getRows(op));
+  if (!rows || *rows > int64_t(kDirectRows))
+    schedule.scratchBytes = kPanelBlocks * kColumns * 4 * panelRows;
+  return schedule;
+}
+
+LogicalResult DecodeMatMulEmitter::emit(KernelBuilder &builder) const {
+  auto op = getRoot<QMatMulOp>(builder.kernel().getBody().front());
+  std::optional<Problem> problem = getProblem(op);
+  if (!problem)
+    return failure();
+  return DecodeGemm(builder, op, *problem, *getEpilogue(op)).emit();
+}
+
+DecodeGemm::DecodeGemm(KernelBuilder &b, QMatMulOp op, const Problem &problem,
+                       Epilogue epilogue)
+    : b(b), op(op), scheme(*problem.scheme), layout(problem.layout),
+      unit(scheme.getUnit()), epilogue(std::move(epilogue)), k(problem.k),
+      n(op.getN()), panelRows(getPanelRows(problem)), f32(b.getF32Type()),
+      i8(b.getI8Type()), floats(VectorType::get(kColumns, b.getF32Type())),
+      rowsExpr(getRows(op)) {
+  stored = getStoredType(b.kernel().getBody().front());
+  input = b.pointer(cast<BlockArgument>(op.getActivations()[0]));
+  weight = b.pointer(cast<BlockArgument>(op.getWeight()));
+  out = b.resultPointer(0);
+}
+
+LogicalResult DecodeGemm::emit() {
+  Value rows = b.size(rowsExpr);
+  Value rowBlocks = b.size(rowsExpr.ceilDiv(kTaskRows));
+  std::optional<int64_t> total = getConstantSize(rowsExpr);
+  b.forLoop(
+      b.taskBegin(), b.taskEnd(), b.idx(1),
+      [&](Value task) {
+        Value chunk = b.divFloor(task, rowBlocks);
+        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(kTaskRows));
+        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(kTaskRows)), rows);
+        Value blockBegin = b.mul(chunk, b.idx(kTaskBlocks));
+        Value blockEnd = b.minIdx(b.add(blockBegin, b.idx(kTaskBlocks)),
+                                  b.idx(layout.blocks));
+        if (total) {
+          emitTask(blockBegin, blockEnd, rowBegin, rowEnd,
+                   *total <= int64_t(kDirectRows));
+          return;
+        }
+        auto branch = scf::IfOp::create(b, b.less(b.idx(kDirectRows), rows),
+                                        /*withElseRegion=*/true);
+        OpBuilder::InsertionGuard restore(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        emitTask(blockBegin, blockEnd, rowBegin, rowEnd, false);
+        b.setInsertionPointToStart(branch.elseBlock());
+        emitTask(blockBegin, blockEnd, rowBegin, rowEnd, true);
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+  return status;
+}
+
+void DecodeGemm::emitTask(Value blockBegin, Value blockEnd, Value rowBegin,
+                          Value rowEnd, bool direct) {
+  bool wide = b.caps().hasAvx512;
+  auto sweep = [&](unsigned maxBlocks,
+                   function_ref<void(Value, unsigned)> body) {
+    emitRowBlocks(
+        b, blockBegin, blockEnd, maxBlocks,
+        [&](unsigned blocks) {
+          return needsRowBlock(layout.blocks, kTaskBlocks, maxBlocks, blocks);
+        },
+        body);
+  };
+  if (!direct) {
+    sweep(wide ? kPanelBlocks : 1, [&](Value block, unsigned blocks) {
+      emitPanel(block, blocks, rowBegin, rowEnd);
+    });
+    return;
+  }
+  // One row: as many blocks as hide the latency of the products.
+  std::optional<int64_t> total = getConstantSize(rowsExpr);
+  for (unsigned rows = 1; rows <= kDirectRows; ++rows) {
+    if (total && *total != int64_t(rows))
+      continue;
+    unsigned maxBlocks = (wide ? 4 : 2) / (rows == 1 ? 1 : 2);
+    auto emitRows = [&] {
+      sweep(maxBlocks, [&](Value block, unsigned blocks) {
+        emitDirect(block, blocks, rowBegin, rows);
+      });
+    };
+    if (total) {
+      emitRows();
+      continue;
+    }
+    Value matches = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                          b.sub(rowEnd, rowBegin), b.idx(rows));
+    auto guard = scf::IfOp::create(b, matches, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard restore(b);
+    b.setInsertionPointToStart(guard.thenBlock());
+    emitRows();
+  }
+}
+
+/// All of K for some rows, with weights that are never stored.
+void DecodeGemm::emitDirect(Value block, unsigned blocks, Value row,
+                            unsigned rows) {
+  SmallVector<Value> pointers;
+  for (unsigned r = 0; r < rows; ++r)
+    pointers.push_back(
+        b.elementPointer(input, f32, b.mul(b.add(row, b.idx(r)), b.idx(k))));
+  SmallVector<Value> sums = walk(
+      block, blocks, b.idx(0), k, zeros(b, rows * blocks, kColumns),
+      [&](Value at, unsigned v, Value weights, MutableArrayRef<Value> carried) {
+        for (unsigned r = 0; r < rows; ++r) {
+          Value x = b.splat(b.load(pointers[r], f32, at), kColumns);
+          Value &sum = carried[r * blocks + v];
+          sum = b.fma(x, weights, sum);
+        }
+      });
+  emitStores(block, blocks, row, rows, sums, /*last=*/true);
+}
+
+/// All rows of a task by some blocks: K in parts that fit the panel.
+void DecodeGemm::emitPanel(Value block, unsigned blocks, Value rowBegin,
+                           Value rowEnd) {
+  unsigned lanes = b.caps().f32Lanes();
+  unsigned maxRows = getTileRows(b.caps(), blocks * kColumns / lanes);
+  std::optional<int64_t> total = getConstantSize(rowsExpr);
+  auto sweep = [&](Value kBegin, int64_t kCount, bool first, bool last) {
+    walk(block, blocks, kBegin, kCount, {},
+         [&](Value at, unsigned v, Value weights, MutableArrayRef<Value>) {
+           Value line = b.add(b.sub(at, kBegin), b.idx(v * panelRows));
+           b.store(weights, b.scratch(), f32, b.mul(line, b.idx(kColumns)));
+         });
+    emitRowBlocks(
+        b, rowBegin, rowEnd, maxRows,
+        [&](unsigned rows) {
+          return needsRowBlock(total, kTaskRows, maxRows, rows);
+        },
+        [&](Value row, unsigned rows) {
+          emitTile(block, blocks, row, rows, kBegin, b.idx(kCount), first,
+                   last);
+        });
+  };
+  if (k <= panelRows) {
+    sweep(b.idx(0), k, true, true);
+    return;
+  }
+  int64_t lastBegin = (k - 1) / panelRows * panelRows;
+  sweep(b.idx(0), panelRows, true, false);
+  if (lastBegin > panelRows)
+    b.forLoop(b.idx(panelRows), b.idx(lastBegin), b.idx(panelRows),
+              [&](Value begin) { sweep(begin, panelRows, false, false); });
+  sweep(b.idx(lastBegin), k - lastBegin, false, true);
+}
+
+/// Some rows by the panel.
+void DecodeGemm::emitTile(Value block, unsigned blocks, Value row,
+                          unsigned rows, Value kBegin, Value kCount, bool first,
+                          bool last) {
+  SmallVector<Value> pointers;
+  for (unsigned r = 0; r < rows; ++r)
+    pointers.push_back(b.elementPointer(
+        input, f32, b.add(b.mul(b.add(row, b.idx(r)), b.idx(k)), kBegin)));
+  SmallVector<Value> sums = zeros(b, rows * blocks, kColumns);
+  for (unsigned r = 0; r < rows && !first; ++r)
+    for (unsigned v = 0; v < blocks; ++v) {
+      Value column = b.mul(b.add(block, b.idx(v)), b.idx(kColumns));
+      Value live = getLive(column);
+      sums[r * blocks + v] =
+          b.load(out, f32, b.add(b.mul(b.add(row, b.idx(r)), b.idx(n)), column),
+                 kColumns, live ? b.firstLanes(live, kColumns) : Value());
+    }
+  sums = emitFmaLoop(
+      b, {rows, blocks, kColumns}, kCount, sums,
+      [&](unsigned r, Value kk) { return b.load(pointers[r], f32, kk); },
+      [&](unsigned v, Value kk) {
+        Value line = b.add(kk, b.idx(v * panelRows));
+        return b.load(b.scratch(), f32, b.mul(line, b.idx(kColumns)), kColumns);
+      });
+  emitStores(block, blocks, row, rows, sums, last);
+}
+
+//===----------------------------------------------------------------------===//
+// Decoding
+//===----------------------------------------------------------------------===//
+
+/// Decodes `kCount` rows of K from `kBegin` (whole groups or units from there
+/// on) of some blocks.
+SmallVector<Value> DecodeGemm::walk(Value block, unsigned blocks, Value kBegin,
+                                    int64_t kCount, ArrayRef<Value> carried,
+                                    Consume consume) {
+  if (layout.groups == 1)
+    return walkGroup(block, blocks, b.idx(0), b.divFloor(kBegin, b.idx(unit.k)),
+                     kBegin, kCount, carried, consume);
+  int64_t whole = kCount / layout.groupK, left = kCount % layout.groupK;
+  Value first = b.divFloor(kBegin, b.idx(layout.groupK));
+  auto one = [&](Value group, int64_t rows, ArrayRef<Value> values) {
+    return walkGroup(block, blocks, group, b.idx(0),
+                     b.mul(group, b.idx(layout.groupK)), rows, values, consume);
+  };
+  SmallVector<Value> values = b.forLoop(
+      first, b.add(first, b.idx(whole)), b.idx(1), carried,
+      [&](Value group, ArrayRef<Value> inner) {
+        return one(group, layout.groupK, inner);
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+  return left ? one(b.add(first, b.idx(whole)), left, values) : values;
+}
+
+/// The first `rows` rows of a group behind `firstUnit`; `firstRow` is theirs.
+SmallVector<Value> DecodeGemm::walkGroup(Value block, unsigned blocks,
+                                         Value group, Value firstUnit,
+                                         Value firstRow, int64_t rows,
+                                         ArrayRef<Value> carried,
+                                         Consume consume) {
+  // So many rows are unrolled.
+  constexpr int64_t kUnrolled = 32;
+  Group loaded = loadGroup(block, blocks, group);
+  int64_t whole = rows / unit.k, left = rows % unit.k;
+  auto one = [&](Value u, int64_t live, MutableArrayRef<Value> values) {
+    walkUnit(loaded, b.add(firstUnit, u),
+             b.add(firstRow, b.mul(u, b.idx(unit.k))), live, values, consume);
+  };
+  int64_t perStep = std::max<int64_t>(kUnrolled / unit.k, 1),
+          steps = whole / perStep;
+  SmallVector<Value> values(carried);
+  if (steps > 1) {
+    values = b.forLoop(
+        b.idx(0), b.idx(steps), b.idx(1), carried,
+        [&](Value step, ArrayRef<Value> inner) {
+          SmallVector<Value> next(inner);
+          for (int64_t u = 0; u < perStep; ++u)
+            one(b.add(b.mul(step, b.idx(perStep)), b.idx(u)), unit.k, next);
+          return next;
+        },
+        KernelBuilder::LoopHint::NoUnroll);
+  } else {
+    steps = 0;
+  }
+  for (int64_t u = steps * perStep; u < whole; ++u)
+    one(b.idx(u), unit.k, values);
+  if (left)
+    one(b.idx(whole), left, values);
+  return values;
+}
+
+void DecodeGemm::walkUnit(const Group &group, Value index, Value firstRow,
+                          int64_t rows, MutableArrayRef<Value> carried,
+                          Consume consume) {
+  std::vector<DecodedUnit> decoded;
+  Value offset = b.mul(index, b.idx(unit.bytes));
+  for (Value pointer : group.units) {
+    // The blocks that come next, a line for each that is read here.
+    int64_t next =
+        int64_t(group.units.size()) * layout.groups * layout.groupBytes;
+    for (unsigned line = 0; line < unit.bytes; line += 64)
+      prefetchToL2(b, pointer, b.add(offset, b.idx(next + line)));
+  }
+  for (Value pointer : group.units)
+    decoded.emplace_back(b, scheme, b.load(pointer, i8, offset, unit.bytes));
+  for (int64_t r = 0; r < rows; ++r)
+    for (unsigned v = 0; v < decoded.size(); ++v)
+      consume(b.add(firstRow, b.idx(r)), v,
+              scale(group, v, decoded[v].take(b, unsigned(r))), carried);
+  for (DecodedUnit &each : decoded)
+    each.finish();
+}
+
+DecodeGemm::Group DecodeGemm::loadGroup(Value block, unsigned blocks,
+                                        Value group) {
+  Group loaded;
+  std::optional<int32_t> common = scheme.getZero();
+  bool halves = scheme.hasHalfScales();
+  for (unsigned v = 0; v < blocks; ++v) {
+    Value at =
+        b.add(b.mul(b.add(block, b.idx(v)), b.idx(layout.groups)), group);
+    Value header =
+        b.elementPointer(weight, i8, b.mul(at, b.idx(layout.groupBytes)));
+    loaded.units.push_back(
+        b.elementPointer(header, i8, b.idx(layout.codeOffset)));
+    Value scales =
+        b.load(header, halves ? Type(b.getF16Type()) : f32, b.idx(0), kColumns);
+    if (halves)
+      scales = arith::ExtFOp::create(b, floats, scales);
+    loaded.scales.push_back(scales);
+    Value zero;
+    if (!scheme.isLinear() || common == 0) {
+      loaded.zeros.push_back({});
+      continue;
+    }
+    if (common) {
+      zero = b.constant(*common, floats);
+    } else {
+      Value bytes = b.load(header, i8, b.idx(layout.zeroOffset), kColumns);
+      Value wide = arith::ExtUIOp::create(
+          b, VectorType::get(kColumns, b.getI32Type()), bytes);
+      zero = arith::SIToFPOp::create(b, floats, wide);
+    }
+    // A half times a zero point is exact in f32, and so is the whole weight.
+    if (halves)
+      zero = arith::NegFOp::create(b, arith::MulFOp::create(b, zero, scales));
+    loaded.zeros.push_back(zero);
+  }
+  return loaded;
+}
+
+/// scale * (code - zero), rounded once.
+Value DecodeGemm::scale(const Group &group, unsigned v, Value code) {
+  Value scales = group.scales[v], zero = group.zeros[v];
+  if (!zero)
+    return arith::MulFOp::create(b, code, scales);
+  if (scheme.hasHalfScales())
+    return b.fma(code, scales, zero);
+  return arith::MulFOp::create(b, arith::SubFOp::create(b, code, zero), scales);
+}
+
+//===----------------------------------------------------------------------===//
+// Results
+//===----------------------------------------------------------------------===//
+
+/// Live lanes of the block of columns at `column`; null: all.
+Value DecodeGemm::getLive(Value column) {
+  return n % kSchemeColumns ? b.minIdx(b.sub(b.idx(n), column), b.idx(kColumns))
+                            : Value();
+}
+
+/// Stores sums: the results if they are the last ones, else partial ones.
+void DecodeGemm::emitStores(Value block, unsigned blocks, Value row,
+                            unsigned rows, ArrayRef<Value> sums, bool last) {
+  SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
+  leading.pop_back();
+  for (unsigned r = 0; r < rows; ++r) {
+    Value at = b.add(row, b.idx(r));
+    SmallVector<Value> indices = splitIndex(b, at, leading);
+    indices.push_back({});
+    for (unsigned v = 0; v < blocks; ++v) {
+      Value column = b.mul(b.add(block, b.idx(v)), b.idx(kSchemeColumns));
+      Value sum = sums[r * blocks + v], live = getLive(column),
+            offset = b.add(b.mul(at, b.idx(n)), column);
+      indices.back() = column;
+      if (!last)
+        b.store(sum, out, f32, offset,
+                live ? b.firstLanes(live, kColumns) : Value());
+      else if (failed(storeWithEpilogue(b, epilogue, sum, indices, kColumns,
+                                        live, out, stored, offset)))
+        status = failure();
+    }
+  }
+}
+
+std::unique_ptr<KernelEmitter> x86::createDecodeMatMulEmitter() {
+  return std::make_unique<DecodeMatMulEmitter>();
+}
