@@ -69,9 +69,17 @@ static ConstSource getSource(const ParameterStore &parameters) {
     WeightSource weight{type.getDimSize(0),   type.getDimSize(1),
                         take(op.getWeight()), take(op.getImportance()),
                         take(op.getScales()), take(op.getZeros())};
-    llvm::Error error = encodeWeight(*scheme, weight, out);
+    auto write = [&]() -> llvm::Error {
+      if (op.getResult().getType() != type)
+        return encodeWeight(*scheme, weight, out);
+      std::vector<float> rounded(type.getNumElements());
+      if (llvm::Error error = roundWeight(*scheme, weight, rounded))
+        return error;
+      std::memcpy(out.data(), rounded.data(), out.size());
+      return llvm::Error::success();
+    };
     return llvm::handleErrors(
-        std::move(error), [&](const CodedError &coded) -> llvm::Error {
+        write(), [&](const CodedError &coded) -> llvm::Error {
           return makeError(coded.getDiag(), getNodeName(op.getLoc()),
                            coded.getText());
         });

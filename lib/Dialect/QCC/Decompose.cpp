@@ -189,7 +189,8 @@ bool qcc::isDecomposable(Operation *op) {
   if (isa<QuantizeOp, DequantizeOp, IntMatMulOp, IntConvOp>(op))
     return true;
   return isa<MatMulOp, ConvOp, ConvTransposeOp, PoolOp, SoftmaxOp, NormOp,
-             AttentionOp, ConcatOp, ArgReduceOp, QuantizeRowsOp>(op) &&
+             AttentionOp, ConcatOp, ArgReduceOp, QuantizeRowsOp, QMatMulOp>(
+             op) &&
          !isConstantExpression(op->getResult(0));
 }
 
@@ -197,7 +198,7 @@ LogicalResult qcc::decompose(Operation *op, RewriterBase &rewriter) {
   OpBuilder::InsertionGuard guard(rewriter);
   rewriter.setInsertionPoint(op);
   return TypeSwitch<Operation *, LogicalResult>(op)
-      .Case<MatMulOp, AttentionOp>(
+      .Case<MatMulOp, QMatMulOp, AttentionOp>(
           [&](auto named) { return decomposeProduct(named, rewriter); })
       .Case<QuantizeOp, DequantizeOp, IntMatMulOp, IntConvOp>(
           [&](auto named) { return decomposeQuantized(named, rewriter); })

@@ -90,6 +90,8 @@ mlir::LogicalResult decomposeQuantized(IntMatMulOp op,
 mlir::LogicalResult decomposeQuantized(IntConvOp op,
                                        mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeProduct(MatMulOp op, mlir::RewriterBase &rewriter);
+mlir::LogicalResult decomposeProduct(QMatMulOp op,
+                                     mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeProduct(AttentionOp op,
                                      mlir::RewriterBase &rewriter);
 

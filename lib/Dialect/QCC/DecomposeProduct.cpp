@@ -1,6 +1,7 @@
 //===- DecomposeProduct.cpp - matrix products as generics -------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "DecomposeDetail.h"
+#include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -53,9 +54,54 @@ LogicalResult decomposition::decomposeProduct(MatMulOp op,
           return arith::MulFOp::create(builder, x, y);
         return arith::MulIOp::create(builder, x, y);
       });
+  // What a report says of the product.
+  sum.getDefiningOp()->setDiscardableAttrs(op->getDiscardableAttrDictionary());
   rewriter.replaceOp(op,
                      castTo(rewriter, op.getLoc(), sum, type.getElementType()));
   return success();
+}
+
+/// A product with the weight that the bytes stand for; integer activations are
+/// codes times the scale of their group.
+LogicalResult decomposition::decomposeProduct(QMatMulOp op,
+                                              RewriterBase &rewriter) {
+  Location loc = op.getLoc();
+  MLIRContext *context = op.getContext();
+  auto encode = op.getWeight().getDefiningOp<EncodeOp>();
+  if (!encode)
+    return emitCoded(loc, Diag::Internal)
+           << "a product without a kernel has no weight to decode";
+  Value weight = EncodeOp::create(rewriter, loc, encode.getWeight().getType(),
+                                  encode.getWeight(), encode.getImportance(),
+                                  encode.getScales(), encode.getZeros(),
+                                  encode.getFormat());
+  Value input = op.getActivations()[0];
+  if (op.getActivations().size() == 3) {
+    auto codes = cast<RankedTensorType>(input.getType());
+    unsigned rank = codes.getRank();
+    SmallVector<AffineExpr> reads;
+    for (unsigned i = 0; i < rank; ++i)
+      reads.push_back(getAffineDimExpr(i, context));
+    int64_t group = op.getFormat().getGroup();
+    reads.back() = group ? reads.back().floorDiv(group)
+                         : getAffineConstantExpr(0, context);
+    Type f32 = rewriter.getF32Type();
+    input = createGeneric(
+        rewriter, loc, makeTensorType(getDims(codes), f32), Combiner::None,
+        {input, op.getActivations()[1]},
+        {rewriter.getMultiDimIdentityMap(rank), makeMap(rank, reads, context)},
+        {}, {}, [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+          return arith::MulFOp::create(
+              b, arith::SIToFPOp::create(b, f32, args[0]), args[1]);
+        });
+  }
+  auto product = MatMulOp::create(rewriter, loc, op.getResult().getType(),
+                                  input, weight, /*trans_a=*/false,
+                                  /*trans_b=*/false);
+  product->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+  rewriter.replaceOp(op, product);
+  rewriter.setInsertionPoint(product);
+  return decomposeProduct(product, rewriter);
 }
 
 namespace {
