@@ -8,6 +8,7 @@ extern "C" qcc::PluginInfo qccGetPluginInfo() {
           [](qcc::Extensions &extensions) {
             extensions.addPass(qcc::Stage::Import, toy::createCountOps);
             extensions.addDialects(toy::registerTernary);
+            extensions.addDialects(toy::registerCodebook);
             extensions.addDialects(toy::registerTarget);
           }};
 }

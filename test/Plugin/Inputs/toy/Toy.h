@@ -16,6 +16,9 @@ std::unique_ptr<mlir::Pass> createCountOps();
 /// Registers the precision `toy-ternary`.
 void registerTernary(mlir::DialectRegistry &registry);
 
+/// Registers the precision `toy-codebook3`.
+void registerCodebook(mlir::DialectRegistry &registry);
+
 /// Registers the target `toy`.
 void registerTarget(mlir::DialectRegistry &registry);
 
