@@ -175,13 +175,10 @@ GenericOp qcc::permute(OpBuilder &builder, Location loc, Value input,
     dims.push_back(from[source]);
     reads[source] = getAffineDimExpr(i, context);
   }
-  return createGeneric(builder, loc,
-                       makeTensorType(dims, type.getElementType()),
-                       Combiner::None, input,
-                       AffineMap::get(reads.size(), 0, reads, context), {}, {},
-                       [](ImplicitLocOpBuilder &, ValueRange args) {
-                         return args[0];
-                       });
+  return createGeneric(
+      builder, loc, makeTensorType(dims, type.getElementType()), Combiner::None,
+      input, AffineMap::get(reads.size(), 0, reads, context), {}, {},
+      [](ImplicitLocOpBuilder &, ValueRange args) { return args[0]; });
 }
 
 bool qcc::isDecomposable(Operation *op) {
