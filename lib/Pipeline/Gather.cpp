@@ -9,7 +9,7 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
-#include "llvm/Support/MemoryBuffer.h"
+#include "qcc/Support/MappedFile.h"
 #include "llvm/Support/Threading.h"
 
 using namespace mlir;
@@ -96,11 +96,16 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
 }
 
 llvm::Expected<Statistics> Compilation::readStatistics() {
-  auto buffer = llvm::MemoryBuffer::getFile(options.statistics);
-  if (!buffer)
+  llvm::Expected<std::shared_ptr<const MappedFile>> file =
+      MappedFile::open(options.statistics);
+  if (!file) {
+    llvm::consumeError(file.takeError());
     return makeError(Diag::BadCalibration, options.statistics,
-                     buffer.getError().message());
-  auto read = Statistics::read((*buffer)->getBuffer(), options.statistics);
+                     "expected a file of statistics that can be read");
+  }
+  ArrayRef<char> bytes = (*file)->getBytes();
+  auto read = Statistics::read(StringRef(bytes.data(), bytes.size()),
+                               options.statistics);
   if (!read)
     return read.takeError();
   llvm::Expected<std::string> source = hashFile(options.model);

@@ -104,7 +104,6 @@ OPENERS = {
     "lib/Support/ParameterStore.cpp": "scratch files without a name",
     "lib/Codegen/Compiler/KernelCache.cpp": "the kernel cache",
     "lib/Package/Link.cpp": "objects of the artifact and the linker's log",
-    "lib/Pipeline/Gather.cpp": "--stats",
     "lib/Data/TestData.cpp": "test data that the user names",
     "lib/Data/Npz.cpp": "arrays that the user names",
     "tools/qcc-run/Batch.cpp": "a list that the user names",

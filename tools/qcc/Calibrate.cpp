@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Commands.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/Support/MemoryBuffer.h"
+#include "qcc/Support/MappedFile.h"
 
 using namespace llvm;
 
@@ -52,10 +52,14 @@ Error runMergeStats(Session &session) {
     return policy.takeError();
   std::vector<Statistics> parts;
   for (const std::string &path : line.positionals) {
-    auto buffer = MemoryBuffer::getFile(path);
-    if (!buffer)
-      return makeError(Diag::BadCalibration, path, buffer.getError().message());
-    auto part = Statistics::read((*buffer)->getBuffer(), path);
+    Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
+    if (!file) {
+      consumeError(file.takeError());
+      return makeError(Diag::BadCalibration, path,
+                       "expected a file of statistics that can be read");
+    }
+    ArrayRef<char> bytes = (*file)->getBytes();
+    auto part = Statistics::read(StringRef(bytes.data(), bytes.size()), path);
     if (!part)
       return part.takeError();
     parts.push_back(std::move(*part));

@@ -1,6 +1,7 @@
 # Calibrates a network with symbolic sizes in several ways and compares the files: calibrate_shards.py FOLDER
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -89,6 +90,9 @@ assert "expected a shard" in qcc("merge-stats", files[0], "-o", folder / "x", st
 assert "merge-stats" in qcc(folder / "m.onnx", f"--stats={folder / 'part1of3'}", "-o", folder / "x", status=5)
 qcc("merge-stats", "-o", folder / "x", status=2)
 qcc("merge-stats", folder / "none", "-o", folder / "x", status=5)
+os.mkfifo(folder / "pipe")  # which must not be waited for
+qcc("merge-stats", folder / "pipe", "-o", folder / "x", status=5)
+qcc(folder / "m.onnx", f"--stats={folder / 'pipe'}", "-o", folder / "x", status=5)
 for shard in ("0/3", "4/3", "1", "/", "1/0", "a/b", "-1/2"):
     qcc("calibrate", folder / "m.onnx", f"--calib={data}", f"--shard={shard}", "-o", folder / "x", status=2)
 assert not (folder / "x").exists()
