@@ -357,6 +357,18 @@ def test_resize_that_keeps_the_ratio_of_sizes_found_at_run_time(tmp_path, policy
     check(tmp_path, text, runs)
 
 
+def test_reshape_to_a_size_that_is_zero_ends_the_run(tmp_path):
+    # Random graph 500003: at run time the size is the 0 that stands for the input's own.
+    text = """<ir_version: 10, opset_import: ["" : 21]> g (float[5, a, b] x) => (float[m, n] y) <int64[1] two = {2}, int64[1] rest = {-1}>
+    { shape = Shape(x) last = Gather(shape, two) target = Concat<axis = 0>(rest, last) y = Reshape(x, target) }"""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    model = qcc.load(qcc.compile(path, tmp_path / "out.qcc"), threads=1)
+    assert model({"x": f32(5, 2, 3)})["y"].shape == (10, 3)
+    with pytest.raises(qcc.QccError):
+        model({"x": f32(5, 1, 0)})
+
+
 def test_range_of_a_size_that_may_be_negative(tmp_path):
     text = """g (float[a] x) => (int64[n] r) <int64 zero = {0}, int64 one = {1}, int64 three = {3}>
     { shape = Shape(x) size = Squeeze(shape) end = Sub(size, three) r = Range(zero, end, one) }"""

@@ -291,6 +291,8 @@ def shape_chain(g: Graph):
     kind = g.integer(0, 3)
     if kind == 0 and x.rank >= 2:  # two dims become one
         first = g.integer(0, x.rank - 2)
+        if any(0 in x.sizes(axis) for axis in range(x.rank)):  # a size of 0 would stand for that of the input: refused
+            return
         product = g.node("Mul", [parts[first], parts[first + 1]])
         if not product:
             return

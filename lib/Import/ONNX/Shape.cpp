@@ -139,6 +139,17 @@ std::optional<Dims> computeReshape(NodeContext &node, bool allowZero) {
   return result;
 }
 
+/// Ends the run where a target size that is known as an expression is 0, which
+/// would stand for the input's size there, and that is another one.
+void checkCopiedSize(NodeContext &node, AffineExpr want, AffineExpr from) {
+  if (getConstantSize(want) || want == from)
+    return;
+  AffineExpr isZero = node.size(1).floorDiv(want + 1),
+             copied = simplifyDim(from * isZero);
+  if (node.symbols.nonNegative.insert(copied).second)
+    node.check(copied, node.size(0));
+}
+
 LogicalResult convertReshape(NodeContext &node) {
   std::optional<Dims> target = node.getSizes(1);
   Dims from = node.inDims(0);
@@ -159,11 +170,14 @@ LogicalResult convertReshape(NodeContext &node) {
     if (!sizes)
       return failure();
     for (size_t i = 0; isPartial && i < parts.size(); ++i)
-      if (parts[i] && getConstantSize(parts[i]) != -1)
+      if (parts[i] && getConstantSize(parts[i]) != -1) {
+        if (!allowZero && i < from.size())
+          checkCopiedSize(node, parts[i], from[i]);
         (*sizes)[i] =
             getConstantSize(parts[i]) == 0 && !allowZero && i < from.size()
                 ? from[i]
                 : parts[i];
+      }
     return node.set(0, node.reshape(node.in(0), *sizes));
   }
   AffineExpr known = node.size(1);
@@ -186,6 +200,8 @@ LogicalResult convertReshape(NodeContext &node) {
       return node.refuse(Diag::BadShape,
                          "expected sizes of -1 or more, but got " +
                              Twine(*size));
+    } else if (!allowZero && i < from.size()) {
+      checkCopiedSize(node, dim, from[i]);
     }
     known = known * dim;
   }
