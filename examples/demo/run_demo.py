@@ -32,6 +32,8 @@ PRECISIONS = ("f32", "int8", "w4a8")
 BATCH = 64
 # The bounds that the demo checks: fp32 against ONNX Runtime, relative to the largest logit; points lost by quantizing.
 FLOAT_BOUND, ACCURACY_BOUND = 1e-4, 0.03
+# Operations that multiply with a weight.
+PRODUCTS = ("qcc.matmul", "qcc.qmatmul", "qcc.int_matmul", "qcc.conv", "qcc.int_conv")
 
 
 def compile_model(folder: pathlib.Path, name: str, precision: str) -> pathlib.Path:
@@ -49,7 +51,7 @@ def compile_model(folder: pathlib.Path, name: str, precision: str) -> pathlib.Pa
 def products(artifact: pathlib.Path, precision: str) -> tuple[str, collections.Counter]:
     """How many matrix products and convolutions run in the precision asked for, and why the others do not."""
     ops = json.loads((artifact / "report.json").read_text())["ops"]
-    found = [op for op in ops if op["op"] in ("qcc.matmul", "qcc.qmatmul", "qcc.conv")]
+    found = [op for op in ops if op["op"] in PRODUCTS]
     reasons = collections.Counter(op["reason"] for op in found if op["executed"] != precision)
     return f"{len(found) - reasons.total()} of {len(found)}", reasons
 

@@ -8,7 +8,8 @@
 
 namespace qcc {
 
-/// True for `dot`, `dot:G`, the same with `dot16`, and `tap` (qcc/Dialect/QCC/Pack.h).
+/// True for `dot`, `dot:G`, the same with `dot16`, and `tap`
+/// (qcc/Dialect/QCC/Pack.h).
 bool isByteLayout(llvm::StringRef layout);
 
 /// The packed type of a static weight of bytes; null where it does not fit.
