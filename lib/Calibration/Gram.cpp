@@ -159,3 +159,17 @@ std::vector<float> Gram::getMeanAbs() const {
     result[i] = float(std::ldexp(double(absSums[i]) / count, exponents[i]));
   return result;
 }
+
+void qcc::addCrossProducts(llvm::ArrayRef<float> y, llvm::ArrayRef<float> x,
+                           size_t channels,
+                           llvm::MutableArrayRef<double> sums) {
+  size_t rows = channels ? std::min(y.size(), x.size()) / channels : 0;
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t i = 0; i < channels; ++i) {
+      double left = y[r * channels + i];
+      const float *right = x.data() + r * channels;
+      double *row = sums.data() + i * channels;
+      for (size_t j = 0; j < channels; ++j)
+        row[j] += left * double(right[j]);
+    }
+}

@@ -69,6 +69,11 @@ private:
   uint64_t rows = 0, outliers = 0;
 };
 
+/// Adds y^T x for rows of two activations of the same `channels` ([n, channels]
+/// each) to `sums` [channels, channels], in the order of rows.
+void addCrossProducts(llvm::ArrayRef<float> y, llvm::ArrayRef<float> x,
+                      size_t channels, llvm::MutableArrayRef<double> sums);
+
 } // namespace qcc
 
 #endif // QCC_CALIBRATION_GRAM_H

@@ -92,6 +92,19 @@ TEST(Gram, MeansAreThoseOfTheProducts) {
   }
 }
 
+TEST(Gram, CrossProductsAreThoseOfTheRows) {
+  std::vector<float> y = makeRows(6, 50, 7), x = makeRows(7, 50, 7);
+  std::vector<double> sums(49);
+  addCrossProducts(y, x, 7, sums);
+  for (size_t i = 0; i < 7; ++i)
+    for (size_t j = 0; j < 7; ++j) {
+      double expected = 0;
+      for (size_t r = 0; r < 50; ++r)
+        expected += double(y[r * 7 + i]) * x[r * 7 + j];
+      EXPECT_DOUBLE_EQ(sums[i * 7 + j], expected);
+    }
+}
+
 TEST(Gram, ChannelsThatAreZeroHaveZeroSums) {
   std::vector<float> values = makeRows(4, 100, 6);
   for (size_t r = 0; r < 100; ++r)

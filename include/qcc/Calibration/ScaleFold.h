@@ -1,0 +1,92 @@
+//===- ScaleFold.h - scaling the inputs of products -------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// AWQ and SmoothQuant divide the channels of an activation by scales and
+// multiply the rows of the weights that read it by them. That costs nothing
+// where the division can be folded into weights that make the activation: a
+// norm's gain, the columns of the product before, the values of an attention.
+// What can be is found from the graph alone.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_CALIBRATION_SCALEFOLD_H
+#define QCC_CALIBRATION_SCALEFOLD_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include <string>
+#include <vector>
+
+namespace qcc {
+
+/// Products with constant weights that read the same activation.
+struct LinearGroup {
+  mlir::Value input;
+  llvm::SmallVector<MatMulOp> layers;
+};
+
+/// The groups of a function, in the order of its first products, of those that
+/// `take` takes.
+llvm::SmallVector<LinearGroup>
+collectLinearGroups(mlir::func::FuncOp func,
+                    llvm::function_ref<bool(MatMulOp)> take);
+
+/// The rows and columns of a layer's weight, whichever way it is stored.
+int64_t getWeightRows(MatMulOp layer);
+int64_t getWeightColumns(MatMulOp layer);
+
+/// How the channels of an activation are divided in what makes it.
+class ScaleFold {
+public:
+  /// Looks for weights to fold into, for an activation that only the group's
+  /// layers may read.
+  explicit ScaleFold(const LinearGroup &group);
+
+  /// Why it cannot be folded; empty if it can.
+  llvm::StringRef getObstacle() const { return obstacle; }
+  /// For each channel the first one that must have the same scale: query heads
+  /// that share a value head.
+  llvm::ArrayRef<int64_t> getClasses() const { return classes; }
+  /// Divides the channels. Channels of a class have equal scales.
+  void apply(llvm::ArrayRef<float> scales) const;
+
+private:
+  /// Where channels are in a tensor: `at` is for each the position in the
+  /// tensor's dimensions `dims` (ascending, of `sizes`), row-major.
+  struct Channels {
+    llvm::SmallVector<int64_t> dims, sizes;
+    std::vector<int64_t> at;
+  };
+  /// A constant operand that is divided.
+  struct Sink {
+    mlir::OpOperand *operand;
+    Channels channels;
+  };
+
+  bool trace(mlir::Value value, Channels channels, unsigned depth);
+  bool traceOperand(mlir::OpOperand &operand, Channels channels,
+                    unsigned depth);
+  bool traceMatMul(MatMulOp op, Channels channels, unsigned depth);
+  bool traceAttention(AttentionOp op, Channels channels, unsigned depth);
+  bool traceReshape(ReshapeOp op, Channels channels, unsigned depth);
+  bool traceGeneric(GenericOp op, const Channels &channels, unsigned depth);
+  bool traceRead(GenericOp op, unsigned input, const Channels &channels,
+                 unsigned depth);
+  bool fail(const llvm::Twine &why);
+  void joinClasses(const Channels &channels);
+  static Channels remap(const Channels &channels,
+                        llvm::ArrayRef<int64_t> newDims);
+
+  std::string obstacle;
+  std::vector<int64_t> classes;
+  std::vector<Sink> sinks;
+};
+
+/// Multiplies the rows of a layer's weight.
+void scaleWeightRows(MatMulOp layer, llvm::ArrayRef<float> scales);
+/// Divides the group's input in an operation of its own, which only the group
+/// reads.
+void divideInput(const LinearGroup &group, llvm::ArrayRef<float> scales);
+
+} // namespace qcc
+
+#endif // QCC_CALIBRATION_SCALEFOLD_H

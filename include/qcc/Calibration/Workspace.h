@@ -1,0 +1,124 @@
+//===- Workspace.h - data and weights for passes that need them -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Passes that choose by data (AWQ, GPTQ, SmoothQuant) ask the workspace of
+// their context: for the elements of weights, for statistics of activations of
+// the module as it is, and for room for the weights that they make. The
+// pipeline sets it while it compiles; without one (in qcc-opt) such passes
+// refuse.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_CALIBRATION_WORKSPACE_H
+#define QCC_CALIBRATION_WORKSPACE_H
+
+#include "qcc/Calibration/Gram.h"
+#include "qcc/Calibration/HostExecutor.h"
+#include "qcc/Support/ParameterStore.h"
+
+namespace qcc {
+
+/// What is known of an activation's rows: its elements along the last
+/// dimension, over all samples.
+struct InputData {
+  ChannelRange range;
+  Gram gram;
+  /// Some of the rows, evenly spaced, [n, channels]; at most kSampledRows.
+  std::vector<float> sampled;
+};
+
+/// Runs modules on calibration samples.
+class Workspace {
+public:
+  /// Rows that are kept of each activation.
+  static constexpr uint64_t kSampledRows = 512;
+  /// Bytes of Gram matrices that are gathered in one run over the samples.
+  static constexpr uint64_t kGramBytes = uint64_t(512) << 20;
+
+  Workspace(ParameterStore &parameters, HostExecutor &executor,
+            std::vector<Sample> samples, unsigned threads)
+      : parameters(parameters), executor(executor), samples(std::move(samples)),
+        threads(threads ? threads : 1) {}
+
+  bool hasSamples() const { return !samples.empty(); }
+  llvm::ArrayRef<Sample> getSamples() const { return samples; }
+
+  /// Tells of activations, one at a time: its position among those asked for.
+  using Receiver = llvm::function_ref<llvm::Error(size_t index, InputData &)>;
+  /// Runs the first function of a module and hands the data of `values`
+  /// (results or arguments in it, f32, with a last dimension that is known) to
+  /// `receive`, in order; few matrices are in memory at a time. Data do not
+  /// depend on threads. The module may be changed by `receive`: data are those
+  /// of the module as it was. Errors: BadCalibration (elements that are not
+  /// finite), LimitReached (more rows than sums can hold), what compiling and
+  /// running give.
+  llvm::Error gather(mlir::ModuleOp module, llvm::ArrayRef<mlir::Value> values,
+                     Receiver receive);
+
+  /// Told of an observation of a run: the sample's position, the name.
+  using Listener = llvm::function_ref<void(size_t sample, llvm::StringRef name,
+                                           llvm::ArrayRef<float> elements)>;
+  /// Gathers what a module observes as `@0`, `@1`, ..., which are `values`, on
+  /// samples; `other` is told of all other observations, once per sample.
+  /// Errors: as gather.
+  llvm::Error gatherObserved(mlir::ModuleOp module,
+                             llvm::ArrayRef<mlir::Value> values,
+                             llvm::ArrayRef<Sample> onSamples,
+                             std::vector<InputData> &data, Listener other);
+
+  /// Largest difference of the float outputs of two modules on the first
+  /// sample, relative to the largest magnitude of an output; infinite if one
+  /// is not finite where the other is.
+  llvm::Expected<double> compareOutputs(mlir::ModuleOp before,
+                                        mlir::ModuleOp after);
+
+  /// Elements of a constant expression of f32.
+  llvm::Expected<std::vector<float>> evaluate(mlir::Value constant);
+
+  /// Adds a weight and returns a `qcc.param` of it. Errors: CannotWrite.
+  llvm::Expected<mlir::Value>
+  addParameter(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef key,
+               llvm::ArrayRef<float> values, llvm::ArrayRef<int64_t> shape);
+  llvm::Expected<mlir::Value>
+  addParameter(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef key,
+               llvm::ArrayRef<int32_t> values, llvm::ArrayRef<int64_t> shape);
+
+private:
+  llvm::Error forEachSample(const HostProgram &program,
+                            llvm::ArrayRef<Sample> onSamples, Listener body);
+  llvm::Expected<mlir::Value> addBytes(mlir::OpBuilder &b, mlir::Location loc,
+                                       llvm::StringRef key, mlir::Type element,
+                                       llvm::StringRef elementName,
+                                       llvm::ArrayRef<char> bytes,
+                                       llvm::ArrayRef<int64_t> shape);
+
+  ParameterStore &parameters;
+  HostExecutor &executor;
+  std::vector<Sample> samples;
+  unsigned threads;
+};
+
+/// The workspace of a context, or null.
+Workspace *getWorkspace(mlir::MLIRContext *context);
+/// Sets it for as long as this object lives.
+class WorkspaceScope {
+public:
+  WorkspaceScope(mlir::MLIRContext *context, Workspace *workspace);
+  ~WorkspaceScope();
+  WorkspaceScope(const WorkspaceScope &) = delete;
+  WorkspaceScope &operator=(const WorkspaceScope &) = delete;
+
+private:
+  mlir::MLIRContext *context;
+  Workspace *before;
+};
+
+/// The workspace if it has samples; else an error at the module that says that
+/// `algorithm` needs calibration data, and null.
+Workspace *requireWorkspace(mlir::ModuleOp module, llvm::StringRef algorithm);
+
+/// Emits an error that a pass got as a diagnostic with its code.
+mlir::LogicalResult emitError(mlir::Location loc, llvm::Error error);
+
+} // namespace qcc
+
+#endif // QCC_CALIBRATION_WORKSPACE_H

@@ -1,0 +1,405 @@
+//===- ScaleFold.cpp - scaling the inputs of products -----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Calibration/ScaleFold.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/MapVector.h"
+#include <numeric>
+
+using namespace mlir;
+using namespace qcc;
+
+/// Operations between an activation and the weights it is folded into.
+static constexpr unsigned kMaxDepth = 32;
+
+SmallVector<LinearGroup>
+qcc::collectLinearGroups(func::FuncOp func,
+                         llvm::function_ref<bool(MatMulOp)> take) {
+  llvm::MapVector<Value, LinearGroup> groups;
+  func.walk([&](MatMulOp op) {
+    if (isConstantExpression(op.getResult()) || !take(op))
+      return;
+    LinearGroup &group = groups[op.getLhs()];
+    group.input = op.getLhs();
+    group.layers.push_back(op);
+  });
+  return llvm::map_to_vector(groups.takeVector(),
+                             [](auto &entry) { return entry.second; });
+}
+
+int64_t qcc::getWeightRows(MatMulOp layer) {
+  return cast<RankedTensorType>(layer.getRhs().getType())
+      .getDimSize(layer.getTransB() ? 1 : 0);
+}
+
+int64_t qcc::getWeightColumns(MatMulOp layer) {
+  return cast<RankedTensorType>(layer.getRhs().getType())
+      .getDimSize(layer.getTransB() ? 0 : 1);
+}
+
+//===----------------------------------------------------------------------===//
+// Finding
+//===----------------------------------------------------------------------===//
+
+ScaleFold::ScaleFold(const LinearGroup &group) {
+  auto type = cast<RankedTensorType>(group.input.getType());
+  int64_t last = type.getRank() - 1, k = type.getDimSize(last);
+  Channels channels{{last}, {k}, std::vector<int64_t>(size_t(k))};
+  std::iota(channels.at.begin(), channels.at.end(), 0);
+  classes = channels.at;
+  for (OpOperand &use : group.input.getUses())
+    if (!llvm::is_contained(group.layers, use.getOwner()) ||
+        use.getOperandNumber() != 0) {
+      fail("'" + getNodeName(use.getOwner()->getLoc()) + "' reads it too");
+      return;
+    }
+  if (!trace(group.input, std::move(channels), 0))
+    return;
+  // The representative of a class is its first channel.
+  for (size_t i = 0; i < classes.size(); ++i)
+    while (classes[i] != classes[size_t(classes[i])])
+      classes[i] = classes[size_t(classes[i])];
+}
+
+bool ScaleFold::fail(const Twine &why) {
+  if (obstacle.empty())
+    obstacle = why.str();
+  return false;
+}
+
+/// Channels at one place must have one scale.
+void ScaleFold::joinClasses(const Channels &channels) {
+  llvm::DenseMap<int64_t, int64_t> first;
+  auto find = [&](int64_t i) {
+    while (classes[size_t(i)] != i)
+      i = classes[size_t(i)];
+    return i;
+  };
+  for (auto [i, at] : llvm::enumerate(channels.at)) {
+    int64_t other = first.try_emplace(at, int64_t(i)).first->second,
+            a = find(other), b = find(int64_t(i));
+    classes[size_t(std::max(a, b))] = std::min(a, b);
+  }
+}
+
+/// The same channels where dimension `dims[i]` is dimension `newDims[i]` of
+/// another tensor, or -1 if it is not there: its channels share a place.
+ScaleFold::Channels ScaleFold::remap(const Channels &channels,
+                                     ArrayRef<int64_t> newDims) {
+  SmallVector<size_t> order;
+  for (size_t i = 0; i < newDims.size(); ++i)
+    if (newDims[i] >= 0)
+      order.push_back(i);
+  llvm::sort(order,
+             [&](size_t a, size_t b) { return newDims[a] < newDims[b]; });
+  Channels result;
+  for (size_t i : order) {
+    result.dims.push_back(newDims[i]);
+    result.sizes.push_back(channels.sizes[i]);
+  }
+  for (int64_t at : channels.at) {
+    SmallVector<int64_t> index(newDims.size());
+    for (size_t i = newDims.size(); i-- > 0; at /= channels.sizes[i])
+      index[i] = at % channels.sizes[i];
+    int64_t place = 0;
+    for (size_t i : order)
+      place = place * channels.sizes[i] + index[i];
+    result.at.push_back(place);
+  }
+  return result;
+}
+
+bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
+                             unsigned depth) {
+  Value value = operand.get();
+  if (isConstantExpression(value)) {
+    auto type = cast<RankedTensorType>(value.getType());
+    if (!type.getElementType().isF32())
+      return fail("its weight is not f32");
+    joinClasses(channels);
+    sinks.push_back({&operand, std::move(channels)});
+    return true;
+  }
+  if (!value.hasOneUse())
+    return fail("'" + getNodeName(value.getLoc()) +
+                "', which makes it, is read elsewhere");
+  return trace(value, std::move(channels), depth);
+}
+
+bool ScaleFold::trace(Value value, Channels channels, unsigned depth) {
+  if (depth > kMaxDepth)
+    return fail("too many operations make it");
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return fail("it is an input");
+  if (auto matmul = dyn_cast<MatMulOp>(op))
+    return traceMatMul(matmul, std::move(channels), depth + 1);
+  if (auto attention = dyn_cast<AttentionOp>(op))
+    return traceAttention(attention, std::move(channels), depth + 1);
+  if (auto reshape = dyn_cast<ReshapeOp>(op))
+    return traceReshape(reshape, std::move(channels), depth + 1);
+  if (auto generic = dyn_cast<GenericOp>(op))
+    return traceGeneric(generic, channels, depth + 1);
+  return fail("'" + getNodeName(op->getLoc()) + "' (" +
+              op->getName().getStringRef() + ") has no weight to fold into");
+}
+
+bool ScaleFold::traceMatMul(MatMulOp op, Channels channels, unsigned depth) {
+  auto result = cast<RankedTensorType>(op.getResult().getType()),
+       rhs = cast<RankedTensorType>(op.getRhs().getType());
+  int64_t last = result.getRank() - 1;
+  if (isConstantExpression(op.getRhs())) {
+    if (channels.dims != SmallVector<int64_t>{last} || rhs.getRank() != 2)
+      return fail("channels of '" + getNodeName(op.getLoc()) +
+                  "' are not its columns");
+    channels.dims = {op.getTransB() ? 0 : 1};
+    return traceOperand(op.getRhsMutable(), std::move(channels), depth);
+  }
+  // Probabilities times values: heads are a dimension of both.
+  if (op.getTransB() || rhs.getRank() != result.getRank() ||
+      llvm::is_contained(channels.dims, last - 1))
+    return fail("'" + getNodeName(op.getLoc()) + "' has no constant weight");
+  for (auto [dim, size] : llvm::zip_equal(channels.dims, channels.sizes))
+    if (rhs.getDimSize(dim) != size)
+      return fail("'" + getNodeName(op.getLoc()) + "' broadcasts its channels");
+  return traceOperand(op.getRhsMutable(), std::move(channels), depth);
+}
+
+bool ScaleFold::traceAttention(AttentionOp op, Channels channels,
+                               unsigned depth) {
+  int64_t groups =
+      cast<RankedTensorType>(op.getValue().getType()).getDimSize(1);
+  for (size_t i = 0; i < channels.dims.size(); ++i) {
+    if (channels.dims[i] == 3)
+      continue;
+    if (channels.dims[i] != 1 || groups <= 0 || channels.sizes[i] % groups != 0)
+      return fail("channels of '" + getNodeName(op.getLoc()) +
+                  "' are not those of its values");
+    // Several query heads read one value head.
+    int64_t share = channels.sizes[i] / groups;
+    int64_t behind = 1;
+    for (size_t j = i + 1; j < channels.sizes.size(); ++j)
+      behind *= channels.sizes[j];
+    for (int64_t &at : channels.at) {
+      int64_t head = at / behind % channels.sizes[i],
+              before = at / behind / channels.sizes[i];
+      at = (before * groups + head / share) * behind + at % behind;
+    }
+    channels.sizes[i] = groups;
+  }
+  return traceOperand(op.getValueMutable(), std::move(channels), depth);
+}
+
+/// Reshapes keep row-major positions: runs of dimensions with equal products
+/// replace each other, found from the last one.
+bool ScaleFold::traceReshape(ReshapeOp op, Channels channels, unsigned depth) {
+  SmallVector<AffineExpr> out = getDims(op.getResult().getType()),
+                          in = getDims(op.getInput().getType());
+  auto refuse = [&] {
+    return fail("'" + getNodeName(op.getLoc()) +
+                "' spreads its channels over other dimensions");
+  };
+  SmallVector<int64_t> dims, sizes; // of the input, from the last
+  size_t i = out.size(), j = in.size(), left = channels.dims.size();
+  while (left) {
+    if (i == 0 || j == 0)
+      return refuse();
+    size_t outEnd = i--, inEnd = j--;
+    auto a = getConstantSize(out[i]), b = getConstantSize(in[j]);
+    if (!a || !b) {
+      // Not known, so it has no channels; it must be the same dimension.
+      if (out[i] != in[j])
+        return refuse();
+      continue;
+    }
+    int64_t outSize = *a, inSize = *b;
+    while (outSize != inSize) {
+      std::optional<int64_t> more;
+      if (outSize < inSize && i > 0 && (more = getConstantSize(out[i - 1])))
+        outSize *= *more, --i;
+      else if (inSize < outSize && j > 0 && (more = getConstantSize(in[j - 1])))
+        inSize *= *more, --j;
+      else
+        return refuse();
+      if (outSize > (int64_t(1) << 40) || inSize > (int64_t(1) << 40))
+        return refuse();
+    }
+    int64_t covered = 1;
+    while (left && channels.dims[left - 1] >= int64_t(i) &&
+           channels.dims[left - 1] < int64_t(outEnd))
+      covered *= channels.sizes[--left];
+    if (covered == 1)
+      continue;
+    if (covered != outSize)
+      return refuse();
+    for (size_t d = inEnd; d-- > j;) {
+      dims.push_back(int64_t(d));
+      sizes.push_back(*getConstantSize(in[d]));
+    }
+  }
+  channels.dims.assign(dims.rbegin(), dims.rend());
+  channels.sizes.assign(sizes.rbegin(), sizes.rend());
+  return traceOperand(op.getInputMutable(), std::move(channels), depth);
+}
+
+/// The channels as operand `input` of a generic holds them.
+bool ScaleFold::traceRead(GenericOp op, unsigned input,
+                          const Channels &channels, unsigned depth) {
+  AffineMap map = op.getMap(input);
+  auto type = cast<RankedTensorType>(op.getInputs()[input].getType());
+  SmallVector<int64_t> newDims;
+  for (auto [dim, size] : llvm::zip_equal(channels.dims, channels.sizes)) {
+    int64_t found = -1;
+    for (auto [i, expr] : llvm::enumerate(map.getResults())) {
+      if (!expr.isFunctionOfDim(unsigned(dim)))
+        continue;
+      if (!isa<AffineDimExpr>(expr) || found >= 0 ||
+          type.getDimSize(unsigned(i)) != size)
+        return fail("'" + getNodeName(op.getLoc()) +
+                    "' reads a part of its channels");
+      found = int64_t(i);
+    }
+    newDims.push_back(found);
+  }
+  Channels read = remap(channels, newDims);
+  if (read.dims.empty())
+    return fail("'" + getNodeName(op.getLoc()) +
+                "' has one weight for all channels");
+  return traceOperand(op.getInputsMutable()[input], std::move(read), depth);
+}
+
+/// The input that a value of a body is; none if it is computed.
+static std::optional<unsigned> getInput(GenericOp op, Value value) {
+  auto arg = dyn_cast<BlockArgument>(value);
+  return arg && arg.getArgNumber() < op.getInputs().size()
+             ? std::optional<unsigned>(arg.getArgNumber())
+             : std::nullopt;
+}
+
+/// True for a value of a body that is 0 wherever it is read.
+static bool isZero(GenericOp op, Value value) {
+  if (std::optional<unsigned> input = getInput(op, value)) {
+    auto constant = op.getInputs()[*input].getDefiningOp<ConstantOp>();
+    auto dense =
+        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+    return dense && dense.isSplat() && isa<FloatType>(dense.getElementType()) &&
+           dense.getSplatValue<APFloat>().isZero();
+  }
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto real = constant ? dyn_cast<FloatAttr>(constant.getValue()) : nullptr;
+  return real && real.getValue().isZero();
+}
+
+bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
+                             unsigned depth) {
+  auto refuse = [&] {
+    return fail("'" + getNodeName(op.getLoc()) +
+                "' does not scale with its channels");
+  };
+  if (op.isReduction() || !op.getWhole().empty())
+    return refuse();
+  Value yielded = op.getYielded();
+  if (std::optional<unsigned> copied = getInput(op, yielded))
+    return traceRead(op, *copied, channels, depth);
+  Operation *body = yielded.getDefiningOp();
+  for (Operation &other : op.getBlock()->without_terminator())
+    if (&other != body && !isa<arith::ConstantOp>(other))
+      return refuse();
+  std::optional<unsigned> inputs[2];
+  for (unsigned i = 0; i < std::min(2u, body->getNumOperands()); ++i)
+    inputs[i] = getInput(op, body->getOperand(i));
+  if (isa<arith::NegFOp>(body) && inputs[0])
+    return traceRead(op, *inputs[0], channels, depth);
+  if (isa<arith::DivFOp>(body) && inputs[0] && inputs[0] != inputs[1])
+    return traceRead(op, *inputs[0], channels, depth);
+  // A rectifier scales with positive factors.
+  if (isa<arith::MaximumFOp, arith::MaxNumFOp>(body))
+    for (unsigned i = 0; i < 2; ++i)
+      if (inputs[i] && isZero(op, body->getOperand(1 - i)))
+        return traceRead(op, *inputs[i], channels, depth);
+  if (!inputs[0] || !inputs[1] || inputs[0] == inputs[1])
+    return refuse();
+  if (isa<arith::AddFOp, arith::SubFOp>(body))
+    return traceRead(op, *inputs[0], channels, depth) &&
+           traceRead(op, *inputs[1], channels, depth);
+  if (!isa<arith::MulFOp>(body))
+    return refuse();
+  // Either factor may be divided; weights first.
+  if (!isConstantExpression(op.getInputs()[*inputs[0]]))
+    std::swap(inputs[0], inputs[1]);
+  std::vector<int64_t> classesBefore = classes;
+  size_t sinksBefore = sinks.size();
+  if (traceRead(op, *inputs[0], channels, depth))
+    return true;
+  std::string why = std::exchange(obstacle, "");
+  classes = std::move(classesBefore);
+  sinks.resize(sinksBefore);
+  if (traceRead(op, *inputs[1], channels, depth))
+    return true;
+  obstacle = std::move(why);
+  return false;
+}
+
+//===----------------------------------------------------------------------===//
+// Applying
+//===----------------------------------------------------------------------===//
+
+/// `value` times or over a constant of `sizes` along its dimensions `dims`.
+static Value combine(OpBuilder &b, Value value, ArrayRef<int64_t> dims,
+                     ArrayRef<int64_t> sizes, ArrayRef<float> factors,
+                     bool divide) {
+  MLIRContext *context = b.getContext();
+  auto type = cast<RankedTensorType>(value.getType());
+  auto factorType = RankedTensorType::get(sizes, b.getF32Type());
+  Location loc = value.getLoc();
+  Value factor = ConstantOp::create(
+      b, loc, factorType, DenseElementsAttr::get(factorType, factors));
+  unsigned rank = unsigned(type.getRank());
+  SmallVector<AffineExpr> read;
+  for (int64_t dim : dims)
+    read.push_back(getAffineDimExpr(unsigned(dim), context));
+  auto generic = GenericOp::create(
+      b, loc, type, Combiner::None, ValueRange{value, factor},
+      b.getAffineMapArrayAttr({AffineMap::getMultiDimIdentityMap(rank, context),
+                               AffineMap::get(rank, 0, read, context)}),
+      ValueRange{}, AffineMapAttr());
+  OpBuilder::InsertionGuard guard(b);
+  Block *block = b.createBlock(&generic.getBody());
+  Value x = block->addArgument(b.getF32Type(), loc),
+        y = block->addArgument(b.getF32Type(), loc);
+  Value result = divide ? Value(arith::DivFOp::create(b, loc, x, y))
+                        : Value(arith::MulFOp::create(b, loc, x, y));
+  YieldOp::create(b, loc, result);
+  return generic.getResult();
+}
+
+void ScaleFold::apply(ArrayRef<float> scales) const {
+  for (const Sink &sink : sinks) {
+    int64_t count =
+        std::accumulate(sink.channels.sizes.begin(), sink.channels.sizes.end(),
+                        int64_t(1), std::multiplies<>());
+    std::vector<float> factors(size_t(count), 1.0f);
+    for (auto [channel, at] : llvm::enumerate(sink.channels.at))
+      factors[size_t(at)] = scales[channel];
+    OpBuilder b(sink.operand->getOwner());
+    sink.operand->set(combine(b, sink.operand->get(), sink.channels.dims,
+                              sink.channels.sizes, factors, /*divide=*/true));
+  }
+}
+
+void qcc::scaleWeightRows(MatMulOp layer, ArrayRef<float> scales) {
+  OpBuilder b(layer);
+  layer.getRhsMutable().set(combine(b, layer.getRhs(),
+                                    {layer.getTransB() ? 1 : 0},
+                                    {int64_t(scales.size())}, scales,
+                                    /*divide=*/false));
+}
+
+void qcc::divideInput(const LinearGroup &group, ArrayRef<float> scales) {
+  OpBuilder b(group.layers.front());
+  auto type = cast<RankedTensorType>(group.input.getType());
+  Value divided = combine(b, group.input, {type.getRank() - 1},
+                          {int64_t(scales.size())}, scales, /*divide=*/true);
+  for (MatMulOp layer : group.layers)
+    layer.getLhsMutable().set(divided);
+}
