@@ -56,6 +56,7 @@ template <> struct llvm::yaml::MappingTraits<RecipeText> {
     map("target", text.recipe.target);
     map("precision", text.recipe.precision);
     map("algorithms", text.recipe.algorithms);
+    map("sequential", text.recipe.sequential);
     map("dims", text.dims);
     map("states", text.states);
     map("keep", text.recipe.keep);

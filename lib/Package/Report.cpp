@@ -74,6 +74,13 @@ std::string writeReportJson(const PackageFacts &facts) {
           json.attribute("requested", op.requested);
           json.attribute("executed", op.executed);
           json.attribute("reason", json::fixUTF8(op.reason));
+          if (!op.algorithm.empty()) {
+            json.attribute("algorithm", op.algorithm);
+            json.attribute("error_nearest", op.errorNearest);
+            json.attribute("error_chosen", op.errorChosen);
+          }
+          if (!op.transform.empty())
+            json.attribute("transform", json::fixUTF8(op.transform));
           json.attribute("flops", json::fixUTF8(op.flops));
           json.attribute("bytes", json::fixUTF8(op.bytes));
         });

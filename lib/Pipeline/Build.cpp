@@ -159,6 +159,17 @@ std::vector<OpReport> Compilation::getReport() {
     line.reason = text("qcc.reason", line.requested == line.executed
                                          ? "as asked"
                                          : "kept: not a quantized operation");
+    line.algorithm = text("qcc.algorithm", "");
+    line.transform = text("qcc.transform", "");
+    if (auto errors = op->getAttrOfType<ArrayAttr>("qcc.error");
+        errors && errors.size() == 2) {
+      auto get = [&](unsigned i) {
+        auto value = dyn_cast<FloatAttr>(errors[i]);
+        return value ? value.getValue().convertToFloat() : 0.0f;
+      };
+      line.errorNearest = get(0);
+      line.errorChosen = get(1);
+    }
     line.flops =
         getSizeText(op->getAttrOfType<AffineMapAttr>("qcc.flops"), names);
     line.bytes =

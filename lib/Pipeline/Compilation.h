@@ -3,11 +3,13 @@
 #ifndef QCC_LIB_PIPELINE_COMPILATION_H
 #define QCC_LIB_PIPELINE_COMPILATION_H
 
+#include "Algorithms.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
 #include "qcc/Calibration/Statistics.h"
+#include "qcc/Calibration/Workspace.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Compiler.h"
 #include "qcc/Support/ParameterStore.h"
@@ -62,6 +64,9 @@ private:
   llvm::Expected<Statistics> readStatistics();
   llvm::Expected<Statistics>
   gatherStatistics(llvm::function_ref<void(size_t, size_t)> progress);
+  /// Reads the calibration data again for algorithms that choose by them, if
+  /// any are asked for.
+  llvm::Error makeWorkspace();
   llvm::Error transform();
   llvm::Error quantize();
   /// Codegen to Package.
@@ -101,6 +106,10 @@ private:
   /// Of the module's values, by getResultObservationName; none without
   /// --calib and --stats.
   std::optional<Statistics> statistics;
+  Algorithms algorithms;
+  /// What algorithms run on; null without --algo or --calib.
+  std::unique_ptr<HostExecutor> executor;
+  std::unique_ptr<Workspace> workspace;
   std::vector<std::pair<std::string, double>> timings;
   std::vector<PackageObject> objects;
   CompileResult result;

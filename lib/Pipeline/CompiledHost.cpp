@@ -1,6 +1,7 @@
 //===- CompiledHost.cpp - the host executor ---------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "CompiledHost.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/Support/FileSystem.h"
@@ -22,7 +23,10 @@ CompiledHost::compile(ModuleOp module) {
   hostOptions.workerProgram = options.workerProgram;
   hostOptions.extensions = options.extensions;
   Compilation compilation(hostOptions, context, [](Stage, bool, StringRef) {});
-  auto result = compilation.runFrom(module.clone(), parameters);
+  // Samples have sizes of their own: copies for others are not made.
+  OwningOpRef<ModuleOp> copy = module.clone();
+  (*copy)->removeAttr(kSizesAttr);
+  auto result = compilation.runFrom(std::move(copy), parameters);
   if (!result)
     llvm::sys::fs::remove_directories(folder);
   if (!result)

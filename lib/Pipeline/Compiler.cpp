@@ -5,6 +5,7 @@
 #include "States.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Transforms/Passes.h"
+#include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Import/ONNX/Import.h"
@@ -105,21 +106,58 @@ llvm::Error Compilation::import() {
   return runPasses(Stage::Import, [](OpPassManager &) {});
 }
 
-llvm::Error Compilation::transform() {
-  return runPasses(Stage::Transform, [](OpPassManager &passes) {
+/// Passes that find named operations, in copies for the sizes asked for.
+static void addRecognition(OpPassManager &passes, bool specialize) {
+  if (specialize)
     passes.addPass(createSpecialize());
-    passes.addPass(createCanonicalizerPass());
-    passes.addPass(createCSEPass());
-    passes.addPass(createRecognize());
-    passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  passes.addPass(createRecognize());
+  passes.addPass(createCanonicalizerPass());
+}
+
+/// Passes that make a model easier to quantize without changing what it
+/// computes in float. They see the model before copies for sizes are made.
+static void addTransforms(OpPassManager &passes, const Algorithms &algorithms,
+                          const CompileOptions &options) {
+  addRecognition(passes, /*specialize=*/false);
+  if (algorithms.smoothQuant) {
+    SmoothQuantOptions smooth;
+    smooth.scheme = options.precision;
+    llvm::append_range(smooth.keep, options.keep);
+    smooth.alpha = algorithms.alpha;
+    smooth.divide = algorithms.divide;
+    passes.addPass(createSmoothQuant(smooth));
+  }
+  if (algorithms.awq) {
+    AWQOptions awq;
+    awq.scheme = options.precision;
+    llvm::append_range(awq.keep, options.keep);
+    awq.judge = algorithms.gptq ? "gptq" : "rtn";
+    passes.addPass(createAWQ(awq));
+  }
+}
+
+llvm::Error Compilation::transform() {
+  if (llvm::Error error = makeWorkspace())
+    return error;
+  WorkspaceScope scope(&context, workspace.get());
+  return runPasses(Stage::Transform, [&](OpPassManager &passes) {
+    if (algorithms.transforms())
+      addTransforms(passes, algorithms, options);
+    // Weights are chosen on samples of any size, so before.
+    addRecognition(passes, /*specialize=*/!algorithms.chooses());
   });
 }
 
 llvm::Error Compilation::quantize() {
-  bool isStatic = statistics && options.precision == "int8";
+  // Ranges are those of the model before algorithms changed it.
+  bool isStatic = statistics && options.precision == "int8" &&
+                  !algorithms.transforms() && !algorithms.chooses();
   if (isStatic)
     if (llvm::Error error = noteRanges())
       return error;
+  WorkspaceScope scope(&context, workspace.get());
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
     if (isStatic) {
       StaticInt8Options settings;
@@ -131,6 +169,16 @@ llvm::Error Compilation::quantize() {
     passes.addPass(createFormInteger());
     if (options.precision == "f32")
       return;
+    if (algorithms.chooses()) {
+      GPTQOptions choosing;
+      choosing.scheme = options.precision;
+      llvm::append_range(choosing.keep, options.keep);
+      llvm::append_range(choosing.methods, algorithms.getMethods());
+      choosing.sequential = options.sequential;
+      choosing.correct = algorithms.correct;
+      passes.addPass(createGPTQ(choosing));
+      addRecognition(passes, /*specialize=*/true);
+    }
     RoundToNearestOptions rounding;
     rounding.scheme = options.precision;
     llvm::append_range(rounding.keep, options.keep);

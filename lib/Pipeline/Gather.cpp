@@ -6,6 +6,7 @@
 #include "qcc/Calibration/Calibrator.h"
 #include "qcc/Calibration/Range.h"
 #include "qcc/Calibration/Samples.h"
+#include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
@@ -93,6 +94,37 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
     return source.takeError();
   gathered->source = std::move(*source);
   return std::move(*gathered);
+}
+
+llvm::Error Compilation::makeWorkspace() {
+  if (options.algorithms.empty())
+    return llvm::Error::success();
+  auto parsed = parseAlgorithms(options.algorithms);
+  if (!parsed)
+    return parsed.takeError();
+  algorithms = *parsed;
+  if (options.precision == "f32" &&
+      (algorithms.transforms() || algorithms.chooses()))
+    return makeError(Diag::Usage, "--algo",
+                     "expected a --precision to quantize to, but got f32");
+  if (algorithms.correct > 0 && !options.sequential)
+    return makeError(Diag::Usage, "--algo=gptq-correct",
+                     "expected --calib-mode=sequential, but got parallel: "
+                     "inputs of the float model have nothing to make up for");
+  if (options.calibration.empty())
+    return llvm::Error::success(); // passes refuse
+  auto samples = readSamples(options.calibration, getSampleInputs(*module));
+  if (!samples)
+    return samples.takeError();
+  std::vector<std::string> seen; // told by the calibrator already
+  if (llvm::Error error = removeBadSamples(*samples, options.nonFinite, seen))
+    return error;
+  executor = std::make_unique<CompiledHost>(options, context, parameters);
+  workspace = std::make_unique<Workspace>(
+      *parameters, *executor, std::move(*samples),
+      options.jobs ? options.jobs
+                   : llvm::hardware_concurrency().compute_thread_count());
+  return llvm::Error::success();
 }
 
 llvm::Expected<Statistics> Compilation::readStatistics() {

@@ -18,9 +18,13 @@
 
 namespace qcc {
 #define GEN_PASS_REGISTRATION
+#include "qcc/passes/AWQ.h.inc"
+#define GEN_PASS_REGISTRATION
 #include "qcc/passes/FormInteger.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Fuse.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "qcc/passes/GPTQ.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Layout.h.inc"
 #define GEN_PASS_REGISTRATION
@@ -31,6 +35,8 @@ namespace qcc {
 #include "qcc/passes/RoundToNearest.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Schedule.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "qcc/passes/SmoothQuant.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Specialize.h.inc"
 #define GEN_PASS_REGISTRATION
@@ -51,13 +57,16 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
 }
 
 void qcc::registerAllPasses() {
+  registerAWQPasses();
   registerFormIntegerPasses();
   registerFusePasses();
+  registerGPTQPasses();
   registerLayoutPasses();
   registerPlanPasses();
   registerRecognizePasses();
   registerRoundToNearestPasses();
   registerSchedulePasses();
+  registerSmoothQuantPasses();
   registerSpecializePasses();
   registerStaticInt8Passes();
   mlir::registerCanonicalizerPass();

@@ -47,10 +47,10 @@ std::vector<SourceFile> Compilation::getSources() {
 }
 
 Recipe Compilation::getRecipe() {
-  Recipe recipe = {options.target,       options.precision,
-                   options.algorithms,   options.dims,
-                   options.states,       options.keep,
-                   options.requireFused, options.embedWeights};
+  Recipe recipe = {
+      options.target,     options.precision,    options.algorithms,
+      options.sequential, options.dims,         options.states,
+      options.keep,       options.requireFused, options.embedWeights};
   recipe.rangeMethod =
       describeRangeMethod(options.rangeMethod, options.rangeParameter);
   recipe.nonFinite = getPolicyName(options.nonFinite);

@@ -18,6 +18,11 @@ namespace qcc {
 using namespace mlir;
 using namespace qcc;
 
+/// What passes note about an operation for the report only.
+static constexpr llvm::StringLiteral kReportAttrs[] = {
+    "qcc.requested", "qcc.executed", "qcc.reason",
+    "qcc.algorithm", "qcc.error",    "qcc.transform"};
+
 /// True for operations that stay outside dispatches.
 static bool isView(Operation *op) {
   return isa<ReshapeOp, ParamOp, ConstantOp, PackOp, EncodeOp, StateReadOp,
@@ -113,8 +118,12 @@ static void wrap(ArrayRef<Operation *> ops, Operation *root,
   IRMapping mapping;
   for (Value input : inputs)
     mapping.map(input, block->addArgument(input.getType(), loc));
-  for (Operation *op : ops)
-    rewriter.clone(*op, mapping);
+  for (Operation *op : ops) {
+    // What is told of a layer would keep equal kernels of others apart.
+    Operation *copy = rewriter.clone(*op, mapping);
+    for (StringRef name : kReportAttrs)
+      copy->removeAttr(name);
+  }
   SmallVector<Value> yielded;
   for (Value result : last->getResults())
     yielded.push_back(mapping.lookup(result));

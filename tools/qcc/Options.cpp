@@ -241,6 +241,7 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
   options.target = recipe->target;
   options.precision = recipe->precision;
   options.algorithms = recipe->algorithms;
+  options.sequential = recipe->sequential;
   options.dims = recipe->dims;
   options.states = recipe->states;
   options.keep = recipe->keep;
@@ -339,6 +340,14 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
   options.precision = line.get(OPT_precision, options.precision).str();
   if (line.has(OPT_algo))
     options.algorithms = line.args.getAllArgValues(OPT_algo);
+  if (line.has(OPT_calib_mode)) {
+    StringRef mode = line.get(OPT_calib_mode);
+    if (mode != "sequential" && mode != "parallel")
+      return makeError(Diag::Usage, "--calib-mode",
+                       "expected sequential or parallel, but got '" + mode +
+                           "'");
+    options.sequential = mode == "sequential";
+  }
   options.requireFused |= line.has(OPT_require_fused);
   if (const Arg *arg =
           line.args.getLastArg(OPT_embed_weights, OPT_no_embed_weights))

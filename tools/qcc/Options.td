@@ -44,7 +44,7 @@ def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, Ta
 def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`)">,
                 Group<grp_make>;
 def algo : CommaJoined<["--"], "algo=">, MetaVarName<"NAME,...">, Visibility<Makers>, Group<grp_make>,
-           HelpText<"Quantization algorithms, in order">;
+           HelpText<"Choose weights by data: rtn, clip, awq, gptq, gptq-correct, smoothquant (docs/algorithms.md)">;
 def keep : Setting<"keep", "REGEX", Makers, "Nodes to leave in float; may be repeated">, Group<grp_make>;
 def require_fused : Switch<"require-fused", [CompileVis], "Refuse a node that cannot run in the precision asked for">,
                     Group<grp_make>;
@@ -61,6 +61,9 @@ def load_plugin : Setting<"load-plugin", "LIB", All, "Load a plugin; may be repe
 // Data and shapes.
 def calib : Setting<"calib", "DATA", Makers, "Calibrate on an .npz, a folder of them or ONNX test data">,
             Group<grp_data>;
+def calib_mode : Setting<"calib-mode", "MODE", [CompileVis],
+                        "sequential: algorithms see inputs of quantized layers (default); parallel: of the float model">,
+                Group<grp_data>;
 def stats : Setting<"stats", "FILE", Makers, "Statistics that `qcc calibrate` wrote">, Group<grp_data>;
 def calib_nan : Setting<"calib-nan", "WHAT", !listconcat(Makers, [MergeStatsVis]),
                         "Samples with NaN: refuse or skip (default: skip up to 1 %)">, Group<grp_data>;

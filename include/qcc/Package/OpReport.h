@@ -18,8 +18,13 @@ struct OpReport {
   std::string executed;  ///< precision that it runs in
   /// "as asked", "kept: ..." or "not supported: ...".
   std::string reason;
-  std::string flops; ///< size expression as text; "" if not known
-  std::string bytes; ///< bytes read and written, likewise
+  /// What chose its weights by calibration data, "" if nothing did; relative
+  /// errors of its outputs with weights rounded to nearest, and as chosen.
+  std::string algorithm;
+  float errorNearest = 0, errorChosen = 0;
+  std::string transform; ///< what was scaled, or why not; "" if not asked for
+  std::string flops;     ///< size expression as text; "" if not known
+  std::string bytes;     ///< bytes read and written, likewise
 };
 
 } // namespace qcc

@@ -20,6 +20,7 @@ struct Recipe {
   std::string target = "native";
   std::string precision = "f32";
   std::vector<std::string> algorithms;
+  bool sequential = true; ///< algorithms see inputs of quantized layers
   /// What is known of symbolic dimensions: name and rule (parseDimRule).
   std::vector<std::pair<std::string, std::string>> dims;
   /// Inputs that are fed by an output of the run before.

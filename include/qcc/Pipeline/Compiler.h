@@ -29,8 +29,11 @@ struct CompileOptions {
   std::string model;     ///< path of the ONNX file
   std::string outputDir; ///< "" : MODEL.qcc beside the model
   std::string target = "native";
-  std::string precision = "f32"; ///< key of a scheme, or "f32"
-  std::vector<std::string> algorithms;
+  std::string precision = "f32";       ///< key of a scheme, or "f32"
+  std::vector<std::string> algorithms; ///< --algo, see `qcc schemes`
+  /// Algorithms see the inputs that products have once those before them are
+  /// quantized, else those of the float model.
+  bool sequential = true;
   std::string calibration; ///< --calib: .npz, folder or ONNX test data
   std::string statistics;  ///< --stats
   NonFinitePolicy nonFinite = NonFinitePolicy::Tolerate; ///< --calib-nan

@@ -11,9 +11,13 @@
 
 namespace qcc {
 #define GEN_PASS_DECL
+#include "qcc/passes/AWQ.h.inc"
+#define GEN_PASS_DECL
 #include "qcc/passes/FormInteger.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Fuse.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/GPTQ.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Layout.h.inc"
 #define GEN_PASS_DECL
@@ -24,6 +28,8 @@ namespace qcc {
 #include "qcc/passes/RoundToNearest.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Schedule.h.inc"
+#define GEN_PASS_DECL
+#include "qcc/passes/SmoothQuant.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Specialize.h.inc"
 #define GEN_PASS_DECL

@@ -4,9 +4,8 @@
 #include "mlir/Pass/Pass.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
-#include "qcc/Scheme/Scheme.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/Support/Regex.h"
 
 namespace qcc {
 #define GEN_PASS_DECL_ROUNDTONEAREST
@@ -17,12 +16,6 @@ namespace qcc {
 using namespace mlir;
 using namespace qcc;
 
-/// Weights with fewer rows stay float: quantizing the activations costs as much
-/// as the product saves.
-static constexpr int64_t kMinRows = 16;
-/// Products of bytes over more rows may not fit 32 bits.
-static constexpr int64_t kMaxGroup = 1 << 16;
-
 /// Notes what became of an operation.
 static void note(Operation *op, StringRef requested, StringRef executed,
                  const Twine &reason) {
@@ -30,27 +23,6 @@ static void note(Operation *op, StringRef requested, StringRef executed,
   op->setAttr("qcc.requested", b.getStringAttr(requested));
   op->setAttr("qcc.executed", b.getStringAttr(executed));
   op->setAttr("qcc.reason", b.getStringAttr(reason));
-}
-
-/// Why a product cannot or should not be done in the scheme; empty if it can.
-static std::string getObstacle(MatMulOp op, const Scheme &scheme) {
-  auto weight = cast<RankedTensorType>(op.getRhs().getType());
-  auto lhs = cast<RankedTensorType>(op.getLhs().getType());
-  if (!isConstantExpression(op.getRhs()))
-    return "kept: both operands are activations";
-  if (weight.getRank() != 2 || !weight.hasStaticShape())
-    return "not supported: the weight is not a matrix";
-  if (!weight.getElementType().isF32() || !lhs.getElementType().isF32())
-    return "not supported: operands are not f32";
-  if (op.getTransA())
-    return "not supported: the activation is transposed";
-  int64_t k = weight.getDimSize(op.getTransB() ? 1 : 0),
-          n = weight.getDimSize(op.getTransB() ? 0 : 1);
-  bool integer = scheme.getCompute() == SchemeCompute::Integer;
-  std::optional<EncodedLayout> layout = getEncodedLayout(scheme, k, n);
-  if (!layout || (integer && layout->groupK > kMaxGroup))
-    return "not supported: the weight is too large";
-  return k < kMinRows ? "kept: not faster" : "";
 }
 
 namespace {
@@ -67,16 +39,9 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       });
       return signalPassFailure();
     }
-    SmallVector<llvm::Regex> rules;
-    for (const std::string &pattern : keep) {
-      std::string problem;
-      if (!rules.emplace_back(pattern).isValid(problem)) {
-        emitCoded(getOperation().getLoc(), Diag::Usage)
-            << "expected a regular expression, but got '" << pattern
-            << "': " << problem;
-        return signalPassFailure();
-      }
-    }
+    KeepRules rules;
+    if (failed(rules.parse(getOperation().getLoc(), keep)))
+      return signalPassFailure();
     SmallVector<Operation *> work;
     getOperation().walk([&](Operation *op) {
       if (isa<MatMulOp, ConvOp, ConvTransposeOp>(op) &&
@@ -87,12 +52,10 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       visit(op, **found, rules);
   }
 
-  void visit(Operation *op, const Scheme &target,
-             MutableArrayRef<llvm::Regex> rules) {
-    StringRef name = getNodeName(op->getLoc());
-    for (auto [rule, text] : llvm::zip_equal(rules, keep))
-      if (rule.match(name))
-        return note(op, scheme, "f32", "kept: matches --keep=" + text);
+  void visit(Operation *op, const Scheme &target, const KeepRules &rules) {
+    StringRef rule = rules.match(getNodeName(op->getLoc()));
+    if (!rule.empty())
+      return note(op, scheme, "f32", "kept: matches --keep=" + rule);
     auto matmul = dyn_cast<MatMulOp>(op);
     if (!matmul) {
       // A pass before may know better.
@@ -122,8 +85,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
             group = target.getGroup() < k ? target.getGroup() : 0;
     auto format = FormatAttr::get(op.getContext(), target.getKey(), group,
                                   target.getZero().has_value());
-    Value encoded =
-        EncodeOp::create(b, loc, encodedType(target, type), weight, format);
+    Value encoded = encode(b, op, encodedType(target, type), weight, format);
     if (target.getCompute() == SchemeCompute::Float)
       return replace(op, QMatMulOp::create(b, loc, op.getResult().getType(),
                                            op.getLhs(), encoded, format, n));
@@ -145,8 +107,32 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
 
   void replace(MatMulOp op, QMatMulOp product) {
     note(product, scheme, scheme, "as asked");
+    for (StringRef name : {kAlgorithmAttr, kErrorAttr, kTransformAttr})
+      if (Attribute value = op->getAttr(name))
+        product->setAttr(name, value);
     op.getResult().replaceAllUsesWith(product.getResult());
     op.erase();
+  }
+
+  /// The weight in the scheme's storage, with the scales that an algorithm has
+  /// chosen if one has.
+  static Value encode(OpBuilder &b, MatMulOp op, Type result, Value weight,
+                      FormatAttr format) {
+    auto type = cast<RankedTensorType>(weight.getType());
+    int64_t k = type.getDimSize(0), group = format.getGroup();
+    auto getParam = [&](StringRef attribute, Type element) -> Value {
+      auto key = op->getAttrOfType<StringAttr>(attribute);
+      if (!key)
+        return {};
+      int64_t groups = group ? llvm::divideCeil(k, group) : 1;
+      return ParamOp::create(
+          b, op.getLoc(),
+          RankedTensorType::get({groups, type.getDimSize(1)}, element), key);
+    };
+    Value scales = getParam(kScalesAttr, b.getF32Type()),
+          zeros = getParam(kZerosAttr, b.getI32Type());
+    return EncodeOp::create(b, op.getLoc(), result, weight,
+                            /*importance=*/Value(), scales, zeros, format);
   }
 
   /// The weight with its dimensions swapped, a constant expression.

@@ -162,6 +162,15 @@ static std::vector<Candidate> makeCandidates(const WeightGrid &grid,
   return result;
 }
 
+/// Some columns of a layer, evenly spaced.
+static std::vector<float> takeColumns(LayerWeights layer, int64_t count) {
+  std::vector<float> values(static_cast<size_t>(layer.k * count));
+  for (int64_t i = 0; i < layer.k; ++i)
+    for (int64_t j = 0; j < count; ++j)
+      values[size_t(i * count + j)] = layer.at(i, j * layer.n / count);
+  return values;
+}
+
 awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
                         ArrayRef<float> meanAbs, ArrayRef<double> gram,
                         ArrayRef<int64_t> classOf, const Options &options,
@@ -176,8 +185,17 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
   };
   std::vector<Candidate> candidates =
       makeCandidates(grid, layers, meanAbs, classOf, options);
+  // Ranks are those on some columns, which is all of them for small layers.
+  std::vector<std::vector<float>> columns;
+  std::vector<LayerWeights> parts;
+  for (const LayerWeights &layer : layers) {
+    int64_t count = std::min(layer.n, options.rankedColumns);
+    columns.push_back(takeColumns(layer, count));
+    parts.push_back({layer.k, count, columns.back()});
+  }
+  Search ranking(grid, parts, gram);
   for (Candidate &candidate : candidates)
-    candidate.error = search.getError(candidate.scales, nearest);
+    candidate.error = ranking.getError(candidate.scales, nearest);
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate &a, const Candidate &b) {
               // Ties have an order too, so that results do not depend on the
@@ -185,13 +203,11 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
               return std::tie(a.error, a.byWeights, a.exponent) <
                      std::tie(b.error, b.byWeights, b.exponent);
             });
-  if (judge) {
-    candidates.resize(std::min<size_t>(candidates.size(), options.judged));
-    for (Candidate &candidate : candidates)
-      candidate.error = search.getError(candidate.scales, judge);
-  }
-  result.errorBefore = result.errorAfter =
-      search.getError(result.scales, judge ? judge : Rounder(nearest));
+  candidates.resize(std::min<size_t>(candidates.size(), options.judged));
+  Rounder last = judge ? judge : Rounder(nearest);
+  for (Candidate &candidate : candidates)
+    candidate.error = search.getError(candidate.scales, last);
+  result.errorBefore = result.errorAfter = search.getError(result.scales, last);
   for (Candidate &candidate : candidates)
     if (candidate.error < result.errorAfter) {
       result.errorAfter = candidate.error;

@@ -22,7 +22,9 @@ struct Options {
   /// The largest scale over the smallest is at most this: what is folded into
   /// other weights must not overflow.
   double maxRatio = 1e4;
-  /// Candidates that `judge` looks at, the best by rounding to nearest.
+  /// Candidates are ranked by rounding to nearest, on this many columns of each
+  /// layer, evenly spaced; the best `judged` are compared on all of them.
+  int64_t rankedColumns = 256;
   unsigned judged = 3;
 };
 
@@ -47,7 +49,8 @@ struct Result {
 /// mean magnitudes `meanAbs` [k] and the Gram matrix [k, k]. `classOf` [k] says
 /// which inputs must have the same scale (equal numbers below k), empty: none.
 /// Each exponent of the grid is tried with weights rounded to nearest; the best
-/// ones and no scaling at all are then compared by `judge`, if there is one.
+/// ones and no scaling at all are then compared by `judge`, if there is one,
+/// else by rounding to nearest.
 /// The result is never worse than no scaling by the last comparison.
 Result search(const WeightGrid &grid, llvm::ArrayRef<LayerWeights> layers,
               llvm::ArrayRef<float> meanAbs, llvm::ArrayRef<double> gram,

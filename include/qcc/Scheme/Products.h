@@ -1,0 +1,46 @@
+//===- Products.h - which products a scheme can take ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What all passes that choose weights of a scheme must agree on.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_SCHEME_PRODUCTS_H
+#define QCC_SCHEME_PRODUCTS_H
+
+#include "qcc/Scheme/Scheme.h"
+#include "llvm/Support/Regex.h"
+
+namespace qcc {
+
+/// Attributes of a product whose weight an algorithm has chosen: the algorithm,
+/// the relative error of the outputs when rounded to nearest and as chosen
+/// ([f32, f32]), and the keys of the parameters that hold scales [groups, N]
+/// f32 and, for schemes that are not symmetric, zero points [groups, N] i32.
+/// The weight then is [K, N] and lies on the grid.
+inline constexpr llvm::StringLiteral kAlgorithmAttr = "qcc.algorithm";
+inline constexpr llvm::StringLiteral kErrorAttr = "qcc.error";
+inline constexpr llvm::StringLiteral kScalesAttr = "qcc.scales";
+inline constexpr llvm::StringLiteral kZerosAttr = "qcc.zeros";
+/// What a transform did to a product's weight, or why it did nothing.
+inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
+
+/// Nodes that stay float, by name.
+class KeepRules {
+public:
+  /// Parses regular expressions. On failure the diagnostic is emitted.
+  mlir::LogicalResult parse(mlir::Location loc,
+                            llvm::ArrayRef<std::string> patterns);
+  /// The first rule that matches a name; empty if none does.
+  llvm::StringRef match(llvm::StringRef name) const;
+
+private:
+  llvm::SmallVector<std::pair<llvm::Regex, std::string>> rules;
+};
+
+/// Why a product cannot or should not be done in the scheme ("kept: ...", "not
+/// supported: ..."); empty if it can.
+std::string getObstacle(MatMulOp op, const Scheme &scheme);
+
+} // namespace qcc
+
+#endif // QCC_SCHEME_PRODUCTS_H

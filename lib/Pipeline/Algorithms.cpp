@@ -1,0 +1,82 @@
+//===- Algorithms.cpp - what --algo asks for --------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Algorithms.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/StringExtras.h"
+#include <array>
+
+using namespace qcc;
+using llvm::StringRef;
+
+static constexpr std::array<llvm::StringLiteral, 7> kNames = {
+    "rtn",
+    "clip",
+    "awq",
+    "gptq",
+    "gptq-correct",
+    "smoothquant",
+    "smoothquant-explicit"};
+
+std::vector<std::string> Algorithms::getMethods() const {
+  std::vector<std::string> methods;
+  if (clip || awq)
+    methods.push_back("clip");
+  if (gptq)
+    methods.push_back("gptq");
+  if (gptq && (clip || awq))
+    methods.push_back("gptq-clip");
+  return methods;
+}
+
+static llvm::Error refuse(StringRef name) {
+  StringRef nearest;
+  unsigned least = 4;
+  for (StringRef known : kNames)
+    if (unsigned distance = name.edit_distance(known); distance < least) {
+      least = distance;
+      nearest = known;
+    }
+  std::string hint =
+      nearest.empty() ? "" : "; did you mean '" + nearest.str() + "'?";
+  return makeError(Diag::Usage, "--algo",
+                   "expected " + llvm::join(kNames, ", ") + ", but got '" +
+                       name + "'" + hint);
+}
+
+/// A number from 0 to 1 behind the name; `otherwise` if there is none.
+static llvm::Expected<double> getShare(StringRef name, StringRef text,
+                                       double otherwise) {
+  double value = otherwise;
+  if (!text.empty() && (text.getAsDouble(value) || !(value >= 0 && value <= 1)))
+    return makeError(Diag::Usage, "--algo=" + name,
+                     "expected a number from 0 to 1, but got '" + text + "'");
+  return value;
+}
+
+llvm::Expected<Algorithms>
+qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
+  Algorithms result;
+  for (StringRef given : names) {
+    auto [name, text] = given.split(':');
+    bool takesNumber =
+        name == "gptq-correct" || name.starts_with("smoothquant");
+    if (!llvm::is_contained(kNames, name) ||
+        (given.contains(':') && (!takesNumber || text.empty())))
+      return refuse(given);
+    bool correct = name == "gptq-correct";
+    llvm::Expected<double> number = getShare(name, text, correct ? 1 : -1);
+    if (!number)
+      return number.takeError();
+    result.clip |= name == "clip";
+    result.awq |= name == "awq";
+    result.gptq |= name == "gptq" || correct;
+    if (correct)
+      result.correct = *number;
+    if (name.starts_with("smoothquant")) {
+      result.smoothQuant = true;
+      result.divide = name == "smoothquant-explicit";
+      result.alpha = *number;
+    }
+  }
+  return result;
+}

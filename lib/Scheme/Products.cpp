@@ -1,0 +1,54 @@
+//===- Products.cpp - which products a scheme can take ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Scheme/Products.h"
+#include "qcc/Support/Diagnostics.h"
+
+using namespace mlir;
+using namespace qcc;
+
+/// Weights with fewer rows stay float: quantizing the activations costs as much
+/// as the product saves.
+static constexpr int64_t kMinRows = 16;
+/// Products of bytes over more rows may not fit 32 bits.
+static constexpr int64_t kMaxGroup = 1 << 16;
+
+LogicalResult KeepRules::parse(Location loc, ArrayRef<std::string> patterns) {
+  for (const std::string &pattern : patterns) {
+    std::string problem;
+    llvm::Regex rule(pattern);
+    if (!rule.isValid(problem)) {
+      emitCoded(loc, Diag::Usage) << "expected a regular expression, but got '"
+                                  << pattern << "': " << problem;
+      return failure();
+    }
+    rules.emplace_back(std::move(rule), pattern);
+  }
+  return success();
+}
+
+StringRef KeepRules::match(StringRef name) const {
+  for (const auto &[rule, text] : rules)
+    if (rule.match(name))
+      return text;
+  return "";
+}
+
+std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
+  auto weight = cast<RankedTensorType>(op.getRhs().getType());
+  auto lhs = cast<RankedTensorType>(op.getLhs().getType());
+  if (!isConstantExpression(op.getRhs()))
+    return "kept: both operands are activations";
+  if (weight.getRank() != 2 || !weight.hasStaticShape())
+    return "not supported: the weight is not a matrix";
+  if (!weight.getElementType().isF32() || !lhs.getElementType().isF32())
+    return "not supported: operands are not f32";
+  if (op.getTransA())
+    return "not supported: the activation is transposed";
+  int64_t k = weight.getDimSize(op.getTransB() ? 1 : 0),
+          n = weight.getDimSize(op.getTransB() ? 0 : 1);
+  bool integer = scheme.getCompute() == SchemeCompute::Integer;
+  std::optional<EncodedLayout> layout = getEncodedLayout(scheme, k, n);
+  if (!layout || (integer && layout->groupK > kMaxGroup))
+    return "not supported: the weight is too large";
+  return k < kMinRows ? "kept: not faster" : "";
+}

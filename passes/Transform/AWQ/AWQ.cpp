@@ -1,0 +1,136 @@
+//===- AWQ.cpp - scales that protect important channels ---------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "AWQMath.h"
+#include "mlir/Pass/Pass.h"
+#include "qcc/Calibration/ScaleFold.h"
+#include "qcc/Calibration/Workspace.h"
+#include "qcc/Scheme/GPTQ.h"
+#include "qcc/Scheme/Products.h"
+#include "qcc/Scheme/SchemeGrid.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/Support/Format.h"
+
+namespace qcc {
+#define GEN_PASS_DECL_AWQ
+#define GEN_PASS_DEF_AWQ
+#include "qcc/passes/AWQ.h.inc"
+} // namespace qcc
+
+using namespace mlir;
+using namespace qcc;
+
+/// Outputs of the model may change by this much of their largest magnitude:
+/// rounding in f32 through all layers.
+static constexpr double kTolerance = 1e-3;
+
+namespace {
+
+struct AWQPass : qcc::impl::AWQBase<AWQPass> {
+  using AWQBase::AWQBase;
+
+  void runOnOperation() override {
+    if (failed(run()))
+      signalPassFailure();
+  }
+
+  LogicalResult run() {
+    ModuleOp module = getOperation();
+    scheme_ = getSchemes(&getContext()).lookup(scheme);
+    if (!scheme_)
+      return emitCoded(module.getLoc(), Diag::UnsupportedScheme)
+             << "expected the key of a scheme, but got '" << scheme << "'";
+    if (judge != "rtn" && judge != "gptq")
+      return emitCoded(module.getLoc(), Diag::Usage)
+             << "expected rtn or gptq, but got '" << judge << "'";
+    KeepRules rules;
+    if (failed(rules.parse(module.getLoc(), keep)))
+      return failure();
+    workspace = requireWorkspace(module, "awq");
+    if (!workspace)
+      return failure();
+    auto take = [&](MatMulOp op) {
+      return rules.match(getNodeName(op.getLoc())).empty() &&
+             getObstacle(op, *scheme_).empty();
+    };
+    SmallVector<LinearGroup> groups =
+        collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
+    OwningOpRef<ModuleOp> before = module.clone();
+    SmallVector<Value> inputs;
+    for (const LinearGroup &group : groups)
+      inputs.push_back(group.input);
+    if (llvm::Error error =
+            workspace->gather(module, inputs, [&](size_t i, InputData &data) {
+              return scale(groups[i], data);
+            }))
+      return qcc::emitError(module.getLoc(), std::move(error));
+    return check(*before);
+  }
+
+private:
+  llvm::Error scale(const LinearGroup &group, const InputData &data) {
+    auto note = [&](const Twine &text) {
+      Builder b(&getContext());
+      for (MatMulOp layer : group.layers)
+        layer->setAttr(kTransformAttr, b.getStringAttr(text));
+      return llvm::Error::success();
+    };
+    ScaleFold fold(group);
+    if (!fold.getObstacle().empty())
+      return note("awq: not scaled: " + fold.getObstacle());
+    std::vector<std::vector<float>> values;
+    std::vector<LayerWeights> layers;
+    for (MatMulOp layer : group.layers) {
+      auto weights = workspace->evaluate(layer.getRhs());
+      if (!weights)
+        return weights.takeError();
+      int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
+      if (layer.getTransB()) {
+        std::vector<float> turned(weights->size());
+        for (int64_t i = 0; i < k; ++i)
+          for (int64_t j = 0; j < n; ++j)
+            turned[size_t(i * n + j)] = (*weights)[size_t(j * k + i)];
+        weights = std::move(turned);
+      }
+      values.push_back(std::move(*weights));
+      layers.push_back({k, n, values.back()});
+    }
+    SchemeGrid grid(*scheme_);
+    auto solve = [&](LayerWeights weights, ArrayRef<double> gram) {
+      return gptq::solve(grid, weights, gram).weights.values;
+    };
+    awq::Result found =
+        awq::search(grid, layers, data.gram.getMeanAbs(), data.gram.getMeans(),
+                    fold.getClasses(), {},
+                    judge == "gptq" ? awq::Rounder(solve) : awq::Rounder());
+    if (found.isIdentity())
+      return note("awq: not scaled: no scale is better");
+    fold.apply(found.scales);
+    for (MatMulOp layer : group.layers)
+      scaleWeightRows(layer, found.scales);
+    std::string text;
+    llvm::raw_string_ostream(text)
+        << "awq: exponent " << llvm::format("%.2f", found.exponent)
+        << (found.byWeights ? " by weights" : "") << ", error "
+        << llvm::format("%.3g", found.errorBefore) << " to "
+        << llvm::format("%.3g", found.errorAfter);
+    return note(text);
+  }
+
+  /// The model must compute the same in float.
+  LogicalResult check(ModuleOp before) {
+    llvm::Expected<double> difference =
+        workspace->compareOutputs(before, getOperation());
+    if (!difference)
+      return qcc::emitError(getOperation().getLoc(), difference.takeError());
+    if (!(*difference <= kTolerance))
+      return emitCoded(getOperation().getLoc(), Diag::Internal)
+             << "scaling changed the float model's outputs by "
+             << std::to_string(*difference) << " of the largest";
+    return success();
+  }
+
+  const Scheme *scheme_ = nullptr;
+  Workspace *workspace = nullptr;
+};
+
+} // namespace
