@@ -12,6 +12,17 @@ static constexpr int64_t kMinRows = 16;
 /// Products of bytes over more rows may not fit 32 bits.
 static constexpr int64_t kMaxGroup = 1 << 16;
 
+const Scheme *qcc::findScheme(Location loc, StringRef precision) {
+  llvm::Expected<const Scheme *> found =
+      getSchemes(loc.getContext()).find(precision);
+  if (found)
+    return *found;
+  llvm::handleAllErrors(found.takeError(), [&](const CodedError &error) {
+    emitCoded(loc, error.getDiag()) << error.getText();
+  });
+  return nullptr;
+}
+
 LogicalResult KeepRules::parse(Location loc, ArrayRef<std::string> patterns) {
   for (const std::string &pattern : patterns) {
     std::string problem;

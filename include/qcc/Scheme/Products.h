@@ -37,6 +37,10 @@ private:
   llvm::SmallVector<std::pair<llvm::Regex, std::string>> rules;
 };
 
+/// The scheme that a precision names ("w4a16:g32"); null with a diagnostic at
+/// `loc` if there is none.
+const Scheme *findScheme(mlir::Location loc, llvm::StringRef precision);
+
 /// Why a product cannot or should not be done in the scheme ("kept: ...", "not
 /// supported: ..."); empty if it can.
 std::string getObstacle(MatMulOp op, const Scheme &scheme);

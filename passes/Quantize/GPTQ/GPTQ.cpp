@@ -39,10 +39,9 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
 
   LogicalResult run() {
     ModuleOp module = getOperation();
-    scheme_ = getSchemes(&getContext()).lookup(scheme);
+    scheme_ = findScheme(module.getLoc(), scheme);
     if (!scheme_)
-      return emitCoded(module.getLoc(), Diag::UnsupportedScheme)
-             << "expected the key of a scheme, but got '" << scheme << "'";
+      return failure();
     for (StringRef method : methods)
       if (!llvm::is_contained({"clip", "gptq", "gptq-clip"}, method))
         return emitCoded(module.getLoc(), Diag::Usage)

@@ -31,14 +31,9 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   using RoundToNearestBase::RoundToNearestBase;
 
   void runOnOperation() override {
-    llvm::Expected<const Scheme *> found =
-        getSchemes(&getContext()).find(scheme);
-    if (!found) {
-      llvm::handleAllErrors(found.takeError(), [&](const CodedError &error) {
-        emitCoded(getOperation().getLoc(), error.getDiag()) << error.getText();
-      });
+    const Scheme *target = findScheme(getOperation().getLoc(), scheme);
+    if (!target)
       return signalPassFailure();
-    }
     KeepRules rules;
     if (failed(rules.parse(getOperation().getLoc(), keep)))
       return signalPassFailure();
@@ -49,7 +44,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
         work.push_back(op);
     });
     for (Operation *op : work)
-      visit(op, **found, rules);
+      visit(op, *target, rules);
   }
 
   void visit(Operation *op, const Scheme &target, const KeepRules &rules) {

@@ -35,10 +35,9 @@ struct AWQPass : qcc::impl::AWQBase<AWQPass> {
 
   LogicalResult run() {
     ModuleOp module = getOperation();
-    scheme_ = getSchemes(&getContext()).lookup(scheme);
+    scheme_ = findScheme(module.getLoc(), scheme);
     if (!scheme_)
-      return emitCoded(module.getLoc(), Diag::UnsupportedScheme)
-             << "expected the key of a scheme, but got '" << scheme << "'";
+      return failure();
     if (judge != "rtn" && judge != "gptq")
       return emitCoded(module.getLoc(), Diag::Usage)
              << "expected rtn or gptq, but got '" << judge << "'";

@@ -34,8 +34,10 @@ struct SmoothQuantPass : qcc::impl::SmoothQuantBase<SmoothQuantPass> {
 
   LogicalResult run() {
     ModuleOp module = getOperation();
-    scheme_ = getSchemes(&getContext()).lookup(scheme);
-    if (!scheme_ || scheme_->getCompute() != SchemeCompute::Integer)
+    scheme_ = findScheme(module.getLoc(), scheme);
+    if (!scheme_)
+      return failure();
+    if (scheme_->getCompute() != SchemeCompute::Integer)
       return emitCoded(module.getLoc(), Diag::UnsupportedScheme)
              << "expected a scheme that rounds activations (integer compute), "
                 "but got '"

@@ -44,8 +44,15 @@ struct Fixture {
     request.objects = {{"model", readFile(MODEL_OBJECT)}};
     request.weights = {weight};
     cantFail(layoutWeights(request.weights).takeError());
-    request.ops = {
-        {"mul", "qcc.generic", "scale", "f32", "f32", "as asked", "4", "48"}};
+    OpReport line;
+    line.node = "mul";
+    line.op = "qcc.generic";
+    line.kernel = "scale";
+    line.requested = line.executed = "f32";
+    line.reason = "as asked";
+    line.flops = "4";
+    line.bytes = "48";
+    request.ops = {line};
     request.recipe.target = "baseline";
     request.outputDir = temp.get("out");
   }
