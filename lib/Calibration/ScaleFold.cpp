@@ -11,6 +11,8 @@ using namespace qcc;
 
 /// Operations between an activation and the weights it is folded into.
 static constexpr unsigned kMaxDepth = 32;
+/// Outputs of the model may change by this much of their largest magnitude.
+static constexpr double kTolerance = 1e-3;
 
 SmallVector<LinearGroup>
 qcc::collectLinearGroups(func::FuncOp func,
@@ -35,6 +37,31 @@ int64_t qcc::getWeightRows(MatMulOp layer) {
 int64_t qcc::getWeightColumns(MatMulOp layer) {
   return cast<RankedTensorType>(layer.getRhs().getType())
       .getDimSize(layer.getTransB() ? 0 : 1);
+}
+
+llvm::Expected<std::vector<float>> qcc::readWeight(Workspace &workspace,
+                                                   MatMulOp layer) {
+  auto values = workspace.evaluate(layer.getRhs());
+  if (!values || !layer.getTransB())
+    return values;
+  int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
+  std::vector<float> turned(values->size());
+  for (int64_t i = 0; i < k; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      turned[size_t(i * n + j)] = (*values)[size_t(j * k + i)];
+  return std::move(turned);
+}
+
+LogicalResult qcc::checkSameOutputs(Workspace &workspace, ModuleOp before,
+                                    ModuleOp after) {
+  llvm::Expected<double> difference = workspace.compareOutputs(before, after);
+  if (!difference)
+    return qcc::emitError(after.getLoc(), difference.takeError());
+  if (!(*difference <= kTolerance))
+    return emitCoded(after.getLoc(), Diag::Internal)
+           << "scaling changed the float model's outputs by "
+           << std::to_string(*difference) << " of the largest";
+  return success();
 }
 
 //===----------------------------------------------------------------------===//

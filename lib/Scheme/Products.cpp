@@ -12,6 +12,14 @@ static constexpr int64_t kMinRows = 16;
 /// Products of bytes over more rows may not fit 32 bits.
 static constexpr int64_t kMaxGroup = 1 << 16;
 
+void qcc::noteOutcome(Operation *op, StringRef requested, StringRef executed,
+                      const Twine &reason) {
+  Builder b(op->getContext());
+  op->setAttr("qcc.requested", b.getStringAttr(requested));
+  op->setAttr("qcc.executed", b.getStringAttr(executed));
+  op->setAttr("qcc.reason", b.getStringAttr(reason));
+}
+
 const Scheme *qcc::findScheme(Location loc, StringRef precision) {
   llvm::Expected<const Scheme *> found =
       getSchemes(loc.getContext()).find(precision);

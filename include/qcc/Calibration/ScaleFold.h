@@ -12,6 +12,7 @@
 #define QCC_CALIBRATION_SCALEFOLD_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include <string>
 #include <vector>
@@ -33,6 +34,17 @@ collectLinearGroups(mlir::func::FuncOp func,
 /// The rows and columns of a layer's weight, whichever way it is stored.
 int64_t getWeightRows(MatMulOp layer);
 int64_t getWeightColumns(MatMulOp layer);
+
+/// The weight of a layer, [K, N] row-major. Errors: as Workspace::evaluate.
+llvm::Expected<std::vector<float>> readWeight(Workspace &workspace,
+                                              MatMulOp layer);
+
+/// Fails with a diagnostic (Internal) if `after`, whose weights were scaled,
+/// does not compute in float what `before` does: to 1e-3 of the largest output
+/// on the first sample, for rounding in f32 goes through all layers.
+mlir::LogicalResult checkSameOutputs(Workspace &workspace,
+                                     mlir::ModuleOp before,
+                                     mlir::ModuleOp after);
 
 /// How the channels of an activation are divided in what makes it.
 class ScaleFold {

@@ -37,6 +37,11 @@ private:
   llvm::SmallVector<std::pair<llvm::Regex, std::string>> rules;
 };
 
+/// Notes for the report what became of an operation: the precision that was
+/// asked for, the one that it runs in, and why.
+void noteOutcome(mlir::Operation *op, llvm::StringRef requested,
+                 llvm::StringRef executed, const llvm::Twine &reason);
+
 /// The scheme that a precision names ("w4a16:g32"); null with a diagnostic at
 /// `loc` if there is none.
 const Scheme *findScheme(mlir::Location loc, llvm::StringRef precision);

@@ -7,6 +7,7 @@
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
 
 namespace qcc {
 #define GEN_PASS_DEF_FORMINTEGER
@@ -128,20 +129,13 @@ static Value multiplyScales(OpBuilder &b, Location loc, const Codes &input,
   return product.getResult();
 }
 
-/// Notes what became of an operation for the report.
-static void note(Operation *op, StringRef executed, StringRef reason) {
-  Builder b(op->getContext());
-  op->setAttr("qcc.requested", b.getStringAttr("int8"));
-  op->setAttr("qcc.executed", b.getStringAttr(executed));
-  op->setAttr("qcc.reason", b.getStringAttr(reason));
-}
-
 static LogicalResult refuse(PatternRewriter &rewriter, Operation *op,
                             StringRef why) {
   std::string reason = ("not supported: " + why).str();
   auto noted = op->getAttrOfType<StringAttr>("qcc.reason");
   if (!noted || noted.getValue() != reason)
-    rewriter.modifyOpInPlace(op, [&] { note(op, "f32", reason); });
+    rewriter.modifyOpInPlace(op,
+                             [&] { noteOutcome(op, "int8", "f32", reason); });
   return failure();
 }
 
@@ -150,8 +144,8 @@ static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
                             Value sums, Value scale, int64_t axis) {
   // Another pass may have asked for it.
   auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
-  note(sums.getDefiningOp(), "int8",
-       reason ? reason.getValue() : "as in the model");
+  noteOutcome(sums.getDefiningOp(), "int8", "int8",
+              reason ? reason.getValue() : "as in the model");
   auto isScalar = cast<RankedTensorType>(scale.getType()).getRank() == 0;
   rewriter.replaceOpWithNewOp<DequantizeOp>(op, op->getResult(0).getType(),
                                             sums, scale, /*zero=*/Value(),

@@ -114,7 +114,7 @@ private:
                     ArrayRef<double> cross) {
     std::vector<double> gram = data.gram.getMeans();
     for (MatMulOp layer : group.layers) {
-      auto weights = getWeights(layer);
+      auto weights = readWeight(*workspace, layer);
       if (!weights)
         return weights.takeError();
       LayerWeights original = {getWeightRows(layer), getWeightColumns(layer),
@@ -124,19 +124,6 @@ private:
         return error;
     }
     return llvm::Error::success();
-  }
-
-  /// The weight as [K, N].
-  llvm::Expected<std::vector<float>> getWeights(MatMulOp layer) {
-    auto values = workspace->evaluate(layer.getRhs());
-    if (!values || !layer.getTransB())
-      return values;
-    int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
-    std::vector<float> turned(values->size());
-    for (int64_t i = 0; i < k; ++i)
-      for (int64_t j = 0; j < n; ++j)
-        turned[size_t(i * n + j)] = (*values)[size_t(j * k + i)];
-    return std::move(turned);
   }
 
   Choice choose(LayerWeights original, ArrayRef<double> gram,

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/Pass.h"
+#include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
@@ -15,15 +16,6 @@ namespace qcc {
 
 using namespace mlir;
 using namespace qcc;
-
-/// Notes what became of an operation.
-static void note(Operation *op, StringRef requested, StringRef executed,
-                 const Twine &reason) {
-  Builder b(op->getContext());
-  op->setAttr("qcc.requested", b.getStringAttr(requested));
-  op->setAttr("qcc.executed", b.getStringAttr(executed));
-  op->setAttr("qcc.reason", b.getStringAttr(reason));
-}
 
 namespace {
 
@@ -50,19 +42,19 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   void visit(Operation *op, const Scheme &target, const KeepRules &rules) {
     StringRef rule = rules.match(getNodeName(op->getLoc()));
     if (!rule.empty())
-      return note(op, scheme, "f32", "kept: matches --keep=" + rule);
+      return noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
     auto matmul = dyn_cast<MatMulOp>(op);
     if (!matmul) {
       // A pass before may know better.
       if (!op->hasAttr("qcc.reason"))
-        note(op, scheme, "f32",
-             "not supported: convolutions have no kernel for '" + scheme +
-                 "' without calibration data");
+        noteOutcome(op, scheme, "f32",
+                    "not supported: convolutions have no kernel for '" +
+                        scheme + "' without calibration data");
       return;
     }
     std::string obstacle = getObstacle(matmul, target);
     if (!obstacle.empty())
-      return note(op, scheme, "f32", obstacle);
+      return noteOutcome(op, scheme, "f32", obstacle);
     rewrite(matmul, target);
   }
 
@@ -74,7 +66,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     if (op.getTransB()) {
       type = RankedTensorType::get({type.getDimSize(1), type.getDimSize(0)},
                                    type.getElementType());
-      weight = transpose(b, loc, weight, type);
+      weight = permute(b, loc, weight, {1, 0}).getResult();
     }
     int64_t k = type.getDimSize(0), n = type.getDimSize(1),
             group = target.getGroup() < k ? target.getGroup() : 0;
@@ -96,12 +88,12 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                        op.getLhs(), group);
     auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
                                      rows.getResults(), encoded, format, n);
-    note(rows, scheme, scheme, "as asked");
+    noteOutcome(rows, scheme, scheme, "as asked");
     replace(op, product);
   }
 
   void replace(MatMulOp op, QMatMulOp product) {
-    note(product, scheme, scheme, "as asked");
+    noteOutcome(product, scheme, scheme, "as asked");
     for (StringRef name : {kAlgorithmAttr, kErrorAttr, kTransformAttr})
       if (Attribute value = op->getAttr(name))
         product->setAttr(name, value);
@@ -128,23 +120,6 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
           zeros = getParam(kZerosAttr, b.getI32Type());
     return EncodeOp::create(b, op.getLoc(), result, weight,
                             /*importance=*/Value(), scales, zeros, format);
-  }
-
-  /// The weight with its dimensions swapped, a constant expression.
-  static Value transpose(OpBuilder &b, Location loc, Value weight,
-                         RankedTensorType type) {
-    MLIRContext *context = b.getContext();
-    AffineMap swap = AffineMap::get(
-        2, 0, {getAffineDimExpr(1, context), getAffineDimExpr(0, context)},
-        context);
-    auto copy = GenericOp::create(
-        b, loc, type, Combiner::None, ValueRange{weight},
-        b.getAffineMapArrayAttr({swap}), ValueRange{}, AffineMapAttr());
-    OpBuilder::InsertionGuard guard(b);
-    Block *block = b.createBlock(&copy.getBody());
-    Value element = block->addArgument(type.getElementType(), loc);
-    YieldOp::create(b, loc, element);
-    return copy.getResult();
   }
 };
 

@@ -8,9 +8,9 @@
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
-#include "llvm/Support/Regex.h"
 
 namespace qcc {
 #define GEN_PASS_DECL_STATICINT8
@@ -28,13 +28,6 @@ static constexpr int64_t kMinRows = 16;
 static constexpr int64_t kMaxRows = 33025;
 /// Largest code of a weight.
 static constexpr double kMaxCode = 127;
-
-static void note(Operation *op, StringRef executed, const Twine &reason) {
-  Builder b(op->getContext());
-  op->setAttr("qcc.requested", b.getStringAttr("int8"));
-  op->setAttr("qcc.executed", b.getStringAttr(executed));
-  op->setAttr("qcc.reason", b.getStringAttr(reason));
-}
 
 /// The range that calibration found for a value; none if it saw none.
 static std::optional<qcc::Range> getRange(Value value) {
@@ -174,16 +167,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   using StaticInt8Base::StaticInt8Base;
 
   void runOnOperation() override {
-    SmallVector<llvm::Regex> rules;
-    for (const std::string &pattern : keep) {
-      std::string problem;
-      if (!rules.emplace_back(pattern).isValid(problem)) {
-        emitCoded(getOperation().getLoc(), Diag::Usage)
-            << "expected a regular expression, but got '" << pattern
-            << "': " << problem;
-        return signalPassFailure();
-      }
-    }
+    KeepRules rules;
+    if (failed(rules.parse(getOperation().getLoc(), keep)))
+      return signalPassFailure();
     SmallVector<Operation *> chosen;
     llvm::MapVector<Value, qcc::Range> activations;
     getOperation().walk([&](Operation *op) {
@@ -202,7 +188,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       auto matmul = dyn_cast<MatMulOp>(op);
       op->setOperand(1, quantizeWeight(b, op->getLoc(), op->getOperand(1),
                                        matmul && !matmul.getTransB() ? 1 : 0));
-      note(op, "int8", "as asked");
+      noteOutcome(op, "int8", "int8", "as asked");
     }
     dropRanges();
   }
@@ -219,16 +205,15 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
 
   /// True if an operation with a weight is to be quantized; else notes why not,
   /// or nothing where only its range is missing.
-  bool choose(Operation *op, MutableArrayRef<llvm::Regex> rules) {
-    StringRef name = getNodeName(op->getLoc());
-    for (auto [rule, text] : llvm::zip_equal(rules, keep))
-      if (rule.match(name)) {
-        note(op, "f32", "kept: matches --keep=" + text);
-        return false;
-      }
+  bool choose(Operation *op, const KeepRules &rules) {
+    StringRef rule = rules.match(getNodeName(op->getLoc()));
+    if (!rule.empty()) {
+      noteOutcome(op, "int8", "f32", "kept: matches --keep=" + rule);
+      return false;
+    }
     std::string obstacle = getObstacle(op);
     if (!obstacle.empty()) {
-      note(op, "f32", obstacle);
+      noteOutcome(op, "int8", "f32", obstacle);
       return false;
     }
     return getRange(op->getOperand(0)).has_value();
