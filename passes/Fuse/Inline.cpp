@@ -8,6 +8,7 @@
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -188,8 +189,8 @@ struct InlineProducer : OpRewritePattern<GenericOp> {
       }
     for (unsigned i = 0, e = producer.getInputs().size(); i < e; ++i) {
       inputs.push_back(producer.getInputs()[i]);
-      AffineMap composed = simplifyAffineMap(producer.getMap(i).compose(map));
-      maps.push_back(AffineMapAttr::get(composed));
+      maps.push_back(
+          AffineMapAttr::get(composeSizeMaps(producer.getMap(i), map)));
     }
     llvm::append_range(whole, consumer.getWhole());
     llvm::append_range(whole, producer.getWhole());

@@ -97,7 +97,8 @@ struct SinkBelowElementwise : OpRewritePattern<GenericOp> {
         continue;
       }
       inputs.push_back(input);
-      maps.push_back(map.replaceDimsAndSymbols(places, {}, dims.size(), 0));
+      maps.push_back(map.replaceDimsAndSymbols(places, {}, dims.size(),
+                                               map.getNumSymbols()));
     }
     rewriter.setInsertionPoint(op);
     auto type =

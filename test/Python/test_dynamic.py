@@ -369,6 +369,25 @@ def test_reshape_to_a_size_that_is_zero_ends_the_run(tmp_path):
         model({"x": f32(5, 1, 0)})
 
 
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_moves_that_both_depend_on_sizes(tmp_path, target):
+    """Found by a random graph: the size of the repeated dimension was taken from the wrong symbol."""
+    text = """
+g (float[n, m] x, int64[2] shape) => (float[a, b] y, float[c, d] z)
+<int64[1] last = {-1}, int64[1] first = {-1000}, int64[1] zero = {0}, int64[1] one = {1}, int64[1] back = {-1}, int64[1] two = {-2},
+ int64[2] repeats = {2, 3}> {
+  rows = Slice(x, last, first, zero, back)
+  turned = Slice(rows, last, first, one, two)
+  tiled = Tile(turned, repeats)
+  z = Reshape(tiled, shape)
+  doubled = Tile(rows, repeats)
+  y = Relu(doubled)
+}
+"""
+    runs = [{"x": f32(n, m, seed=n), "shape": i64(-1, 2)} for n, m in [(4, 5), (1, 7), (6, 2)]]
+    check(tmp_path, text, runs, target)
+
+
 def test_range_of_a_size_that_may_be_negative(tmp_path):
     text = """g (float[a] x) => (int64[n] r) <int64 zero = {0}, int64 one = {1}, int64 three = {3}>
     { shape = Shape(x) size = Squeeze(shape) end = Sub(size, three) r = Range(zero, end, one) }"""

@@ -268,6 +268,11 @@ def conv(g: Graph):
     if inputs[1].arrays[0].shape[0] == out and inputs[1].arrays[0].shape[1] == channels // group:
         g.node("Conv", inputs, group=group, **attributes)
     else:
+        # ONNX has an output of input times stride there; ONNX Runtime makes a smaller one where the stride leaves gaps.
+        if attributes.get("auto_pad", "").startswith("SAME"):
+            reach = [(k - 1) * d + 1 for k, d in zip(kernel, attributes.get("dilations", [1] * len(kernel)))]
+            if any(s > r for s, r in zip(attributes.get("strides", reach), reach)):
+                del attributes["auto_pad"]
         g.node("ConvTranspose", inputs, group=group, **attributes)
 
 

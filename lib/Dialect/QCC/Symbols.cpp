@@ -19,6 +19,18 @@ bool usesSymbolsFrom(AffineExpr expr, size_t first) {
       .wasInterrupted();
 }
 
+AffineMap composeSizeMaps(AffineMap outer, AffineMap inner) {
+  assert(outer.getNumDims() == inner.getNumResults() &&
+         "a dimension for each result");
+  SmallVector<AffineExpr> results;
+  for (AffineExpr expr : outer.getResults())
+    results.push_back(expr.replaceDims(inner.getResults()));
+  return simplifyAffineMap(
+      AffineMap::get(inner.getNumDims(),
+                     std::max(outer.getNumSymbols(), inner.getNumSymbols()),
+                     results, outer.getContext()));
+}
+
 void substituteSymbols(Operation *root, ArrayRef<AffineExpr> replacement) {
   MLIRContext *context = root->getContext();
   auto replaceMap = [&](AffineMap map) -> AffineMap {

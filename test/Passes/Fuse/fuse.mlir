@@ -1,4 +1,5 @@
 // RUN: qcc-opt %s --qcc-fuse | FileCheck %s
+// CHECK-DAG: #[[REPEATED:.*]] = affine_map<(d0)[s0] -> (-(d0 mod s0) + s0 - 1)>
 #id2 = affine_map<(d0, d1) -> (d0, d1)>
 #row = affine_map<(d0, d1) -> (d1)>
 
@@ -161,4 +162,25 @@ func.func @permuted_result(%x: tensor<4x16xi8>, %w: tensor<16x8xi8>) -> tensor<8
     qcc.yield %a : i8
   } -> tensor<8x4xi8>
   return %3 : tensor<8x4xi8>
+}
+
+// Sizes keep their symbols where maps that both use some are composed.
+// CHECK-LABEL: func.func @sizes_in_both_maps
+// CHECK: qcc.generic
+// CHECK-SAME: maps [#[[REPEATED]]]
+// CHECK-NOT: qcc.generic
+#reversed = affine_map<(d0)[s0] -> (-d0 + s0 - 1)>
+#repeated = affine_map<(d0)[s0] -> (d0 mod s0)>
+#size = affine_map<()[s0] -> (s0)>
+#twice = affine_map<()[s0] -> (s0 * 2)>
+func.func @sizes_in_both_maps(%x: tensor<?xf32, #size>) -> tensor<?xf32, #twice> {
+  %0 = qcc.generic none ins(%x : tensor<?xf32, #size>) maps [#reversed] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<?xf32, #size>
+  %1 = qcc.generic none ins(%0 : tensor<?xf32, #size>) maps [#repeated] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<?xf32, #twice>
+  return %1 : tensor<?xf32, #twice>
 }

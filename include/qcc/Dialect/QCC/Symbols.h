@@ -33,6 +33,11 @@ bool usesSymbolsFrom(mlir::AffineExpr expr, size_t first);
 void substituteSymbols(mlir::Operation *root,
                        llvm::ArrayRef<mlir::AffineExpr> replacement);
 
+/// The map that applies `inner` and then `outer`: dimensions of `outer` are the
+/// results of `inner`, and symbol i stays the module's symbol i. (AffineMap's
+/// own composition gives each map symbols of its own.)
+mlir::AffineMap composeSizeMaps(mlir::AffineMap outer, mlir::AffineMap inner);
+
 /// Positions of all symbols that types and attributes of `root` and of what is
 /// nested in it use, ascending.
 llvm::SmallVector<unsigned> collectSymbols(mlir::Operation *root);
