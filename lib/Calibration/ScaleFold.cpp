@@ -4,6 +4,7 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
+#include <cmath>
 #include <numeric>
 
 using namespace mlir;
@@ -42,7 +43,15 @@ int64_t qcc::getWeightColumns(MatMulOp layer) {
 llvm::Expected<std::vector<float>> qcc::readWeight(Workspace &workspace,
                                                    MatMulOp layer) {
   auto values = workspace.evaluate(layer.getRhs());
-  if (!values || !layer.getTransB())
+  if (!values)
+    return values;
+  // Algorithms take what is not finite as 0, which would hide a broken model.
+  for (float value : *values)
+    if (!std::isfinite(value))
+      return makeError(Diag::BadTensor, getNodeName(layer.getLoc()),
+                       "expected finite weights, but got " +
+                           llvm::Twine(std::isnan(value) ? "NaN" : "infinity"));
+  if (!layer.getTransB())
     return values;
   int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
   std::vector<float> turned(values->size());

@@ -60,6 +60,9 @@ private:
   llvm::Error calibrate();
   /// Notes on each value what range its statistics give it (`qcc.range`).
   llvm::Error noteRanges();
+  /// Refuses weights of products and convolutions that are not finite: codes
+  /// would hide them. Errors: BadTensor.
+  llvm::Error checkWeights();
   llvm::Error nameObserved();
   llvm::Expected<Statistics> readStatistics();
   llvm::Expected<Statistics>

@@ -154,9 +154,12 @@ llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
   bool isStatic = statistics && options.precision == "int8" &&
                   !algorithms.transforms() && !algorithms.chooses();
-  if (isStatic)
+  if (isStatic) {
+    if (llvm::Error error = checkWeights())
+      return error;
     if (llvm::Error error = noteRanges())
       return error;
+  }
   WorkspaceScope scope(&context, workspace.get());
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
     if (isStatic) {

@@ -7,11 +7,15 @@
 #include "qcc/Calibration/Range.h"
 #include "qcc/Calibration/Samples.h"
 #include "qcc/Calibration/Workspace.h"
+#include "qcc/Dialect/QCC/ConstEval.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/MappedFile.h"
 #include "llvm/Support/Threading.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace qcc;
@@ -179,6 +183,39 @@ llvm::Error Compilation::noteRanges() {
     if (op->getNumResults() == 1 && op->hasAttr(kValueNameAttr))
       if (ArrayAttr range = find(op->getResult(0)))
         op->setAttr("qcc.range", range);
+  });
+  return failure;
+}
+
+llvm::Error Compilation::checkWeights() {
+  KeepRules rules;
+  ErrorCatcher catcher(&context);
+  if (failed(rules.parse(module->getLoc(), options.keep)))
+    return catcher.take();
+  ConstSource source;
+  source.parameter = [&](StringRef key) { return parameters->getBytes(key); };
+  llvm::Error failure = llvm::Error::success();
+  module->walk([&](Operation *op) {
+    if (!isa<MatMulOp, ConvOp, ConvTransposeOp>(op) ||
+        !rules.match(getNodeName(op->getLoc())).empty())
+      return WalkResult::advance();
+    Value weight = op->getOperand(1);
+    auto type = cast<RankedTensorType>(weight.getType());
+    std::optional<uint64_t> bytes = getTensorBytes(type);
+    if (!bytes || !type.getElementType().isF32() ||
+        !isConstantExpression(weight))
+      return WalkResult::advance();
+    std::vector<float> values(*bytes / sizeof(float));
+    failure = evaluateConstant(
+        weight, source,
+        {reinterpret_cast<char *>(values.data()), size_t(*bytes)});
+    for (float value : values)
+      if (!failure && !std::isfinite(value))
+        failure = makeError(
+            Diag::BadTensor, "node '" + getNodeName(op->getLoc()) + "'",
+            "expected finite weights, but got " +
+                llvm::Twine(std::isnan(value) ? "NaN" : "infinity"));
+    return failure ? WalkResult::interrupt() : WalkResult::advance();
   });
   return failure;
 }

@@ -35,7 +35,8 @@ collectLinearGroups(mlir::func::FuncOp func,
 int64_t getWeightRows(MatMulOp layer);
 int64_t getWeightColumns(MatMulOp layer);
 
-/// The weight of a layer, [K, N] row-major. Errors: as Workspace::evaluate.
+/// The weight of a layer, [K, N] row-major. Errors: as Workspace::evaluate;
+/// BadTensor for weights that are not finite.
 llvm::Expected<std::vector<float>> readWeight(Workspace &workspace,
                                               MatMulOp layer);
 
