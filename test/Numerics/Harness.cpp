@@ -1,6 +1,7 @@
 //===- Harness.cpp - kernels compiled and run in a test ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Harness.h"
+#include "Emulation.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "qcc/Codegen/Lowering.h"
@@ -31,10 +32,10 @@ std::vector<Capabilities> test::getRunnableLevels() {
       llvm::consumeError(found.takeError());
   };
   add("reference");
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     add("avx2");
-  if (__builtin_cpu_supports("avx512vnni"))
     add("avx512-vnni");
+  }
   return levels;
 }
 
@@ -166,7 +167,7 @@ void LoadedKernel::load(StringRef text, Emitters emitters,
   kernel.setScheduleAttr(schedule->params);
   packOperands(kernel, schedule->packs);
 
-  const Capabilities &caps = levels.back();
+  Capabilities caps = levels.back();
   OwningOpRef<ModuleOp> code = ModuleOp::create(UnknownLoc::get(&context));
   KernelBuilder builder(*code, "k", kernel, caps);
   if (failed(emitter->emit(builder))) {
@@ -175,7 +176,8 @@ void LoadedKernel::load(StringRef text, Emitters emitters,
   }
   builder.finish();
   llvm::SmallVector<char> object;
-  if (failed(verify(*code)) || failed(lowerKernelModule(*code, caps)) ||
+  if ((needsEmulation(caps) && failed(emulateOnAvx2(*code, caps))) ||
+      failed(verify(*code)) || failed(lowerKernelModule(*code, caps)) ||
       failed(emitObject(*code, caps, object))) {
     ADD_FAILURE() << "cannot compile\n" << text.str();
     return;

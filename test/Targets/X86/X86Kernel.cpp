@@ -8,19 +8,8 @@ using namespace qcc::test;
 
 X86::X86() {
   registerX86Target(registry);
-  auto has = [](bool feature, const char *value, std::vector<std::string> &to) {
-    if (feature)
-      to.push_back(value);
-  };
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  bool avx512 = avx2 && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") &&
-                __builtin_cpu_supports("avx512vl");
-  bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
-  has(avx2, "avx2", values);
-  has(avx512, "avx512", values);
-  has(vnni, "avx512-vnni", values);
-  has(avx512, "avx2+avx512", values);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    values = {"avx2", "avx512", "avx512-vnni", "avx2+avx512"};
 }
 
 std::vector<Capabilities> X86::parse(const std::string &value) const {

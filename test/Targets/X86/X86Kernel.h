@@ -7,8 +7,8 @@
 
 namespace qcc::test {
 
-/// The x86 target and the sets of levels of it that this machine can run, also
-/// several at once: layouts are shared then.
+/// The x86 target and the sets of levels of it that are tested, also several at
+/// once: layouts are shared then. Levels above the machine's are emulated.
 class X86 {
 public:
   X86();
