@@ -248,6 +248,14 @@ def window(g: Graph, x: Value) -> dict:
     return attributes
 
 
+def avoid_gaps(attributes: dict):
+    """Takes automatic padding off windows that do not touch each other."""
+    kernel = attributes["kernel_shape"]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, attributes.get("dilations", [1] * len(kernel)))]
+    if attributes.get("auto_pad", "").startswith("SAME") and any(s > r for s, r in zip(attributes.get("strides", reach), reach)):
+        del attributes["auto_pad"]
+
+
 def conv(g: Graph):
     x = g.pick(of_rank(3, 5))
     channels = x.static(1) if x else None
@@ -268,11 +276,8 @@ def conv(g: Graph):
     if inputs[1].arrays[0].shape[0] == out and inputs[1].arrays[0].shape[1] == channels // group:
         g.node("Conv", inputs, group=group, **attributes)
     else:
-        # ONNX has an output of input times stride there; ONNX Runtime makes a smaller one where the stride leaves gaps.
-        if attributes.get("auto_pad", "").startswith("SAME"):
-            reach = [(k - 1) * d + 1 for k, d in zip(kernel, attributes.get("dilations", [1] * len(kernel)))]
-            if any(s > r for s, r in zip(attributes.get("strides", reach), reach)):
-                del attributes["auto_pad"]
+        # ONNX has an output of input times stride there; ONNX Runtime makes a smaller one.
+        avoid_gaps(attributes)
         g.node("ConvTranspose", inputs, group=group, **attributes)
 
 
@@ -291,6 +296,8 @@ def pool(g: Graph):
         attributes["count_include_pad"] = 1
     if op == "MaxPool" and g.chance(0.2):
         attributes["dilations"] = [g.integer(1, 2) for _ in range(x.rank - 2)]
+    # ONNX Runtime refuses MaxPool there and begins others inside the input, but convolutions at its border.
+    avoid_gaps(attributes)
     g.node(op, [x], **attributes)
 
 
