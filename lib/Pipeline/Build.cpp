@@ -294,6 +294,11 @@ llvm::Error Compilation::package() {
     programLevels.push_back({level.level, level.cpuFeatures});
   ProgramWriter program;
   describeProgram(*module, programLevels, program);
+  if (!program.fits())
+    return makeError(Diag::LimitReached, options.model,
+                     "expected sizes of at most " + Twine(QCC_EXPR_MAX_OPS) +
+                         " operations, but got more (--dim=NAME=VALUE makes "
+                         "them short)");
 
   PackageRequest request;
   request.outputDir = options.outputDir;

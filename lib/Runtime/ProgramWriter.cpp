@@ -95,6 +95,13 @@ qcc_size ProgramWriter::addSize(const SizeExpr &expr) {
   auto [it, inserted] =
       pooledExprs.try_emplace(key, QCC_SIZE_EXPR(exprs.size()));
   if (inserted) {
+    uint32_t depth = 0, deepest = 0;
+    for (const qcc_expr_op &op : expr.code()) {
+      depth += op.op == QCC_EXPR_CONST || op.op == QCC_EXPR_SYMBOL ? 1 : -1;
+      deepest = std::max(deepest, depth);
+    }
+    isTooLong |=
+        expr.code().size() > QCC_EXPR_MAX_OPS || deepest > QCC_EXPR_MAX_DEPTH;
     exprs.push_back({static_cast<uint32_t>(exprOps.size()),
                      static_cast<uint32_t>(expr.code().size())});
     exprOps.insert(exprOps.end(), expr.code().begin(), expr.code().end());

@@ -388,6 +388,65 @@ g (float[n, m] x, int64[2] shape) => (float[a, b] y, float[c, d] z)
     check(tmp_path, text, runs, target)
 
 
+@pytest.mark.parametrize("bounds", ["{0}, {-9}, {0}, {-2}", "{0}, {3}, {0}, {3}", "{2}, {3}, {0}, {1}", "{-3}, {-2}, {0}, {2}"])
+def test_slices_of_one_element_or_none_are_broadcast(tmp_path, bounds):
+    start, end, axis, step = bounds.split(", ")
+    text = f"""
+g (float[n, 2] x) => (float[a, b] y)
+<int64[1] start = {start}, int64[1] end = {end}, int64[1] axis = {axis}, int64[1] step = {step}> {{
+  part = Slice(x, start, end, axis, step)
+  y = Add(x, part)
+}}
+"""
+    check(tmp_path, text, [{"x": f32(n, 2, seed=n)} for n in (3, 5, 7)])
+
+
+def test_slices_of_slices_stay_short(tmp_path):
+    """Each cut doubles the size's expression: found by a random graph."""
+    cuts = "".join(f"  x{i + 1} = Slice(x{i}, s{i % 3}, e{i % 3}, axis, step)\n" for i in range(24))
+    text = f"""
+g (float[n] x0) => (float[m] y)
+<int64[1] s0 = {{1}}, int64[1] e0 = {{-1}}, int64[1] s1 = {{0}}, int64[1] e1 = {{40}}, int64[1] s2 = {{-30}}, int64[1] e2 = {{1000}},
+ int64[1] axis = {{0}}, int64[1] step = {{1}}> {{
+{cuts}  y = Neg(x24)
+}}
+"""
+    check(tmp_path, text, [{"x0": f32(n, seed=n)} for n in (60, 30, 20, 17)])
+
+
+def test_slices_of_a_dimension_that_data_makes_empty(tmp_path):
+    text = """
+g (float[n] x, int64[1] start, int64[1] end) => (float[a] y0, float[b] y1, float[c] y2, float[d] y3)
+<int64[1] zero = {0}, int64[1] one = {1}, int64[1] last = {-1}, int64[1] more = {1000}> {
+  part = Slice(x, start, end)
+  y0 = Slice(part, zero, one)
+  y1 = Slice(part, one, more)
+  y2 = Slice(part, last, more)
+  shape = Shape(part)
+  before = Sub(shape, one)
+  y3 = Slice(part, zero, before)
+}
+"""
+    check(tmp_path, text, [{"x": f32(6), "start": i64(2), "end": i64(end)} for end in (2, 3, 6)])
+
+
+def chain_of_sums(count):
+    inputs = ", ".join(f"float[n{i}] x{i}" for i in range(count))
+    sums = "".join(f"  y{i} = Add(y{i - 1}, x{i})\n" for i in range(1, count))
+    return f"g ({inputs}) => (float[m] y{count - 1}) {{\n  y0 = Neg(x0)\n{sums}}}"
+
+
+def test_sums_of_many_sizes_that_may_be_one(tmp_path):
+    runs = [{f"x{i}": f32(5 if i == at else 1, seed=i) for i in range(16)} for at in (0, 9, 15)]
+    check(tmp_path, chain_of_sums(16), runs)
+
+
+def test_sizes_with_too_many_terms_are_refused(tmp_path):
+    with pytest.raises(qcc.CompileError, match="expected sizes of at most 200 terms") as error:
+        check(tmp_path, chain_of_sums(60), [])
+    assert error.value.exit_code == 7
+
+
 def test_range_of_a_size_that_may_be_negative(tmp_path):
     text = """g (float[a] x) => (int64[n] r) <int64 zero = {0}, int64 one = {1}, int64 three = {3}>
     { shape = Shape(x) size = Squeeze(shape) end = Sub(size, three) r = Range(zero, end, one) }"""

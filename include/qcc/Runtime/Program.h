@@ -61,8 +61,8 @@ enum qcc_expr_opcode {
   QCC_EXPR_MAX = 7,      /* a b -> max(a, b) */
   QCC_EXPR_MIN = 8       /* a b -> min(a, b) */
 };
-#define QCC_EXPR_MAX_OPS 256u
-#define QCC_EXPR_MAX_DEPTH 32u
+#define QCC_EXPR_MAX_OPS 1024u
+#define QCC_EXPR_MAX_DEPTH 128u
 
 /*===--- records ---===*/
 

@@ -129,12 +129,17 @@ public:
   /// The blob, or an empty vector when it would exceed 2 GiB.
   std::vector<uint8_t> finish() const;
 
+  /// False if a size has more operations than a program may hold; the bytes
+  /// would be refused when they are loaded.
+  bool fits() const { return !isTooLong; }
+
 private:
   qcc_string addString(std::string_view text);
   qcc_size addSize(const SizeExpr &expr);
   uint32_t addTensor(const TensorDesc &desc);
 
   WeightsDesc weights;
+  bool isTooLong = false;
   std::string modelName;
   std::string producer;
   std::array<uint8_t, 32> sourceSha256{};

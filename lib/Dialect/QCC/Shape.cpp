@@ -183,6 +183,14 @@ bool mayBroadcast(AffineExpr size, AffineExpr resultSize) {
       .wasInterrupted();
 }
 
+size_t countTerms(AffineExpr expr, size_t limit) {
+  size_t count = 0;
+  expr.walk([&](AffineExpr) {
+    return ++count > limit ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return count;
+}
+
 AffineExpr broadcastSize(AffineExpr a, AffineExpr b) {
   return simplifySize(a + (b - 1) * isOne(a));
 }

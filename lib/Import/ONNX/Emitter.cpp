@@ -142,6 +142,10 @@ AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
     // A constant says more than a symbol that must equal it.
     return isa<AffineConstantExpr>(dim) ? dim : have;
   }
+  // The first one is written twice in the result.
+  constexpr size_t limit = 200;
+  if (countTerms(have, limit) > countTerms(dim, limit))
+    std::swap(have, dim);
   // A constant that is not 1 is the result.
   AffineExpr result = isa<AffineConstantExpr>(have)  ? have
                       : isa<AffineConstantExpr>(dim) ? dim

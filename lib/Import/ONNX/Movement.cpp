@@ -125,7 +125,9 @@ AffineExpr resolveBound(NodeContext &node, AffineExpr bound, AffineExpr dim) {
     return dim;
   if (value && (*value == 0 || *value < -beyond))
     return node.size(0);
-  if (value == 1 || value == -1) {
+  // A size that data tells is 0 more often than that of an input.
+  bool mayBeEmpty = node.symbols.isRuntime(dim);
+  if ((value == 1 || value == -1) && !mayBeEmpty) {
     if (!requireElement(node, dim))
       return {};
     return value == 1 ? bound : simplifyDim(dim - 1);
@@ -136,7 +138,7 @@ AffineExpr resolveBound(NodeContext &node, AffineExpr bound, AffineExpr dim) {
   if (std::optional<int64_t> less = getConstantSize(simplifyDim(dim - bound))) {
     if (*less <= 0)
       return dim;
-    if (*less == 1)
+    if (*less == 1 && !mayBeEmpty)
       return requireElement(node, dim) ? bound : AffineExpr();
     return maxZero(bound - dim * bound.floorDiv(int64_t(1) << 40));
   }
@@ -349,6 +351,19 @@ LogicalResult convertRuntimeSlice(NodeContext &node) {
              }));
 }
 
+/// True for the size of a slice that a symbol says better: a long one, which
+/// would double in the next slice, and one that may be 1 where it is broadcast
+/// (of elements backwards, or of one element or none).
+bool isBetterRead(const Window &window, AffineExpr start, AffineExpr end,
+                  int64_t step, AffineExpr dim) {
+  if (getConstantSize(window.size) || window.size == dim)
+    return false;
+  std::optional<int64_t> span = getConstantSize(simplifyDim(end - start));
+  constexpr size_t limit = 40;
+  return step < 0 || (span && *span > 0 && *span <= step) ||
+         countTerms(window.size, limit) > limit;
+}
+
 LogicalResult convertSlice(NodeContext &node) {
   int64_t rank = node.inRank(0);
   std::optional<Dims> starts, ends;
@@ -388,11 +403,16 @@ LogicalResult convertSlice(NodeContext &node) {
       return node.refuse(Diag::BadAttribute, "expected steps other than 0");
     std::optional<Window> window = resolveWindow(
         node, (*starts)[i], (*ends)[i], step, node.dims(result)[*axis]);
+    if (node.getProblem())
+      return failure();
+    // Too long to be an expression, or one that others cannot meet: the same by
+    // a kernel, which gives the size a symbol of its own.
+    if (node.getOpset() >= 10 &&
+        (!window || isBetterRead(*window, (*starts)[i], (*ends)[i], step,
+                                 node.dims(result)[*axis])))
+      return convertRuntimeSlice(node);
     if (!window)
-      return node.getProblem()
-                 ? failure()
-                 : node.refuseDynamic(
-                       1, "the bounds of a slice that runs backwards");
+      return node.refuseDynamic(1, "the bounds");
     // A step beyond the dimension reads one element.
     step = std::clamp<int64_t>(step, -(int64_t(1) << 40), int64_t(1) << 40);
     result = node.slice(result, *axis, window->start, window->size, step);

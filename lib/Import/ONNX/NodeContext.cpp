@@ -15,6 +15,18 @@ LogicalResult NodeContext::set(unsigned i, Value value) {
   if (!value)
     return problem ? failure()
                    : refuse(Diag::Internal, "the converter gave no value");
+  // Sizes double where each is made of the one before twice (cut off,
+  // broadcast).
+  constexpr size_t limit = 200;
+  size_t terms = 0;
+  if (isa<RankedTensorType>(value.getType()))
+    for (AffineExpr dim : dims(value))
+      terms += countTerms(dim, limit);
+  if (terms > limit)
+    return refuse(
+        Diag::LimitReached,
+        "expected sizes of at most " + Twine(limit) +
+            " terms, but got more (--dim=NAME=VALUE makes them short)");
   if (i < outputs.size())
     outputs[i] = value;
   return success();

@@ -67,6 +67,11 @@ mlir::Type getScalarType(mlir::Type elementType);
 std::optional<int64_t> evaluateSize(mlir::AffineExpr expr,
                                     llvm::ArrayRef<int64_t> symbols);
 
+/// Constants, symbols and operations that an expression is written with; what
+/// comes after `limit` of them is not looked at, since expressions share parts
+/// and may be exponentially longer than what they were built from.
+size_t countTerms(mlir::AffineExpr expr, size_t limit);
+
 /// 1 if a size is 1, else 0, as an expression of it.
 mlir::AffineExpr isOne(mlir::AffineExpr size);
 
