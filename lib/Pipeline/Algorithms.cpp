@@ -1,21 +1,31 @@
 //===- Algorithms.cpp - what --algo asks for --------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Algorithms.h"
+#include "qcc/Pipeline/AlgorithmList.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringExtras.h"
-#include <array>
 
 using namespace qcc;
 using llvm::StringRef;
 
-static constexpr std::array<llvm::StringLiteral, 7> kNames = {
-    "rtn",
-    "clip",
-    "awq",
-    "gptq",
-    "gptq-correct",
-    "smoothquant",
-    "smoothquant-explicit"};
+static constexpr AlgorithmInfo kAlgorithms[] = {
+    {"rtn", "", "all", "rounds weights to nearest; needs no data"},
+    {"clip", "", "all", "scales of clipped weights, by the outputs' error"},
+    {"awq", "", "all", "scales inputs so that weights round better"},
+    {"gptq", "", "all", "makes up for each row's rounding in later rows"},
+    {"gptq-correct", "SHARE", "all", "makes up for earlier layers' errors too"},
+    {"smoothquant", "ALPHA", "integer", "moves large activations into weights"},
+    {"smoothquant-explicit", "ALPHA", "integer",
+     "the same, by a division where nothing can be folded"}};
+
+llvm::ArrayRef<AlgorithmInfo> qcc::getAlgorithmList() { return kAlgorithms; }
+
+static std::vector<StringRef> getNames() {
+  std::vector<StringRef> names;
+  for (const AlgorithmInfo &algorithm : kAlgorithms)
+    names.push_back(algorithm.name);
+  return names;
+}
 
 std::vector<std::string> Algorithms::getMethods() const {
   std::vector<std::string> methods;
@@ -31,7 +41,7 @@ std::vector<std::string> Algorithms::getMethods() const {
 static llvm::Error refuse(StringRef name) {
   StringRef nearest;
   unsigned least = 4;
-  for (StringRef known : kNames)
+  for (StringRef known : getNames())
     if (unsigned distance = name.edit_distance(known); distance < least) {
       least = distance;
       nearest = known;
@@ -39,7 +49,7 @@ static llvm::Error refuse(StringRef name) {
   std::string hint =
       nearest.empty() ? "" : "; did you mean '" + nearest.str() + "'?";
   return makeError(Diag::Usage, "--algo",
-                   "expected " + llvm::join(kNames, ", ") + ", but got '" +
+                   "expected " + llvm::join(getNames(), ", ") + ", but got '" +
                        name + "'" + hint);
 }
 
@@ -60,7 +70,7 @@ qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
     auto [name, text] = given.split(':');
     bool takesNumber =
         name == "gptq-correct" || name.starts_with("smoothquant");
-    if (!llvm::is_contained(kNames, name) ||
+    if (!llvm::is_contained(getNames(), name) ||
         (given.contains(':') && (!takesNumber || text.empty())))
       return refuse(given);
     bool correct = name == "gptq-correct";

@@ -31,6 +31,35 @@ const Scheme *qcc::findScheme(Location loc, StringRef precision) {
   return nullptr;
 }
 
+llvm::Expected<SmallVector<const Scheme *>>
+qcc::findFormats(MLIRContext *context, StringRef precision) {
+  if (precision == "mixed")
+    precision = kMixedFormats;
+  SmallVector<StringRef> words;
+  precision.split(words, ',');
+  SmallVector<const Scheme *> formats;
+  for (StringRef word : words) {
+    const Scheme *scheme = nullptr;
+    if (word != "f32") {
+      llvm::Expected<const Scheme *> found = getSchemes(context).find(word);
+      if (!found)
+        return found.takeError();
+      scheme = *found;
+    }
+    if (llvm::is_contained(formats, scheme))
+      return makeError(Diag::UnsupportedScheme, "",
+                       "expected each precision once, but got '" + word +
+                           "' twice");
+    formats.push_back(scheme);
+  }
+  return std::move(formats);
+}
+
+const Scheme *qcc::getAssignedScheme(MatMulOp op, const Scheme *otherwise) {
+  auto key = op->getAttrOfType<StringAttr>(kAssignedAttr);
+  return key ? getSchemes(op.getContext()).lookup(key.getValue()) : otherwise;
+}
+
 LogicalResult KeepRules::parse(Location loc, ArrayRef<std::string> patterns) {
   for (const std::string &pattern : patterns) {
     std::string problem;

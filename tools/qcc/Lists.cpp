@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Commands.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
-#include "qcc/Scheme/Scheme.h"
+#include "qcc/Pipeline/AlgorithmList.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Target/Target.h"
 #include "llvm/ADT/STLExtras.h"
@@ -15,18 +16,24 @@ using namespace llvm;
 
 namespace qcc::driver {
 
+/// Rows of words as an array of objects.
+static void writeRows(json::OStream &json, ArrayRef<StringRef> columns,
+                      ArrayRef<std::vector<std::string>> rows) {
+  json.array([&] {
+    for (const std::vector<std::string> &row : rows)
+      json.object([&] {
+        for (auto [name, text] : zip_equal(columns, row))
+          json.attribute(name, text);
+      });
+  });
+}
+
 /// Rows of words, aligned or as JSON.
 static void printRows(const Session &session, ArrayRef<StringRef> columns,
                       ArrayRef<std::vector<std::string>> rows) {
   if (session.line.has(OPT_json)) {
     json::OStream json(outs(), /*IndentSize=*/1);
-    json.array([&] {
-      for (const std::vector<std::string> &row : rows)
-        json.object([&] {
-          for (auto [name, text] : zip_equal(columns, row))
-            json.attribute(name, text);
-        });
-    });
+    writeRows(json, columns, rows);
     outs() << "\n";
     return;
   }
@@ -79,9 +86,36 @@ Error runSchemes(Session &session) {
     rows.push_back({scheme->getKey().str(), bits, integer ? "int8" : "f32",
                     targets, scheme->getSummary().str(), parameters});
   }
-  printRows(session,
-            {"scheme", "bits", "compute", "targets", "summary", "parameters"},
-            rows);
+  rows.push_back(
+      {"mixed", "", "", targets, ("for budgets: " + kMixedFormats).str(), ""});
+  std::vector<std::vector<std::string>> algorithms;
+  for (const AlgorithmInfo &algorithm : getAlgorithmList())
+    algorithms.push_back({algorithm.name.str(), algorithm.parameter.str(),
+                          algorithm.precisions.str(), targets,
+                          algorithm.summary.str()});
+  const StringRef schemeColumns[] = {"scheme",  "bits",    "compute",
+                                     "targets", "summary", "parameters"};
+  const StringRef algorithmColumns[] = {"algorithm", "parameter", "precisions",
+                                        "targets", "summary"};
+  if (session.line.has(OPT_json)) {
+    json::OStream json(outs(), /*IndentSize=*/1);
+    json.object([&] {
+      json.attributeBegin("schemes");
+      writeRows(json, schemeColumns, rows);
+      json.attributeEnd();
+      json.attributeBegin("algorithms");
+      writeRows(json, algorithmColumns, algorithms);
+      json.attributeEnd();
+    });
+    outs() << "\n";
+    return Error::success();
+  }
+  outs() << "precisions (--precision): weights, bits with scales, computed in, "
+            "targets, parameters\n";
+  printRows(session, schemeColumns, rows);
+  outs() << "\nalgorithms (--algo, with --calib): parameter, precisions, "
+            "targets\n";
+  printRows(session, algorithmColumns, algorithms);
   return Error::success();
 }
 

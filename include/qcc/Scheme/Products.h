@@ -21,6 +21,12 @@ inline constexpr llvm::StringLiteral kAlgorithmAttr = "qcc.algorithm";
 inline constexpr llvm::StringLiteral kErrorAttr = "qcc.error";
 inline constexpr llvm::StringLiteral kScalesAttr = "qcc.scales";
 inline constexpr llvm::StringLiteral kZerosAttr = "qcc.zeros";
+/// The precision that mixed precision gave a product ("f32": none), and why.
+inline constexpr llvm::StringLiteral kAssignedAttr = "qcc.assigned";
+inline constexpr llvm::StringLiteral kAssignedReasonAttr =
+    "qcc.assigned_reason";
+/// Module attribute: what was measured for all products, as JSON.
+inline constexpr llvm::StringLiteral kAssignmentAttr = "qcc.assignment";
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
 
@@ -45,6 +51,18 @@ void noteOutcome(mlir::Operation *op, llvm::StringRef requested,
 /// The scheme that a precision names ("w4a16:g32"); null with a diagnostic at
 /// `loc` if there is none.
 const Scheme *findScheme(mlir::Location loc, llvm::StringRef precision);
+
+/// The formats that `mixed` stands for.
+inline constexpr llvm::StringLiteral kMixedFormats =
+    "w3a16,w4a16,w6a16,w8a16,f32";
+/// The formats that a precision names: one, several joined by commas, or
+/// `mixed`. Null is f32. No format comes twice. Errors: UnsupportedScheme.
+llvm::Expected<llvm::SmallVector<const Scheme *>>
+findFormats(mlir::MLIRContext *context, llvm::StringRef precision);
+
+/// The scheme that a product gets: `otherwise` unless mixed precision has
+/// assigned one; null for f32.
+const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);
 
 /// Why a product cannot or should not be done in the scheme ("kept: ...", "not
 /// supported: ..."); empty if it can.
