@@ -82,6 +82,15 @@ static void writeRecipeJson(json::OStream &json, const Recipe &recipe) {
     });
     json.attribute("keep", json::Array(recipe.keep));
     json.attribute("require_fused", recipe.requireFused);
+    if (recipe.budgets.any())
+      json.attributeObject("budgets", [&] {
+        for (auto [name, text] :
+             {std::pair("size", &recipe.budgets.size),
+              std::pair("drop", &recipe.budgets.drop),
+              std::pair("latency", &recipe.budgets.latency)})
+          if (!text->empty())
+            json.attribute(name, *text);
+      });
   });
 }
 

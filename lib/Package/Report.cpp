@@ -65,6 +65,11 @@ std::string writeReportJson(const PackageFacts &facts) {
       for (const std::string &warning : request.warnings)
         json.value(json::fixUTF8(warning));
     });
+    if (!request.assignment.empty()) {
+      json.attributeBegin("assignment");
+      json.rawValue(request.assignment);
+      json.attributeEnd();
+    }
     json.attributeArray("ops", [&] {
       for (const OpReport &op : request.ops)
         json.object([&] {

@@ -310,6 +310,7 @@ llvm::Error Compilation::package() {
   request.weights = std::move(*weights);
   request.recipe = getRecipe();
   request.ops = result.ops = getReport();
+  request.assignment = result.assignment;
   request.warnings = result.warnings;
   request.syncPoints = getSyncPoints(*module);
   request.timings = timings;

@@ -71,6 +71,10 @@ private:
   /// any are asked for.
   llvm::Error makeWorkspace();
   llvm::Error transform();
+  /// Reads the precision and the budgets. Errors: Usage, UnsupportedScheme.
+  llvm::Error readPrecision();
+  /// Chooses a precision for each product if there are budgets.
+  llvm::Error assign();
   llvm::Error quantize();
   /// Codegen to Package.
   llvm::Error build();
@@ -110,6 +114,11 @@ private:
   /// --calib and --stats.
   std::optional<Statistics> statistics;
   Algorithms algorithms;
+  /// The precision of what nothing else is said of: the first that is not f32.
+  std::string basePrecision;
+  /// Whether products get precisions of their own, from these.
+  bool isMixed = false;
+  std::string formats;
   /// What algorithms run on; null without --algo or --calib.
   std::unique_ptr<HostExecutor> executor;
   std::unique_ptr<Workspace> workspace;

@@ -12,7 +12,7 @@
 #include "qcc/Pipeline/Passes.h"
 #include "qcc/Pipeline/Verify.h"
 #include "qcc/Plugin/Plugin.h"
-#include "qcc/Scheme/Scheme.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
@@ -88,9 +88,32 @@ llvm::Error Compilation::findTarget() {
   target = found->first;
   levels = std::move(found->second);
   // A misspelt precision is told before a large model is read.
-  if (options.precision == "f32")
-    return llvm::Error::success();
-  return getSchemes(&context).find(options.precision).takeError();
+  return readPrecision();
+}
+
+llvm::Error Compilation::readPrecision() {
+  auto known = findFormats(&context, options.precision);
+  if (!known)
+    return known.takeError();
+  if (llvm::Error error = checkBudgets(options.budgets))
+    return error;
+  isMixed = options.budgets.any();
+  basePrecision = "f32";
+  for (const Scheme *scheme : llvm::reverse(*known))
+    if (scheme)
+      basePrecision = scheme->getKey().str();
+  if (known->size() > 1 && !isMixed)
+    return makeError(Diag::Usage, "--precision",
+                     "expected a budget (--max-size, --max-drop or "
+                     "--max-latency) to choose between several precisions by");
+  if (isMixed && basePrecision == "f32")
+    return makeError(Diag::Usage, "--precision",
+                     "expected precisions to choose from beside f32");
+  // With a single one the choice is which products have it.
+  formats = options.precision + (known->size() > 1 ? "" : ",f32");
+  if (known->size() == 1 && !isMixed)
+    basePrecision = options.precision;
+  return llvm::Error::success();
 }
 
 llvm::Error Compilation::import() {
@@ -116,26 +139,32 @@ static void addRecognition(OpPassManager &passes, bool specialize) {
   passes.addPass(createCanonicalizerPass());
 }
 
+static void addAWQ(OpPassManager &passes, const Algorithms &algorithms,
+                   const CompileOptions &options, StringRef precision,
+                   bool onlyChanged) {
+  AWQOptions awq;
+  awq.scheme = precision.str();
+  llvm::append_range(awq.keep, options.keep);
+  awq.judge = algorithms.gptq ? "gptq" : "rtn";
+  awq.onlyChanged = onlyChanged;
+  passes.addPass(createAWQ(awq));
+}
+
 /// Passes that make a model easier to quantize without changing what it
 /// computes in float. They see the model before copies for sizes are made.
 static void addTransforms(OpPassManager &passes, const Algorithms &algorithms,
-                          const CompileOptions &options) {
+                          const CompileOptions &options, StringRef precision) {
   addRecognition(passes, /*specialize=*/false);
   if (algorithms.smoothQuant) {
     SmoothQuantOptions smooth;
-    smooth.scheme = options.precision;
+    smooth.scheme = precision.str();
     llvm::append_range(smooth.keep, options.keep);
     smooth.alpha = algorithms.alpha;
     smooth.divide = algorithms.divide;
     passes.addPass(createSmoothQuant(smooth));
   }
-  if (algorithms.awq) {
-    AWQOptions awq;
-    awq.scheme = options.precision;
-    llvm::append_range(awq.keep, options.keep);
-    awq.judge = algorithms.gptq ? "gptq" : "rtn";
-    passes.addPass(createAWQ(awq));
-  }
+  if (algorithms.awq)
+    addAWQ(passes, algorithms, options, precision, /*onlyChanged=*/false);
 }
 
 llvm::Error Compilation::transform() {
@@ -144,15 +173,38 @@ llvm::Error Compilation::transform() {
   WorkspaceScope scope(&context, workspace.get());
   return runPasses(Stage::Transform, [&](OpPassManager &passes) {
     if (algorithms.transforms())
-      addTransforms(passes, algorithms, options);
+      addTransforms(passes, algorithms, options, basePrecision);
     // Weights are chosen on samples of any size, so before.
-    addRecognition(passes, /*specialize=*/!algorithms.chooses());
+    addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed);
   });
+}
+
+llvm::Error Compilation::assign() {
+  if (!isMixed)
+    return llvm::Error::success();
+  WorkspaceScope scope(&context, workspace.get());
+  AssignOptions assigning;
+  assigning.formats = formats;
+  llvm::append_range(assigning.keep, options.keep);
+  assigning.maxSize = options.budgets.size;
+  assigning.maxDrop = options.budgets.drop;
+  assigning.maxLatency = options.budgets.latency;
+  assigning.level = levels.front().level;
+  assigning.sensitivity = options.sensitivity;
+  llvm::Error error = runPasses(Stage::Assign, [&](OpPassManager &passes) {
+    passes.addPass(createAssign(assigning));
+    // Scales that were searched for one format do not fit another.
+    if (algorithms.awq)
+      addAWQ(passes, algorithms, options, basePrecision, /*onlyChanged=*/true);
+  });
+  if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
+    result.assignment = text.getValue().str();
+  return error;
 }
 
 llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
-  bool isStatic = statistics && options.precision == "int8" &&
+  bool isStatic = statistics && basePrecision == "int8" && !isMixed &&
                   !algorithms.transforms() && !algorithms.chooses();
   if (isStatic) {
     if (llvm::Error error = checkWeights())
@@ -170,24 +222,26 @@ llvm::Error Compilation::quantize() {
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());
-    if (options.precision == "f32")
+    if (basePrecision == "f32")
       return;
     if (algorithms.chooses()) {
       GPTQOptions choosing;
-      choosing.scheme = options.precision;
+      choosing.scheme = basePrecision;
       llvm::append_range(choosing.keep, options.keep);
       llvm::append_range(choosing.methods, algorithms.getMethods());
       choosing.sequential = options.sequential;
       choosing.correct = algorithms.correct;
       passes.addPass(createGPTQ(choosing));
-      addRecognition(passes, /*specialize=*/true);
     }
+    if (algorithms.chooses() || isMixed)
+      addRecognition(passes, /*specialize=*/true);
     RoundToNearestOptions rounding;
-    rounding.scheme = options.precision;
+    rounding.scheme = basePrecision;
     llvm::append_range(rounding.keep, options.keep);
     passes.addPass(createRoundToNearest(rounding));
     passes.addPass(createCSEPass());
   });
+  (*module)->removeAttr(kAssignmentAttr);
   // Equal work of different layers shares kernels from here on.
   dropValueNames(*module);
   return error;
@@ -231,7 +285,6 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
     passes.addPass(createCSEPass());
   };
   auto addPlan = [&](OpPassManager &passes) { passes.addPass(createPlan()); };
-  auto none = [] { return llvm::Error::success(); };
 
   struct Step {
     Stage stage;
@@ -241,7 +294,7 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
       {Stage::Import, [&] { return import(); }},
       {Stage::Calibrate, [&] { return calibrate(); }},
       {Stage::Transform, [&] { return transform(); }},
-      {Stage::Assign, none},
+      {Stage::Assign, [&] { return assign(); }},
       {Stage::Quantize, [&] { return quantize(); }},
       {Stage::Fuse, [&] { return runPasses(Stage::Fuse, addFuse); }},
       {Stage::Schedule,

@@ -3,8 +3,10 @@
 #include "Compilation.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Scheme/Products.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
+#include <map>
 
 using namespace mlir;
 using namespace qcc;
@@ -40,11 +42,22 @@ std::string Compilation::describeStage(Stage stage) {
   case Stage::Transform:
     os << countOperations(*module) << " operations";
     break;
+  case Stage::Assign:
   case Stage::Quantize: {
-    unsigned products = 0;
-    module->walk([&](QMatMulOp) { ++products; });
-    if (options.precision != "f32")
-      os << products << " products in " << options.precision;
+    // By format; those that stay float are told of while they are assigned.
+    std::map<std::string, unsigned> products;
+    module->walk([&](Operation *op) {
+      if (auto product = dyn_cast<QMatMulOp>(op))
+        ++products[product.getFormat().getScheme().str()];
+      else if (auto key = op->getAttrOfType<StringAttr>(kAssignedAttr))
+        ++products[key.getValue().str()];
+    });
+    llvm::interleave(
+        products, os,
+        [&](const auto &pair) {
+          os << pair.second << " products in " << pair.first;
+        },
+        ", ");
     break;
   }
   case Stage::Fuse: {

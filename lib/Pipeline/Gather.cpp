@@ -101,13 +101,13 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
 }
 
 llvm::Error Compilation::makeWorkspace() {
-  if (options.algorithms.empty())
+  if (options.algorithms.empty() && !isMixed)
     return llvm::Error::success();
   auto parsed = parseAlgorithms(options.algorithms);
   if (!parsed)
     return parsed.takeError();
   algorithms = *parsed;
-  if (options.precision == "f32" &&
+  if (basePrecision == "f32" &&
       (algorithms.transforms() || algorithms.chooses()))
     return makeError(Diag::Usage, "--algo",
                      "expected a --precision to quantize to, but got f32");

@@ -20,6 +20,8 @@ namespace qcc {
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/AWQ.h.inc"
 #define GEN_PASS_REGISTRATION
+#include "qcc/passes/Assign.h.inc"
+#define GEN_PASS_REGISTRATION
 #include "qcc/passes/FormInteger.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Fuse.h.inc"
@@ -58,6 +60,7 @@ void qcc::registerDialects(mlir::DialectRegistry &registry) {
 
 void qcc::registerAllPasses() {
   registerAWQPasses();
+  registerAssignPasses();
   registerFormIntegerPasses();
   registerFusePasses();
   registerGPTQPasses();

@@ -47,13 +47,21 @@ std::vector<SourceFile> Compilation::getSources() {
 }
 
 Recipe Compilation::getRecipe() {
-  Recipe recipe = {
-      options.target,     options.precision,    options.algorithms,
-      options.sequential, options.dims,         options.states,
-      options.keep,       options.requireFused, options.embedWeights};
+  Recipe recipe;
+  recipe.target = options.target;
+  recipe.precision = options.precision;
+  recipe.algorithms = options.algorithms;
+  recipe.sequential = options.sequential;
+  recipe.dims = options.dims;
+  recipe.states = options.states;
+  recipe.keep = options.keep;
+  recipe.requireFused = options.requireFused;
+  recipe.embedWeights = options.embedWeights;
   recipe.rangeMethod =
       describeRangeMethod(options.rangeMethod, options.rangeParameter);
   recipe.nonFinite = getPolicyName(options.nonFinite);
+  recipe.budgets = options.budgets;
+  recipe.sensitivity = options.sensitivity;
   // What this machine is decides the bytes; another one must get the same.
   if (recipe.target == "native")
     recipe.target = llvm::join(

@@ -247,6 +247,8 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
   options.keep = recipe->keep;
   options.requireFused = recipe->requireFused;
   options.embedWeights = recipe->embedWeights;
+  options.budgets = recipe->budgets;
+  options.sensitivity = recipe->sensitivity;
   if (Error error = setRangeMethod(recipe->rangeMethod, options))
     return error;
   return setNonFinite(path, recipe->nonFinite, options);
@@ -348,6 +350,17 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
                            "'");
     options.sequential = mode == "sequential";
   }
+  // Elsewhere --max-drop is a gate.
+  if (line.verb == Verb::Compile) {
+    Budgets &budgets = options.budgets;
+    budgets.size = line.get(OPT_max_size, budgets.size).str();
+    budgets.drop = line.get(OPT_max_drop, budgets.drop).str();
+    budgets.latency = line.get(OPT_max_latency, budgets.latency).str();
+  }
+  options.sensitivity = line.get(OPT_sensitivity, options.sensitivity).str();
+  // A budget alone asks for any precisions that meet it.
+  if (options.budgets.any() && options.precision == "f32")
+    options.precision = "mixed";
   options.requireFused |= line.has(OPT_require_fused);
   if (const Arg *arg =
           line.args.getLastArg(OPT_embed_weights, OPT_no_embed_weights))

@@ -41,10 +41,17 @@ def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[Comp
              Group<grp_make>, HelpText<"Folder to write (default: MODEL.qcc), or file with --emit">;
 def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, TargetsVis],
                      "Machine to compile for (default: native; see `qcc targets`)">, Group<grp_make>;
-def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`)">,
+def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`); several or mixed with a budget">,
                 Group<grp_make>;
 def algo : CommaJoined<["--"], "algo=">, MetaVarName<"NAME,...">, Visibility<Makers>, Group<grp_make>,
            HelpText<"Choose weights by data: rtn, clip, awq, gptq, gptq-correct, smoothquant (docs/algorithms.md)">;
+def max_size : Setting<"max-size", "X", [CompileVis],
+                       "Mixed precision: weights of at most 0.3x of the float model's, or 120MB">, Group<grp_make>;
+def max_latency : Setting<"max-latency", "X", [CompileVis],
+                          "Mixed precision: at most 0.5x of the float model's predicted time">, Group<grp_make>;
+def sensitivity : Setting<"sensitivity", "HOW", [CompileVis],
+                          "How mixed precision finds losses: measured, estimated or auto">,
+                  Group<grp_make>, Flags<[HelpHidden]>;
 def keep : Setting<"keep", "REGEX", Makers, "Nodes to leave in float; may be repeated">, Group<grp_make>;
 def require_fused : Switch<"require-fused", [CompileVis], "Refuse a node that cannot run in the precision asked for">,
                     Group<grp_make>;
@@ -91,7 +98,8 @@ def labels : Setting<"labels", "NAME", [EvalVis], "Array of the data with labels
 def tokens : Setting<"tokens", "NAME", [EvalVis],
                      "Array with token ids for perplexity (default: the input that has them)">, Group<grp_data>;
 def min_cos : Setting<"min-cos", "X", [EvalVis], "Exit with 6 if a cosine is lower">, Group<grp_data>;
-def max_drop : Setting<"max-drop", "X", [EvalVis], "Exit with 6 if top1 or perplexity is worse by more, as 0.01 or 1%">,
+def max_drop : Setting<"max-drop", "X", [CompileVis, EvalVis],
+                       "Loss of top1 or perplexity allowed, as 0.01 or 1%: a budget of mixed precision; eval exits with 6">,
                Group<grp_data>;
 
 // How it runs.

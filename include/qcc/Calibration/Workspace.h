@@ -41,6 +41,9 @@ public:
 
   bool hasSamples() const { return !samples.empty(); }
   llvm::ArrayRef<Sample> getSamples() const { return samples; }
+  /// What compiles modules for this machine, and threads that runs may take.
+  HostExecutor &getExecutor() { return executor; }
+  unsigned getThreads() const { return threads; }
 
   /// Tells of activations, one at a time: its position among those asked for.
   using Receiver = llvm::function_ref<llvm::Error(size_t index, InputData &)>;

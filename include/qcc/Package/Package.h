@@ -84,6 +84,8 @@ struct PackageRequest {
   std::vector<PackedTensor> weights;
   Recipe recipe;
   std::vector<OpReport> ops;
+  /// What mixed precision measured and chose, as JSON; "" if it did nothing.
+  std::string assignment;
   std::vector<std::string> warnings;
   /// Nodes at which the host program waits for a value (sizes that depend on
   /// data).

@@ -3,6 +3,7 @@
 #ifndef QCC_PACKAGE_RECIPE_H
 #define QCC_PACKAGE_RECIPE_H
 
+#include "qcc/Support/Budget.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
@@ -14,12 +15,13 @@
 namespace qcc {
 
 /// Everything but the input files that decides the bytes of an artifact:
-/// `recipe.yaml`, schema `qcc-recipe/1`. It holds no path, so that it is the
-/// same wherever it was written.
+/// `recipe.yaml`, schema `qcc-recipe/1` (docs/recipes.md). What is written
+/// holds no path, so that it is the same wherever it was written.
 struct Recipe {
   std::string target = "native";
+  /// One precision, or with budgets several, joined by commas.
   std::string precision = "f32";
-  std::vector<std::string> algorithms;
+  std::vector<std::string> algorithms; ///< as --algo takes them
   bool sequential = true; ///< algorithms see inputs of quantized layers
   /// What is known of symbolic dimensions: name and rule (parseDimRule).
   std::vector<std::pair<std::string, std::string>> dims;
@@ -30,13 +32,16 @@ struct Recipe {
   std::optional<bool> embedWeights;   ///< none: by size
   std::string rangeMethod = "minmax"; ///< --calib-method
   std::string nonFinite = "tolerate"; ///< --calib-nan
+  Budgets budgets;                    ///< of mixed precision
+  std::string sensitivity = "auto";   ///< --sensitivity
 };
 
 /// The recipe as YAML. Equal recipes give equal text; every key is written.
 std::string writeRecipe(const Recipe &recipe);
 
-/// Reads YAML. Every key but `schema` is optional, an unknown one is an error.
-/// Errors: Usage, with `name` and the line.
+/// Reads YAML. Every key but `schema` is optional, an unknown one is an error
+/// that names the nearest. Errors: Usage, with `name` and the line;
+/// LimitReached (64 KiB, 16 values inside each other).
 llvm::Expected<Recipe> readRecipe(llvm::StringRef text, llvm::StringRef name);
 
 } // namespace qcc

@@ -7,6 +7,7 @@
 #include "qcc/Calibration/Range.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Stage.h"
+#include "qcc/Support/Budget.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -29,7 +30,11 @@ struct CompileOptions {
   std::string model;     ///< path of the ONNX file
   std::string outputDir; ///< "" : MODEL.qcc beside the model
   std::string target = "native";
-  std::string precision = "f32";       ///< key of a scheme, or "f32"
+  /// A precision, or with budgets several to choose from (findFormats).
+  std::string precision = "f32";
+  Budgets budgets; ///< --max-size, --max-drop, --max-latency
+  /// How mixed precision finds what a format costs: auto, measured, estimated.
+  std::string sensitivity = "auto";
   std::vector<std::string> algorithms; ///< --algo, see `qcc schemes`
   /// Algorithms see the inputs that products have once those before them are
   /// quantized, else those of the float model.
@@ -65,6 +70,8 @@ struct CompileResult {
   uint64_t weightBytes = 0, libraryBytes = 0;
   unsigned kernels = 0, launches = 0;
   std::vector<OpReport> ops;
+  /// What mixed precision measured and chose, as JSON; "" without budgets.
+  std::string assignment;
   /// What compiling found worth telling: `warning` lines with their codes.
   std::vector<std::string> warnings;
 };

@@ -13,6 +13,8 @@ namespace qcc {
 #define GEN_PASS_DECL
 #include "qcc/passes/AWQ.h.inc"
 #define GEN_PASS_DECL
+#include "qcc/passes/Assign.h.inc"
+#define GEN_PASS_DECL
 #include "qcc/passes/FormInteger.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Fuse.h.inc"

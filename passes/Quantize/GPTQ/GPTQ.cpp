@@ -56,7 +56,8 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
       return failure();
     auto take = [&](MatMulOp op) {
       return rules.match(getNodeName(op.getLoc())).empty() &&
-             getObstacle(op, *scheme_).empty();
+             getAssignedScheme(op, scheme_) &&
+             getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     groups = collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
     if (llvm::Error error = sequential ? runSequential() : runParallel())
@@ -119,6 +120,7 @@ private:
         return weights.takeError();
       LayerWeights original = {getWeightRows(layer), getWeightColumns(layer),
                                *weights};
+      current = getAssignedScheme(layer, scheme_);
       Choice chosen = choose(original, gram, cross);
       if (llvm::Error error = replace(layer, original, chosen, gram))
         return error;
@@ -128,7 +130,7 @@ private:
 
   Choice choose(LayerWeights original, ArrayRef<double> gram,
                 ArrayRef<double> cross) {
-    SchemeGrid grid(*scheme_);
+    SchemeGrid grid(*current);
     Choice best;
     best.method = "rtn";
     best.weights =
@@ -176,7 +178,7 @@ private:
                                           {original.k, original.n});
     if (!values)
       return values.takeError();
-    int64_t groupCount = countGroups(SchemeGrid(*scheme_), original.k);
+    int64_t groupCount = countGroups(SchemeGrid(*current), original.k);
     std::vector<float> scales;
     std::vector<int32_t> zeros;
     for (GridAffine affine : choice.weights.affines) {
@@ -198,7 +200,7 @@ private:
     };
     if (llvm::Error error = store(kScalesAttr, ".scales", ArrayRef(scales)))
       return error;
-    if (!scheme_->getZero())
+    if (!current->getZero())
       if (llvm::Error error = store(kZerosAttr, ".zeros", ArrayRef(zeros)))
         return error;
     layer.getRhsMutable().set(*values);
@@ -215,6 +217,7 @@ private:
   }
 
   const Scheme *scheme_ = nullptr;
+  const Scheme *current = nullptr; ///< of the layer at hand
   Workspace *workspace = nullptr;
   SmallVector<LinearGroup> groups;
   double nearest = 0;

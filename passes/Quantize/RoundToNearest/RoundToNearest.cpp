@@ -52,13 +52,28 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                         scheme + "' without calibration data");
       return;
     }
-    std::string obstacle = getObstacle(matmul, target);
+    const Scheme *assigned = getAssignedScheme(matmul, &target);
+    if (!assigned) {
+      StringRef why = getReason(op);
+      // What was chosen among others is as it should be, a rule is not.
+      bool isChoice = why.starts_with("assigned");
+      return noteOutcome(op, isChoice ? StringRef("f32") : StringRef(scheme),
+                         "f32", why);
+    }
+    std::string obstacle = getObstacle(matmul, *assigned);
     if (!obstacle.empty())
       return noteOutcome(op, scheme, "f32", obstacle);
-    rewrite(matmul, target);
+    rewrite(matmul, *assigned);
+  }
+
+  /// Why a product has its precision.
+  static StringRef getReason(Operation *op) {
+    auto reason = op->getAttrOfType<StringAttr>(kAssignedReasonAttr);
+    return reason ? reason.getValue() : "as asked";
   }
 
   void rewrite(MatMulOp op, const Scheme &target) {
+    StringRef key = op->hasAttr(kAssignedAttr) ? target.getKey() : scheme;
     OpBuilder b(op);
     Location loc = op.getLoc();
     Value weight = op.getRhs();
@@ -74,8 +89,9 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                   target.getZero().has_value());
     Value encoded = encode(b, op, encodedType(target, type), weight, format);
     if (target.getCompute() == SchemeCompute::Float)
-      return replace(op, QMatMulOp::create(b, loc, op.getResult().getType(),
-                                           op.getLhs(), encoded, format, n));
+      return replace(op, key,
+                     QMatMulOp::create(b, loc, op.getResult().getType(),
+                                       op.getLhs(), encoded, format, n));
     SmallVector<AffineExpr> dims = getDims(op.getLhs().getType());
     auto activation = [&](Type element, int64_t last) {
       dims.back() = getAffineConstantExpr(last, op.getContext());
@@ -88,12 +104,12 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                        op.getLhs(), group);
     auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
                                      rows.getResults(), encoded, format, n);
-    noteOutcome(rows, scheme, scheme, "as asked");
-    replace(op, product);
+    noteOutcome(rows, key, key, getReason(op));
+    replace(op, key, product);
   }
 
-  void replace(MatMulOp op, QMatMulOp product) {
-    noteOutcome(product, scheme, scheme, "as asked");
+  void replace(MatMulOp op, StringRef key, QMatMulOp product) {
+    noteOutcome(product, key, key, getReason(op));
     for (StringRef name : {kAlgorithmAttr, kErrorAttr, kTransformAttr})
       if (Attribute value = op->getAttr(name))
         product->setAttr(name, value);

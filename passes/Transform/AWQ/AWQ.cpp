@@ -45,10 +45,17 @@ struct AWQPass : qcc::impl::AWQBase<AWQPass> {
       return failure();
     auto take = [&](MatMulOp op) {
       return rules.match(getNodeName(op.getLoc())).empty() &&
-             getObstacle(op, *scheme_).empty();
+             getAssignedScheme(op, scheme_) &&
+             getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     SmallVector<LinearGroup> groups =
         collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
+    if (onlyChanged)
+      llvm::erase_if(groups, [&](const LinearGroup &group) {
+        return llvm::all_of(group.layers, [&](MatMulOp layer) {
+          return getAssignedScheme(layer, scheme_) == scheme_;
+        });
+      });
     OwningOpRef<ModuleOp> before = module.clone();
     SmallVector<Value> inputs;
     for (const LinearGroup &group : groups)
@@ -74,7 +81,15 @@ private:
       return note("awq: not scaled: " + fold.getObstacle());
     std::vector<std::vector<float>> values;
     std::vector<LayerWeights> layers;
+    // Errors are those of the fewest bits: others hardly count beside them.
+    const Scheme *narrowest = getAssignedScheme(group.layers[0], scheme_);
+    for (MatMulOp layer : group.layers)
+      if (const Scheme *scheme = getAssignedScheme(layer, scheme_);
+          scheme->getWeightBits() < narrowest->getWeightBits())
+        narrowest = scheme;
     for (MatMulOp layer : group.layers) {
+      if (getAssignedScheme(layer, scheme_) != narrowest)
+        continue;
       auto weights = readWeight(*workspace, layer);
       if (!weights)
         return weights.takeError();
@@ -82,7 +97,7 @@ private:
       layers.push_back(
           {getWeightRows(layer), getWeightColumns(layer), values.back()});
     }
-    SchemeGrid grid(*scheme_);
+    SchemeGrid grid(*narrowest);
     auto solve = [&](LayerWeights weights, ArrayRef<double> gram) {
       return gptq::solve(grid, weights, gram).weights.values;
     };

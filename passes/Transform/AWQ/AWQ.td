@@ -14,6 +14,8 @@ def AWQ : Pass<"qcc-transform-awq", "::mlir::ModuleOp"> {
   let options = [
     Option<"scheme", "scheme", "std::string", "\"int8\"", "key of the scheme">,
     ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
+    Option<"onlyChanged", "only-changed", "bool", "false",
+           "take only activations with a product whose precision is assigned and not `scheme`">,
     Option<"judge", "judge", "std::string", "\"rtn\"", "how weights are rounded when scales are compared: rtn, gptq">,
   ];
   let dependentDialects = ["::qcc::QCCDialect"];

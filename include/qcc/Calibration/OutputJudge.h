@@ -1,0 +1,77 @@
+//===- OutputJudge.h - what rounding does to a model's output ---*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_CALIBRATION_OUTPUTJUDGE_H
+#define QCC_CALIBRATION_OUTPUTJUDGE_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Calibration/Workspace.h"
+
+namespace qcc {
+
+/// How far an output is from that of the float model.
+struct OutputScore {
+  /// Kullback-Leibler divergence per position in nats (of logits), or squared
+  /// error relative to the output's power. At least 0 but for rounding of sums.
+  double divergence = 0;
+  /// What a person would call the loss: the rise of the perplexity as a share,
+  /// the share of positions with another largest class, or `divergence`.
+  double drop = 0;
+};
+
+/// Compares the first float output of changed copies of a model with that of
+/// the model, on calibration samples. Which comparison makes sense follows from
+/// shapes: an output [rows, positions, classes] beside an integer input [rows,
+/// positions] with tokens below `classes` is a language model; [rows, classes]
+/// are classes; all else is numbers. Scores do not depend on threads.
+class OutputJudge {
+public:
+  enum class Kind { Tokens, Classes, Numbers };
+
+  /// Runs the float model on the first samples, at least one, until they have
+  /// `maxPositions` positions. Errors: BadCalibration (no samples, outputs that
+  /// are not finite), UnsupportedForm (no float output that depends on inputs),
+  /// what compiling and running give.
+  static llvm::Expected<OutputJudge>
+  make(Workspace &workspace, mlir::ModuleOp module, uint64_t maxPositions);
+
+  Kind getKind() const { return kind; }
+  /// What `divergence` is: "kl" or "error"; and `drop`: "perplexity", "top1" or
+  /// "error".
+  llvm::StringRef getDivergenceName() const;
+  llvm::StringRef getDropName() const;
+  /// Samples that are compared, and their positions (rows of classes, or
+  /// samples).
+  size_t getSampleCount() const { return references.size(); }
+  uint64_t getPositionCount() const { return positions; }
+  /// The judged output among the results of the entry.
+  unsigned getOutput() const { return output; }
+
+  /// Leaves of a copy of the model what computes the judged output, observed.
+  void keepOutput(mlir::ModuleOp copy) const;
+  /// Scores a program of such a copy. `more` is given to each run besides the
+  /// sample's arrays. Errors: what running gives.
+  llvm::Expected<OutputScore> score(const HostProgram &program,
+                                    llvm::ArrayRef<SampleArray> more) const;
+
+private:
+  explicit OutputJudge(Workspace &workspace) : workspace(&workspace) {}
+  llvm::Error chooseOutput(mlir::func::FuncOp entry);
+  llvm::Error chooseKind(mlir::func::FuncOp entry);
+  llvm::Expected<std::vector<float>>
+  run(const HostProgram &program, size_t sample,
+      llvm::ArrayRef<SampleArray> more) const;
+
+  Workspace *workspace;
+  Kind kind = Kind::Numbers;
+  unsigned output = 0;
+  int64_t classes = 0;
+  std::string tokenInput;
+  uint64_t positions = 0;
+  /// Of each sample: the float model's output, and tokens [rows, positions].
+  std::vector<std::vector<float>> references;
+  std::vector<std::vector<int64_t>> tokens, tokenShapes;
+};
+
+} // namespace qcc
+
+#endif // QCC_CALIBRATION_OUTPUTJUDGE_H

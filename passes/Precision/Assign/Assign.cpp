@@ -1,0 +1,192 @@
+//===- Assign.cpp - a precision for each product ----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "AssignReport.h"
+#include "Planner.h"
+#include "Probe.h"
+#include "mlir/Pass/Pass.h"
+#include "qcc/Calibration/Workspace.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/Support/Format.h"
+#include <cmath>
+
+namespace qcc {
+#define GEN_PASS_DECL_ASSIGN
+#define GEN_PASS_DEF_ASSIGN
+#include "qcc/passes/Assign.h.inc"
+} // namespace qcc
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::assign;
+
+namespace {
+
+/// Positions of outputs that losses are measured on.
+constexpr uint64_t kPositions = 4096;
+/// Operations that measuring may take: minutes. Larger models are estimated.
+constexpr double kMaxWork = 4e13;
+
+/// What the pass's options say.
+struct Settings {
+  std::string formats, level, sensitivity;
+  Budgets budgets;
+  KeepRules rules;
+};
+
+/// One choice of formats for a module.
+class Assigner {
+public:
+  Assigner(ModuleOp module, Workspace *workspace, const Settings &settings)
+      : module(module), workspace(workspace), settings(settings) {}
+
+  llvm::Error run() {
+    llvm::Expected<SmallVector<const Scheme *>> known =
+        findFormats(module.getContext(), settings.formats);
+    if (!known)
+      return known.takeError();
+    llvm::Expected<OutputJudge> made =
+        OutputJudge::make(*workspace, module, kPositions);
+    if (!made)
+      return made.takeError();
+    judge = std::make_unique<OutputJudge>(std::move(*made));
+    layers = collectLayers(module, *known, settings.rules, judge->getOutput());
+    if (layers.empty())
+      return makeError(Diag::UnsupportedForm, "",
+                       "expected products with constant weights to choose "
+                       "precisions for, but there are none");
+    if (llvm::Error error = findLosses())
+      return error;
+    return choose();
+  }
+
+private:
+  llvm::Error findLosses() {
+    double weights = 0, runs = 0;
+    for (const Layer &layer : layers) {
+      weights += double(layer.k) * double(layer.n);
+      for (const Candidate &candidate : layer.candidates)
+        runs += candidate.scheme && !layer.isFixed();
+    }
+    double work = 2 * weights * double(judge->getPositionCount()) * runs;
+    isMeasured = settings.sensitivity == "measured" ||
+                 (settings.sensitivity == "auto" && work <= kMaxWork);
+    return isMeasured ? measureLosses(*workspace, module, *judge, layers)
+                      : estimateLosses(*workspace, module, layers);
+  }
+
+  llvm::Error choose() {
+    Rates rates = getRates(settings.level);
+    const Sample &sample = workspace->getSamples().front();
+    uint64_t otherBytes = getOtherBytes(module, layers);
+    double otherSeconds = predictSeconds(module, layers, sample, rates);
+    // The same layers with f32 alone are the float model.
+    std::vector<Layer> exact = layers;
+    double floatBytes = 0, floatSeconds = 0;
+    for (Layer &layer : exact)
+      layer.candidates = {Candidate()};
+    (void)predictSeconds(module, exact, sample, rates);
+    for (const Layer &layer : exact) {
+      floatBytes += double(layer.candidates[0].bytes);
+      floatSeconds += layer.candidates[0].seconds;
+    }
+    Planner planner(layers, otherBytes, otherSeconds);
+    planner.setFloatCosts(floatBytes, floatSeconds);
+    const Budgets &budgets = settings.budgets;
+    if (llvm::Error error = planner.setBudgets(budgets))
+      return error;
+    auto score = [&](ArrayRef<unsigned> picks) {
+      take(picks);
+      return scoreAssignment(*workspace, module, *judge, layers);
+    };
+    auto found = planner.choose(score);
+    if (!found)
+      return found.takeError();
+    llvm::Expected<OutputScore> result = score(found->picks);
+    if (!result)
+      return result.takeError();
+    note();
+    Builder b(module.getContext());
+    AssignmentFacts facts = {layers,  planner, *found,     *judge,
+                             budgets, *result, isMeasured, settings.formats};
+    module->setAttr(kAssignmentAttr, b.getStringAttr(writeAssignment(facts)));
+    return llvm::Error::success();
+  }
+
+  void take(ArrayRef<unsigned> picks) {
+    for (auto [layer, pick] : llvm::zip_equal(layers, picks))
+      layer.chosen = pick;
+  }
+
+  /// Puts the choice on each product, with its reason.
+  void note() {
+    Builder b(module.getContext());
+    for (Layer &layer : layers) {
+      layer.op->setAttr(kAssignedAttr, b.getStringAttr(layer.getChosen().key));
+      layer.op->setAttr(kAssignedReasonAttr, b.getStringAttr(explain(layer)));
+    }
+  }
+
+  /// The choice in words, with the loss of the next smaller format.
+  std::string explain(const Layer &layer) const {
+    if (layer.isFixed() && !layer.rule.empty())
+      return StringRef(layer.rule).contains(": ") ? layer.rule
+                                                  : "assigned: " + layer.rule;
+    const Candidate &chosen = layer.getChosen();
+    const Candidate *smaller = nullptr;
+    for (const Candidate &candidate : layer.candidates)
+      if (candidate.bytes < chosen.bytes &&
+          (!smaller || candidate.bytes > smaller->bytes))
+        smaller = &candidate;
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    os << "assigned: " << judge->getDivergenceName() << " "
+       << llvm::format("%.2e", chosen.loss);
+    if (smaller)
+      os << ", " << llvm::format("%.2e", smaller->loss) << " in "
+         << smaller->key;
+    if (!layer.rule.empty())
+      os << " (" << layer.rule << ")";
+    return text;
+  }
+
+  ModuleOp module;
+  Workspace *workspace;
+  const Settings &settings;
+  std::unique_ptr<OutputJudge> judge;
+  std::vector<Layer> layers;
+  bool isMeasured = true;
+};
+
+struct AssignPass : qcc::impl::AssignBase<AssignPass> {
+  using AssignBase::AssignBase;
+
+  void runOnOperation() override {
+    Settings settings = {
+        formats, level, sensitivity, {maxSize, maxDrop, maxLatency}, {}};
+    if (failed(check(settings)))
+      return signalPassFailure();
+    Assigner assigner(getOperation(), getWorkspace(&getContext()), settings);
+    if (llvm::Error error = assigner.run()) {
+      (void)qcc::emitError(getOperation().getLoc(), std::move(error));
+      signalPassFailure();
+    }
+  }
+
+private:
+  LogicalResult check(Settings &settings) {
+    Location loc = getOperation().getLoc();
+    if (sensitivity != "auto" && sensitivity != "measured" &&
+        sensitivity != "estimated")
+      return emitCoded(loc, Diag::Usage)
+             << "expected auto, measured or estimated, but got '" << sensitivity
+             << "'";
+    Workspace *workspace = getWorkspace(&getContext());
+    if (!workspace || !workspace->hasSamples())
+      return emitCoded(loc, Diag::Usage)
+             << "mixed precision chooses by data: expected --calib=DATA, but "
+                "got none";
+    return settings.rules.parse(loc, keep);
+  }
+};
+
+} // namespace

@@ -1,0 +1,307 @@
+//===- Layers.cpp - products that get a format each -------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Layers.h"
+#include "qcc/Dialect/QCC/ConstEval.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::assign;
+
+static func::FuncOp getEntry(ModuleOp module) {
+  return *module.getOps<func::FuncOp>().begin();
+}
+
+static bool isProduct(Operation *op) {
+  return isa<MatMulOp, ConvOp, ConvTransposeOp, AttentionOp>(op);
+}
+
+//===----------------------------------------------------------------------===//
+// Rules
+//===----------------------------------------------------------------------===//
+
+/// Calls `visit` for everything that reads `value`, through operations that are
+/// no products, until it returns true; at most some thousand operations.
+static bool
+anyReader(Value value,
+          llvm::function_ref<bool(Operation *, OpOperand &)> visit) {
+  llvm::SetVector<Value> reached;
+  reached.insert(value);
+  for (size_t i = 0; i < reached.size() && i < 4096; ++i)
+    for (OpOperand &use : reached[i].getUses()) {
+      Operation *user = use.getOwner();
+      if (visit(user, use))
+        return true;
+      if (!isProduct(user) && !isa<IfOp, LoopOp>(user))
+        reached.insert(user->result_begin(), user->result_end());
+    }
+  return false;
+}
+
+/// True for a product of few columns whose result is sorted (the choice of
+/// experts) before any other product sees it.
+static bool isRouter(MatMulOp op, int64_t columns) {
+  constexpr int64_t kMaxExperts = 512;
+  if (StringRef(getNodeName(op.getLoc())).contains_insensitive("router"))
+    return true;
+  return columns <= kMaxExperts &&
+         anyReader(op.getResult(), [](Operation *user, OpOperand &) {
+           auto program = dyn_cast<ProgramOp>(user);
+           // What is only handed out is no choice.
+           return program &&
+                  llvm::any_of(program->getUsers(), [](Operation *next) {
+                    return !isa<func::ReturnOp>(next);
+                  });
+         });
+}
+
+/// True if a constant is made of codes: rounding it again loses more than the
+/// format says.
+static bool isQuantized(Value weight) {
+  SmallVector<Value> work = {weight};
+  for (size_t i = 0; i < work.size() && i < 64; ++i)
+    if (Operation *op = work[i].getDefiningOp()) {
+      if (isa<DequantizeOp>(op))
+        return true;
+      llvm::append_range(work, op->getOperands());
+    }
+  return false;
+}
+
+/// True if the result becomes the judged output with no product in between.
+static bool reachesOutput(MatMulOp op, unsigned output) {
+  return anyReader(op.getResult(), [&](Operation *user, OpOperand &use) {
+    return isa<func::ReturnOp>(user) && use.getOperandNumber() == output;
+  });
+}
+
+static std::vector<Candidate> getCandidates(MatMulOp op,
+                                            ArrayRef<const Scheme *> formats,
+                                            unsigned minBits,
+                                            std::string &obstacle) {
+  std::vector<Candidate> result;
+  for (const Scheme *scheme : formats) {
+    if (scheme && scheme->getWeightBits() < minBits)
+      continue;
+    if (scheme)
+      if (std::string why = getObstacle(op, *scheme); !why.empty()) {
+        obstacle = why;
+        continue;
+      }
+    Candidate candidate;
+    candidate.scheme = scheme;
+    if (scheme)
+      candidate.key = scheme->getKey().str();
+    result.push_back(candidate);
+  }
+  return result;
+}
+
+std::vector<Layer> assign::collectLayers(ModuleOp module,
+                                         ArrayRef<const Scheme *> formats,
+                                         const KeepRules &keep,
+                                         unsigned output) {
+  std::vector<Layer> layers;
+  SmallVector<size_t> heads;
+  getEntry(module).walk([&](MatMulOp op) {
+    auto weight = cast<RankedTensorType>(op.getRhs().getType());
+    if (!isConstantExpression(op.getRhs()) ||
+        isConstantExpression(op.getResult()) || weight.getRank() != 2 ||
+        !weight.hasStaticShape())
+      return;
+    Layer layer;
+    layer.op = op;
+    layer.k = weight.getDimSize(op.getTransB() ? 1 : 0);
+    layer.n = weight.getDimSize(op.getTransB() ? 0 : 1);
+    std::string obstacle;
+    StringRef rule = keep.match(getNodeName(op.getLoc()));
+    if (!rule.empty())
+      layer.rule = ("kept: matches --keep=" + rule).str();
+    else if (isRouter(op, layer.n))
+      layer.rule = "kept: routes between experts";
+    else if (isQuantized(op.getRhs()))
+      layer.rule = "kept: quantized in the model";
+    else
+      layer.candidates = getCandidates(op, formats, 0, obstacle);
+    if (layer.candidates.empty()) {
+      if (layer.rule.empty())
+        layer.rule = obstacle;
+      layer.candidates.emplace_back();
+    }
+    if (reachesOutput(op, output))
+      heads.push_back(layers.size());
+    layers.push_back(std::move(layer));
+  });
+  // Where several products add up to the output none of them is its head.
+  if (heads.size() != 1 || layers.size() == 1)
+    return layers;
+  Layer &head = layers[heads.front()];
+  std::string obstacle;
+  if (!head.rule.empty())
+    return layers;
+  std::vector<Candidate> wide =
+      getCandidates(head.op, formats, kHeadBits, obstacle);
+  if (wide.size() == head.candidates.size())
+    return layers;
+  head.rule = "output head: " + std::to_string(kHeadBits) + " bits or more";
+  if (wide.empty()) {
+    head.rule = "kept: " + head.rule;
+    wide.emplace_back();
+  }
+  head.candidates = std::move(wide);
+  return layers;
+}
+
+//===----------------------------------------------------------------------===//
+// Size
+//===----------------------------------------------------------------------===//
+
+/// As weights are laid out in an artifact.
+static uint64_t align(uint64_t bytes) { return llvm::alignTo(bytes, 64); }
+
+uint64_t assign::getFloatBytes(const Layer &layer) {
+  return align(uint64_t(layer.k) *
+               llvm::alignTo(uint64_t(layer.n), kSchemeColumns) * 4);
+}
+
+uint64_t assign::getOtherBytes(ModuleOp module, ArrayRef<Layer> layers) {
+  llvm::DenseSet<Operation *> isLayer;
+  for (const Layer &layer : layers)
+    isLayer.insert(layer.op);
+  llvm::SetVector<Value> constants;
+  getEntry(module).walk([&](Operation *op) {
+    if (op->getNumResults() == 1 && isConstantExpression(op->getResult(0)))
+      return;
+    for (Value operand : op->getOperands())
+      if (isConstantExpression(operand) &&
+          !(isLayer.contains(op) && operand == op->getOperand(1)))
+        constants.insert(operand);
+  });
+  uint64_t sum = 0;
+  for (Value constant : constants)
+    sum += align(getTensorBytes(constant.getType()).value_or(0));
+  return sum;
+}
+
+//===----------------------------------------------------------------------===//
+// Time
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Sizes of tensors for one sample.
+class Sizes {
+public:
+  Sizes(func::FuncOp entry, const Sample &sample) {
+    for (unsigned i = 0; i < entry.getNumArguments(); ++i) {
+      auto name = entry.getArgAttrOfType<StringAttr>(i, "qcc.name");
+      for (const SampleArray &array : sample.arrays)
+        if (name && array.name == name.getValue())
+          bind(getDims(entry.getArgument(i).getType()), array.shape);
+    }
+  }
+
+  /// Elements; 1 where a size is known only at run time.
+  double getElements(Type type) const {
+    double count = 1;
+    for (AffineExpr dim : getDims(type))
+      count *= getSize(dim);
+    return count;
+  }
+  double getSize(AffineExpr dim) const {
+    return double(std::max<int64_t>(evaluateSize(dim, symbols).value_or(1), 1));
+  }
+  double getBytes(Type type) const {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    return tensor ? getElements(type) *
+                        double(getElementBytes(tensor.getElementType()))
+                  : 0;
+  }
+
+private:
+  void bind(ArrayRef<AffineExpr> dims, ArrayRef<int64_t> shape) {
+    for (auto [dim, size] : llvm::zip(dims, shape))
+      if (auto symbol = dyn_cast<AffineSymbolExpr>(dim)) {
+        if (symbols.size() <= symbol.getPosition())
+          symbols.resize(symbol.getPosition() + 1, 1);
+        symbols[symbol.getPosition()] = size;
+      }
+  }
+  SmallVector<int64_t> symbols;
+};
+} // namespace
+
+/// f32 operations of an operation that is no layer.
+static double countOperations(Operation *op, const Sizes &sizes) {
+  double results = 0;
+  for (Type type : op->getResultTypes())
+    if (isa<RankedTensorType>(type))
+      results += sizes.getElements(type);
+  if (auto matmul = dyn_cast<MatMulOp>(op)) {
+    auto dims = getDims(matmul.getLhs().getType());
+    return 2 * results *
+           sizes.getSize(dims[dims.size() - (matmul.getTransA() ? 2 : 1)]);
+  }
+  if (auto attention = dyn_cast<AttentionOp>(op)) {
+    auto query = getDims(attention.getQuery().getType()),
+         key = getDims(attention.getKey().getType());
+    return 4 * sizes.getElements(attention.getQuery().getType()) *
+           sizes.getSize(key[key.size() - 2]);
+  }
+  if (isa<ConvOp, ConvTransposeOp>(op) && op->getNumOperands() >= 2) {
+    auto weight = getDims(op->getOperand(1).getType());
+    return 2 * results * sizes.getElements(op->getOperand(1).getType()) /
+           sizes.getSize(weight[0]);
+  }
+  return results;
+}
+
+static Decoding getDecoding(const Scheme *scheme) {
+  if (!scheme)
+    return Decoding::None;
+  if (scheme->isLinear())
+    return Decoding::Fields;
+  return scheme->getWeightBits() >= 8 ? Decoding::SmallFloat : Decoding::Tables;
+}
+
+double assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
+                              const Sample &sample, const Rates &rates) {
+  Sizes sizes(getEntry(module), sample);
+  llvm::DenseSet<Operation *> isLayer;
+  for (Layer &layer : layers) {
+    isLayer.insert(layer.op);
+    double rows = sizes.getElements(layer.op.getLhs().getType()) /
+                  double(std::max<int64_t>(layer.k, 1));
+    for (Candidate &candidate : layer.candidates) {
+      std::optional<EncodedLayout> layout;
+      if (candidate.scheme)
+        layout = getEncodedLayout(*candidate.scheme, layer.k, layer.n);
+      candidate.bytes =
+          layout ? align(uint64_t(layout->totalBytes)) : getFloatBytes(layer);
+      candidate.seconds = getProductSeconds(
+          rates, rows, double(layer.k), double(layer.n),
+          double(candidate.bytes), getDecoding(candidate.scheme),
+          candidate.scheme &&
+              candidate.scheme->getCompute() == SchemeCompute::Integer);
+    }
+  }
+  double others = 0;
+  getEntry(module).walk([&](Operation *op) {
+    if (isLayer.contains(op) || !isa<QCCDialect>(op->getDialect()) ||
+        isa<ReshapeOp, YieldOp, IfOp, LoopOp>(op) ||
+        op->getParentOfType<GenericOp>() || op->getParentOfType<ProgramOp>() ||
+        (op->getNumResults() == 1 && isConstantExpression(op->getResult(0))))
+      return;
+    double bytes = 0;
+    for (Type type : op->getOperandTypes())
+      bytes += sizes.getBytes(type);
+    for (Type type : op->getResultTypes())
+      bytes += sizes.getBytes(type);
+    // Most are fused with their neighbours: a result stays in the cache.
+    others += getOtherSeconds(rates, bytes / 4, countOperations(op, sizes));
+  });
+  return others;
+}

@@ -1,0 +1,399 @@
+//===- Probe.cpp - the model with some weights rounded ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Probe.h"
+#include "mlir/IR/IRMapping.h"
+#include "qcc/Calibration/ScaleFold.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include <cmath>
+#include <cstring>
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::assign;
+
+/// Bytes of weights that one probe has as arguments: each running thread holds
+/// a copy.
+static constexpr uint64_t kProbeBytes = uint64_t(64) << 20;
+
+//===----------------------------------------------------------------------===//
+// Rounding
+//===----------------------------------------------------------------------===//
+
+static ArrayRef<char> toBytes(ArrayRef<float> values) {
+  return {reinterpret_cast<const char *>(values.data()),
+          values.size() * sizeof(float)};
+}
+
+static llvm::Expected<std::vector<float>>
+roundTo(const Scheme *scheme, const Layer &layer, ArrayRef<float> weights) {
+  if (!scheme)
+    return weights.vec();
+  std::vector<float> rounded(weights.size());
+  if (llvm::Error error =
+          roundWeight(*scheme, {layer.k, layer.n, toBytes(weights)}, rounded))
+    return std::move(error);
+  return rounded;
+}
+
+static bool isInteger(const Scheme *scheme) {
+  return scheme && scheme->getCompute() == SchemeCompute::Integer;
+}
+
+/// Rows that share a scale of activations; 0: all.
+static int64_t getGroup(const Scheme &scheme, int64_t k) {
+  return scheme.getGroup() < k ? scheme.getGroup() : 0;
+}
+
+/// `x + toggle * (x' - x)`, x' the activation as integer products see it; x'
+/// itself without a toggle (a tensor of one f32).
+static Value roundActivation(OpBuilder &b, Value x, int64_t k, int64_t group,
+                             Value toggle) {
+  MLIRContext *context = b.getContext();
+  Location loc = x.getLoc();
+  SmallVector<AffineExpr> dims = getDims(x.getType());
+  auto like = [&](Type element, int64_t last) {
+    dims.back() = getAffineConstantExpr(last, context);
+    return makeTensorType(dims, element);
+  };
+  int64_t groups = group ? llvm::divideCeil(k, group) : 1;
+  auto rows = QuantizeRowsOp::create(b, loc, like(b.getI8Type(), k),
+                                     like(b.getF32Type(), groups),
+                                     like(b.getI32Type(), groups), x, group);
+  unsigned rank = unsigned(dims.size());
+  AffineMap identity = AffineMap::getMultiDimIdentityMap(rank, context);
+  SmallVector<AffineExpr> read(identity.getResults());
+  read.back() =
+      group ? read.back().floorDiv(group) : getAffineConstantExpr(0, context);
+  SmallVector<AffineMap> maps = {identity, identity,
+                                 AffineMap::get(rank, 0, read, context)};
+  SmallVector<Value> inputs = {x, rows.getCodes(), rows.getScales()};
+  if (toggle) {
+    inputs.push_back(toggle);
+    maps.push_back(
+        AffineMap::get(rank, 0, {getAffineConstantExpr(0, context)}, context));
+  }
+  auto generic = GenericOp::create(b, loc, x.getType(), Combiner::None, inputs,
+                                   b.getAffineMapArrayAttr(maps), ValueRange{},
+                                   AffineMapAttr());
+  OpBuilder::InsertionGuard guard(b);
+  Block *block = b.createBlock(&generic.getBody());
+  Value exact = block->addArgument(b.getF32Type(), loc),
+        code = block->addArgument(b.getI8Type(), loc),
+        scale = block->addArgument(b.getF32Type(), loc);
+  Value result = arith::MulFOp::create(
+      b, loc, arith::SIToFPOp::create(b, loc, b.getF32Type(), code), scale);
+  if (toggle) {
+    Value share = block->addArgument(b.getF32Type(), loc);
+    Value change = arith::SubFOp::create(b, loc, result, exact);
+    result = arith::AddFOp::create(
+        b, loc, exact, arith::MulFOp::create(b, loc, share, change));
+  }
+  YieldOp::create(b, loc, result);
+  return generic.getResult();
+}
+
+//===----------------------------------------------------------------------===//
+// One layer at a time
+//===----------------------------------------------------------------------===//
+
+static SampleArray makeArray(std::string name, ArrayRef<int64_t> shape,
+                             ArrayRef<float> values) {
+  SampleArray array;
+  array.name = std::move(name);
+  array.code = 2; // DLPack's float
+  array.bits = 32;
+  array.shape = shape.vec();
+  ArrayRef<char> bytes = toBytes(values);
+  array.bytes.assign(bytes.begin(), bytes.end());
+  return array;
+}
+
+static std::string getWeightName(size_t i) {
+  return "#weight" + std::to_string(i);
+}
+static std::string getToggleName(size_t i) {
+  return "#toggle" + std::to_string(i);
+}
+
+namespace {
+/// Measures some layers by code that has their weights as arguments. `group`:
+/// that of integer formats whose activations are rounded; none: activations
+/// stay.
+class Probe {
+public:
+  Probe(Workspace &workspace, ModuleOp module, const OutputJudge &judge,
+        MutableArrayRef<Layer> layers, const Scheme *integer)
+      : workspace(workspace), module(module), judge(judge), layers(layers),
+        integer(integer) {}
+
+  llvm::Error run() {
+    if (llvm::none_of(layers, [&](const Layer &layer) {
+          return llvm::any_of(
+              layer.candidates,
+              [&](const Candidate &candidate) { return takes(candidate); });
+        }))
+      return llvm::Error::success();
+    OwningOpRef<ModuleOp> copy = makeModule();
+    auto program = workspace.getExecutor().compile(*copy);
+    if (!program)
+      return program.takeError();
+    for (const Layer &layer : layers) {
+      auto weights = readWeight(workspace, layer.op);
+      if (!weights)
+        return weights.takeError();
+      size_t i = arrays.size();
+      arrays.push_back(
+          makeArray(getWeightName(i), {layer.k, layer.n}, *weights));
+    }
+    if (integer)
+      for (size_t i = 0; i < layers.size(); ++i)
+        arrays.push_back(makeArray(getToggleName(i), {1}, {0.0f}));
+    for (size_t i = 0; i < layers.size(); ++i)
+      if (llvm::Error error = measure(i, **program))
+        return error;
+    return llvm::Error::success();
+  }
+
+private:
+  /// Whether this probe measures a candidate.
+  bool takes(const Candidate &candidate) const {
+    return candidate.scheme && (integer ? candidate.scheme == integer
+                                        : !isInteger(candidate.scheme));
+  }
+
+  OwningOpRef<ModuleOp> makeModule() {
+    IRMapping mapping;
+    OwningOpRef<ModuleOp> copy =
+        cast<ModuleOp>(module.getOperation()->clone(mapping));
+    auto entry = *copy->getOps<func::FuncOp>().begin();
+    OpBuilder b(copy->getContext());
+    auto addArgument = [&](const std::string &name, ArrayRef<int64_t> shape) {
+      unsigned number = entry.getNumArguments();
+      (void)entry.insertArgument(number,
+                                 RankedTensorType::get(shape, b.getF32Type()),
+                                 b.getDictionaryAttr(b.getNamedAttr(
+                                     "qcc.name", b.getStringAttr(name))),
+                                 entry.getLoc());
+      return entry.getArgument(number);
+    };
+    SmallVector<MatMulOp> ops;
+    for (auto [i, layer] : llvm::enumerate(layers)) {
+      MatMulOp original = layer.op;
+      ops.push_back(cast<MatMulOp>(mapping.lookup(original.getOperation())));
+      ops.back().getRhsMutable().set(
+          addArgument(getWeightName(i), {layer.k, layer.n}));
+      ops.back().setTransB(false);
+    }
+    if (integer)
+      for (auto [i, op] : llvm::enumerate(ops)) {
+        Value toggle = addArgument(getToggleName(i), {1});
+        b.setInsertionPoint(op);
+        int64_t k = layers[i].k;
+        op.getLhsMutable().set(
+            roundActivation(b, op.getLhs(), k, getGroup(*integer, k), toggle));
+      }
+    judge.keepOutput(*copy);
+    return copy;
+  }
+
+  llvm::Error measure(size_t i, const HostProgram &program) {
+    Layer &layer = layers[i];
+    SampleArray exact = arrays[i];
+    std::vector<float> weights(exact.bytes.size() / sizeof(float));
+    std::memcpy(weights.data(), exact.bytes.data(), exact.bytes.size());
+    for (Candidate &candidate : layer.candidates) {
+      if (!takes(candidate))
+        continue;
+      auto rounded = roundTo(candidate.scheme, layer, weights);
+      if (!rounded)
+        return rounded.takeError();
+      arrays[i] = makeArray(getWeightName(i), {layer.k, layer.n}, *rounded);
+      if (integer)
+        arrays[layers.size() + i] = makeArray(getToggleName(i), {1}, {1.0f});
+      auto score = judge.score(program, arrays);
+      if (!score)
+        return score.takeError();
+      candidate.loss = std::isfinite(score->divergence)
+                           ? std::max(score->divergence, 0.0)
+                           : 1e30;
+    }
+    arrays[i] = std::move(exact);
+    if (integer)
+      arrays[layers.size() + i] = makeArray(getToggleName(i), {1}, {0.0f});
+    return llvm::Error::success();
+  }
+
+  Workspace &workspace;
+  ModuleOp module;
+  const OutputJudge &judge;
+  MutableArrayRef<Layer> layers;
+  const Scheme *integer;
+  std::vector<SampleArray> arrays;
+};
+} // namespace
+
+llvm::Error assign::measureLosses(Workspace &workspace, ModuleOp module,
+                                  const OutputJudge &judge,
+                                  MutableArrayRef<Layer> layers) {
+  SmallVector<const Scheme *> rounds = {nullptr};
+  for (const Layer &layer : layers)
+    for (const Candidate &candidate : layer.candidates)
+      if (isInteger(candidate.scheme) &&
+          !llvm::is_contained(rounds, candidate.scheme))
+        rounds.push_back(candidate.scheme);
+  for (size_t first = 0; first < layers.size();) {
+    // Layers with nothing to choose are passed over.
+    if (layers[first].isFixed()) {
+      ++first;
+      continue;
+    }
+    size_t end = first;
+    for (uint64_t bytes = 0; end < layers.size() && !layers[end].isFixed();
+         ++end) {
+      bytes += getFloatBytes(layers[end]);
+      if (end > first && bytes > kProbeBytes)
+        break;
+    }
+    for (const Scheme *integer : rounds)
+      if (llvm::Error error = Probe(workspace, module, judge,
+                                    layers.slice(first, end - first), integer)
+                                  .run())
+        return error;
+    first = end;
+  }
+  return llvm::Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Estimates
+//===----------------------------------------------------------------------===//
+
+/// Mean squares of what rounding changes in an activation's elements.
+static std::vector<double> getRoundingErrors(ArrayRef<float> rows, int64_t k,
+                                             int64_t group) {
+  std::vector<double> sums(size_t(k), 0.0);
+  size_t count = rows.size() / size_t(k);
+  int64_t width = group ? group : k;
+  for (size_t r = 0; r < count; ++r)
+    for (int64_t from = 0; from < k; from += width) {
+      int64_t end = std::min(from + width, k);
+      const float *x = rows.data() + r * size_t(k);
+      float largest = 0;
+      for (int64_t i = from; i < end; ++i)
+        largest = std::fmax(largest, std::fabs(x[i]));
+      float scale = largest / 127;
+      for (int64_t i = from; i < end && scale > 0; ++i) {
+        double error = double(std::nearbyint(x[i] / scale)) * scale - x[i];
+        sums[size_t(i)] += error * error;
+      }
+    }
+  for (double &sum : sums)
+    sum /= double(std::max<size_t>(count, 1));
+  return sums;
+}
+
+/// Sum over rows of `weight[k] * |row k of a - b|^2`.
+static double sumSquares(const Layer &layer, ArrayRef<float> a,
+                         ArrayRef<float> b, ArrayRef<double> weight) {
+  double sum = 0;
+  for (int64_t i = 0; i < layer.k; ++i) {
+    double row = 0;
+    for (int64_t j = 0; j < layer.n; ++j) {
+      size_t at = size_t(i * layer.n + j);
+      double difference = double(a[at]) - (b.empty() ? 0 : b[at]);
+      row += difference * difference;
+    }
+    sum += row * weight[size_t(i)];
+  }
+  return sum;
+}
+
+static llvm::Error estimate(Workspace &workspace, Layer &layer,
+                            const InputData &data) {
+  auto weights = readWeight(workspace, layer.op);
+  if (!weights)
+    return weights.takeError();
+  std::vector<double> gram = data.gram.getMeans(), diagonal;
+  for (int64_t i = 0; i < layer.k; ++i)
+    diagonal.push_back(gram[size_t(i * layer.k + i)]);
+  double power = sumSquares(layer, *weights, {}, diagonal);
+  for (Candidate &candidate : layer.candidates) {
+    if (!candidate.scheme)
+      continue;
+    auto rounded = roundTo(candidate.scheme, layer, *weights);
+    if (!rounded)
+      return rounded.takeError();
+    double error = sumSquares(layer, *weights, *rounded, diagonal);
+    if (isInteger(candidate.scheme))
+      error +=
+          sumSquares(layer, *rounded, {},
+                     getRoundingErrors(data.sampled, layer.k,
+                                       getGroup(*candidate.scheme, layer.k)));
+    candidate.loss = power > 0 && std::isfinite(error) ? error / power : 0;
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error assign::estimateLosses(Workspace &workspace, ModuleOp module,
+                                   MutableArrayRef<Layer> layers) {
+  SmallVector<Value> inputs;
+  SmallVector<SmallVector<size_t>> readers;
+  for (auto [i, layer] : llvm::enumerate(layers)) {
+    if (layer.isFixed())
+      continue;
+    auto *found = llvm::find(inputs, layer.op.getLhs());
+    if (found == inputs.end()) {
+      inputs.push_back(layer.op.getLhs());
+      readers.emplace_back();
+      found = std::prev(inputs.end());
+    }
+    readers[size_t(found - inputs.begin())].push_back(i);
+  }
+  return workspace.gather(
+      module, inputs, [&](size_t number, InputData &data) -> llvm::Error {
+        for (size_t i : readers[number])
+          if (llvm::Error error = estimate(workspace, layers[i], data))
+            return error;
+        return llvm::Error::success();
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// All layers
+//===----------------------------------------------------------------------===//
+
+llvm::Expected<OutputScore> assign::scoreAssignment(Workspace &workspace,
+                                                    ModuleOp module,
+                                                    const OutputJudge &judge,
+                                                    ArrayRef<Layer> layers) {
+  IRMapping mapping;
+  OwningOpRef<ModuleOp> copy =
+      cast<ModuleOp>(module.getOperation()->clone(mapping));
+  OpBuilder b(copy->getContext());
+  for (const Layer &layer : layers) {
+    const Scheme *scheme = layer.getChosen().scheme;
+    if (!scheme)
+      continue;
+    MatMulOp original = layer.op;
+    auto op = cast<MatMulOp>(mapping.lookup(original.getOperation()));
+    b.setInsertionPoint(op);
+    Value weight = op.getRhs();
+    if (op.getTransB())
+      weight = permute(b, op.getLoc(), weight, {1, 0}).getResult();
+    int64_t group = getGroup(*scheme, layer.k);
+    auto format = FormatAttr::get(b.getContext(), scheme->getKey(), group,
+                                  scheme->getZero().has_value());
+    op.getRhsMutable().set(
+        EncodeOp::create(b, op.getLoc(), weight.getType(), weight, format));
+    op.setTransB(false);
+    if (isInteger(scheme))
+      op.getLhsMutable().set(
+          roundActivation(b, op.getLhs(), layer.k, group, /*toggle=*/{}));
+  }
+  judge.keepOutput(*copy);
+  auto program = workspace.getExecutor().compile(*copy);
+  if (!program)
+    return program.takeError();
+  return judge.score(**program, {});
+}

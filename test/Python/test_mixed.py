@@ -1,0 +1,278 @@
+# Mixed precision and recipes: what is chosen, what is refused, and that bytes come again.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+import qcc
+from onnx import TensorProto, helper
+
+RNG = np.random.default_rng(11)
+K, HIDDEN, CLASSES = 64, 96, 32
+
+
+def weight(*shape, scale=0.1):
+    return (RNG.standard_normal(shape) * scale).astype(np.float32)
+
+
+def make_model(path: pathlib.Path, router=False) -> pathlib.Path:
+    """Three layers and a head; rows of `steep` are outliers that leave few bits for the others."""
+    steep = weight(HIDDEN, HIDDEN)
+    steep[:4] *= 10
+    tensors = {"flat": weight(K, HIDDEN), "steep": steep, "gentle": weight(HIDDEN, HIDDEN, scale=0.01),
+               "head": weight(HIDDEN, CLASSES)}  # fmt: skip
+    nodes = [
+        helper.make_node("MatMul", ["x", "flat"], ["a"], name="flat"),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "steep"], ["c"], name="steep"),
+        helper.make_node("MatMul", ["b", "gentle"], ["d"], name="gentle"),
+        helper.make_node("Add", ["c", "d"], ["e"]),
+    ]
+    last = "e"
+    if router:
+        # The best of the scores of four experts scales what goes on.
+        tensors["gate"] = weight(HIDDEN, 4)
+        tensors["k"] = np.int64([1])
+        nodes += [
+            helper.make_node("MatMul", ["b", "gate"], ["scores"], name="gate"),
+            helper.make_node("TopK", ["scores", "k"], ["best", "index"], name="top"),
+            helper.make_node("Mul", ["e", "best"], ["f"]),
+        ]
+        last = "f"
+    nodes.append(helper.make_node("MatMul", [last, "head"], ["y"], name="head"))
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", K])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", CLASSES])],
+        [onnx.numpy_helper.from_array(v, n) for n, v in tensors.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    np.savez(folder / "data.npz", x=RNG.standard_normal((64, K)).astype(np.float32))
+    return make_model(folder / "m.onnx"), folder / "data.npz"
+
+
+def compile_(files, output, **options):
+    model, data = files
+    return qcc.compile(model, output, calib=data, target="avx2", **options)
+
+
+def assignment(artifact):
+    return json.loads((artifact / "report.json").read_text())["assignment"]
+
+
+def ops(artifact):
+    report = json.loads((artifact / "report.json").read_text())["ops"]
+    return {op["node"]: op for op in report if op["op"] in ("qcc.qmatmul", "qcc.matmul")}
+
+
+def digest(artifact):
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(artifact.iterdir())
+        if path.name != "profile.json"
+    }
+
+
+def test_size_is_met_and_used(files, tmp_path):
+    artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w4a16,w8a16", max_size="0.17x")
+    found = assignment(artifact)
+    assert found["metric"] == "kl" and found["sensitivity"] == "measured"
+    assert found["chosen"]["bytes"] <= 0.17 * found["float"]["bytes"]
+    # What was predicted is what lies in the artifact.
+    summary = json.loads((artifact / "report.json").read_text())["summary"]
+    assert summary["weight_bytes"] == pytest.approx(found["chosen"]["bytes"], rel=0.01)
+    formats = {layer["node"]: layer["format"] for layer in found["layers"]}
+    assert {op["executed"] for op in ops(artifact).values()} <= {"w3a16", "w4a16", "w8a16"}
+    assert {node: op["executed"] for node, op in ops(artifact).items()} == formats
+    for layer in found["layers"]:
+        errors = {c["format"]: c["error"] for c in layer["candidates"]}
+        if layer["node"] != "head":
+            assert errors["w3a16"] > errors["w4a16"] > errors["w8a16"] > 0
+    # The layer that loses most has at least as many bits as the one that loses least.
+    order = ["w3a16", "w4a16", "w8a16"]
+    assert order.index(formats["steep"]) >= order.index(formats["gentle"])
+    assert formats["steep"] != formats["gentle"]
+
+
+def test_no_other_choice_is_better(files, tmp_path):
+    """The sum of the losses is the least of all choices of that size."""
+    found = assignment(compile_(files, tmp_path / "m.qcc", precision="w3a16,w4a16,w8a16", max_size="0.18x"))
+    limit = 0.18 * found["float"]["bytes"]
+    layers = [[(c["bytes"], c["error"]) for c in layer["candidates"]] for layer in found["layers"]]
+    others = found["chosen"]["bytes"] - sum(
+        next(c["bytes"] for c in layer["candidates"] if c["format"] == layer["format"]) for layer in found["layers"]
+    )
+    points = [(others, 0.0)]
+    for layer in layers:
+        points = [(size + s, loss + e) for size, loss in points for s, e in layer]
+    best = min(loss for size, loss in points if size <= limit)
+    assert found["chosen"]["predicted_error"] == pytest.approx(best, rel=2e-4)
+    # So is each point of the front.
+    for point in found["front"]:
+        best = min(loss for size, loss in points if size <= point["bytes"] * (1 + 1e-12))
+        assert point["error"] == pytest.approx(best, rel=2e-4)
+
+
+def test_losses_are_those_of_the_compiled_model(files, tmp_path):
+    """One layer in a format alone, as measured and as it runs."""
+    found = assignment(compile_(files, tmp_path / "m.qcc", precision="w4a16,int8,w4a8,f32", max_size="0.9x"))
+    x = np.load(files[1])["x"]
+
+    def logs(artifact):
+        y = next(iter(qcc.load(artifact)({"x": x}).values())).astype(np.float64)
+        y -= y.max(axis=-1, keepdims=True)
+        return y - np.log(np.exp(y).sum(axis=-1, keepdims=True))
+
+    exact = logs(qcc.compile(files[0], tmp_path / "f.qcc", target="avx2"))
+    for layer in found["layers"]:
+        errors = {c["format"]: c["error"] for c in layer["candidates"]}
+        for key in set(errors) - {"f32"}:
+            others = [other["node"] for other in found["layers"] if other["node"] != layer["node"]]
+            one = qcc.compile(files[0], tmp_path / f"{layer['node']}-{key}.qcc", target="avx2", precision=key,
+                              keep=[f"^{name}$" for name in others])  # fmt: skip
+            changed = logs(one)
+            kl = (np.exp(exact) * (exact - changed)).sum(axis=-1).mean()
+            assert errors[key] == pytest.approx(kl, rel=1e-2, abs=1e-8), (layer["node"], key)
+
+
+def test_threads_do_not_change_bytes(files, tmp_path):
+    one, many = (
+        compile_(files, tmp_path / f"{jobs}.qcc", precision="mixed", max_size="0.25x", algo=["gptq"], jobs=jobs)
+        for jobs in (1, 4)
+    )
+    assert digest(one) == digest(many)
+
+
+def test_recipe_gives_the_same_bytes(files, tmp_path):
+    for name, options in {
+        "mixed": {"precision": "w4a16:g32,w8a16", "max_size": "0.22x", "max_latency": "0.9x", "sensitivity": "estimated"},
+        "algorithms": {"precision": "w4a16", "algo": ["awq", "gptq-correct", "clip"], "keep": ["^head$"]},
+        "budget": {"max_drop": "5%"},
+    }.items():
+        first = compile_(files, tmp_path / f"{name}.qcc", **options)
+        model, data = files
+        again = qcc.compile(model, tmp_path / f"{name}-again.qcc", calib=data, recipe=first / "recipe.yaml")
+        assert digest(first) == digest(again), name
+
+
+def test_head_and_router_stay_wide(tmp_path):
+    model = make_model(tmp_path / "m.onnx", router=True)
+    np.savez(tmp_path / "data.npz", x=RNG.standard_normal((64, K)).astype(np.float32))
+    artifact = compile_((model, tmp_path / "data.npz"), tmp_path / "m.qcc", precision="w3a16,w8a16", max_size="0.3x")
+    found = ops(artifact)
+    assert found["head"]["executed"] == "w8a16" and "output head: 6 bits or more" in found["head"]["reason"]
+    assert found["gate"]["executed"] == "f32" and found["gate"]["reason"] == "kept: routes between experts"
+    assert all(op["reason"].startswith("assigned: kl ") for name, op in found.items() if name not in ("head", "gate"))
+    # Where no format is wide enough the head stays float.
+    artifact = compile_((model, tmp_path / "data.npz"), tmp_path / "n.qcc", precision="w3a16", max_size="0.5x")
+    head = ops(artifact)["head"]
+    assert head["executed"] == "f32"
+
+
+def test_drop_is_measured(files, tmp_path):
+    found = assignment(compile_(files, tmp_path / "a.qcc", precision="w2a16,w3a16,w4a16,w8a16,f32", max_drop="10%"))
+    assert found["chosen"]["drop_metric"] == "top1" and found["chosen"]["drop"] <= 0.1
+    wide = assignment(compile_(files, tmp_path / "b.qcc", precision="w2a16,w3a16,w4a16,w8a16,f32", max_drop="0"))
+    assert wide["chosen"]["drop"] == 0
+    assert found["chosen"]["bytes"] < wide["chosen"]["bytes"]
+
+
+def test_several_budgets_hold_at_once(files, tmp_path):
+    found = assignment(
+        compile_(files, tmp_path / "m.qcc", precision="w3a16,w4a16,w8a16,int8,f32", max_size="0.4x", max_latency="0.95x", max_drop="20%")
+    )
+    assert found["budgets"] == {"size": "0.4x", "drop": "20%", "latency": "0.95x"}
+    assert found["chosen"]["bytes"] <= 0.4 * found["float"]["bytes"]
+    assert found["chosen"]["predicted_seconds"] <= 0.95 * found["float"]["predicted_seconds"]
+    assert found["chosen"]["drop"] <= 0.2
+
+
+def refusal(files, tmp_path, **options):
+    with pytest.raises(qcc.CompileError) as caught:
+        compile_(files, tmp_path / "refused.qcc", **options)
+    assert not (tmp_path / "refused.qcc").exists()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "w4a16,w8a16", "max_size": "0.05x"},
+        {"precision": "w4a16,w8a16", "max_size": "2KB"},
+        {"precision": "w4a16,w8a16,f32", "max_latency": "0.01x"},
+        {"precision": "w4a16,w8a16,f32", "max_size": "0.16x", "max_latency": "0.02x"},
+        {"precision": "w2a16:channel,w3a16:channel", "max_drop": "0"},
+    ],
+)
+def test_what_cannot_be_met_names_the_nearest(files, tmp_path, options):
+    error = refusal(files, tmp_path, **options)
+    assert error.exit_code == 6 and error.code == "QCC-E801"
+    # The first that is named, with the others as they are, can be met.
+    nearest = error.text.split("the nearest that can be met: ")[1].split(", or ")[0]
+    flags = [word.removeprefix("--").split("=") for word in nearest.split() if word.startswith("--max")]
+    assert flags
+    compile_(files, tmp_path / "m.qcc", **{**options, **{flag.replace("-", "_"): value for flag, value in flags}})
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ({"precision": "w4a16,w8a16"}, "QCC-E401", "expected a budget"),
+        ({"precision": "w4a16,w4a16", "max_size": "1x"}, "QCC-E307", "twice"),
+        ({"precision": "w4a16,w9a16", "max_size": "1x"}, "QCC-E307", "w9a16"),
+        ({"precision": "w4a16,", "max_size": "1x"}, "QCC-E307", "expected a precision"),
+        ({"max_size": "0.3"}, "QCC-E401", "--max-size"),
+        ({"max_drop": "-1%"}, "QCC-E401", "--max-drop"),
+        ({"max_latency": "half"}, "QCC-E401", "--max-latency"),
+        ({"max_size": "0.5x", "sensitivity": "guessed"}, "QCC-E401", "measured"),
+    ],
+)
+def test_usage(files, tmp_path, options, code, words):
+    error = refusal(files, tmp_path, **options)
+    assert error.code == code and words in error.text
+
+
+def test_data_are_needed(files, tmp_path):
+    with pytest.raises(qcc.CompileError, match="expected --calib=DATA, but got none"):
+        qcc.compile(files[0], tmp_path / "m.qcc", max_size="0.3x")
+
+
+def test_what_has_nothing_to_choose_is_refused(files, tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", K])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", K])],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "r.onnx")
+    error = refusal((tmp_path / "r.onnx", files[1]), tmp_path, max_size="0.3x")
+    assert error.code == "QCC-E303" and "products with constant weights" in error.text
+
+
+def test_scales_are_searched_again(files, tmp_path):
+    """AWQ for products that got another format than the first one."""
+    artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w8a16", max_size="0.2x", algo=["awq", "gptq"])
+    x = np.load(files[1])["x"]
+    exact = next(iter(qcc.load(qcc.compile(files[0], tmp_path / "f.qcc", target="avx2"))({"x": x}).values()))
+    y = next(iter(qcc.load(artifact)({"x": x}).values()))
+    assert np.linalg.norm(y - exact) < 0.2 * np.linalg.norm(exact)
+    assert {op["executed"] for op in ops(artifact).values()} == {"w3a16", "w8a16"}
+
+
+def test_passes_alone_refuse(tmp_path):
+    text = tmp_path / "m.mlir"
+    text.write_text("module { func.func @main() { return } }\n")
+    opt = pathlib.Path(__file__).parents[2] / "build" / "bin" / "qcc-opt"
+    for flag, words in (("", "expected --calib=DATA"), ("=sensitivity=magic", "expected auto, measured")):
+        done = subprocess.run([opt, text, f"--qcc-precision-assign{flag}"], capture_output=True, text=True)
+        assert done.returncode != 0 and "[QCC-E401]" in done.stderr and words in done.stderr
