@@ -1,121 +1,392 @@
 //===- Recipe.cpp - the choices behind an artifact --------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Package/Recipe.h"
-#include "qcc/Support/Diagnostics.h"
+#include "Yaml.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/SourceMgr.h"
-#include "llvm/Support/YAMLTraits.h"
+#include "llvm/Support/Regex.h"
+#include "llvm/Support/raw_ostream.h"
 
 using namespace llvm;
 
-namespace {
-
-/// A pair as YAML shows it: `{name: batch, value: 1}`.
-struct DimText {
-  std::string name, value;
-};
-struct StateText {
-  std::string input, output;
-};
-
-/// The recipe in the types that YAML's traits know.
-struct RecipeText {
-  std::string schema = "qcc-recipe/1";
-  qcc::Recipe recipe;
-  std::vector<DimText> dims;
-  std::vector<StateText> states;
-  std::string embed = "auto";
-};
-
-} // namespace
-
-LLVM_YAML_IS_SEQUENCE_VECTOR(DimText)
-LLVM_YAML_IS_SEQUENCE_VECTOR(StateText)
-
-template <> struct llvm::yaml::MappingTraits<DimText> {
-  static void mapping(IO &io, DimText &dim) {
-    io.mapRequired("name", dim.name);
-    io.mapRequired("rule", dim.value);
-  }
-};
-
-template <> struct llvm::yaml::MappingTraits<StateText> {
-  static void mapping(IO &io, StateText &state) {
-    io.mapRequired("input", state.input);
-    io.mapRequired("output", state.output);
-  }
-};
-
-template <> struct llvm::yaml::MappingTraits<RecipeText> {
-  static void mapping(IO &io, RecipeText &text) {
-    io.mapRequired("schema", text.schema);
-    auto map = [&](const char *key, auto &value) {
-      // Written always, so that a reader sees what was left at its default.
-      io.outputting() ? io.mapRequired(key, value) : io.mapOptional(key, value);
-    };
-    map("target", text.recipe.target);
-    map("precision", text.recipe.precision);
-    map("algorithms", text.recipe.algorithms);
-    map("sequential", text.recipe.sequential);
-    map("dims", text.dims);
-    map("states", text.states);
-    map("keep", text.recipe.keep);
-    map("require_fused", text.recipe.requireFused);
-    map("embed_weights", text.embed);
-    map("calib_method", text.recipe.rangeMethod);
-    map("calib_nan", text.recipe.nonFinite);
-  }
-};
-
 namespace qcc {
 
-std::string writeRecipe(const Recipe &recipe) {
-  RecipeText text;
-  text.recipe = recipe;
-  for (const auto &[name, value] : recipe.dims)
-    text.dims.push_back({name, value});
-  for (const auto &[input, output] : recipe.states)
-    text.states.push_back({input, output});
-  if (recipe.embedWeights)
-    text.embed = *recipe.embedWeights ? "yes" : "no";
-  std::string result;
-  raw_string_ostream os(result);
-  yaml::Output output(os);
-  output << text;
-  return result;
+//===----------------------------------------------------------------------===//
+// Writing
+//===----------------------------------------------------------------------===//
+
+/// `[a, b]`.
+static std::string writeList(ArrayRef<std::string> words) {
+  return "[" +
+         join(map_range(words, [](StringRef w) { return quoteYaml(w); }),
+              ", ") +
+         "]";
 }
 
-Expected<Recipe> readRecipe(StringRef bytes, StringRef name) {
-  std::string problem;
-  auto keepFirst = [](const SMDiagnostic &diagnostic, void *context) {
-    auto &text = *static_cast<std::string *>(context);
-    if (text.empty())
-      text = ("line " + Twine(diagnostic.getLineNo()) + ": " +
-              diagnostic.getMessage())
-                 .str();
-  };
-  RecipeText text;
-  yaml::Input input(bytes, nullptr, keepFirst, &problem);
-  input >> text;
-  if (input.error())
-    return makeError(Diag::Usage, name,
-                     problem.empty() ? "expected a recipe in YAML" : problem);
-  if (text.schema != "qcc-recipe/1")
-    return makeError(Diag::Usage, name,
-                     "expected the schema qcc-recipe/1, but got '" +
-                         text.schema + "'");
-  Recipe recipe = text.recipe;
-  for (const DimText &dim : text.dims)
-    recipe.dims.emplace_back(dim.name, dim.value);
-  for (const StateText &state : text.states)
-    recipe.states.emplace_back(state.input, state.output);
-  if (text.embed == "yes" || text.embed == "no")
-    recipe.embedWeights = text.embed == "yes";
-  else if (text.embed != "auto")
-    return makeError(Diag::Usage, name,
-                     "expected embed_weights to be auto, yes or no, but got '" +
-                         text.embed + "'");
-  return recipe;
+static std::string
+writePairs(ArrayRef<std::pair<std::string, std::string>> pairs) {
+  return "{" +
+         join(map_range(pairs,
+                        [](const auto &pair) {
+                          return quoteYaml(pair.first) + ": " +
+                                 quoteYaml(pair.second);
+                        }),
+              ", ") +
+         "}";
+}
+
+/// As readPass reads it to the same text.
+static std::string writeAlgorithm(StringRef algorithm) {
+  auto [name, value] = algorithm.split(':');
+  std::string text = quoteYaml(value);
+  if (name == "smoothquant-explicit")
+    return "smoothquant: {" + (value.empty() ? "" : "alpha: " + text + ", ") +
+           "explicit: true}";
+  if (name == "smoothquant" && !value.empty())
+    return "smoothquant: {alpha: " + text + "}";
+  if (name == "gptq-correct" && !value.empty())
+    return "gptq: {correct: " + text + "}";
+  return quoteYaml(algorithm);
+}
+
+static std::string writeMixed(const Recipe &recipe) {
+  SmallVector<StringRef> formats;
+  StringRef(recipe.precision).split(formats, ',');
+  std::vector<std::pair<std::string, std::string>> budget;
+  for (auto [name, text] : {std::pair("size", &recipe.budgets.size),
+                            std::pair("drop", &recipe.budgets.drop),
+                            std::pair("latency", &recipe.budgets.latency)})
+    if (!text->empty())
+      budget.emplace_back(name, *text);
+  std::vector<std::string> words(formats.begin(), formats.end());
+  return "mixed_precision: {candidates: " + writeList(words) +
+         ", budget: " + writePairs(budget) +
+         ", sensitivity: " + quoteYaml(recipe.sensitivity) + "}";
+}
+
+std::string writeRecipe(const Recipe &recipe) {
+  std::string text;
+  raw_string_ostream os(text);
+  bool isMixed = recipe.budgets.any();
+  os << "schema: qcc-recipe/1\n"
+     << "target: " << quoteYaml(recipe.target) << "\n";
+  if (!isMixed)
+    os << "precision: " << quoteYaml(recipe.precision) << "\n";
+  os << "passes:" << (recipe.algorithms.empty() && !isMixed ? " []" : "")
+     << "\n";
+  for (StringRef algorithm : recipe.algorithms)
+    os << "  - " << writeAlgorithm(algorithm) << "\n";
+  if (isMixed)
+    os << "  - " << writeMixed(recipe) << "\n";
+  std::vector<std::string> ignore;
+  for (const std::string &pattern : recipe.keep)
+    ignore.push_back("re:" + pattern);
+  os << "ignore: " << writeList(ignore) << "\n"
+     << "calibration: {mode: "
+     << (recipe.sequential ? "sequential" : "parallel")
+     << ", method: " << quoteYaml(recipe.rangeMethod)
+     << ", nan: " << quoteYaml(recipe.nonFinite) << "}\n"
+     << "dims: " << writePairs(recipe.dims) << "\n"
+     << "states: " << writePairs(recipe.states) << "\n"
+     << "require_fused: " << (recipe.requireFused ? "true" : "false") << "\n"
+     << "embed_weights: "
+     << (!recipe.embedWeights   ? "auto"
+         : *recipe.embedWeights ? "yes"
+                                : "no")
+     << "\n";
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+namespace {
+class RecipeReader {
+public:
+  explicit RecipeReader(StringRef name) : name(name) {}
+
+  Expected<Recipe> run(const Yaml &root) {
+    if (root.kind != Yaml::Map)
+      return fail(root, "expected a map of keys");
+    const Yaml *schema = root.find("schema");
+    if (!schema || schema->text != "qcc-recipe/1")
+      return fail(
+          schema ? *schema : root,
+          "expected schema: qcc-recipe/1" +
+              (schema ? ", but got '" + schema->text + "'" : std::string()));
+    if (Error error = readTop(root))
+      return std::move(error);
+    if (recipe.budgets.any() && recipe.precision == "f32")
+      recipe.precision = "mixed";
+    return recipe;
+  }
+
+private:
+  using Field = std::pair<StringRef, std::function<Error(const Yaml &)>>;
+
+  Error fail(const Yaml &at, const Twine &text) {
+    return makeYamlError(name, at.line, text);
+  }
+
+  /// Reads the entries of a map, each by the field of its key.
+  Error readMap(const Yaml &map, StringRef what, ArrayRef<Field> fields) {
+    if (map.kind == Yaml::Scalar && map.text.empty())
+      return Error::success();
+    if (map.kind != Yaml::Map)
+      return fail(map, "expected keys and values of " + what);
+    std::vector<StringRef> known;
+    for (const Field &field : fields)
+      known.push_back(field.first);
+    for (const auto &[key, value] : zip_equal(map.keys, map.items)) {
+      const auto *field = find_if(
+          fields, [&, &key = key](const Field &f) { return f.first == key; });
+      if (field == fields.end())
+        return refuseYamlKey(name, value.line, "key", key, known);
+      if (Error error = field->second(value))
+        return error;
+    }
+    return Error::success();
+  }
+
+  Error readText(const Yaml &value, std::string &text) {
+    if (value.kind != Yaml::Scalar || value.text.empty())
+      return fail(value, "expected a word");
+    text = value.text;
+    return Error::success();
+  }
+
+  Error readChoice(const Yaml &value, ArrayRef<StringRef> words,
+                   std::string &text) {
+    if (Error error = readText(value, text))
+      return error;
+    if (is_contained(words, text))
+      return Error::success();
+    return fail(value, "expected one of " + join(words, ", ") + ", but got '" +
+                           text + "'");
+  }
+
+  Error readBool(const Yaml &value, bool &flag) {
+    std::string text;
+    if (Error error = readChoice(value, {"true", "false", "yes", "no"}, text))
+      return error;
+    flag = text == "true" || text == "yes";
+    return Error::success();
+  }
+
+  Error readWords(const Yaml &value, std::vector<std::string> &words) {
+    if (value.kind == Yaml::Map)
+      return fail(value, "expected a list of words");
+    ArrayRef<Yaml> items = value;
+    if (value.kind == Yaml::List)
+      items = value.items;
+    for (const Yaml &item : items)
+      if (Error error = readText(item, words.emplace_back()))
+        return error;
+    return Error::success();
+  }
+
+  Error readFormats(const Yaml &value) {
+    std::vector<std::string> words;
+    if (Error error = readWords(value, words))
+      return error;
+    if (words.empty())
+      return fail(value, "expected a precision");
+    if (hasPrecision)
+      return fail(value, "the precision is given already");
+    hasPrecision = true;
+    recipe.precision = join(words, ",");
+    return Error::success();
+  }
+
+  Error readPairs(const Yaml &value,
+                  std::vector<std::pair<std::string, std::string>> &pairs) {
+    if (value.kind != Yaml::Map)
+      return fail(value, "expected names and what they are");
+    for (const auto &[key, entry] : zip_equal(value.keys, value.items)) {
+      std::string text;
+      if (Error error = readText(entry, text))
+        return error;
+      pairs.emplace_back(key, text);
+    }
+    return Error::success();
+  }
+
+  /// A name of a node, or `re:` and a regular expression.
+  Error readIgnore(const Yaml &value) {
+    std::vector<std::string> words;
+    if (Error error = readWords(value, words))
+      return error;
+    for (StringRef word : words)
+      recipe.keep.push_back(word.consume_front("re:")
+                                ? word.str()
+                                : "^" + Regex::escape(word) + "$");
+    return Error::success();
+  }
+
+  Error readCalibration(const Yaml &value) {
+    return readMap(
+        value, "calibration",
+        {{"mode",
+          [&](const Yaml &v) {
+            std::string mode;
+            Error error = readChoice(v, {"sequential", "parallel"}, mode);
+            recipe.sequential = mode != "parallel";
+            return error;
+          }},
+         {"method",
+          [&](const Yaml &v) { return readText(v, recipe.rangeMethod); }},
+         {"nan",
+          [&](const Yaml &v) { return readText(v, recipe.nonFinite); }}});
+  }
+
+  Error readTop(const Yaml &root) {
+    return readMap(
+        root, "a recipe",
+        {{"schema", [](const Yaml &) { return Error::success(); }},
+         {"target", [&](const Yaml &v) { return readText(v, recipe.target); }},
+         {"precision", [&](const Yaml &v) { return readFormats(v); }},
+         {"passes", [&](const Yaml &v) { return readPasses(v); }},
+         {"ignore", [&](const Yaml &v) { return readIgnore(v); }},
+         {"calibration", [&](const Yaml &v) { return readCalibration(v); }},
+         {"dims", [&](const Yaml &v) { return readPairs(v, recipe.dims); }},
+         {"states", [&](const Yaml &v) { return readPairs(v, recipe.states); }},
+         {"require_fused",
+          [&](const Yaml &v) { return readBool(v, recipe.requireFused); }},
+         {"embed_weights", [&](const Yaml &v) -> Error {
+            std::string text;
+            Error error =
+                readChoice(v, {"auto", "yes", "no", "true", "false"}, text);
+            if (text != "auto")
+              recipe.embedWeights = text == "yes" || text == "true";
+            return error;
+          }}});
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Passes
+  //===--------------------------------------------------------------------===//
+
+  Error readPasses(const Yaml &value) {
+    if (value.kind == Yaml::Map)
+      return fail(value, "expected a list of passes");
+    ArrayRef<Yaml> items = value;
+    if (value.kind == Yaml::List)
+      items = value.items;
+    for (const Yaml &item : items) {
+      if (item.kind == Yaml::Scalar && !item.text.empty()) {
+        recipe.algorithms.push_back(item.text);
+        continue;
+      }
+      if (item.kind != Yaml::Map || item.items.size() != 1)
+        return fail(item, "expected a pass: a name, or a name with a map of "
+                          "its parameters");
+      if (Error error = readPass(item.keys.front(), item.items.front()))
+        return error;
+    }
+    return Error::success();
+  }
+
+  Error readPass(StringRef pass, const Yaml &parameters) {
+    if (pass == "mixed_precision")
+      return readMixed(parameters);
+    if (pass == "smoothquant")
+      return readSmoothQuant(parameters);
+    if (pass == "gptq")
+      return readGptq(parameters);
+    // Names of algorithms are checked where they are known.
+    if (pass.edit_distance("mixed_precision") < 5)
+      return refuseYamlKey(name, parameters.line, "pass", pass,
+                           {"mixed_precision"});
+    recipe.algorithms.push_back(pass.str());
+    return readMap(parameters, pass, {});
+  }
+
+  Error readMixed(const Yaml &value) {
+    auto text = [&](std::string &to) {
+      return [this, &to](const Yaml &v) { return readText(v, to); };
+    };
+    Budgets &budgets = recipe.budgets;
+    Error error =
+        readMap(value, "mixed_precision",
+                {{"candidates", [&](const Yaml &v) { return readFormats(v); }},
+                 {"budget",
+                  [&](const Yaml &v) {
+                    return readMap(v, "a budget",
+                                   {{"size", text(budgets.size)},
+                                    {"drop", text(budgets.drop)},
+                                    {"latency", text(budgets.latency)}});
+                  }},
+                 {"sensitivity", [&](const Yaml &v) {
+                    return readChoice(v, {"auto", "measured", "estimated"},
+                                      recipe.sensitivity);
+                  }}});
+    if (error)
+      return error;
+    if (!budgets.any())
+      return fail(value, "expected a budget of mixed_precision: size, drop or "
+                         "latency");
+    return Error::success();
+  }
+
+  Error readSmoothQuant(const Yaml &value) {
+    std::string alpha;
+    bool isExplicit = false;
+    if (Error error = readMap(
+            value, "smoothquant",
+            {{"alpha", [&](const Yaml &v) { return readText(v, alpha); }},
+             {"explicit",
+              [&](const Yaml &v) { return readBool(v, isExplicit); }}}))
+      return error;
+    recipe.algorithms.push_back(std::string("smoothquant") +
+                                (isExplicit ? "-explicit" : "") +
+                                (alpha.empty() ? "" : ":" + alpha));
+    return Error::success();
+  }
+
+  /// `bits` and `group` are another way to say the precision.
+  Error readGptq(const Yaml &value) {
+    std::string correct, bits, group;
+    bool actOrder = true;
+    if (Error error = readMap(
+            value, "gptq",
+            {{"bits",
+              [&](const Yaml &v) {
+                return readChoice(v, {"2", "3", "4", "6", "8"}, bits);
+              }},
+             {"group", [&](const Yaml &v) { return readText(v, group); }},
+             {"act_order",
+              [&](const Yaml &v) { return readBool(v, actOrder); }},
+             {"correct", [&](const Yaml &v) { return readText(v, correct); }}}))
+      return error;
+    if (!actOrder)
+      return fail(value, "expected act_order: true, which costs nothing here: "
+                         "groups keep their order");
+    recipe.algorithms.push_back(correct.empty() ? "gptq"
+                                                : "gptq-correct:" + correct);
+    if (bits.empty())
+      return group.empty() ? Error::success()
+                           : fail(value, "expected bits beside group");
+    Yaml precision;
+    precision.line = value.line;
+    precision.text = "w" + bits + "a16" +
+                     (group.empty()   ? ""
+                      : group == "-1" ? std::string(":channel")
+                                      : ":g" + group);
+    return readFormats(precision);
+  }
+
+  StringRef name;
+  Recipe recipe;
+  bool hasPrecision = false;
+};
+} // namespace
+
+Expected<Recipe> readRecipe(StringRef text, StringRef name) {
+  Expected<Yaml> root = readYaml(text, name);
+  if (!root)
+    return root.takeError();
+  return RecipeReader(name).run(*root);
 }
 
 } // namespace qcc
