@@ -12,11 +12,17 @@
 // the sum, by the sums of the weight's columns: integers, so the result is
 // exact and the same for all levels and tile shapes.
 //
+// Where no level is above AVX2, products are those of words (vpmaddwd): the
+// rows of a task are widened to words once, in scratch, so that the loop only
+// loads, multiplies and adds, in the tile of an f32 product: two rows of the
+// weight in place of one.
+//
 //===----------------------------------------------------------------------===//
 #include "ByteRows.h"
 #include "Emitters.h"
 #include "IntegerDot.h"
 #include "Tiles.h"
+#include "WordRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "qcc/Dialect/QCC/Pack.h"
@@ -35,12 +41,16 @@ constexpr int64_t kMaxTaskRows = 96;
 constexpr int64_t kRowGrain = 12;
 /// Tasks that make cutting columns unnecessary.
 constexpr int64_t kWantedTasks = 4;
+/// Bytes of a task's rows as words: a quarter of the smallest L2.
+constexpr int64_t kWordBytes = 128 << 10;
 
 /// Sizes of a product: `rows` times `groups` of [taps * inputs, outputs].
 struct DotSizes {
   AffineExpr rows;
   int64_t taps, inputs, outputs, groups;
   int64_t blocks() const { return llvm::divideCeil(outputs, kColumns); }
+  /// Rows of the weight.
+  int64_t terms() const { return taps * inputs; }
 };
 
 class ByteDotEmitter final : public KernelEmitter {
@@ -67,12 +77,15 @@ private:
   void emitTask(Value task);
   void sweep(Value rowBegin, Value rowEnd, std::optional<int64_t> known);
   void emitTile(const Place &at);
+  SmallVector<Value> emitPairs(const Place &at, ArrayRef<Value> blocks);
   SmallVector<Value> emitTap(const Place &at, ArrayRef<Value> blocks, Value tap,
                              ArrayRef<Value> sums);
   void emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks, Value step,
                 MutableArrayRef<Value> sums);
   void emitStores(const Place &at, ArrayRef<Value> blocks,
                   ArrayRef<Value> sums);
+  void emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
+                 Value offset);
   unsigned getMaxBlocks(std::optional<int64_t> rows) const;
   unsigned getMaxRows(unsigned blocks) const;
 
@@ -81,7 +94,9 @@ private:
   ByteRows &rows;
   Epilogue epilogue;
   IntegerDot dot;
-  bool isWide; ///< the weight's codes are words
+  bool isWide;   ///< the weight's codes are words
+  bool isPaired; ///< so are the rows that it is multiplied with
+  std::optional<WordRows> wordRows;
   Type i8, i32, stored;
   Value weight, out, zero;
   SmallVector<AffineExpr> leading; ///< of the result, all but the last
@@ -150,6 +165,16 @@ ByteDotEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   int64_t taskRows = std::clamp<int64_t>(
       llvm::alignTo(llvm::divideCeil(kTaskProducts, perRow), kRowGrain),
       kRowGrain, kMaxTaskRows);
+  // Where no level multiplies bytes, widening the weight once is cheaper.
+  bool isWide =
+      llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });
+  bool isPaired =
+      llvm::none_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
+  if (isPaired)
+    taskRows =
+        std::clamp<int64_t>(kWordBytes / WordRows::getRowBytes(sizes.terms()) /
+                                kRowGrain * kRowGrain,
+                            kRowGrain, taskRows);
   int64_t taskBlocks = sizes.blocks();
   int64_t rowTasks =
       known ? llvm::divideCeil(std::max<int64_t>(*known, 1), taskRows) : 1;
@@ -158,9 +183,6 @@ ByteDotEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     taskBlocks = std::max<int64_t>(llvm::divideCeil(sizes.blocks(), wanted),
                                    std::min<int64_t>(sizes.blocks(), 2));
   }
-  // Where no level multiplies bytes, widening the weight once is cheaper.
-  bool isWide =
-      llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });
   KernelSchedule schedule;
   Builder builder(op->getContext());
   auto number = [&](StringRef name, int64_t value) {
@@ -171,18 +193,22 @@ ByteDotEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     llvm::append_range(window, type.getShape().drop_front(2));
   schedule.params = builder.getDictionaryAttr(
       {number("blocks", taskBlocks), number("inputs", sizes.inputs),
+       builder.getNamedAttr("paired", builder.getBoolAttr(isPaired)),
        number("rows", taskRows),
        builder.getNamedAttr("wide", builder.getBoolAttr(isWide)),
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
   schedule.tasks = sizes.rows.ceilDiv(taskRows) *
                    llvm::divideCeil(sizes.blocks(), taskBlocks) * sizes.groups;
-  std::string layout = isWide ? "dot16" : "dot";
+  std::string layout = isPaired ? "pair16" : isWide ? "dot16" : "dot";
   if (isConv)
     layout += ":" + std::to_string(sizes.groups);
   schedule.packs.push_back({weight.getArgNumber(), layout, kDotColumns, false});
   if (isConv)
     schedule.scratchBytes =
         ByteRows::getScratchBytes(sizes.inputs, taskRows * sizes.taps);
+  if (isPaired)
+    schedule.scratchBytes = llvm::alignTo(schedule.scratchBytes, 64) +
+                            WordRows::getBytes(sizes.terms(), taskRows);
   return schedule;
 }
 
@@ -229,13 +255,25 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
   taskRows = params.getAs<IntegerAttr>("rows").getInt();
   taskBlocks = params.getAs<IntegerAttr>("blocks").getInt();
   isWide = params.getAs<BoolAttr>("wide").getValue();
+  isPaired = params.getAs<BoolAttr>("paired").getValue();
   stepBytes = kDotColumns * kDotRows * (isWide ? 2 : 1);
   int64_t steps = llvm::divideCeil(sizes.inputs, kDotRows);
   blockBytes = kDotHeader + sizes.taps * steps * stepBytes;
+  if (!isPaired)
+    return;
+  blockBytes = kDotHeader + llvm::alignTo(sizes.terms(), 2) * kColumns * 2;
+  int64_t before =
+      isa<IntConvOp>(op)
+          ? ByteRows::getScratchBytes(sizes.inputs, taskRows * sizes.taps)
+          : 0;
+  wordRows.emplace(b, rows, sizes.taps, sizes.inputs, getSigns(op).activations,
+                llvm::alignTo(before, 64));
 }
 
 /// One row alone reads several streams of weights.
 unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
+  if (isPaired)
+    return std::min<int64_t>(known == 1 ? 4 : 1, sizes.blocks());
   unsigned most = !b.caps().hasAvx512
                       ? (known == 1 ? 2 : 1)
                       : (known == 1 || dot.getRegisters() == 1 ? 4 : 2);
@@ -243,6 +281,10 @@ unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
 }
 
 unsigned ByteDot::getMaxRows(unsigned blocks) const {
+  // LLVM loads all rows' pairs first: with more than four they and their sums
+  // do not fit 16 registers.
+  if (isPaired)
+    return 4 / blocks;
   unsigned budget = b.caps().hasAvx512 ? 24 : 12;
   return std::clamp(budget / (dot.getRegisters() * blocks), 1u, 12u);
 }
@@ -268,6 +310,8 @@ void ByteDot::emitTask(Value task) {
       b.minIdx(b.add(firstBlock, b.idx(taskBlocks)), b.idx(sizes.blocks()));
   group = b.divFloor(rest, blockChunks);
   rows.emitTable(group, firstRow, endRow);
+  if (isPaired)
+    wordRows->emit(firstRow, endRow);
   if (std::optional<int64_t> known = getConstantSize(sizes.rows)) {
     sweep(firstRow, endRow, known);
     return;
@@ -306,6 +350,10 @@ void ByteDot::emitTile(const Place &at) {
   for (unsigned v = 0; v < at.blocks; ++v)
     blocks.push_back(b.elementPointer(
         weight, i8, b.mul(b.add(first, b.idx(v)), b.idx(blockBytes))));
+  if (isPaired) {
+    emitStores(at, blocks, emitPairs(at, blocks));
+    return;
+  }
   for (unsigned i = 0; i < at.rows * at.blocks; ++i)
     llvm::append_range(sums, dot.zero(b));
   if (sizes.taps == 1)
@@ -318,6 +366,39 @@ void ByteDot::emitTile(const Place &at) {
         },
         KernelBuilder::LoopHint::NoUnroll);
   emitStores(at, blocks, sums);
+}
+
+/// The sums of a tile, [rows][blocks] of two vectors of eight columns, over all
+/// rows of the weight, two at a time.
+SmallVector<Value> ByteDot::emitPairs(const Place &at, ArrayRef<Value> blocks) {
+  constexpr unsigned lanes = kColumns / 2;
+  auto sumType = VectorType::get(lanes, i32);
+  auto pairType = VectorType::get(2 * lanes, b.getI16Type());
+  SmallVector<Value> pointers,
+      init(size_t(at.rows) * at.blocks * 2, b.constantInt(0, sumType));
+  for (unsigned r = 0; r < at.rows; ++r)
+    pointers.push_back(
+        wordRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
+  return b.forLoop(
+      b.idx(0), b.idx(llvm::divideCeil(sizes.terms(), 2)), b.idx(1), init,
+      [&](Value pair, ArrayRef<Value> carried) {
+        SmallVector<Value> sums(carried), factors;
+        Value first =
+            b.add(b.idx(kDotHeader / 2), b.mul(pair, b.idx(2 * kColumns)));
+        for (Value block : blocks)
+          for (unsigned half = 0; half < 2; ++half)
+            factors.push_back(b.load(block, b.getI16Type(),
+                                     b.add(first, b.idx(half * 2 * lanes)),
+                                     2 * lanes));
+        for (auto [r, pointer] : llvm::enumerate(pointers)) {
+          Value both = vector::BitCastOp::create(
+              b, pairType, b.splat(b.load(pointer, i32, pair), lanes));
+          for (auto [v, factor] : llvm::enumerate(factors))
+            dot.stepPart(b, sums[r * factors.size() + v], factor, both);
+        }
+        return sums;
+      },
+      KernelBuilder::LoopHint::NoUnroll);
 }
 
 /// Adds the products of one tap: whole steps of four inputs, then the rest.
@@ -370,7 +451,7 @@ void ByteDot::emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks,
 
 void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
                          ArrayRef<Value> sums) {
-  unsigned perSum = dot.getNumValues();
+  unsigned perSum = isPaired ? 2 : dot.getNumValues();
   auto ints = VectorType::get(kColumns, i32);
   int64_t width = sizes.outputs * sizes.groups;
   SmallVector<Value> corrections;
@@ -387,19 +468,56 @@ void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
       Value inGroup = b.mul(b.add(at.block, b.idx(v)), b.idx(kColumns));
       Value column = b.add(b.mul(group, b.idx(sizes.outputs)), inGroup);
       indices.back() = column;
-      Value live =
-          sizes.outputs % kColumns
-              ? b.minIdx(b.sub(b.idx(sizes.outputs), inGroup), b.idx(kColumns))
-              : Value();
-      Value sum =
-          dot.finish(b, sums.slice((r * at.blocks + v) * perSum, perSum));
+      ArrayRef<Value> parts = sums.slice((r * at.blocks + v) * perSum, perSum);
+      Value sum = isPaired ? dot.concatenate(b, parts) : dot.finish(b, parts);
       sum = arith::SubIOp::create(b, ints, sum, corrections[v]);
-      if (failed(storeWithEpilogue(b, epilogue, sum, indices, kColumns, live,
-                                   out, stored,
-                                   b.add(b.mul(row, b.idx(width)), column))))
-        status = failure();
+      emitBlock(sum, indices, inGroup, b.add(b.mul(row, b.idx(width)), column));
     }
   }
+}
+
+/// Stores the sums of a block of which the last one of a group may hold fewer
+/// columns. Below AVX-512 no instruction stores some bytes of a vector, so that
+/// one is stored in pieces of known length.
+void ByteDot::emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
+                        Value offset) {
+  int64_t rest = sizes.outputs % kColumns;
+  auto store = [&](Value part, unsigned lanes, Value live, int64_t first) {
+    SmallVector<Value> at(indices);
+    at.back() = b.add(at.back(), b.idx(first));
+    if (failed(storeWithEpilogue(b, epilogue, part, at, lanes, live, out,
+                                 stored, b.add(offset, b.idx(first)))))
+      status = failure();
+  };
+  if (!rest)
+    return store(sum, kColumns, Value(), 0);
+  if (b.caps().hasAvx512)
+    return store(
+        sum, kColumns,
+        b.minIdx(b.sub(b.idx(sizes.outputs), inGroup), b.idx(kColumns)), 0);
+  auto storeRest = [&] {
+    int64_t first = 0;
+    for (unsigned lanes = kColumns / 2; lanes > 0; lanes /= 2) {
+      if (!(rest & lanes))
+        continue;
+      Value part = lanes > 1
+                       ? Value(vector::ExtractStridedSliceOp::create(
+                             b, sum, ArrayRef<int64_t>{first},
+                             ArrayRef<int64_t>{lanes}, ArrayRef<int64_t>{1}))
+                       : Value(vector::ExtractOp::create(b, sum, first));
+      store(part, lanes, Value(), first);
+      first += lanes;
+    }
+  };
+  if (sizes.outputs < kColumns)
+    return storeRest();
+  auto branch = scf::IfOp::create(
+      b, b.less(inGroup, b.idx(sizes.outputs - rest)), /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard restore(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  store(sum, kColumns, Value(), 0);
+  b.setInsertionPointToStart(branch.elseBlock());
+  storeRest();
 }
 
 std::unique_ptr<KernelEmitter> x86::createByteDotEmitter() {

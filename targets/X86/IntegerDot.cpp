@@ -141,8 +141,7 @@ void IntegerDot::step(KernelBuilder &b, MutableArrayRef<Value> accumulator,
     stepPart(b, sum, part, activation);
 }
 
-/// One vector of the elements of several.
-static Value concatenate(KernelBuilder &b, ArrayRef<Value> parts) {
+Value IntegerDot::concatenate(KernelBuilder &b, ArrayRef<Value> parts) {
   SmallVector<Value> work(parts);
   while (work.size() > 1) {
     SmallVector<Value> next;

@@ -60,6 +60,10 @@ public:
   mlir::Value finish(KernelBuilder &b,
                      llvm::ArrayRef<mlir::Value> accumulator) const;
 
+  /// One vector of the elements of several, a power of two of them.
+  static mlir::Value concatenate(KernelBuilder &b,
+                                 llvm::ArrayRef<mlir::Value> parts);
+
 private:
   enum class Kind { Vnni, Bytes, Words } kind;
   unsigned vectorBytes; ///< of a register

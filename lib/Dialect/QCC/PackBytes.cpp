@@ -25,12 +25,15 @@ bool qcc::isByteLayout(StringRef layout) {
   if (layout == "tap")
     return true;
   StringRef name = layout.take_until([](char c) { return c == ':'; });
-  return name == "dot" || name == "dot16";
+  return name == "dot" || name == "dot16" || name == "pair16";
 }
+
+/// Codes in pairs of rows, counted through all taps.
+static bool isPaired(StringRef layout) { return layout.starts_with("pair16"); }
 
 /// Bytes of a stored code.
 static int64_t getCodeBytes(StringRef layout) {
-  return layout.starts_with("dot16") ? 2 : 1;
+  return layout.starts_with("dot16") || isPaired(layout) ? 2 : 1;
 }
 
 /// Product of sizes that are at least 1, none on overflow.
@@ -46,7 +49,7 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
                                            StringRef layout, bool transposed) {
   if (!multiply(shape))
     return std::nullopt;
-  if (layout == "dot" || layout == "dot16") {
+  if (layout == "dot" || layout == "dot16" || layout == "pair16") {
     if (shape.size() != 2)
       return std::nullopt;
     if (transposed)
@@ -62,7 +65,8 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
     return ByteWeight{1, shape[0], taps, 1, 0, row, 1, taps};
   }
   int64_t groups = 0;
-  if (!(layout.consume_front("dot:") || layout.consume_front("dot16:")) ||
+  if (!(layout.consume_front("dot:") || layout.consume_front("dot16:") ||
+        layout.consume_front("pair16:")) ||
       layout.getAsInteger(10, groups) || groups < 1 || shape[0] % groups != 0)
     return std::nullopt;
   int64_t outputs = shape[0] / groups;
@@ -84,8 +88,9 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
   if (layout == "tap")
     return RankedTensorType::get({1 + w->taps, w->blocks() * kDotColumns},
                                  IntegerType::get(context, 32));
-  int64_t block = kDotHeader + w->taps * w->steps() * kDotColumns * kDotRows *
-                                   getCodeBytes(layout);
+  int64_t codes = isPaired(layout) ? llvm::alignTo(w->taps * w->inputs, 2)
+                                   : w->taps * w->steps() * kDotRows;
+  int64_t block = kDotHeader + codes * kDotColumns * getCodeBytes(layout);
   return RankedTensorType::get({w->groups, w->blocks(), block},
                                IntegerType::get(context, 8));
 }
@@ -102,7 +107,7 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       int64_t(out.size()) != size)
     return failure();
   std::memset(out.data(), 0, out.size());
-  bool isTap = layout == "tap";
+  bool isTap = layout == "tap", pairs = isPaired(layout);
   int64_t codeBytes = getCodeBytes(layout);
   int64_t width = w->blocks() * kDotColumns,
           block = isTap ? 0 : packed.getDimSize(2);
@@ -123,6 +128,8 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           }
           int64_t step = t * w->steps() + i / kDotRows;
           int64_t at = (step * kDotColumns + lane) * kDotRows + i % kDotRows;
+          if (int64_t row = t * w->inputs + i; pairs)
+            at = (row / 2 * kDotColumns + lane) * 2 + row % 2;
           if (codeBytes == 1) {
             target[kDotHeader + at] = char(code);
             continue;

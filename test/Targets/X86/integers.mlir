@@ -1,11 +1,13 @@
 // RUN: qcc-opt %s --qcc-schedule=target=avx2 | FileCheck %s --check-prefixes=CHECK,WORDS
+// RUN: qcc-opt %s --qcc-schedule=target=avx512 | FileCheck %s --check-prefixes=CHECK,LANES
 // RUN: qcc-opt %s --qcc-schedule=target=avx512-vnni | FileCheck %s --check-prefixes=CHECK,BYTES
 // RUN: qcc-opt %s --qcc-schedule=target=avx2+avx512-vnni | FileCheck %s --check-prefixes=CHECK,BYTES
-// Kernels of exact products of bytes: the weight in words for levels without VNNI, and the arithmetic of each.
+// Kernels of exact products of bytes: the weight in words for levels without VNNI, in pairs for AVX2 alone, and the arithmetic of each.
 
 // CHECK-DAG: #[[FLOPS:.*]] = affine_map<() -> (165888)>
 // CHECK-LABEL: func.func @main
-// WORDS: qcc.pack %{{.*}} "dot16:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x2368xi8>
+// WORDS: qcc.pack %{{.*}} "pair16:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x2368xi8>
+// LANES: qcc.pack %{{.*}} "dot16:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x2368xi8>
 // BYTES: qcc.pack %{{.*}} "dot:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x1216xi8>
 // CHECK: qcc.launch @k0_dot
 // CHECK-SAME: qcc.flops = #[[FLOPS]]

@@ -20,10 +20,16 @@
 //   dot16, dot16:G
 //                 the same with codes widened to i16, for levels that multiply
 //                 words only
+//   pair16, pair16:G
+//                 as words too, for activations that are words already, pairs
+//                 of rows side by side:
+//                 [G, ceil(O/G/16)] { i32 sums[16], i16 [rows/2][16][2] }
+//                 where row `tap * I + i` is input `i` of a tap, and the last
+//                 row is filled up with zeros where there is an odd number
 //   tap           i8 [C, 1, kernel...] of a depthwise convolution widened to
 //                 i32 [1 + taps, C up to a multiple of 16]; first the sums
 //
-// `nr` is 16 for `dot`, `dot16` and `tap`.
+// `nr` is 16 for `dot`, `dot16`, `pair16` and `tap`.
 //
 // Columns past the last one are zero. The layout belongs to the weight: every
 // feature level of an artifact reads the same bytes.

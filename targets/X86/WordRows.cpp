@@ -1,0 +1,86 @@
+//===- WordRows.cpp - the rows of a task as words ---------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "WordRows.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+/// Inputs that are widened at once.
+static constexpr int64_t kStep = 16;
+
+int64_t WordRows::getRowBytes(int64_t terms) {
+  return int64_t(llvm::alignTo(terms, 2)) * 2;
+}
+
+int64_t WordRows::getBytes(int64_t terms, int64_t rows) {
+  // A word of inputs behind the last tap is written whole.
+  return rows * getRowBytes(terms) + 2 * kStep;
+}
+
+WordRows::WordRows(KernelBuilder &b, ByteRows &rows, int64_t taps,
+                   int64_t inputs, bool isSigned, int64_t scratchOffset)
+    : b(b), rows(rows), taps(taps), inputs(inputs), isSigned(isSigned),
+      base(b.elementPointer(b.scratch(), b.getI8Type(), b.idx(scratchOffset))) {
+}
+
+Value WordRows::getPointer(Value row) {
+  return b.elementPointer(base, b.getI8Type(),
+                          b.mul(row, b.idx(getRowBytes(taps * inputs))));
+}
+
+void WordRows::emit(Value firstRow, Value endRow) {
+  b.forLoop(
+      firstRow, endRow, b.idx(1),
+      [&](Value row) {
+        Value words = getPointer(b.sub(row, firstRow));
+        auto copyTap = [&](Value tap) {
+          emitTap(rows.getPointer(row, firstRow, tap),
+                  b.elementPointer(words, b.getI16Type(),
+                                   b.mul(tap, b.idx(inputs))));
+        };
+        if (taps == 1)
+          copyTap(b.idx(0));
+        else
+          b.forLoop(b.idx(0), b.idx(taps), b.idx(1), copyTap,
+                    KernelBuilder::LoopHint::NoUnroll);
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+}
+
+/// Widens the inputs of a tap. What is written beyond them is overwritten by
+/// the next tap or row.
+void WordRows::emitTap(Value from, Value to) {
+  Type i8 = b.getI8Type(), i16 = b.getI16Type();
+  auto widen = [&](Value bytes) -> Value {
+    auto type = cast<VectorType>(bytes.getType()).clone(i16);
+    return isSigned ? Value(arith::ExtSIOp::create(b, type, bytes))
+                    : Value(arith::ExtUIOp::create(b, type, bytes));
+  };
+  auto copy = [&](Value at, unsigned lanes) {
+    b.store(widen(b.load(from, i8, at, lanes)), to, i16, at);
+  };
+  int64_t whole = inputs / kStep * kStep, at = whole;
+  if (whole > kStep)
+    b.forLoop(
+        b.idx(0), b.idx(whole), b.idx(kStep), [&](Value i) { copy(i, kStep); },
+        KernelBuilder::LoopHint::NoUnroll);
+  else if (whole)
+    copy(b.idx(0), kStep);
+  if (inputs - at >= 8) {
+    copy(b.idx(at), 8);
+    at += 8;
+  }
+  for (; at < inputs; at += 4) {
+    Value word = loadWord(b, from, b.idx(at),
+                          rows.isPadded() ? 4 : std::min(inputs - at, 4l));
+    Value bytes = vector::BitCastOp::create(
+        b, VectorType::get(4, i8),
+        vector::BroadcastOp::create(b, VectorType::get(1, b.getI32Type()),
+                                    word));
+    b.store(widen(bytes), to, i16, b.idx(at));
+  }
+}
