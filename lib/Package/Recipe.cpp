@@ -4,6 +4,7 @@
 #include "Yaml.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -85,7 +86,10 @@ std::string writeRecipe(const Recipe &recipe) {
      << "calibration: {mode: "
      << (recipe.sequential ? "sequential" : "parallel")
      << ", method: " << quoteYaml(recipe.rangeMethod)
-     << ", nan: " << quoteYaml(recipe.nonFinite) << "}\n"
+     << ", nan: " << quoteYaml(recipe.nonFinite);
+  if (recipe.minCosine != Recipe().minCosine)
+    os << ", min_cos: " << format("%.9g", recipe.minCosine);
+  os << "}\n"
      << "dims: " << writePairs(recipe.dims) << "\n"
      << "states: " << writePairs(recipe.states) << "\n"
      << "require_fused: " << (recipe.requireFused ? "true" : "false") << "\n"
@@ -224,6 +228,18 @@ private:
     return Error::success();
   }
 
+  Error readCosine(const Yaml &value) {
+    std::string text;
+    if (Error error = readText(value, text))
+      return error;
+    double cosine = 0;
+    if (StringRef(text).getAsDouble(cosine) || !(cosine >= 0 && cosine <= 1))
+      return fail(value,
+                  "expected a cosine from 0 to 1, but got '" + text + "'");
+    recipe.minCosine = cosine;
+    return Error::success();
+  }
+
   Error readCalibration(const Yaml &value) {
     return readMap(
         value, "calibration",
@@ -236,8 +252,8 @@ private:
           }},
          {"method",
           [&](const Yaml &v) { return readText(v, recipe.rangeMethod); }},
-         {"nan",
-          [&](const Yaml &v) { return readText(v, recipe.nonFinite); }}});
+         {"nan", [&](const Yaml &v) { return readText(v, recipe.nonFinite); }},
+         {"min_cos", [&](const Yaml &v) { return readCosine(v); }}});
   }
 
   Error readTop(const Yaml &root) {

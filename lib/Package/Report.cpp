@@ -84,6 +84,8 @@ std::string writeReportJson(const PackageFacts &facts) {
             json.attribute("error_nearest", op.errorNearest);
             json.attribute("error_chosen", op.errorChosen);
           }
+          if (op.layerError >= 0)
+            json.attribute("layer_error", op.layerError);
           if (!op.transform.empty())
             json.attribute("transform", json::fixUTF8(op.transform));
           json.attribute("flops", json::fixUTF8(op.flops));

@@ -10,6 +10,7 @@
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "qcc/Package/Package.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Scheme/Scheme.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Version.h"
@@ -161,6 +162,8 @@ std::vector<OpReport> Compilation::getReport() {
                                          : "kept: not a quantized operation");
     line.algorithm = text("qcc.algorithm", "");
     line.transform = text("qcc.transform", "");
+    if (auto error = op->getAttrOfType<FloatAttr>(kLayerErrorAttr))
+      line.layerError = error.getValue().convertToFloat();
     if (auto errors = op->getAttrOfType<ArrayAttr>("qcc.error");
         errors && errors.size() == 2) {
       auto get = [&](unsigned i) {

@@ -101,7 +101,9 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
 }
 
 llvm::Error Compilation::makeWorkspace() {
-  if (options.algorithms.empty() && !isMixed)
+  // Scales that calibration gives are tried on its samples.
+  bool tries = options.precision == "int8" && !options.calibration.empty();
+  if (options.algorithms.empty() && !isMixed && !tries)
     return llvm::Error::success();
   auto parsed = parseAlgorithms(options.algorithms);
   if (!parsed)
@@ -161,6 +163,24 @@ llvm::Expected<Statistics> Compilation::readStatistics() {
 llvm::Error Compilation::noteRanges() {
   Builder b(&context);
   llvm::Error failure = llvm::Error::success();
+  auto findChannels = [&](Value value) -> Attribute {
+    const TensorStatistics *found =
+        statistics->lookup(getResultObservationName(value));
+    // Ranges of channels are those that were seen.
+    if (!found || found->channels.empty() ||
+        options.rangeMethod != RangeMethod::MinMax)
+      return {};
+    const ChannelStatistics &channels = found->channels;
+    std::vector<float> data(3 * channels.size());
+    for (size_t c = 0; c < channels.size(); ++c) {
+      if (!channels.getCount(c))
+        return {};
+      data[c] = channels.getMin(c);
+      data[channels.size() + c] = channels.getMax(c);
+      data[2 * channels.size() + c] = float(channels.getMeanSquare(c));
+    }
+    return b.getDenseF32ArrayAttr(data);
+  };
   auto find = [&](Value value) -> ArrayAttr {
     const TensorStatistics *found =
         statistics->lookup(getResultObservationName(value));
@@ -178,11 +198,17 @@ llvm::Error Compilation::noteRanges() {
   module->walk([&](Operation *op) {
     if (auto func = dyn_cast<func::FuncOp>(op))
       for (unsigned i = 0; i < func.getNumArguments(); ++i)
-        if (ArrayAttr range = find(func.getArgument(i)))
+        if (ArrayAttr range = find(func.getArgument(i))) {
           func.setArgAttr(i, "qcc.range", range);
+          if (Attribute channels = findChannels(func.getArgument(i)))
+            func.setArgAttr(i, "qcc.channels", channels);
+        }
     if (op->getNumResults() == 1 && op->hasAttr(kValueNameAttr))
-      if (ArrayAttr range = find(op->getResult(0)))
+      if (ArrayAttr range = find(op->getResult(0))) {
         op->setAttr("qcc.range", range);
+        if (Attribute channels = findChannels(op->getResult(0)))
+          op->setAttr("qcc.channels", channels);
+      }
   });
   return failure;
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitters.h"
 #include "Levels.h"
+#include "X86Costs.h"
 #include "qcc/Codegen/Emitters.h"
 
 using namespace qcc;
@@ -40,6 +41,19 @@ public:
   }
   llvm::ArrayRef<std::unique_ptr<KernelEmitter>> getEmitters() const override {
     return emitters;
+  }
+  std::optional<double>
+  estimateProduct(const ProductShape &shape, bool inIntegers,
+                  const Capabilities &level) const override {
+    return x86::estimateProduct(shape, inIntegers, level);
+  }
+  double estimatePool(int64_t reads, bool inIntegers,
+                      const Capabilities &level) const override {
+    return x86::estimatePool(reads, inIntegers, level);
+  }
+  double estimateBorder(int64_t elements, bool toCodes, bool permuted,
+                        const Capabilities &level) const override {
+    return x86::estimateBorder(elements, toCodes, permuted, level);
   }
 
 private:

@@ -60,6 +60,17 @@ public:
   /// Told of an observation of a run: the sample's position, the name.
   using Listener = llvm::function_ref<void(size_t sample, llvm::StringRef name,
                                            llvm::ArrayRef<float> elements)>;
+  /// Compiles a copy of a module with its observations. Errors: what compiling
+  /// gives.
+  llvm::Expected<std::unique_ptr<HostProgram>> compile(mlir::ModuleOp module) {
+    return executor.compile(module);
+  }
+  /// Runs a program on samples, several at a time; `listener` is told of all
+  /// observations, those of one sample in order. Errors: as gather.
+  llvm::Error runSamples(const HostProgram &program,
+                         llvm::ArrayRef<Sample> onSamples, Listener listener) {
+    return forEachSample(program, onSamples, listener);
+  }
   /// Gathers what a module observes as `@0`, `@1`, ..., which are `values`, on
   /// samples; `other` is told of all other observations, once per sample.
   /// Errors: as gather.

@@ -22,6 +22,9 @@ struct OpReport {
   /// errors of its outputs with weights rounded to nearest, and as chosen.
   std::string algorithm;
   float errorNearest = 0, errorChosen = 0;
+  /// Relative error of its result in int8, on exact inputs, over calibration
+  /// samples (also where it stays float for that); negative: not measured.
+  float layerError = -1;
   std::string transform; ///< what was scaled, or why not; "" if not asked for
   std::string flops;     ///< size expression as text; "" if not known
   std::string bytes;     ///< bytes read and written, likewise

@@ -27,6 +27,9 @@ inline constexpr llvm::StringLiteral kAssignedReasonAttr =
     "qcc.assigned_reason";
 /// Module attribute: what was measured for all products, as JSON.
 inline constexpr llvm::StringLiteral kAssignmentAttr = "qcc.assignment";
+/// The relative error of a layer's result in its precision, on exact inputs
+/// (f32).
+inline constexpr llvm::StringLiteral kLayerErrorAttr = "qcc.layer_error";
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
 

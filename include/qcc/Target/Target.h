@@ -42,6 +42,17 @@ public:
   virtual mlir::LogicalResult emit(KernelBuilder &builder) const = 0;
 };
 
+/// Sizes of a product with a constant weight, or of a convolution, whose time
+/// is asked for: `rows` (output pixels of all images) times `outputs`, each a
+/// sum over `taps` of a window and `inputs` of its group.
+struct ProductShape {
+  bool isConv = false;
+  int64_t rows = 1, outputs = 1, inputs = 1, taps = 1, groups = 1;
+  int64_t stride = 1;    ///< the largest
+  int64_t rowLength = 1; ///< output pixels in a row of an image
+  bool isDepthwise() const { return isConv && groups > 1 && inputs == 1; }
+};
+
 /// A machine to compile for: a name, its feature levels and its emitters in
 /// order of preference (the last one matches everything).
 class Target {
@@ -55,6 +66,29 @@ public:
   parse(llvm::StringRef value) const = 0;
   virtual llvm::ArrayRef<std::unique_ptr<KernelEmitter>>
   getEmitters() const = 0;
+
+  // Time in nanoseconds on one thread of a core of a level, for choosing
+  // between floats and integers: only ratios matter.
+
+  /// Of a product with its epilogue; none if the target has no figures.
+  virtual std::optional<double>
+  estimateProduct(const ProductShape & /*shape*/, bool /*inIntegers*/,
+                  const Capabilities & /*level*/) const {
+    return std::nullopt;
+  }
+  /// Of maxima of windows that read so many elements in all.
+  virtual double estimatePool(int64_t /*reads*/, bool /*inIntegers*/,
+                              const Capabilities & /*level*/) const {
+    return 0;
+  }
+  /// Of making codes of floats that a float operation leaves, or of bringing
+  /// floats that an integer operation leaves to where float operations read
+  /// them; `permuted`: their channels are moved too.
+  virtual double estimateBorder(int64_t /*elements*/, bool /*toCodes*/,
+                                bool /*permuted*/,
+                                const Capabilities & /*level*/) const {
+    return 0;
+  }
 };
 
 /// Targets by name. Belongs to the MLIR context, as part of the qcc dialect.

@@ -1,11 +1,13 @@
 //===- StaticInt8.cpp - int8 with scales from calibration -------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Activations.h"
+#include "Equalize.h"
+#include "Sensitivity.h"
+#include "Speed.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Pass/Pass.h"
-#include "qcc/Calibration/Range.h"
-#include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
@@ -26,30 +28,9 @@ static constexpr int64_t kMinRows = 16;
 /// Products of two bytes, one of them up to 255 away from its zero point, of
 /// more rows may not fit 32 bits.
 static constexpr int64_t kMaxRows = 33025;
-/// Largest code of a weight.
-static constexpr double kMaxCode = 127;
 
-/// The range that calibration found for a value; none if it saw none.
-static std::optional<qcc::Range> getRange(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getInput();
-  ArrayAttr range;
-  if (auto arg = dyn_cast<BlockArgument>(value)) {
-    auto func = dyn_cast<func::FuncOp>(arg.getOwner()->getParentOp());
-    if (func)
-      range = func.getArgAttrOfType<ArrayAttr>(arg.getArgNumber(), "qcc.range");
-  } else if (value.getDefiningOp()->getNumResults() == 1) {
-    range = value.getDefiningOp()->getAttrOfType<ArrayAttr>("qcc.range");
-  }
-  if (!range || range.size() != 2)
-    return std::nullopt;
-  auto low = dyn_cast<FloatAttr>(range[0]),
-       high = dyn_cast<FloatAttr>(range[1]);
-  if (!low || !high)
-    return std::nullopt;
-  return qcc::Range{float(low.getValueAsDouble()),
-                    float(high.getValueAsDouble())};
-}
+/// Samples on which activations are ranked.
+static constexpr size_t kRankedSamples = 4;
 
 static bool isF32(Value value) {
   auto type = dyn_cast<RankedTensorType>(value.getType());
@@ -86,82 +67,9 @@ static std::string getObstacle(Operation *op) {
   return rows < kMinRows && !isDepthwise ? "kept: not faster" : "";
 }
 
-/// A scalar constant.
-static Value createScalar(OpBuilder &b, Location loc, Attribute value,
-                          Type element) {
-  auto type = RankedTensorType::get({}, element);
-  return ConstantOp::create(b, loc, type, DenseElementsAttr::get(type, value));
-}
-
-/// The value as codes of a grid for the range, and the floats that these stand
-/// for.
-static std::pair<Operation *, Value>
-quantizeActivation(OpBuilder &b, Value value, qcc::Range range) {
-  Location loc = value.getLoc();
-  Grid grid = getGrid(range, 8, /*isSymmetric=*/false, /*isSigned=*/false);
-  Type code = b.getIntegerType(8, /*isSigned=*/false);
-  Value scale =
-            createScalar(b, loc, b.getF32FloatAttr(grid.scale), b.getF32Type()),
-        zero;
-  if (grid.zeroPoint != 0)
-    zero = createScalar(b, loc, b.getIntegerAttr(code, grid.zeroPoint), code);
-  auto codes = QuantizeOp::create(
-      b, loc, makeTensorType(getDims(value.getType()), code), value, scale,
-      zero, /*axis=*/0, /*block=*/0, /*precision=*/TypeAttr(),
-      /*overflow=*/false);
-  auto back = DequantizeOp::create(b, loc, value.getType(), codes.getResult(),
-                                   scale, zero, /*axis=*/0, /*block=*/0);
-  return {codes, back.getResult()};
-}
-
-/// The weight as signed codes with a scale per output channel along `axis`, a
-/// constant expression, and the floats that these stand for.
-static Value quantizeWeight(OpBuilder &b, Location loc, Value weight,
-                            int64_t axis) {
-  MLIRContext *context = b.getContext();
-  auto type = cast<RankedTensorType>(weight.getType());
-  unsigned rank = type.getRank();
-  // Dimension 0 is the channel; the others are reduced.
-  SmallVector<AffineExpr> reads(rank), over;
-  unsigned next = 1;
-  for (unsigned i = 0; i < rank; ++i) {
-    reads[i] = getAffineDimExpr(i == axis ? 0 : next++, context);
-    if (i != axis)
-      over.push_back(getAffineConstantExpr(type.getDimSize(i), context));
-  }
-  auto channels =
-      RankedTensorType::get({type.getDimSize(axis)}, b.getF32Type());
-  Value largest =
-      createGeneric(b, loc, channels, Combiner::Max, weight,
-                    AffineMap::get(rank, 0, reads, context), {}, over,
-                    [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
-                      return math::AbsFOp::create(body, args[0]);
-                    })
-          .getResult();
-  // A channel of zeros: any scale will do.
-  Value scale =
-      createGeneric(
-          b, loc, channels, Combiner::None, largest,
-          b.getMultiDimIdentityMap(1), {}, {},
-          [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
-            auto number = [&](double value) -> Value {
-              return arith::ConstantOp::create(
-                  body, body.getF32FloatAttr(float(value)));
-            };
-            Value least = number(kMaxCode * 0x1p-126);
-            Value bounded = arith::MaximumFOp::create(body, args[0], least);
-            return arith::DivFOp::create(body, bounded, number(kMaxCode));
-          })
-          .getResult();
-  auto codes = QuantizeOp::create(b, loc, type.clone(b.getI8Type()), weight,
-                                  scale, /*zero=*/Value(), axis, /*block=*/0,
-                                  /*precision=*/TypeAttr(), /*overflow=*/false);
-  return DequantizeOp::create(b, loc, type, codes.getResult(), scale,
-                              /*zero=*/Value(), axis, /*block=*/0)
-      .getResult();
-}
-
 namespace {
+
+using Adder = llvm::function_ref<Activation &(Value, qcc::Range)>;
 
 struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   using StaticInt8Base::StaticInt8Base;
@@ -170,36 +78,178 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     KeepRules rules;
     if (failed(rules.parse(getOperation().getLoc(), keep)))
       return signalPassFailure();
-    SmallVector<Operation *> chosen;
-    llvm::MapVector<Value, qcc::Range> activations;
+    SmallVector<Operation *> candidates;
     getOperation().walk([&](Operation *op) {
       if (isa<MatMulOp, ConvOp, ConvTransposeOp>(op) &&
-          !isConstantExpression(op->getResult(0)) && choose(op, rules)) {
-        chosen.push_back(op);
-        activations.insert({op->getOperand(0), *getRange(op->getOperand(0))});
-      }
+          !isConstantExpression(op->getResult(0)) && choose(op, rules))
+        candidates.push_back(op);
     });
-    addSummands(activations);
-    addPooled(activations);
-    for (auto &[value, range] : activations)
-      replaceActivation(value, range);
-    for (Operation *op : chosen) {
-      OpBuilder b(op);
-      auto matmul = dyn_cast<MatMulOp>(op);
-      op->setOperand(1, quantizeWeight(b, op->getLoc(), op->getOperand(1),
-                                       matmul && !matmul.getTransB() ? 1 : 0));
-      noteOutcome(op, "int8", "int8", "as asked");
-    }
+    if (failed(dropSlow(candidates)) || failed(keepSensitive(candidates)))
+      return signalPassFailure();
+    for (const Activation &activation : collect(candidates))
+      replaceActivation(activation);
     dropRanges();
+  }
+
+  /// Leaves the candidates that integers make faster.
+  LogicalResult dropSlow(SmallVector<Operation *> &candidates) {
+    if (target.empty())
+      return success();
+    auto found = getTargets(&getContext()).find(target);
+    if (!found)
+      return qcc::emitError(getOperation().getLoc(), found.takeError());
+    SmallVector<Operation *> faster = chooseFaster(
+        getOperation(), candidates, *found->first, found->second.front());
+    llvm::SmallPtrSet<Operation *, 16> chosen(faster.begin(), faster.end());
+    for (Operation *op : candidates)
+      if (!chosen.contains(op))
+        noteOutcome(op, "int8", "f32", "kept: not faster");
+    candidates = std::move(faster);
+    return success();
+  }
+
+  /// Leaves the candidates with which the outputs on the calibration samples
+  /// have the cosine that is asked for.
+  LogicalResult keepSensitive(SmallVector<Operation *> &candidates) {
+    Workspace *workspace = getWorkspace(&getContext());
+    if (!workspace || !workspace->hasSamples() || candidates.empty())
+      return success();
+    SmallVector<Activation> activations = collect(candidates);
+    llvm::Expected<std::vector<bool>> kept =
+        findSensitive(*workspace, activations);
+    if (!kept)
+      return qcc::emitError(getOperation().getLoc(), kept.takeError());
+    llvm::SmallPtrSet<Operation *, 16> dropped;
+    for (auto [activation, isKept] : llvm::zip_equal(activations, *kept))
+      if (isKept && activation.layers.empty())
+        keptFloat.insert(activation.value);
+      else if (isKept)
+        for (Operation *layer : activation.layers) {
+          noteOutcome(layer, "int8", "f32", sensitiveReason);
+          dropped.insert(layer);
+        }
+    if (dropped.empty())
+      return success();
+    llvm::erase_if(candidates,
+                   [&](Operation *op) { return dropped.contains(op); });
+    // What is left between them may not be worth the conversions.
+    return dropSlow(candidates);
+  }
+
+  /// Which activations stay float, by what their codes do to the outputs.
+  /// Channels are equalised first where that makes them better.
+  llvm::Expected<std::vector<bool>>
+  findSensitive(Workspace &workspace, SmallVector<Activation> &activations) {
+    std::vector<bool> none(activations.size()), all(activations.size(), true);
+    auto model = createSwitched(workspace, activations);
+    if (!model)
+      return model.takeError();
+    if (!(*model)->hasOutputs() || minCosine <= 0)
+      return none;
+    size_t count = (*model)->getNumSamples();
+    llvm::Expected<Agreement> whole = (*model)->run(all, count);
+    if (!whole)
+      return whole.takeError();
+    // Other samples are worse than those of which the ranges are.
+    double bound = 1 - (1 - minCosine) / 2, cosine = whole->getLeastCosine();
+    if (cosine >= bound)
+      return none;
+    SmallVector<Activation> divided(activations);
+    llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
+    if (!changed)
+      return changed.takeError();
+    if (*changed) {
+      auto other = createSwitched(workspace, divided);
+      if (!other)
+        return other.takeError();
+      llvm::Expected<Agreement> better = (*other)->run(all, count);
+      if (!better)
+        return better.takeError();
+      if (better->getLeastCosine() > cosine) {
+        cosine = better->getLeastCosine();
+        model = std::move(other);
+        for (const Activation &activation : divided)
+          if (!activation.scales.empty())
+            equalised.insert({activation.value, activation});
+      }
+    }
+    if (cosine >= bound)
+      return none;
+    return keepWorst(**model, activations.size(), bound);
+  }
+
+  /// The model with switches; notes the error of each layer alone.
+  llvm::Expected<std::unique_ptr<SwitchedModel>>
+  createSwitched(Workspace &workspace, ArrayRef<Activation> activations) {
+    auto model = SwitchedModel::create(workspace, getOperation(), activations);
+    if (!model)
+      return model.takeError();
+    llvm::Expected<std::vector<double>> errors = (*model)->measureLayers();
+    if (!errors)
+      return errors.takeError();
+    Builder b(&getContext());
+    size_t next = 0;
+    for (const Activation &activation : activations)
+      for (Operation *layer : activation.layers)
+        layer->setAttr(kLayerErrorAttr,
+                       b.getF32FloatAttr(float((*errors)[next++])));
+    return std::move(*model);
+  }
+
+  /// Those that alone change the outputs most, as few as the bound needs.
+  static llvm::Expected<std::vector<bool>>
+  keepWorst(SwitchedModel &model, size_t count, double bound) {
+    std::vector<double> alone;
+    for (size_t i = 0; i < count; ++i) {
+      std::vector<bool> one(count);
+      one[i] = true;
+      llvm::Expected<Agreement> agreement = model.run(one, kRankedSamples);
+      if (!agreement)
+        return agreement.takeError();
+      alone.push_back(agreement->getMeanError());
+    }
+    return chooseKept(alone,
+                      [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
+                        llvm::Expected<Agreement> agreement =
+                            model.run(on, model.getNumSamples());
+                        if (!agreement)
+                          return agreement.takeError();
+                        return agreement->getLeastCosine() >= bound;
+                      });
+  }
+
+  /// The activations that become codes for the sake of the layers.
+  SmallVector<Activation> collect(ArrayRef<Operation *> layers) {
+    llvm::MapVector<Value, Activation> activations;
+    auto add = [&](Value value, qcc::Range range) -> Activation & {
+      return activations.insert({value, Activation{value, range, {}}})
+          .first->second;
+    };
+    for (Operation *op : layers)
+      add(op->getOperand(0), *getRange(op->getOperand(0))).layers.push_back(op);
+    addSummands(layers, add);
+    addPooled(activations, add);
+    SmallVector<Activation> result;
+    for (auto &[value, activation] : activations) {
+      if (auto found = equalised.find(value); found != equalised.end()) {
+        activation.scales = found->second.scales;
+        activation.range = found->second.range;
+      }
+      result.push_back(std::move(activation));
+    }
+    return result;
   }
 
   /// Kernels of equal work are shared whatever their ranges were.
   void dropRanges() {
     getOperation().walk([](Operation *op) {
       op->removeAttr("qcc.range");
+      op->removeAttr(kChannelsAttr);
       if (auto func = dyn_cast<func::FuncOp>(op))
         for (unsigned i = 0; i < func.getNumArguments(); ++i)
-          func.removeArgAttr(i, "qcc.range");
+          for (StringRef name :
+               {StringRef("qcc.range"), StringRef(kChannelsAttr)})
+            func.removeArgAttr(i, name);
     });
   }
 
@@ -219,9 +269,11 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     return getRange(op->getOperand(0)).has_value();
   }
 
-  /// The earlier operands of sums of several activations: they are stored until
-  /// the last one is there. That one is in registers and stays as it is.
-  void addSummands(llvm::MapVector<Value, qcc::Range> &activations) {
+  /// The earlier operands of sums of several activations, if integers give
+  /// them: they are stored until the last one is there. That one is in
+  /// registers and stays as it is.
+  void addSummands(ArrayRef<Operation *> layers, Adder add) {
+    llvm::SmallPtrSet<Operation *, 16> integers(layers.begin(), layers.end());
     SmallVector<Value> found;
     getOperation().walk([&](GenericOp op) {
       if (op.isReduction() || isConstantExpression(op.getResult()))
@@ -243,30 +295,32 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     });
     for (Value value : found)
       if (std::optional<qcc::Range> range = getRange(value))
-        if (feedsFromWeight(value))
-          activations.insert({value, *range});
+        if (feedsFrom(integers, value) && !keptFloat.contains(value))
+          add(value, *range);
   }
 
   /// What the maximum of a window is taken of gets the same codes as the
   /// maximum: its codes are found among them.
-  void addPooled(llvm::MapVector<Value, qcc::Range> &activations) {
+  void addPooled(const llvm::MapVector<Value, Activation> &activations,
+                 Adder add) {
     SmallVector<std::pair<Value, qcc::Range>> found;
-    for (auto &[value, range] : activations) {
+    for (const auto &[value, activation] : activations) {
       auto pool = value.getDefiningOp<PoolOp>();
       if (pool && pool.getKind() == PoolKind::Max && isF32(pool.getInput()) &&
           !isa<BlockArgument>(pool.getInput()))
-        found.push_back({pool.getInput(), range});
+        found.push_back({pool.getInput(), activation.range});
     }
     for (auto &[value, range] : found)
-      activations.insert({value, range});
+      add(value, range);
   }
 
-  /// True if a value is a product's or convolution's, after elementwise
-  /// operations: others are float whatever is stored of them.
-  static bool feedsFromWeight(Value value) {
+  /// True if a value is that of one of the operations, after elementwise ones:
+  /// others are float whatever is stored of them.
+  static bool feedsFrom(const llvm::SmallPtrSetImpl<Operation *> &operations,
+                        Value value) {
     for (unsigned depth = 0; depth < 8; ++depth) {
       Operation *op = value.getDefiningOp();
-      if (isa_and_nonnull<ConvOp, MatMulOp>(op))
+      if (operations.contains(op))
         return true;
       auto generic = dyn_cast_or_null<GenericOp>(op);
       if (!generic || generic.isReduction() || generic.getInputs().empty())
@@ -276,20 +330,29 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     return false;
   }
 
-  void replaceActivation(Value value, qcc::Range range) {
+  void replaceActivation(const Activation &activation) {
     OpBuilder b(&getContext());
+    Value value = activation.value;
     b.setInsertionPointAfterValue(value);
-    auto [codes, back] = quantizeActivation(b, value, range);
-    Value replacement = back;
-    value.replaceUsesWithIf(replacement, [&, first = codes](OpOperand &use) {
-      Operation *user = use.getOwner();
-      if (user == first)
-        return false;
-      if (isa<ConvOp, MatMulOp>(user))
-        return use.getOperandNumber() == 0;
-      return isa<GenericOp, PoolOp, ConcatOp>(user);
+    ActivationCodes codes = createCodes(b, value, activation);
+    value.replaceUsesWithIf(codes.forOthers, [&](OpOperand &use) {
+      return use.getOwner() != codes.first && readsCodes(use);
     });
+    for (Operation *layer : activation.layers) {
+      b.setInsertionPoint(layer);
+      layer->setOperand(0, codes.forLayers);
+      layer->setOperand(1, quantizeWeight(b, layer, activation.scales));
+      noteOutcome(layer, "int8", "int8", "as asked");
+      if (!activation.scales.empty())
+        layer->setAttr(kTransformAttr, b.getStringAttr("channels equalised"));
+    }
   }
+
+  /// Summands that stay float although integers give them.
+  llvm::DenseSet<Value> keptFloat;
+  /// Activations whose channels are divided.
+  llvm::DenseMap<Value, Activation> equalised;
+  std::string sensitiveReason = "kept: outputs would change too much";
 };
 
 } // namespace

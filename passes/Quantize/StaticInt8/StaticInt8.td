@@ -12,11 +12,18 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Weights get signed codes with a scale per output channel, `max|w| / 127`. The result is what others call a QDQ
     graph: `qcc-form-integer` makes integer operations of it.
 
+    With a target, what its figures say is faster in f32 stays there, judged by whole regions: conversions at their
+    borders count. With calibration samples (a workspace), the outputs are compared with those in f32, and the
+    activations that change them most stay f32 until the cosine of all outputs of each sample, and of each output of all
+    samples, is `min-cosine` and half of the rest to 1.
+
     Each operation with a weight says in `qcc.requested`, `qcc.executed` and `qcc.reason` what became of it. Those with
     no known range are left to schemes that find scales at run time.
   }];
   let options = [
     ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
+    Option<"target", "target", "std::string", "\"\"", "a value of --target, for what is faster in f32; none: nothing is">,
+    Option<"minCosine", "min-cosine", "double", "0.99", "least cosine of the outputs with those in f32; 0: any">,
   ];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }

@@ -1,0 +1,192 @@
+//===- Sensitivity.cpp - what int8 does to a model's outputs ----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Sensitivity.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Support/Diagnostics.h"
+#include <mutex>
+
+using namespace mlir;
+using namespace qcc;
+
+/// Name of the input with the switches: no model's, for names of tensors that a
+/// model gives its inputs are its own to choose but this is added behind them.
+static constexpr llvm::StringLiteral kSwitches = "qcc.switches";
+/// Most samples that are run; they are spread over all.
+static constexpr size_t kMostSamples = 32;
+
+static void observe(OpBuilder &b, Value value, const Twine &name) {
+  std::string text = name.str();
+  ObserveOp::create(b, NameLoc::get(b.getStringAttr(text)), value, text);
+}
+
+/// `low` where the switch is on, else `high`.
+static Value select(OpBuilder &b, Value low, Value high, Value switches,
+                    size_t number) {
+  auto type = cast<RankedTensorType>(low.getType());
+  unsigned rank = type.getRank();
+  MLIRContext *context = b.getContext();
+  AffineMap same = b.getMultiDimIdentityMap(rank),
+            place = AffineMap::get(
+                rank, 0, getAffineConstantExpr(int64_t(number), context));
+  return createGeneric(
+             b, low.getLoc(), type, Combiner::None, {low, high, switches},
+             {same, same, place}, {}, {},
+             [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
+               Value zero =
+                   arith::ConstantOp::create(body, body.getF32FloatAttr(0));
+               Value on = arith::CmpFOp::create(body, arith::CmpFPredicate::OGT,
+                                                args[2], zero);
+               return arith::SelectOp::create(body, on, args[0], args[1]);
+             })
+      .getResult();
+}
+
+/// Computes a layer in both ways: observes the exact result as `=`, that of
+/// codes as `~`, and gives the one that the switch says.
+static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
+                         Value switches, size_t number, size_t layerNumber) {
+  OpBuilder b(layer->getContext());
+  b.setInsertionPointAfter(layer);
+  Operation *low = b.clone(*layer);
+  low->setOperand(0, input);
+  low->setOperand(1, quantizeWeight(b, layer, scales));
+  Value exact = layer->getResult(0);
+  low->moveBefore(b.getInsertionBlock(), b.getInsertionPoint());
+  observe(b, exact, "=" + Twine(layerNumber));
+  observe(b, low->getResult(0), "~" + Twine(layerNumber));
+  Value chosen = select(b, low->getResult(0), exact, switches, number);
+  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
+    return use.getOwner() != chosen.getDefiningOp() &&
+           !isa<ObserveOp>(use.getOwner());
+  });
+  return chosen;
+}
+
+llvm::Expected<std::unique_ptr<SwitchedModel>>
+SwitchedModel::create(Workspace &workspace, ModuleOp module,
+                      ArrayRef<Activation> activations) {
+  std::unique_ptr<SwitchedModel> model(new SwitchedModel(workspace));
+  IRMapping mapping;
+  OwningOpRef<ModuleOp> copy =
+      cast<ModuleOp>(module.getOperation()->clone(mapping));
+  func::FuncOp entry = *copy->getOps<func::FuncOp>().begin();
+  OpBuilder b(entry);
+  auto type =
+      RankedTensorType::get({int64_t(activations.size())}, b.getF32Type());
+  unsigned position = entry.getNumArguments();
+  if (failed(entry.insertArgument(position, type,
+                                  b.getDictionaryAttr(b.getNamedAttr(
+                                      "qcc.name", b.getStringAttr(kSwitches))),
+                                  entry.getLoc())))
+    return makeError(Diag::Internal, kSwitches, "cannot add an input");
+  Value switches = entry.getArgument(position);
+  for (auto [number, activation] : llvm::enumerate(activations)) {
+    Value value = mapping.lookup(activation.value);
+    b.setInsertionPointAfterValue(value);
+    ActivationCodes codes = createCodes(b, value, activation);
+    Value chosen = select(b, codes.forOthers, value, switches, number);
+    llvm::SmallPtrSet<Operation *, 4> layers;
+    for (Operation *layer : activation.layers)
+      layers.insert(mapping.lookup(layer));
+    value.replaceUsesWithIf(chosen, [&](OpOperand &use) {
+      Operation *user = use.getOwner();
+      return user != codes.first && user != chosen.getDefiningOp() &&
+             readsCodes(use) && !layers.contains(user);
+    });
+    for (Operation *layer : activation.layers)
+      mapping.map(layer->getResult(0),
+                  switchLayer(mapping.lookup(layer), codes.forLayers,
+                              activation.scales, switches, number,
+                              model->layers++));
+  }
+  Operation *end = entry.getBody().front().getTerminator();
+  b.setInsertionPoint(end);
+  for (Value value : end->getOperands())
+    if (cast<RankedTensorType>(value.getType()).getElementType().isF32() &&
+        !isConstantExpression(value))
+      observe(b, value, "@" + Twine(model->outputs++));
+  auto program = workspace.compile(*copy);
+  if (!program)
+    return program.takeError();
+  model->program = std::move(*program);
+  ArrayRef<Sample> all = workspace.getSamples();
+  size_t count = std::min(all.size(), kMostSamples);
+  for (size_t i = 0; i < count; ++i)
+    model->samples.push_back(all[i * all.size() / count]);
+  for (Sample &sample : model->samples) {
+    SampleArray array;
+    array.name = kSwitches;
+    array.code = 2; // DLPack's float
+    array.bits = 32;
+    array.shape = {int64_t(activations.size())};
+    sample.arrays.push_back(std::move(array));
+  }
+  return std::move(model);
+}
+
+llvm::Error SwitchedModel::runSamples(const std::vector<bool> &switches,
+                                      size_t count,
+                                      Workspace::Listener listener) {
+  std::vector<float> values(switches.begin(), switches.end());
+  auto *bytes = reinterpret_cast<const char *>(values.data());
+  for (Sample &sample : samples)
+    sample.arrays.back().bytes.assign(bytes,
+                                      bytes + values.size() * sizeof(float));
+  return workspace.runSamples(*program, ArrayRef(samples).take_front(count),
+                              listener);
+}
+
+static size_t getNumber(StringRef name) {
+  size_t number = 0;
+  name.drop_front().getAsInteger(10, number);
+  return number;
+}
+
+llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
+  exact.assign(samples.size(), std::vector<std::vector<float>>(outputs));
+  // A layer in a loop gives several pairs.
+  std::vector<std::vector<float>> pending(samples.size());
+  std::vector<std::vector<Products>> ofLayers(samples.size(),
+                                              std::vector<Products>(layers));
+  size_t numSwitches = size_t(samples.front().arrays.back().shape.front());
+  if (llvm::Error error = runSamples(
+          std::vector<bool>(numSwitches), samples.size(),
+          [&](size_t sample, StringRef name, ArrayRef<float> values) {
+            size_t number = getNumber(name);
+            if (name.front() == '@')
+              exact[sample][number] = values.vec();
+            else if (name.front() == '=')
+              pending[sample] = values.vec();
+            else
+              ofLayers[sample][number].add(pending[sample], values);
+          }))
+    return std::move(error);
+  std::vector<double> errors;
+  for (size_t layer = 0; layer < layers; ++layer) {
+    Products all;
+    for (const std::vector<Products> &sample : ofLayers)
+      all.add(sample[layer]);
+    errors.push_back(all.getError());
+  }
+  return std::move(errors);
+}
+
+llvm::Expected<Agreement> SwitchedModel::run(const std::vector<bool> &switches,
+                                             size_t count) {
+  count = std::min(count, samples.size());
+  Agreement agreement(count, outputs);
+  if (llvm::Error error = runSamples(
+          switches, count,
+          [&](size_t sample, StringRef name, ArrayRef<float> values) {
+            if (name.front() == '@')
+              agreement.parts[sample][getNumber(name)].add(
+                  exact[sample][getNumber(name)], values);
+          }))
+    return std::move(error);
+  return std::move(agreement);
+}

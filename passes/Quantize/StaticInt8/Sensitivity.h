@@ -1,0 +1,52 @@
+//===- Sensitivity.h - what int8 does to a model's outputs ------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITY_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITY_H
+
+#include "Activations.h"
+#include "SensitivityMath.h"
+#include "qcc/Calibration/Workspace.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace qcc {
+
+/// Runs a model with any of its activations in int8 and the others in float,
+/// without a compile for each choice: a copy of it computes each layer both
+/// ways and an input says which result is read.
+class SwitchedModel {
+public:
+  /// Compiles the copy. `activations` are values of `module`, which is not
+  /// changed; each has a switch. Errors: what compiling gives.
+  static llvm::Expected<std::unique_ptr<SwitchedModel>>
+  create(Workspace &workspace, mlir::ModuleOp module,
+         llvm::ArrayRef<Activation> activations);
+
+  /// True if the model has outputs of f32, so that there is something to
+  /// compare.
+  bool hasOutputs() const { return outputs > 0; }
+  /// Samples that are run.
+  size_t getNumSamples() const { return samples.size(); }
+  /// The relative error of each layer alone, in the order of activations and
+  /// their layers, on exact inputs: of a run in float. Also keeps its outputs
+  /// to compare with.
+  llvm::Expected<std::vector<double>> measureLayers();
+  /// How near the outputs are to those in float, on the first `count` samples,
+  /// with the activations in int8 whose switch is on. After measureLayers.
+  llvm::Expected<Agreement> run(const std::vector<bool> &switches,
+                                size_t count);
+
+private:
+  SwitchedModel(Workspace &workspace) : workspace(workspace) {}
+  llvm::Error runSamples(const std::vector<bool> &switches, size_t count,
+                         Workspace::Listener listener);
+
+  Workspace &workspace;
+  std::unique_ptr<HostProgram> program;
+  std::vector<Sample> samples;
+  size_t outputs = 0, layers = 0;
+  std::vector<std::vector<std::vector<float>>> exact; ///< [sample][output]
+};
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITY_H

@@ -1,0 +1,106 @@
+//===- SensitivityMath.cpp - comparing outputs, choosing layers -*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "SensitivityMath.h"
+#include "llvm/ADT/STLExtras.h"
+#include <cmath>
+#include <numeric>
+
+using namespace qcc;
+
+void Products::add(llvm::ArrayRef<float> a, llvm::ArrayRef<float> b) {
+  for (auto [x, y] : llvm::zip_equal(a, b)) {
+    ab += double(x) * double(y);
+    aa += double(x) * double(x);
+    bb += double(y) * double(y);
+  }
+}
+
+void Products::add(const Products &other) {
+  ab += other.ab;
+  aa += other.aa;
+  bb += other.bb;
+}
+
+double Products::getCosine() const {
+  if (aa == 0 && bb == 0)
+    return 1;
+  double cosine = ab / std::sqrt(aa * bb);
+  return std::isfinite(cosine) ? cosine : 0;
+}
+
+double Products::getError() const {
+  double square = aa - 2 * ab + bb;
+  if (!std::isfinite(square))
+    return HUGE_VAL;
+  if (square <= 0)
+    return 0;
+  return aa > 0 ? std::sqrt(square / aa) : HUGE_VAL;
+}
+
+double Agreement::getLeastCosine() const {
+  double least = 1;
+  std::vector<Products> ofOutput(parts.empty() ? 0 : parts[0].size());
+  for (const std::vector<Products> &sample : parts) {
+    Products all;
+    for (auto [output, part] : llvm::enumerate(sample)) {
+      all.add(part);
+      ofOutput[output].add(part);
+    }
+    least = std::min(least, all.getCosine());
+  }
+  for (const Products &output : ofOutput)
+    least = std::min(least, output.getCosine());
+  return least;
+}
+
+double Agreement::getMeanError() const {
+  double sum = 0;
+  for (const std::vector<Products> &sample : parts) {
+    Products all;
+    for (const Products &part : sample)
+      all.add(part);
+    sum += all.getError() * all.getError();
+  }
+  return parts.empty() ? 0 : sum / double(parts.size());
+}
+
+llvm::Expected<std::vector<bool>> qcc::chooseKept(
+    llvm::ArrayRef<double> errors,
+    llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds) {
+  std::vector<size_t> order(errors.size());
+  std::iota(order.begin(), order.end(), 0);
+  llvm::sort(order, [&](size_t a, size_t b) {
+    return errors[a] != errors[b] ? errors[a] > errors[b] : a < b;
+  });
+  auto keep = [&](size_t count) {
+    std::vector<bool> kept(errors.size());
+    for (size_t i : llvm::ArrayRef(order).take_front(count))
+      kept[i] = true;
+    return kept;
+  };
+  // Steps that double, then halves between the last two.
+  size_t below = 0, enough = errors.size();
+  for (size_t step = 1; below + step < enough; step *= 2) {
+    auto kept = keep(below + step);
+    kept.flip();
+    llvm::Expected<bool> answer = holds(kept);
+    if (!answer)
+      return answer.takeError();
+    if (*answer)
+      enough = below + step;
+    else
+      below += step;
+    if (*answer)
+      break;
+  }
+  while (enough - below > 1) {
+    size_t middle = below + (enough - below) / 2;
+    auto kept = keep(middle);
+    kept.flip();
+    llvm::Expected<bool> answer = holds(kept);
+    if (!answer)
+      return answer.takeError();
+    (*answer ? enough : below) = middle;
+  }
+  return keep(enough);
+}

@@ -1,0 +1,48 @@
+//===- SensitivityMath.h - comparing outputs, choosing layers ---*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITYMATH_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITYMATH_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/Support/Error.h"
+#include <vector>
+
+namespace qcc {
+
+/// Sums over two arrays of numbers.
+struct Products {
+  double ab = 0, aa = 0, bb = 0;
+  void add(llvm::ArrayRef<float> a, llvm::ArrayRef<float> b);
+  void add(const Products &other);
+  /// Their cosine; 1 where both are zero, 0 where one is or is not finite.
+  double getCosine() const;
+  /// |a - b| / |a|; 0 where both are zero, infinite where only a is.
+  double getError() const;
+};
+
+/// How near outputs are to exact ones: [sample][output].
+class Agreement {
+public:
+  explicit Agreement(size_t samples, size_t outputs)
+      : parts(samples, std::vector<Products>(outputs)) {}
+  std::vector<std::vector<Products>> parts;
+
+  /// The least of the cosines of all outputs of one sample together and of one
+  /// output of all samples.
+  double getLeastCosine() const;
+  /// Mean over the samples of the squared error of all outputs.
+  double getMeanError() const;
+};
+
+/// Chooses which of `errors.size()` candidates to keep: the ones with the
+/// largest errors, as few as `holds` needs, which is asked about the set of
+/// those that are not kept; at least that everything is kept must hold, which
+/// is not asked. Asks a number of times that grows with the logarithm.
+llvm::Expected<std::vector<bool>> chooseKept(
+    llvm::ArrayRef<double> errors,
+    llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds);
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITYMATH_H

@@ -1,0 +1,24 @@
+//===- Speed.h - products that integers would not make faster ---*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_SPEED_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_SPEED_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "qcc/Target/Target.h"
+
+namespace qcc {
+
+/// Of the products and convolutions that could run in integers, those that
+/// should for speed: the choice of least time by the target's figures for its
+/// lowest level, over whole regions, since codes that only one operation reads
+/// have to be made and floats that the others read to be brought back. All of
+/// them where the target has no figures. Sizes that are not known count as 1
+/// where they are an input's first dimension, else as 64.
+llvm::SmallVector<mlir::Operation *>
+chooseFaster(mlir::ModuleOp module,
+             llvm::ArrayRef<mlir::Operation *> candidates, const Target &target,
+             const Capabilities &level);
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_SPEED_H

@@ -1,0 +1,19 @@
+//===- X86Costs.h - what kernels cost on x86 --------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_X86COSTS_H
+#define QCC_TARGETS_X86_X86COSTS_H
+
+#include "qcc/Target/Target.h"
+
+namespace qcc::x86 {
+
+/// Nanoseconds, as in Target.
+double estimateProduct(const ProductShape &shape, bool inIntegers,
+                       const Capabilities &level);
+double estimatePool(int64_t reads, bool inIntegers, const Capabilities &level);
+double estimateBorder(int64_t elements, bool toCodes, bool permuted,
+                      const Capabilities &level);
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_X86COSTS_H

@@ -1,0 +1,89 @@
+//===- SensitivityMathTest.cpp ----------------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Quantize/StaticInt8/SensitivityMath.h"
+#include "gtest/gtest.h"
+#include <cmath>
+
+using namespace qcc;
+
+namespace {
+
+Products multiply(std::vector<float> a, std::vector<float> b) {
+  Products products;
+  products.add(a, b);
+  return products;
+}
+
+TEST(SensitivityMathTest, comparesArrays) {
+  EXPECT_DOUBLE_EQ(multiply({3, 4}, {6, 8}).getCosine(), 1);
+  EXPECT_DOUBLE_EQ(multiply({3, 4}, {6, 8}).getError(), 1);
+  EXPECT_DOUBLE_EQ(multiply({1, 0}, {0, 1}).getCosine(), 0);
+  EXPECT_NEAR(multiply({3, 4}, {3, 4.5f}).getError(), 0.1, 1e-12);
+  EXPECT_EQ(multiply({0, 0}, {0, 0}).getCosine(), 1);
+  EXPECT_EQ(multiply({0, 0}, {0, 0}).getError(), 0);
+  EXPECT_EQ(multiply({0, 0}, {1, 0}).getCosine(), 0);
+  EXPECT_EQ(multiply({0, 0}, {1, 0}).getError(), HUGE_VAL);
+  EXPECT_EQ(multiply({1, 0}, {NAN, 0}).getCosine(), 0);
+  EXPECT_EQ(multiply({1, 0}, {NAN, 0}).getError(), HUGE_VAL);
+}
+
+TEST(SensitivityMathTest, takesTheLeastOfSamplesAndOutputs) {
+  // Two samples of a large and a small output; the small one is wrong.
+  Agreement agreement(2, 2);
+  for (auto &sample : agreement.parts) {
+    sample[0].add({{100, 100}}, {{100, 100}});
+    sample[1].add({{1, 0}}, {{0, 1}});
+  }
+  EXPECT_DOUBLE_EQ(agreement.getLeastCosine(), 0);
+  // One sample of two is wrong: the output of both is not, but the sample is.
+  Agreement other(2, 1);
+  other.parts[0][0].add({{100, 0}}, {{100, 0}});
+  other.parts[1][0].add({{1, 0}}, {{0, 1}});
+  EXPECT_DOUBLE_EQ(other.getLeastCosine(), 0);
+  EXPECT_DOUBLE_EQ(other.getMeanError(), 1);
+}
+
+/// Keeps until the errors of what is not kept add up to less than a bound.
+std::vector<bool> keepBelow(std::vector<double> errors, double bound,
+                            unsigned &asked) {
+  auto kept = chooseKept(
+      errors, [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
+        ++asked;
+        double sum = 0;
+        for (size_t i = 0; i < on.size(); ++i)
+          sum += on[i] ? errors[i] : 0;
+        return sum < bound;
+      });
+  EXPECT_TRUE(bool(kept));
+  return *kept;
+}
+
+TEST(SensitivityMathTest, keepsTheFewestOfTheWorst) {
+  unsigned asked = 0;
+  EXPECT_EQ(keepBelow({1, 8, 2, 4}, 4, asked),
+            std::vector<bool>({false, true, false, true}));
+  EXPECT_EQ(keepBelow({1, 8, 2, 4}, 8, asked),
+            std::vector<bool>({false, true, false, false}));
+  EXPECT_EQ(keepBelow({1, 8, 2, 4}, 0, asked),
+            std::vector<bool>({true, true, true, true}));
+  // Equal ones in their order.
+  EXPECT_EQ(keepBelow({3, 3, 3}, 4, asked),
+            std::vector<bool>({true, true, false}));
+  for (size_t needed = 1; needed <= 100; ++needed) {
+    asked = 0;
+    std::vector<bool> kept =
+        keepBelow(std::vector<double>(100, 1), 100.5 - double(needed), asked);
+    EXPECT_EQ(std::count(kept.begin(), kept.end(), true), long(needed));
+    EXPECT_LE(asked, 14u);
+  }
+}
+
+TEST(SensitivityMathTest, passesErrorsOn) {
+  auto kept =
+      chooseKept({1, 2}, [](const std::vector<bool> &) -> llvm::Expected<bool> {
+        return llvm::createStringError("no");
+      });
+  EXPECT_EQ(llvm::toString(kept.takeError()), "no");
+}
+
+} // namespace
