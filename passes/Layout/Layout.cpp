@@ -148,6 +148,50 @@ struct SinkBelowElementwise : OpRewritePattern<GenericOp> {
   }
 };
 
+/// Copies elements of a permuted tensor in the order of its source, and
+/// permutes the result, where each dimension is read by its own index alone: a
+/// resize to the nearest, a slice, a repetition.
+struct SinkBelowCopy : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!op.isCopy() || op.isReduction() || op.getInputs().size() != 1 ||
+        !op.getWhole().empty())
+      return failure();
+    AffineMap map = op.getMap(0);
+    if (map.isPermutation() || map.getNumResults() != map.getNumDims())
+      return failure();
+    for (auto [i, read] : llvm::enumerate(map.getResults()))
+      for (unsigned dim = 0; dim < map.getNumDims(); ++dim)
+        if (dim != i && read.isFunctionOfDim(dim))
+          return failure();
+    std::optional<Permutation> found = getPermutation(op.getInputs()[0]);
+    if (!found)
+      return failure();
+    SmallVector<AffineExpr> dims = getDims(op.getResult().getType()),
+                            moved(dims.size()), places(dims.size()),
+                            reads(dims.size());
+    for (auto [i, from] : llvm::enumerate(found->order)) {
+      moved[from] = dims[i];
+      places[i] = getAffineDimExpr(from, getContext());
+    }
+    for (auto [i, from] : llvm::enumerate(found->order))
+      reads[from] = map.getResult(i).replaceDims(places);
+    auto type =
+        makeTensorType(moved, op.getResult().getType().getElementType());
+    AffineMap fresh = AffineMap::get(map.getNumDims(), map.getNumSymbols(),
+                                     reads, getContext());
+    auto copy = createGeneric(rewriter, op.getLoc(), type, Combiner::None,
+                              found->source, fresh, {}, {},
+                              [](ImplicitLocOpBuilder &,
+                                 ValueRange args) -> Value { return args[0]; });
+    copy->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    rewriter.replaceOp(
+        op, permute(rewriter, op.getLoc(), copy.getResult(), found->order));
+    return success();
+  }
+};
+
 /// Concatenates the sources of permuted operands along the dimension that the
 /// axis came from.
 struct SinkBelowConcat : OpRewritePattern<ConcatOp> {
@@ -182,8 +226,8 @@ struct SinkBelowConcat : OpRewritePattern<ConcatOp> {
 struct LayoutPass : qcc::impl::LayoutBase<LayoutPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<MergePermutations, SinkBelowElementwise, SinkBelowConcat>(
-        &getContext());
+    patterns.add<MergePermutations, SinkBelowElementwise, SinkBelowCopy,
+                 SinkBelowConcat>(&getContext());
     GreedyRewriteConfig config;
     // Every pattern moves a copy down the graph or removes one.
     config.setMaxIterations(GreedyRewriteConfig::kNoLimit);

@@ -421,12 +421,75 @@ struct FoldRequantize : OpRewritePattern<QuantizeOp> {
   }
 };
 
+/// Quantizes what a copy or a concatenation reads instead of its result: codes
+/// are moved in place of floats, and the rounding ends what computes them.
+struct QuantizeBeforeMove : OpRewritePattern<QuantizeOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(QuantizeOp op,
+                                PatternRewriter &rewriter) const override {
+    Operation *move = op.getInput().getDefiningOp();
+    auto element =
+        dyn_cast<IntegerType>(op.getResult().getType().getElementType());
+    if (!isa_and_nonnull<GenericOp, ConcatOp>(move) || !move->hasOneUse() ||
+        move->getBlock() != op->getBlock() || !element ||
+        element.getWidth() != 8 || !hasOneElement(op.getScale()) ||
+        (op.getZero() && !hasOneElement(op.getZero())) || op.getBlock() != 0 ||
+        op.getPrecision() || !op.getInput().getType().getElementType().isF32())
+      return failure();
+    if (auto generic = dyn_cast<GenericOp>(move))
+      if (!generic.isCopy() || generic.isReduction() ||
+          generic.getInputs().size() != 1 || !generic.getWhole().empty() ||
+          !keepsAll(generic))
+        return failure();
+    // What others read as floats would be stored twice.
+    for (Value input : move->getOperands())
+      if (isConstantExpression(input) || !input.getDefiningOp() ||
+          (!input.hasOneUse() && !input.getDefiningOp<DequantizeOp>()))
+        return failure();
+    SmallVector<Value> codes;
+    rewriter.setInsertionPoint(move);
+    for (Value input : move->getOperands())
+      codes.push_back(
+          QuantizeOp::create(rewriter, op.getLoc(),
+                             makeTensorType(getDims(input.getType()), element),
+                             input, op.getScale(), op.getZero(), op.getAxis(),
+                             op.getBlock(), op.getPrecisionAttr(),
+                             op.getOverflow())
+              .getResult());
+    rewriter.setInsertionPoint(op);
+    if (auto concat = dyn_cast<ConcatOp>(move)) {
+      rewriter.replaceOpWithNewOp<ConcatOp>(op, op.getResult().getType(),
+                                            concat.getAxis(), codes);
+      return success();
+    }
+    auto copy = createGeneric(rewriter, move->getLoc(),
+                              op.getResult().getType(), Combiner::None, codes,
+                              cast<GenericOp>(move).getMap(0), {}, {},
+                              [](ImplicitLocOpBuilder &,
+                                 ValueRange args) -> Value { return args[0]; });
+    rewriter.replaceOp(op, copy.getResult());
+    return success();
+  }
+
+  /// True for a copy whose result has no fewer elements than what it reads: a
+  /// slice would leave codes that nobody needs.
+  static bool keepsAll(GenericOp copy) {
+    std::optional<int64_t> before = getConstantSize(
+                               getNumElements(copy.getInputs()[0].getType())),
+                           after = getConstantSize(
+                               getNumElements(copy.getResult().getType()));
+    return (before && after && *before <= *after) ||
+           copy.getMap(0).isPermutation();
+  }
+};
+
 struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<FormIntConv, FormIntMatMul, CenterWeight<IntConvOp>,
                  CenterWeight<IntMatMulOp>, MultiplyByReciprocal>(
         &getContext());
+    patterns.add<QuantizeBeforeMove>(&getContext(), /*benefit=*/3);
     // Before a product with the reciprocal stands between.
     patterns.add<DropActivation, FoldRequantize, PoolCodes>(&getContext(),
                                                             /*benefit=*/2);

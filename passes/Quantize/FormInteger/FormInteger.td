@@ -13,6 +13,8 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     kept, an activation with nothing below zero is dropped before codes that have nothing below it, and sums are
     quantized again with the reciprocal of the scale.
 
+    Codes of what a copy or a concatenation gives are found before it, so that it moves codes.
+
     Left alone, for no target has an exact kernel that pays: codes of more than 8 bits, a scale per element along the
     inner dimension, weights whose zero point is not the middle of their codes, so many rows that a sum may not fit 32
     bits, three spatial dimensions. `qcc.reason` says which.

@@ -8,6 +8,7 @@
 
 // The bias is read by the channel, which is the last dimension now.
 // CHECK-DAG: #[[LAST:.*]] = affine_map<(d0, d1, d2, d3) -> (d3)>
+// CHECK-DAG: affine_map<(d0, d1, d2, d3) -> (d0, d1 floordiv 2, d2 floordiv 2, d3)>
 // CHECK-LABEL: func.func @cancel
 // CHECK: %[[SUM:.*]] = qcc.generic none ins(%arg0, %arg1 : tensor<1x4x4x8xf32>, tensor<8xf32>) maps [#{{.*}}, #[[LAST]]]
 // CHECK: qcc.index 3
@@ -73,4 +74,22 @@ func.func @mixed(%x: tensor<1x4x4x8xf32>, %y: tensor<1x8x4x4xf32>) -> tensor<1x8
     qcc.yield %s : f32
   } -> tensor<1x8x4x4xf32>
   return %1 : tensor<1x8x4x4xf32>
+}
+
+// A resize to the nearest reads each dimension by its own index.
+// CHECK-LABEL: func.func @resize
+// CHECK: %[[LARGE:.*]] = qcc.generic none ins(%arg0 : tensor<1x4x4x8xui8>) maps [#{{.*}}] {
+// CHECK: -> tensor<1x8x8x8xui8>
+// CHECK: qcc.generic none ins(%[[LARGE]]
+// CHECK: -> tensor<1x8x8x8xui8>
+func.func @resize(%x: tensor<1x4x4x8xui8>) -> tensor<1x8x8x8xui8> {
+  %0 = qcc.generic none ins(%x : tensor<1x4x4x8xui8>) maps [#last] {
+  ^bb0(%a: i8):
+    qcc.yield %a : i8
+  } -> tensor<1x8x4x4xui8>
+  %1 = qcc.generic none ins(%0 : tensor<1x8x4x4xui8>) maps [affine_map<(d0, d1, d2, d3) -> (d0, d1, d2 floordiv 2, d3 floordiv 2)>] {
+  ^bb0(%a: i8):
+    qcc.yield %a : i8
+  } -> tensor<1x8x8x8xui8>
+  return %1 : tensor<1x8x8x8xui8>
 }

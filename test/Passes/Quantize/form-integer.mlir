@@ -138,3 +138,54 @@ func.func @pool_of_padding(%x: tensor<1x3x8x8xui8>) -> tensor<1x3x10x10xf32> {
   %1 = qcc.pool max %0 {dilations = array<i64: 1, 1>, kernel = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x3x8x8xf32>) -> tensor<1x3x10x10xf32>
   return %1 : tensor<1x3x10x10xf32>
 }
+
+#id2 = affine_map<(d0, d1) -> (d0, d1)>
+#turn = affine_map<(d0, d1) -> (d1, d0)>
+
+// A transpose and a concatenation move codes: they are found before.
+// CHECK-LABEL: func @move
+// CHECK: %[[A:.*]] = qcc.quantize %{{.*}} -> tensor<4x8xui8>
+// CHECK: %[[B:.*]] = qcc.quantize %{{.*}} -> tensor<4x8xui8>
+// CHECK: %[[BOTH:.*]] = qcc.concat 0, %[[A]], %[[B]] : {{.*}} -> tensor<8x8xui8>
+// CHECK: %[[TURNED:.*]] = qcc.generic none ins(%[[BOTH]] : tensor<8x8xui8>)
+// CHECK: return %[[TURNED]]
+func.func @move(%x: tensor<4x8xf32>, %y: tensor<4x8xf32>) -> tensor<8x8xui8> {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.generic none ins(%x : tensor<4x8xf32>) maps [#id2] {
+  ^bb0(%a: f32):
+    %r = arith.addf %a, %a : f32
+    qcc.yield %r : f32
+  } -> tensor<4x8xf32>
+  %1 = qcc.generic none ins(%y : tensor<4x8xf32>) maps [#id2] {
+  ^bb0(%a: f32):
+    %r = arith.addf %a, %a : f32
+    qcc.yield %r : f32
+  } -> tensor<4x8xf32>
+  %2 = qcc.concat 0, %0, %1 : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<8x8xf32>
+  %3 = qcc.generic none ins(%2 : tensor<8x8xf32>) maps [#turn] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<8x8xf32>
+  %4 = qcc.quantize %3, %s : (tensor<8x8xf32>, tensor<f32>) -> tensor<8x8xui8>
+  return %4 : tensor<8x8xui8>
+}
+
+// What others read as floats stays where it is: it would be stored twice.
+// CHECK-LABEL: func @move_of_shared
+// CHECK: qcc.generic none ins(%{{.*}} : tensor<4x8xf32>) maps [#{{.*}}] {
+// CHECK: qcc.generic none ins(%{{.*}} : tensor<4x8xf32>) maps [#{{.*}}] {
+// CHECK: qcc.quantize %{{.*}} -> tensor<8x4xui8>
+func.func @move_of_shared(%x: tensor<4x8xf32>) -> (tensor<8x4xui8>, tensor<4x8xf32>) {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.generic none ins(%x : tensor<4x8xf32>) maps [#id2] {
+  ^bb0(%a: f32):
+    %r = arith.addf %a, %a : f32
+    qcc.yield %r : f32
+  } -> tensor<4x8xf32>
+  %1 = qcc.generic none ins(%0 : tensor<4x8xf32>) maps [#turn] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<8x4xf32>
+  %2 = qcc.quantize %1, %s : (tensor<8x4xf32>, tensor<f32>) -> tensor<8x4xui8>
+  return %2, %0 : tensor<8x4xui8>, tensor<4x8xf32>
+}
