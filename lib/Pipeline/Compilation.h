@@ -76,6 +76,8 @@ private:
   /// Chooses a precision for each product if there are budgets.
   llvm::Error assign();
   llvm::Error quantize();
+  /// The model with its scales as ONNX, after the decisions of static int8.
+  llvm::Expected<std::string> writeQuantized();
   /// Codegen to Package.
   llvm::Error build();
   llvm::Error printKernels();

@@ -119,6 +119,7 @@ llvm::Error Compilation::readPrecision() {
 llvm::Error Compilation::import() {
   ImportOptions importOptions;
   importOptions.dims = options.dims;
+  importOptions.nameTensors = options.emitQdq;
   auto imported =
       importOnnx(options.model, importOptions, context, *parameters);
   if (!imported)
@@ -206,6 +207,10 @@ llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
   bool isStatic = statistics && basePrecision == "int8" && !isMixed &&
                   !algorithms.transforms() && !algorithms.chooses();
+  if (options.emitQdq && !isStatic)
+    return makeError(Diag::Usage, "--emit=qdq-onnx",
+                     "expected --precision=int8 with --calib or --stats and "
+                     "without --algo");
   if (isStatic) {
     if (llvm::Error error = checkWeights())
       return error;
@@ -217,8 +222,12 @@ llvm::Error Compilation::quantize() {
     if (isStatic) {
       StaticInt8Options settings;
       llvm::append_range(settings.keep, options.keep);
+      settings.target = options.target;
+      settings.minCosine = options.minCosine;
       passes.addPass(createStaticInt8(settings));
     }
+    if (options.emitQdq)
+      return;
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());
@@ -308,7 +317,14 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
     if (!more)
       return more.takeError();
     if (!*more) {
-      result.text = print();
+      if (!options.emitQdq) {
+        result.text = print();
+        return std::move(result);
+      }
+      llvm::Expected<std::string> model = writeQuantized();
+      if (!model)
+        return model.takeError();
+      result.text = std::move(*model);
       return std::move(result);
     }
   }

@@ -55,6 +55,7 @@ Recipe Compilation::getRecipe() {
   recipe.dims = options.dims;
   recipe.states = options.states;
   recipe.keep = options.keep;
+  recipe.minCosine = options.minCosine;
   recipe.requireFused = options.requireFused;
   recipe.embedWeights = options.embedWeights;
   recipe.rangeMethod =

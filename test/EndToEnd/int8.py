@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 import qcc
 
-VISION = harness.MODELS / "vision"
 # Bounds of the project for int8: the cosine of all outputs, the accuracy on digits, the share of changed classes.
 COSINE, DIGITS_LOSS, FLIPS = 0.99, 0.003, 0.02
 
@@ -33,20 +32,35 @@ class Model:
     classes: bool = False
 
 
+def voice(count: int) -> np.ndarray:
+    """Stacked log-mel frames of speech [count, 100, 400], as the voice detector takes them."""
+    mel = data.log_mel(data.speech("fsmn-vad/vad_example.wav", 0, 16000 * 60), 80)
+    frames = data.frames(((mel - mel.mean(0)) / mel.std(0)).reshape(-1), 400, 80).astype(np.float32)
+    return frames[: len(frames) // 100 * 100].reshape(-1, 100, 400)[:count]
+
+
+def speech(count: int) -> np.ndarray:
+    """Speech [count, 16000] at 16 kHz."""
+    return np.stack([data.speech("jfk.wav", 8000 * i, 16000) for i in range(count)])
+
+
 MODELS = {
-    "mnist-8": Model("mnist/mnist-8.onnx", lambda: data.mnist(10_000), 200, classes=True),
-    "cifar10": Model("cifar10/samplenet.onnx", lambda: data.cifar(667), 167, classes=True),
-    "ultraface-rfb": Model("ultraface/version-RFB-320.onnx", lambda: data.photos(20, 3, 240, 320, -1, 1), 8),
-    "ultraface-slim": Model("ultraface/version-slim-320.onnx", lambda: data.photos(20, 3, 240, 320, -1, 1), 8),
-    "yunet": Model("yunet/yunet_n_320_320.onnx", lambda: data.photos(20, 3, 320, 320), 8),
-    "superres": Model("superres/pytorch_super_resolution.onnx", lambda: data.photos(8, 1, 224, 224, 0, 1), 4),
+    "mnist-8": Model("vision/mnist/mnist-8.onnx", lambda: data.mnist(10_000), 200, classes=True),
+    "cifar10": Model("vision/cifar10/samplenet.onnx", lambda: data.cifar(667), 167, classes=True),
+    "ultraface-rfb": Model("vision/ultraface/version-RFB-320.onnx", lambda: data.photos(20, 3, 240, 320, -1, 1), 8),
+    "ultraface-slim": Model("vision/ultraface/version-slim-320.onnx", lambda: data.photos(20, 3, 240, 320, -1, 1), 8),
+    "yunet": Model("vision/yunet/yunet_n_320_320.onnx", lambda: data.photos(20, 3, 320, 320), 8),
+    "superres": Model("vision/superres/pytorch_super_resolution.onnx", lambda: data.photos(8, 1, 224, 224, 0, 1), 4),
+    "fastestdet": Model("vision/fastestdet/FastestDet.onnx", lambda: data.photos(20, 3, 352, 352, 0, 1), 8),
+    "fsmn-vad": Model("audio/fsmn-vad/fsmnvad-offline.onnx", lambda: voice(24), 8),
+    "swift-f0": Model("audio/swift-f0/model.onnx", lambda: speech(16), 8),
 }
 
 
 def build(name: str, folder: pathlib.Path, *flags: str) -> tuple[qcc.Model, qcc.Model, np.ndarray]:
     """The model in fp32 and int8 and the samples to measure on."""
     model = MODELS[name]
-    path = VISION / model.path
+    path = harness.MODELS / model.path
     if not path.exists():
         raise harness.Skip(f"no {path}: set QCC_TEST_DATA")
     graph = onnx.load(path).graph

@@ -26,6 +26,7 @@ import qdq
 import quantized
 import refused
 import stateful
+import written
 
 # The bound on the compiler's anonymous memory: half of the model and this.
 MEMORY_MB = 700
@@ -95,6 +96,7 @@ def main() -> None:
     work += refused.all_refused()
     work += qdq.all_qdq(options.soak)
     work += int8.all_int8()
+    work += written.all_written()
     work += stateful.all_stateful()
     work += promises.all_promises(options.soak)
     work += large.all_large(options.soak)

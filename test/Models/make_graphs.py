@@ -83,11 +83,12 @@ class Maker:
         outer = self.linear(f"{path}/output", inner, 4 * size, size)
         return self.norm(f"{path}/output/norm", self.graph.node("Add", [outer, x], f"{path}/output/residual/Add"), size)
 
-    def conv(self, path: str, x: str, size_in: int, size_out: int, kernel: int, stride: int, gain: float = 1) -> str:
+    def conv(self, path: str, x: str, size_in: int, size_out: int, kernel: int, stride: int, gain: float = 1, group: int = 1) -> str:
         """Convolution without bias and batch normalisation, as ResNets have them; `gain` scales the result."""
-        pad, fan = kernel // 2, size_in * kernel * kernel
-        weight = self.weight(f"{path}.weight", size_out, size_in, kernel, kernel, scale=np.sqrt(2 / fan))
-        x = self.graph.node("Conv", [x, weight], f"{path}/Conv", kernel_shape=[kernel] * 2, pads=[pad] * 4, strides=[stride] * 2)
+        pad, fan = kernel // 2, size_in // group * kernel * kernel
+        weight = self.weight(f"{path}.weight", size_out, size_in // group, kernel, kernel, scale=np.sqrt(2 / fan))
+        spread = {"kernel_shape": [kernel] * 2, "pads": [pad] * 4, "strides": [stride] * 2, "group": group}
+        x = self.graph.node("Conv", [x, weight], f"{path}/Conv", **spread)
         statistics = [
             self.weight(f"{path}.scale", size_out, scale=0.1 * gain, mean=gain),
             self.weight(f"{path}.shift", size_out, scale=0.1),
@@ -181,7 +182,39 @@ def resnet50(m: Maker) -> None:
     m.graph.output("logits", m.graph.node("Gemm", [x, weight, bias], "head/Gemm", transB=1), [m.batch, 1000])
 
 
-GRAPHS = {f.__name__: f for f in (mlp, attention, counter, cell, bert, resnet50)}
+def inverted_residual(m: Maker, path: str, x: str, size_in: int, size_out: int, expansion: int, stride: int) -> str:
+    """A MobileNetV2 block: 1x1 that widens, depthwise 3x3, 1x1 that narrows, and a shortcut where sizes agree."""
+
+    def clip(value: str, name: str) -> str:
+        return m.graph.node("Clip", [value, m.graph.scalar(0), m.graph.scalar(6)], f"{path}/{name}")
+
+    inner, y = size_in * expansion, x
+    if expansion > 1:
+        y = clip(m.conv(f"{path}/expand", y, size_in, inner, 1, 1), "clip1")
+    y = clip(m.conv(f"{path}/depthwise", y, inner, inner, 3, stride, group=inner), "clip2")
+    y = m.conv(f"{path}/project", y, inner, size_out, 1, 1, gain=0.5)
+    return m.graph.node("Add", [y, x], f"{path}/Add") if stride == 1 and size_in == size_out else y
+
+
+def mobilenetv2(m: Maker) -> None:
+    """image[batch, 3, 224, 224] -> logits[batch, 1000]; MobileNetV2's sizes, batch normalisation unfolded."""
+    image = m.graph.input("image", [m.batch, 3, 224, 224])
+    bounds = [m.graph.scalar(0), m.graph.scalar(6)]
+    x = m.graph.node("Clip", [m.conv("stem", image, 3, 32, 3, 2), *bounds], "stem/Clip")
+    channels = 32
+    rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    for stage, (expansion, size, blocks, stride) in enumerate(rows):
+        for block in range(min(blocks, m.options.layers or blocks)):
+            path = f"stage{stage}.{block}"
+            x = inverted_residual(m, path, x, channels, size, expansion, 1 if block else stride)
+            channels = size
+    x = m.graph.node("Clip", [m.conv("head", x, channels, 1280, 1, 1), *bounds], "head/Clip")
+    x = m.graph.node("Flatten", [m.graph.node("GlobalAveragePool", [x], "head/GlobalAveragePool")], "head/Flatten", axis=1)
+    weight, bias = m.weight("classifier.weight", 1000, 1280, scale=0.03), m.weight("classifier.bias", 1000, scale=0.02)
+    m.graph.output("logits", m.graph.node("Gemm", [x, weight, bias], "classifier/Gemm", transB=1), [m.batch, 1000])
+
+
+GRAPHS = {f.__name__: f for f in (mlp, attention, counter, cell, bert, resnet50, mobilenetv2)}
 
 
 def make(kind: str, path: str | pathlib.Path, *, batch: int = 0, layers: int = 0, mask: bool = False, seed: int = 0) -> None:

@@ -245,6 +245,7 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
   options.dims = recipe->dims;
   options.states = recipe->states;
   options.keep = recipe->keep;
+  options.minCosine = recipe->minCosine;
   options.requireFused = recipe->requireFused;
   options.embedWeights = recipe->embedWeights;
   options.budgets = recipe->budgets;
@@ -292,11 +293,27 @@ Error applyKeep(const CommandLine &line, CompileOptions &options) {
   return Error::success();
 }
 
+Error applyMinCosine(const CommandLine &line, CompileOptions &options) {
+  if (!line.has(OPT_min_cos))
+    return Error::success();
+  double value = 0;
+  if (line.get(OPT_min_cos).getAsDouble(value) || !(value >= 0 && value <= 1))
+    return usage("--min-cos", "expected a cosine from 0 to 1, but got '" +
+                                  line.get(OPT_min_cos) + "'");
+  options.minCosine = value;
+  return Error::success();
+}
+
 Error applyEmit(const CommandLine &line, CompileOptions &options) {
   const Arg *arg = line.args.getLastArg(OPT_emit);
   if (!arg)
     return Error::success();
   StringRef name = arg->getValue();
+  if (name == "qdq-onnx") {
+    options.emitQdq = true;
+    options.stopAfter = Stage::Quantize;
+    return Error::success();
+  }
   if (name == "obj" || name == "a") {
     options.kind = name == "a" ? PackageKind::Archive : PackageKind::Object;
     return Error::success();
@@ -306,8 +323,8 @@ Error applyEmit(const CommandLine &line, CompileOptions &options) {
     std::string names;
     for (Stage known : getAllStages())
       (names += getStageName(known)) += ", ";
-    return usage("--emit",
-                 "expected one of " + names + "obj, a, but got '" + name + "'");
+    return usage("--emit", "expected one of " + names +
+                               "obj, a, qdq-onnx, but got '" + name + "'");
   }
   options.stopAfter = *stage;
   return Error::success();
@@ -371,8 +388,8 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
   if (!jobs)
     return jobs.takeError();
   options.jobs = static_cast<unsigned>(std::min<uint64_t>(*jobs, 4096));
-  for (auto apply :
-       {applyCalibration, applyDims, applyStates, applyKeep, applyEmit})
+  for (auto apply : {applyCalibration, applyDims, applyStates, applyKeep,
+                     applyMinCosine, applyEmit})
     if (Error error = apply(line, options))
       return std::move(error);
   return options;

@@ -56,7 +56,7 @@ def keep : Setting<"keep", "REGEX", Makers, "Nodes to leave in float; may be rep
 def require_fused : Switch<"require-fused", [CompileVis], "Refuse a node that cannot run in the precision asked for">,
                     Group<grp_make>;
 def emit : Setting<"emit", "STAGE", [CompileVis],
-                   "Stop after a stage and print it (import ... emit), or make obj, a">, Group<grp_make>;
+                   "Stop after a stage and print it (import ... emit), or make obj, a, qdq-onnx">, Group<grp_make>;
 def embed_weights : Switch<"embed-weights", [CompileVis], "Put the weights in the library (default: below 16 MiB)">,
                     Group<grp_make>;
 def no_embed_weights : Switch<"no-embed-weights", [CompileVis], "Leave the weights in weights.safetensors">,
@@ -97,7 +97,9 @@ def labels : Setting<"labels", "NAME", [EvalVis], "Array of the data with labels
              Group<grp_data>;
 def tokens : Setting<"tokens", "NAME", [EvalVis],
                      "Array with token ids for perplexity (default: the input that has them)">, Group<grp_data>;
-def min_cos : Setting<"min-cos", "X", [EvalVis], "Exit with 6 if a cosine is lower">, Group<grp_data>;
+def min_cos : Setting<"min-cos", "X", [CompileVis, EvalVis],
+                      "Least cosine with fp32: int8 keeps layers for it (default: 0.99; 0: none), eval exits with 6 below">,
+              Group<grp_data>;
 def max_drop : Setting<"max-drop", "X", [CompileVis, EvalVis],
                        "Loss of top1 or perplexity allowed, as 0.01 or 1%: a budget of mixed precision; eval exits with 6">,
                Group<grp_data>;

@@ -52,12 +52,17 @@ struct CompileOptions {
   /// before (zero at first) and vanishes from the signature.
   std::vector<std::pair<std::string, std::string>> states;
   std::vector<std::string> keep; ///< regexes of nodes that stay float
+  /// --min-cos: layers whose int8 makes outputs on the calibration data differ
+  /// more than that from those in float stay float; 0: none does.
+  double minCosine = 0.99;
   bool requireFused = false;
   std::optional<bool> embedWeights;        ///< none: below 16 MiB
   unsigned jobs = 0;                       ///< 0: all cores
   std::string cacheDir;                    ///< "" : no kernel cache
   const Extensions *extensions = nullptr;  ///< passes of plugins; may be null
   Stage stopAfter = Stage::Package;        ///< --emit
+  /// --emit=qdq-onnx: stop where scales are chosen and give the model as ONNX.
+  bool emitQdq = false;
   PackageKind kind = PackageKind::Library; ///< --emit=obj, --emit=a
   std::string workerProgram; ///< executable that answers `--worker`; "":
                              ///< compile kernels in this process

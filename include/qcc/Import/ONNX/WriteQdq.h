@@ -1,0 +1,49 @@
+//===- WriteQdq.h - a quantized model as ONNX -------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_IMPORT_ONNX_WRITEQDQ_H
+#define QCC_IMPORT_ONNX_WRITEQDQ_H
+
+#include "qcc/Support/ParameterStore.h"
+#include "llvm/ADT/StringSet.h"
+#include <string>
+#include <vector>
+
+namespace qcc {
+
+/// A tensor that is rounded to codes without a sign.
+struct QdqActivation {
+  /// Name of the tensor; empty: the first output of node `node`.
+  std::string tensor, node;
+  float scale = 1;
+  uint8_t zeroPoint = 0;
+  /// Nodes that read what the codes stand for; others read the tensor.
+  llvm::StringSet<> readers;
+};
+
+/// The second input of a node, rounded to signed codes with a scale per index
+/// of `axis`.
+struct QdqWeight {
+  std::string node;
+  std::vector<int64_t> shape;
+  std::vector<int8_t> codes; ///< row-major
+  std::vector<float> scales; ///< of shape[axis]
+  int64_t axis = 0;
+  std::vector<float> floats; ///< what was rounded: must be the model's weight
+};
+
+/// The model of a file with QuantizeLinear and DequantizeLinear behind the
+/// activations and codes in place of the weights, as bytes of ONNX. Before
+/// opset 13 the two operators are those of com.microsoft, which have scales per
+/// axis at any opset. External data become part of the file; `parameters` are
+/// the weights as imported. Nodes are named as Import names them. Errors:
+/// UnsupportedForm with the node or tensor: what is rounded is not a tensor of
+/// the main graph, the weight is not the one of the file, a node has other
+/// operands; LimitReached: more than 2 GB.
+llvm::Expected<std::string> writeQdq(llvm::StringRef path,
+                                     const ParameterStore &parameters,
+                                     llvm::ArrayRef<QdqActivation> activations,
+                                     llvm::ArrayRef<QdqWeight> weights);
+
+} // namespace qcc
+
+#endif // QCC_IMPORT_ONNX_WRITEQDQ_H

@@ -1,0 +1,331 @@
+//===- WriteQdq.cpp - a quantized model as ONNX -----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Import/ONNX/WriteQdq.h"
+#include "onnx-ml.pb.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/StringMap.h"
+#include <cstring>
+
+using namespace qcc;
+using llvm::StringRef;
+
+/// Protobuf's own limit on the length of a message.
+static constexpr uint64_t kMaxModelBytes = 0x7fffffff;
+/// From this opset on the operators have an axis.
+static constexpr int64_t kAxisOpset = 13;
+
+namespace {
+class Writer {
+public:
+  Writer(onnx::ModelProto model, const ParameterStore &parameters)
+      : model(std::move(model)), graph(*this->model.mutable_graph()),
+        parameters(parameters) {}
+
+  llvm::Expected<std::string> run(llvm::ArrayRef<QdqActivation> activations,
+                                  llvm::ArrayRef<QdqWeight> weights);
+
+private:
+  void readGraph();
+  llvm::Error inlineExternalData();
+  llvm::Error quantize(const QdqWeight &weight);
+  llvm::Error quantize(const QdqActivation &activation);
+  void insertNodes();
+
+  StringRef findRoot(StringRef tensor) const;
+  std::string makeName(const llvm::Twine &base);
+  onnx::TensorProto &addInitializer(const std::string &name,
+                                    onnx::TensorProto::DataType type,
+                                    llvm::ArrayRef<int64_t> shape,
+                                    const void *bytes, size_t size);
+  /// Adds QuantizeLinear or DequantizeLinear to `nodes`.
+  void addLinear(std::vector<onnx::NodeProto> &nodes, const char *op,
+                 const std::string &input, const std::string &scale,
+                 const std::string &zero, const std::string &output,
+                 std::optional<int64_t> axis);
+
+  onnx::ModelProto model;
+  onnx::GraphProto &graph;
+  const ParameterStore &parameters;
+  int64_t opset = 1;
+  llvm::StringMap<int> nodes;          ///< position by name
+  llvm::StringMap<int> makers;         ///< position by output
+  llvm::StringMap<std::string> copied; ///< what an Identity gives again
+  llvm::StringMap<int> initializers;
+  llvm::StringSet<> names;
+  std::vector<onnx::NodeProto> first;               ///< nodes at the start
+  std::vector<std::vector<onnx::NodeProto>> behind; ///< behind each node
+};
+} // namespace
+
+static llvm::Error refuse(StringRef where, const llvm::Twine &text) {
+  return makeError(Diag::UnsupportedForm, where,
+                   text + "; leave it in float by --keep, or compile without "
+                          "--emit=qdq-onnx");
+}
+
+void Writer::readGraph() {
+  for (const onnx::OperatorSetIdProto &import : model.opset_import())
+    if (import.domain().empty() || import.domain() == "ai.onnx")
+      opset = import.version();
+  for (int i = 0; i < graph.node_size(); ++i) {
+    const onnx::NodeProto &node = graph.node(i);
+    std::string name = node.name().empty()
+                           ? node.op_type() + "_" + std::to_string(i)
+                           : node.name();
+    nodes.try_emplace(name, i);
+    names.insert(name);
+    for (const std::string &output : node.output()) {
+      makers.try_emplace(output, i);
+      names.insert(output);
+    }
+    if (node.op_type() == "Identity" && node.input_size() == 1 &&
+        node.output_size() == 1)
+      copied[node.output(0)] = node.input(0);
+  }
+  for (int i = 0; i < graph.initializer_size(); ++i) {
+    initializers.try_emplace(graph.initializer(i).name(), i);
+    names.insert(graph.initializer(i).name());
+  }
+  for (const onnx::ValueInfoProto &input : graph.input())
+    names.insert(input.name());
+  behind.resize(size_t(graph.node_size()));
+}
+
+/// The tensor that a chain of copies begins with.
+StringRef Writer::findRoot(StringRef tensor) const {
+  for (size_t i = 0; i <= copied.size(); ++i) {
+    auto found = copied.find(tensor);
+    if (found == copied.end())
+      break;
+    tensor = found->second;
+  }
+  return tensor;
+}
+
+std::string Writer::makeName(const llvm::Twine &base) {
+  std::string name = base.str();
+  for (unsigned i = 1; !names.insert(name).second; ++i)
+    name = (base + "_" + llvm::Twine(i)).str();
+  return name;
+}
+
+onnx::TensorProto &Writer::addInitializer(const std::string &name,
+                                          onnx::TensorProto::DataType type,
+                                          llvm::ArrayRef<int64_t> shape,
+                                          const void *bytes, size_t size) {
+  onnx::TensorProto &tensor = *graph.add_initializer();
+  tensor.set_name(name);
+  tensor.set_data_type(type);
+  for (int64_t dim : shape)
+    tensor.add_dims(dim);
+  tensor.set_raw_data(bytes, size);
+  return tensor;
+}
+
+void Writer::addLinear(std::vector<onnx::NodeProto> &list, const char *op,
+                       const std::string &input, const std::string &scale,
+                       const std::string &zero, const std::string &output,
+                       std::optional<int64_t> axis) {
+  onnx::NodeProto node;
+  node.set_op_type(op);
+  node.set_name(makeName(output + "/" + op));
+  if (opset < kAxisOpset)
+    node.set_domain("com.microsoft");
+  for (const std::string &name : {input, scale, zero})
+    node.add_input(name);
+  node.add_output(output);
+  if (axis) {
+    onnx::AttributeProto &attribute = *node.add_attribute();
+    attribute.set_name("axis");
+    attribute.set_type(onnx::AttributeProto::INT);
+    attribute.set_i(*axis);
+  }
+  list.push_back(std::move(node));
+}
+
+/// Replaces references to other files by the bytes.
+llvm::Error Writer::inlineExternalData() {
+  uint64_t total = 0;
+  for (onnx::TensorProto &tensor : *graph.mutable_initializer()) {
+    if (tensor.data_location() != onnx::TensorProto::EXTERNAL)
+      continue;
+    llvm::ArrayRef<char> bytes = parameters.getBytes(tensor.name());
+    total += bytes.size();
+    if (bytes.empty() || total > kMaxModelBytes)
+      return makeError(bytes.empty() ? Diag::UnsupportedForm
+                                     : Diag::LimitReached,
+                       "initializer '" + tensor.name() + "'",
+                       bytes.empty() ? "cannot be put in the file"
+                                     : "expected a model of at most 2 GB");
+    tensor.set_data_location(onnx::TensorProto::DEFAULT);
+    tensor.clear_external_data();
+    tensor.set_raw_data(bytes.data(), bytes.size());
+  }
+  return llvm::Error::success();
+}
+
+/// The elements of a tensor of f32.
+static std::optional<std::vector<float>>
+readFloats(const onnx::TensorProto &tensor) {
+  if (tensor.data_type() != onnx::TensorProto::FLOAT)
+    return std::nullopt;
+  if (!tensor.has_raw_data())
+    return std::vector<float>(tensor.float_data().begin(),
+                              tensor.float_data().end());
+  std::vector<float> values(tensor.raw_data().size() / sizeof(float));
+  std::memcpy(values.data(), tensor.raw_data().data(),
+              values.size() * sizeof(float));
+  return values;
+}
+
+llvm::Error Writer::quantize(const QdqWeight &weight) {
+  std::string where = "node '" + weight.node + "'";
+  auto found = nodes.find(weight.node);
+  if (found == nodes.end() || graph.node(found->second).input_size() < 2)
+    return refuse(where, "expected a node of the main graph with a weight");
+  onnx::NodeProto &node = *graph.mutable_node(found->second);
+  if (node.op_type() != "Conv" && node.op_type() != "MatMul" &&
+      node.op_type() != "Gemm")
+    return refuse(where, "a weight of operator " + node.op_type() +
+                             " has no form in ONNX as codes");
+  StringRef root = findRoot(node.input(1));
+  std::optional<std::vector<float>> floats;
+  if (auto initializer = initializers.find(root);
+      initializer != initializers.end()) {
+    floats = readFloats(graph.initializer(initializer->second));
+  } else if (auto maker = makers.find(root); maker != makers.end()) {
+    const onnx::NodeProto &constant = graph.node(maker->second);
+    if (constant.op_type() == "Constant")
+      for (const onnx::AttributeProto &attribute : constant.attribute())
+        if (attribute.name() == "value")
+          floats = readFloats(attribute.t());
+  }
+  if (!floats || floats->size() != weight.floats.size() ||
+      std::memcmp(floats->data(), weight.floats.data(),
+                  floats->size() * sizeof(float)) != 0)
+    return refuse(where, "expected the weight to be a constant of the model as "
+                         "it is");
+  std::string base = node.input(1);
+  std::string codes = makeName(base + "/codes"),
+              scale = makeName(base + "/scale"),
+              zero = makeName(base + "/zero_point"),
+              back = makeName(base + "/dequantized");
+  addInitializer(codes, onnx::TensorProto::INT8, weight.shape,
+                 weight.codes.data(), weight.codes.size());
+  int64_t channels = int64_t(weight.scales.size());
+  addInitializer(scale, onnx::TensorProto::FLOAT, channels,
+                 weight.scales.data(), weight.scales.size() * sizeof(float));
+  std::vector<int8_t> zeros(weight.scales.size());
+  addInitializer(zero, onnx::TensorProto::INT8, channels, zeros.data(),
+                 zeros.size());
+  addLinear(first, "DequantizeLinear", codes, scale, zero, back, weight.axis);
+  node.set_input(1, back);
+  return llvm::Error::success();
+}
+
+llvm::Error Writer::quantize(const QdqActivation &activation) {
+  std::string tensor = activation.tensor;
+  if (tensor.empty()) {
+    auto found = nodes.find(activation.node);
+    if (found == nodes.end() || graph.node(found->second).output_size() < 1)
+      return refuse("node '" + activation.node + "'",
+                    "expected a node of the main graph, whose result becomes "
+                    "codes");
+    tensor = graph.node(found->second).output(0);
+  }
+  auto maker = makers.find(tensor);
+  bool isInput = llvm::any_of(
+      graph.input(), [&](const auto &input) { return input.name() == tensor; });
+  if (maker == makers.end() && !isInput)
+    return refuse("tensor '" + tensor + "'",
+                  "expected a tensor of the main graph");
+  std::string scale = makeName(tensor + "/scale"),
+              zero = makeName(tensor + "/zero_point"),
+              codes = makeName(tensor + "/quantized"),
+              back = makeName(tensor + "/dequantized");
+  addInitializer(scale, onnx::TensorProto::FLOAT, {}, &activation.scale,
+                 sizeof(float));
+  addInitializer(zero, onnx::TensorProto::UINT8, {}, &activation.zeroPoint, 1);
+  bool isRead = false;
+  for (const auto &reader : activation.readers.keys()) {
+    auto found = nodes.find(reader);
+    if (found == nodes.end())
+      continue; // part of a branch: it reads the tensor
+    onnx::NodeProto &node = *graph.mutable_node(found->second);
+    for (int i = 0; i < node.input_size(); ++i)
+      if (findRoot(node.input(i)) == tensor) {
+        node.set_input(i, back);
+        isRead = true;
+      }
+  }
+  if (!isRead)
+    return refuse("tensor '" + tensor + "'",
+                  "expected a node that reads its codes, but found none");
+  std::vector<onnx::NodeProto> &list =
+      maker == makers.end() ? first : behind[size_t(maker->second)];
+  addLinear(list, "QuantizeLinear", tensor, scale, zero, codes, std::nullopt);
+  addLinear(list, "DequantizeLinear", codes, scale, zero, back, std::nullopt);
+  return llvm::Error::success();
+}
+
+void Writer::insertNodes() {
+  google::protobuf::RepeatedPtrField<onnx::NodeProto> all;
+  for (const onnx::NodeProto &node : first)
+    *all.Add() = node;
+  for (int i = 0; i < graph.node_size(); ++i) {
+    // The names that reports and --keep know.
+    onnx::NodeProto &node = *graph.mutable_node(i);
+    if (node.name().empty())
+      node.set_name(node.op_type() + "_" + std::to_string(i));
+    *all.Add() = node;
+    for (const onnx::NodeProto &added : behind[size_t(i)])
+      *all.Add() = added;
+  }
+  graph.mutable_node()->Swap(&all);
+  if (opset < kAxisOpset && llvm::none_of(
+                                model.opset_import(),
+                                [](const auto &import) {
+                                  return import.domain() == "com.microsoft";
+                                })) {
+    onnx::OperatorSetIdProto &import = *model.add_opset_import();
+    import.set_domain("com.microsoft");
+    import.set_version(1);
+  }
+  // Before version 4 every initializer has to be an input too.
+  model.set_ir_version(std::max<int64_t>(model.ir_version(), 4));
+}
+
+llvm::Expected<std::string>
+Writer::run(llvm::ArrayRef<QdqActivation> activations,
+            llvm::ArrayRef<QdqWeight> weights) {
+  readGraph();
+  if (llvm::Error error = inlineExternalData())
+    return std::move(error);
+  for (const QdqWeight &weight : weights)
+    if (llvm::Error error = quantize(weight))
+      return std::move(error);
+  for (const QdqActivation &activation : activations)
+    if (llvm::Error error = quantize(activation))
+      return std::move(error);
+  insertNodes();
+  std::string bytes;
+  if (model.ByteSizeLong() > kMaxModelBytes || !model.SerializeToString(&bytes))
+    return makeError(Diag::LimitReached, "--emit=qdq-onnx",
+                     "expected a model of at most 2 GB");
+  return std::move(bytes);
+}
+
+llvm::Expected<std::string>
+qcc::writeQdq(StringRef path, const ParameterStore &parameters,
+              llvm::ArrayRef<QdqActivation> activations,
+              llvm::ArrayRef<QdqWeight> weights) {
+  auto file = MappedFile::open(path);
+  if (!file)
+    return file.takeError();
+  llvm::ArrayRef<char> bytes = (*file)->getBytes();
+  onnx::ModelProto model;
+  if (bytes.size() > kMaxModelBytes ||
+      !model.ParseFromArray(bytes.data(), int(bytes.size())))
+    return makeError(Diag::BadModelFile, path, "expected an ONNX model");
+  return Writer(std::move(model), parameters).run(activations, weights);
+}

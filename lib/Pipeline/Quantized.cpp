@@ -1,0 +1,101 @@
+//===- Quantized.cpp - what was quantized, as ONNX --------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Compilation.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/ConstEval.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Import/ONNX/Import.h"
+#include "qcc/Import/ONNX/WriteQdq.h"
+#include "qcc/Support/Diagnostics.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace qcc;
+
+/// The one number of a constant.
+template <typename T> static T getNumber(Value constant) {
+  auto op = constant.getDefiningOp<ConstantOp>();
+  auto dense = cast<DenseElementsAttr>(op.getValue());
+  if constexpr (std::is_same_v<T, float>)
+    return dense.getSplatValue<APFloat>().convertToFloat();
+  else
+    return T(dense.getSplatValue<APInt>().getZExtValue());
+}
+
+static QdqActivation describeActivation(QuantizeOp op) {
+  QdqActivation activation;
+  Value value = op.getInput();
+  if (auto argument = dyn_cast<BlockArgument>(value)) {
+    auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+    if (func)
+      if (auto name = func.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
+                                                        "qcc.name"))
+        activation.tensor = name.getValue().str();
+  } else {
+    Operation *maker = value.getDefiningOp();
+    if (auto name = maker->getAttrOfType<StringAttr>(kTensorNameAttr))
+      activation.tensor = name.getValue().str();
+    activation.node = getNodeName(maker->getLoc()).str();
+  }
+  activation.scale = getNumber<float>(op.getScale());
+  if (op.getZero())
+    activation.zeroPoint = getNumber<uint8_t>(op.getZero());
+  for (Operation *user : op.getResult().getUsers())
+    for (Operation *reader : user->getUsers())
+      activation.readers.insert(getNodeName(reader->getLoc()));
+  return activation;
+}
+
+/// Rounds as `qcc.quantize` does what StaticInt8 gives it.
+static void roundWeight(QdqWeight &weight) {
+  int64_t channels = weight.shape[size_t(weight.axis)], inner = 1;
+  for (size_t i = size_t(weight.axis) + 1; i < weight.shape.size(); ++i)
+    inner *= weight.shape[i];
+  std::vector<float> largest(size_t(channels), float(127 * 0x1p-126));
+  auto channelOf = [&](size_t i) {
+    return size_t(int64_t(i) / inner % channels);
+  };
+  for (auto [i, value] : llvm::enumerate(weight.floats))
+    largest[channelOf(i)] = std::fmax(largest[channelOf(i)], std::fabs(value));
+  for (float most : largest)
+    weight.scales.push_back(most / 127);
+  for (auto [i, value] : llvm::enumerate(weight.floats))
+    weight.codes.push_back(
+        int8_t(std::nearbyint(value / weight.scales[channelOf(i)])));
+}
+
+llvm::Expected<std::string> Compilation::writeQuantized() {
+  std::vector<QdqActivation> activations;
+  std::vector<QdqWeight> weights;
+  ConstSource source;
+  source.parameter = [&](StringRef key) { return parameters->getBytes(key); };
+  llvm::Error failure = llvm::Error::success();
+  module->walk([&](QuantizeOp op) {
+    if (failure)
+      return;
+    if (!isConstantExpression(op.getResult())) {
+      activations.push_back(describeActivation(op));
+      return;
+    }
+    for (Operation *back : op.getResult().getUsers())
+      for (Operation *layer : back->getUsers()) {
+        QdqWeight weight;
+        weight.node = getNodeName(layer->getLoc()).str();
+        auto type = cast<RankedTensorType>(op.getInput().getType());
+        weight.shape.assign(type.getShape().begin(), type.getShape().end());
+        weight.axis = int64_t(op.getAxis());
+        weight.floats.resize(size_t(type.getNumElements()));
+        auto *bytes = reinterpret_cast<char *>(weight.floats.data());
+        failure = llvm::joinErrors(
+            std::move(failure),
+            evaluateConstant(op.getInput(), source,
+                             {bytes, weight.floats.size() * sizeof(float)}));
+        roundWeight(weight);
+        weights.push_back(std::move(weight));
+      }
+  });
+  if (failure)
+    return std::move(failure);
+  return writeQdq(options.model, *parameters, activations, weights);
+}

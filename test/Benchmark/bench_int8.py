@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+# Speed of int8 with calibrated scales: against own fp32 and ONNX Runtime's int8 and fp32.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""usage: bench_int8.py [--rounds=N] [--seconds=S] [--only=NAME] [--target=T] [--threads=1,2] [--page=FILE]
+
+Four contenders in one process, in rounds that run each once, in an order that turns: ours in int8 and fp32, ONNX Runtime's
+in int8 (quantize_static: per channel, symmetric weights, after its own preprocessing) and fp32, with all optimisations and
+the same threads. Both int8 are calibrated on the same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50
+million products, and graphs of known shapes with random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds
+for each model and number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "test" / part) for part in ("Support", "EndToEnd")]
+import cases
+import data
+import harness
+import int8
+import numpy as np
+import onnx
+import onnxruntime
+import qcc
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+LEAST_SAMPLE = 0.004  # seconds of one contender in a round
+OURS, PLAIN, PEER, PEER_PLAIN = "int8", "fp32", "ORT int8", "ORT fp32"
+
+
+@dataclasses.dataclass
+class Subject:
+    """A model: where it is or what makes it, and the samples [N, ...] of its one input that both int8 are calibrated on."""
+
+    name: str
+    path: Callable[[pathlib.Path], pathlib.Path]
+    samples: Callable[[], np.ndarray]
+    flags: tuple[str, ...] = ()
+
+
+def trained(name: str) -> Subject:
+    model = int8.MODELS[name]
+    return Subject(name, lambda _: harness.MODELS / model.path, lambda: model.samples()[: model.calibration])
+
+
+def shaped(name: str, kind: str, samples: Callable[[], np.ndarray]) -> Subject:
+    def make(folder: pathlib.Path) -> pathlib.Path:
+        path = folder / "model.onnx"
+        cases.make_graphs.make(kind, path, batch=1)
+        return path
+
+    return Subject(name, make, samples)
+
+
+def squeezenet(folder: pathlib.Path) -> pathlib.Path:
+    cases.squeezenet_float(folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def pictures() -> np.ndarray:
+    return data.images(4, 3, 224, 224, low=-2, high=2)
+
+
+def tokens() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 30522, (4, 128))
+
+
+SUBJECTS = [trained(name) for name in ("ultraface-rfb", "ultraface-slim", "yunet", "fastestdet", "superres", "fsmn-vad", "swift-f0")] + [
+    Subject("squeezenet", squeezenet, lambda: data.photos(8, 3, 224, 224, -120, 130), ("--dim=batch=1",)),
+    shaped("ResNet50-shaped", "resnet50", pictures),
+    shaped("MobileNetV2-shaped", "mobilenetv2", pictures),
+    shaped("BERT-base-shaped", "bert", tokens),
+]
+
+
+class Reader(CalibrationDataReader):
+    """Hands samples to ONNX Runtime's calibration."""
+
+    def __init__(self, name: str, samples: np.ndarray):
+        self.feeds = iter([{name: sample[None]} for sample in samples])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.feeds, None)
+
+
+def quantize_peer(path: pathlib.Path, folder: pathlib.Path, name: str, samples: np.ndarray) -> pathlib.Path:
+    """ONNX Runtime's int8 of a model: scales per channel need opset 13."""
+    model = onnx.load(path)
+    if next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")) < 13:
+        model = onnx.version_converter.convert_version(model, 13)
+    onnx.save(model, folder / "opset13.onnx")
+    quant_pre_process(str(folder / "opset13.onnx"), str(folder / "prepared.onnx"), skip_symbolic_shape=True)
+    quantize_static(
+        str(folder / "prepared.onnx"), str(folder / "peer.onnx"), Reader(name, samples), quant_format=QuantFormat.QDQ,
+        per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"WeightSymmetric": True},
+    )  # fmt: skip
+    return folder / "peer.onnx"
+
+
+def session(path: pathlib.Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def seconds(run: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def race(runs: dict[str, Callable[[], object]], rounds: int, limit: float) -> dict[str, list[float]]:
+    """Seconds of each contender in each round: as many rounds as fit `limit` seconds, at least 5."""
+    repeats = {}
+    for name, run in runs.items():
+        seconds(run, 2)
+        repeats[name] = max(1, int(LEAST_SAMPLE / seconds(run, 2)))
+    times = {name: [] for name in runs}
+    order, end = list(runs), time.perf_counter() + limit
+    for done in range(rounds):
+        if done >= 5 and time.perf_counter() > end:
+            break
+        for name in order:
+            times[name].append(seconds(runs[name], repeats[name]))
+        order = order[1:] + order[:1] if done % 2 else order[::-1]
+    return times
+
+
+def ratio(times: dict[str, list[float]], slow: str, fast: str) -> tuple[float, float, float]:
+    """Quartiles of the time of `slow` over that of `fast`, round by round."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(times[slow], times[fast])], n=4)
+    return low, middle, high
+
+
+def cosine(got: list[np.ndarray], want: list[np.ndarray]) -> float:
+    a, b = (np.concatenate([array.ravel() for array in arrays]).astype(np.float64) for arrays in (got, want))
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def measure(subject: Subject, options: argparse.Namespace) -> list[tuple[int, dict[str, list[float]], str]]:
+    """Times of all contenders for each number of threads, with what became of the products."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="qcc-bench-") as scratch:
+        folder = pathlib.Path(scratch)
+        path, samples = subject.path(folder), subject.samples()
+        graph = onnx.load(path).graph
+        weights = {w.name for w in graph.initializer}
+        (name,) = [value.name for value in graph.input if value.name not in weights]
+        np.savez(folder / "calibration.npz", **{name: samples})
+        flags = [f"--target={options.target}", "-q", *subject.flags]
+        harness.run(harness.QCC, path, "-o", folder / "fp32", *flags)
+        harness.run(harness.QCC, path, "-o", folder / "int8", "--precision=int8", f"--calib={folder / 'calibration.npz'}", *flags)
+        ops = json.loads((folder / "int8" / "report.json").read_text())["ops"]
+        products = [op for op in ops if op["op"].removeprefix("qcc.") in ("conv", "int_conv", "matmul", "int_matmul", "qmatmul")]
+        fast = sum(op["executed"] == "int8" for op in products)
+        peer = quantize_peer(path, folder, name, samples)
+        feed = {name: samples[:1]}
+        for threads in options.threads:
+            ours, plain = (qcc.load(folder / kind, threads=threads) for kind in ("int8", "fp32"))
+            sessions = [session(p, threads) for p in (peer, path)]
+            near = cosine(list(ours(feed).values()), list(plain(feed).values()))
+            runs = {OURS: lambda: ours(feed), PLAIN: lambda: plain(feed)}
+            runs |= {PEER: lambda: sessions[0].run(None, feed), PEER_PLAIN: lambda: sessions[1].run(None, feed)}
+            results.append((threads, race(runs, options.rounds, options.seconds), f"{fast} of {len(products)} | {near:.4f}"))
+    return results
+
+
+def geometric_mean(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="speed of int8")
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--target", default="native")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
+    parser.add_argument("--page", type=pathlib.Path)
+    options = parser.parse_args()
+    day = datetime.date.today().isoformat()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    lines = [
+        f"# int8 against fp32 and ONNX Runtime, {day}", "",
+        f"`./dev bench int8` at commit {commit}, `--target={options.target}`, on {harness.cpu_name()}; ONNX Runtime {onnxruntime.__version__}; "
+        f"load average at the start {os.getloadavg()[0]:.1f}.",
+        f"At most {options.rounds} rounds in at most {options.seconds:.0f} s, each running all four contenders once; times are medians, speeds medians of the",
+        "ratio in a round, with quartiles. Cosine: our int8 outputs with our fp32 ones on a calibration sample.", "",
+        "| model | threads | int8 | fp32 | ORT int8 | ORT fp32 | int8 over own fp32 | over ORT int8 | fp32 over ORT fp32 | products in int8 | cosine |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    pairs = [(PLAIN, OURS), (PEER, OURS), (PEER_PLAIN, PLAIN)]
+    found: dict[int, list[list[float]]] = {}
+    for subject in SUBJECTS:
+        if options.only not in subject.name:
+            continue
+        for threads, times, said in measure(subject, options):
+            ratios = [ratio(times, *pair) for pair in pairs]
+            found.setdefault(threads, []).append([middle for _, middle, _ in ratios])
+            medians = " | ".join(f"{statistics.median(times[name]) * 1e3:.2f} ms" for name in (OURS, PLAIN, PEER, PEER_PLAIN))
+            speeds = " | ".join(f"{middle:.2f}x ({low:.2f} to {high:.2f})" for low, middle, high in ratios)
+            lines.append(f"| {subject.name} | {threads} | {medians} | {speeds} | {said} |")
+            print(lines[-1], flush=True)
+    for threads, rows in found.items():
+        means = " | ".join(f"{geometric_mean(list(column)):.2f}x" for column in zip(*rows))
+        lines.append(f"| geometric mean | {threads} | | | | | {means} | | |")
+        print(lines[-1], flush=True)
+    page = options.page or ROOT / "docs" / "benchmarks" / f"{day}-int8.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    main()
