@@ -76,6 +76,11 @@ private:
   /// Chooses a precision for each product if there are budgets.
   llvm::Error assign();
   llvm::Error quantize();
+  /// True if activations get scales from statistics.
+  bool isStaticInt8() const {
+    return statistics && basePrecision == "int8" && !isMixed &&
+           !algorithms.transforms() && !algorithms.chooses();
+  }
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();
   /// Codegen to Package.

@@ -8,6 +8,7 @@
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Import/ONNX/Import.h"
 #include "qcc/Pipeline/Passes.h"
 #include "qcc/Pipeline/Verify.h"
@@ -119,7 +120,6 @@ llvm::Error Compilation::readPrecision() {
 llvm::Error Compilation::import() {
   ImportOptions importOptions;
   importOptions.dims = options.dims;
-  importOptions.nameTensors = options.emitQdq;
   auto imported =
       importOnnx(options.model, importOptions, context, *parameters);
   if (!imported)
@@ -175,8 +175,9 @@ llvm::Error Compilation::transform() {
   return runPasses(Stage::Transform, [&](OpPassManager &passes) {
     if (algorithms.transforms())
       addTransforms(passes, algorithms, options, basePrecision);
-    // Weights are chosen on samples of any size, so before.
-    addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed);
+    // Weights are chosen and scales tried on samples of any size, so before.
+    addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed &&
+                               !isStaticInt8());
   });
 }
 
@@ -205,8 +206,7 @@ llvm::Error Compilation::assign() {
 
 llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
-  bool isStatic = statistics && basePrecision == "int8" && !isMixed &&
-                  !algorithms.transforms() && !algorithms.chooses();
+  bool isStatic = isStaticInt8();
   if (options.emitQdq && !isStatic)
     return makeError(Diag::Usage, "--emit=qdq-onnx",
                      "expected --precision=int8 with --calib or --stats and "
@@ -228,6 +228,8 @@ llvm::Error Compilation::quantize() {
     }
     if (options.emitQdq)
       return;
+    if (isStatic && (*module)->hasAttr(kSizesAttr))
+      addRecognition(passes, /*specialize=*/true);
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());

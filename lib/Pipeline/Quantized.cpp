@@ -5,7 +5,6 @@
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
-#include "qcc/Import/ONNX/Import.h"
 #include "qcc/Import/ONNX/WriteQdq.h"
 #include "qcc/Support/Diagnostics.h"
 #include <cmath>
@@ -33,10 +32,13 @@ static QdqActivation describeActivation(QuantizeOp op) {
                                                         "qcc.name"))
         activation.tensor = name.getValue().str();
   } else {
-    Operation *maker = value.getDefiningOp();
-    if (auto name = maker->getAttrOfType<StringAttr>(kTensorNameAttr))
-      activation.tensor = name.getValue().str();
-    activation.node = getNodeName(maker->getLoc()).str();
+    // The tensor is the node's output where no other operation that the node
+    // became reads the value.
+    StringRef node = getNodeName(value.getLoc());
+    activation.node = node.str();
+    activation.isWhole = llvm::none_of(value.getUsers(), [&](Operation *user) {
+      return user != op && getNodeName(user->getLoc()) == node;
+    });
   }
   activation.scale = getNumber<float>(op.getScale());
   if (op.getZero())
@@ -44,6 +46,9 @@ static QdqActivation describeActivation(QuantizeOp op) {
   for (Operation *user : op.getResult().getUsers())
     for (Operation *reader : user->getUsers())
       activation.readers.insert(getNodeName(reader->getLoc()));
+  // Codes that only a part of the same node reads are inside of it too.
+  if (activation.tensor.empty())
+    activation.isWhole &= !activation.readers.contains(activation.node);
   return activation;
 }
 

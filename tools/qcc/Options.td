@@ -98,7 +98,7 @@ def labels : Setting<"labels", "NAME", [EvalVis], "Array of the data with labels
 def tokens : Setting<"tokens", "NAME", [EvalVis],
                      "Array with token ids for perplexity (default: the input that has them)">, Group<grp_data>;
 def min_cos : Setting<"min-cos", "X", [CompileVis, EvalVis],
-                      "Least cosine with fp32: int8 keeps layers for it (default: 0.99; 0: none), eval exits with 6 below">,
+                      "Least cosine with fp32, for which int8 keeps layers (default: 0.99; 0: none); eval exits with 6">,
               Group<grp_data>;
 def max_drop : Setting<"max-drop", "X", [CompileVis, EvalVis],
                        "Loss of top1 or perplexity allowed, as 0.01 or 1%: a budget of mixed precision; eval exits with 6">,

@@ -376,10 +376,6 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
       scope.missing[output] = where;
     if (failed(define(output, value, scope, where)))
       return failure();
-    Operation *op = value ? value.getDefiningOp() : nullptr;
-    if (options.nameTensors && scope.prefix.empty() && op &&
-        op->getNumResults() == 1 && !op->hasAttr(kTensorNameAttr))
-      op->setAttr(kTensorNameAttr, StringAttr::get(&context, output));
   }
   return result;
 }

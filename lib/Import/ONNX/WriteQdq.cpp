@@ -227,10 +227,11 @@ llvm::Error Writer::quantize(const QdqActivation &activation) {
   std::string tensor = activation.tensor;
   if (tensor.empty()) {
     auto found = nodes.find(activation.node);
-    if (found == nodes.end() || graph.node(found->second).output_size() < 1)
+    if (found == nodes.end() || graph.node(found->second).output_size() != 1 ||
+        !activation.isWhole)
       return refuse("node '" + activation.node + "'",
-                    "expected a node of the main graph, whose result becomes "
-                    "codes");
+                    "expected a node of the main graph with one output, which "
+                    "becomes codes");
     tensor = graph.node(found->second).output(0);
   }
   auto maker = makers.find(tensor);

@@ -52,6 +52,10 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                         scheme + "' without calibration data");
       return;
     }
+    // A pass before had figures or samples to go by.
+    auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
+    if (reason && reason.getValue().starts_with("kept"))
+      return;
     const Scheme *assigned = getAssignedScheme(matmul, &target);
     if (!assigned) {
       StringRef why = getReason(op);

@@ -64,6 +64,16 @@ module attributes {qcc.symbols = ["batch"]} {
     return %r : tensor<3x20xf32>
   }
 
+  // What a pass before keeps stays.
+  // CHECK-LABEL: func @decided
+  // CHECK: qcc.matmul
+  // CHECK-SAME: qcc.executed = "f32", qcc.reason = "kept: outputs would change too much"
+  func.func @decided(%x: tensor<3x64xf32>) -> tensor<3x20xf32> {
+    %w = qcc.param "w" : tensor<64x20xf32>
+    %r = qcc.matmul %x, %w {qcc.requested = "int8", qcc.executed = "f32", qcc.reason = "kept: outputs would change too much"} : (tensor<3x64xf32>, tensor<64x20xf32>) -> tensor<3x20xf32>
+    return %r : tensor<3x20xf32>
+  }
+
   // CHECK-LABEL: func @convolution
   // CHECK: qcc.conv
   // CHECK-SAME: qcc.executed = "f32", qcc.reason = "not supported: convolutions have no kernel for 'int8' without calibration data"

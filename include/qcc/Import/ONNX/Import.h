@@ -34,13 +34,7 @@ struct ImportOptions {
   std::vector<std::pair<std::string, std::string>> dims;
   /// Go on after a node that cannot be imported, to report all of them.
   bool collectAll = false;
-  /// Give operations whose one result is a tensor of the main graph its name,
-  /// as the attribute kTensorNameAttr.
-  bool nameTensors = false;
 };
-
-/// Attribute (string) with the ONNX name of an operation's result.
-inline constexpr llvm::StringLiteral kTensorNameAttr = "qcc.tensor";
 
 /// Reads an ONNX model (opset 6 to 28) as a module with one function
 /// `main`: arguments are the graph's inputs that have no initializer, results

@@ -12,8 +12,10 @@ namespace qcc {
 
 /// A tensor that is rounded to codes without a sign.
 struct QdqActivation {
-  /// Name of the tensor; empty: the first output of node `node`.
+  /// Name of an input; empty: the output of node `node`, the only one.
   std::string tensor, node;
+  /// False for a value inside of what the node is made of.
+  bool isWhole = true;
   float scale = 1;
   uint8_t zeroPoint = 0;
   /// Nodes that read what the codes stand for; others read the tensor.
