@@ -218,7 +218,7 @@ def refusal(files, tmp_path, **options):
 )
 def test_what_cannot_be_met_names_the_nearest(files, tmp_path, options):
     error = refusal(files, tmp_path, **options)
-    assert error.exit_code == 6 and error.code == "QCC-E801"
+    assert error.exit_code == 6 and error.code == "QCC-E802"
     # The first that is named, with the others as they are, can be met.
     nearest = error.text.split("the nearest that can be met: ")[1].split(", or ")[0]
     flags = [word.removeprefix("--").split("=") for word in nearest.split() if word.startswith("--max")]

@@ -115,7 +115,7 @@ llvm::Error Planner::refuse() const {
     }
   }
   return makeError(
-      Diag::AccuracyMissed, "",
+      Diag::BudgetMissed, "",
       "expected formats that meet " + asked +
           ", but there are none; the nearest that can be met: " + nearest);
 }
@@ -124,7 +124,7 @@ llvm::Error Planner::refuseDrop(double best) const {
   std::string text;
   llvm::raw_string_ostream(text)
       << llvm::format("%.4f", std::ceil(best * 1e6) / 1e4) << "%";
-  return makeError(Diag::AccuracyMissed, "",
+  return makeError(Diag::BudgetMissed, "",
                    "expected formats that meet --max-drop=" + budgets.drop +
                        ", but the best ones measured lose " + text +
                        "; the nearest that can be met: --max-drop=" + text +
