@@ -259,6 +259,18 @@ def test_what_has_nothing_to_choose_is_refused(files, tmp_path):
     assert error.code == "QCC-E303" and "products with constant weights" in error.text
 
 
+def test_estimates_say_that_they_are(files, tmp_path):
+    artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w8a16,int8", max_size="0.2x", sensitivity="estimated")
+    found = assignment(artifact)
+    assert (found["sensitivity"], found["metric"], found["chosen"]["error_metric"]) == ("estimated", "error", "kl")
+    assert ops(artifact)["flat"]["reason"].startswith("assigned: error ")
+    for layer in found["layers"]:
+        errors = {c["format"]: c["error"] for c in layer["candidates"]}
+        # Activations that are rounded too cost more than weights alone.
+        assert 0 < errors["w8a16"] < errors["int8"]
+        assert layer["node"] == "head" or errors["w8a16"] < errors["w3a16"]
+
+
 def test_scales_are_searched_again(files, tmp_path):
     """AWQ for products that got another format than the first one."""
     artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w8a16", max_size="0.2x", algo=["awq", "gptq"])

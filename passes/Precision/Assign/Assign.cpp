@@ -139,8 +139,8 @@ private:
         smaller = &candidate;
     std::string text;
     llvm::raw_string_ostream os(text);
-    os << "assigned: " << judge->getDivergenceName() << " "
-       << llvm::format("%.2e", chosen.loss);
+    os << "assigned: " << (isMeasured ? judge->getDivergenceName() : "error")
+       << " " << llvm::format("%.2e", chosen.loss);
     if (smaller)
       os << ", " << llvm::format("%.2e", smaller->loss) << " in "
          << smaller->key;

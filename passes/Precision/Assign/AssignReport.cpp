@@ -74,7 +74,9 @@ std::string assign::writeAssignment(const AssignmentFacts &facts) {
   json::OStream json(os);
   json.object([&] {
     json.attribute("formats", facts.formats);
-    json.attribute("metric", facts.judge.getDivergenceName());
+    // Estimates are of the products' own outputs.
+    json.attribute("metric", facts.isMeasured ? facts.judge.getDivergenceName()
+                                              : "error");
     json.attribute("sensitivity", facts.isMeasured ? "measured" : "estimated");
     json.attribute("samples", facts.judge.getSampleCount());
     json.attribute("positions", facts.judge.getPositionCount());
@@ -96,6 +98,7 @@ std::string assign::writeAssignment(const AssignmentFacts &facts) {
       json.attribute("predicted_error",
                      facts.assignment.totals[knapsack::Loss]);
       json.attribute("error", facts.score.divergence);
+      json.attribute("error_metric", facts.judge.getDivergenceName());
       json.attribute("drop", facts.score.drop);
       json.attribute("drop_metric", facts.judge.getDropName());
     });
