@@ -22,9 +22,32 @@ template <typename T> static T getNumber(Value constant) {
     return T(dense.getSplatValue<APInt>().getZExtValue());
 }
 
+/// The product with a vector of factors that equalised channels are, if a value
+/// is one.
+static GenericOp getEqualised(Value value) {
+  auto product = value.getDefiningOp<GenericOp>();
+  return product && product->hasAttr("qcc.equalised") ? product : GenericOp();
+}
+
+static std::vector<float> getFactors(GenericOp product) {
+  auto constant = product.getInputs()[1].getDefiningOp<ConstantOp>();
+  auto values = cast<DenseElementsAttr>(constant.getValue()).getValues<float>();
+  return std::vector<float>(values.begin(), values.end());
+}
+
 static QdqActivation describeActivation(QuantizeOp op) {
   QdqActivation activation;
   Value value = op.getInput();
+  Operation *first = op;
+  if (GenericOp product = getEqualised(value)) {
+    activation.factors = getFactors(product);
+    AffineMap map = product.getMap(1);
+    activation.factorShape.assign(map.getNumDims(), 1);
+    activation.factorShape[map.getDimPosition(0)] =
+        int64_t(activation.factors.size());
+    first = product;
+    value = product.getInputs()[0];
+  }
   if (auto argument = dyn_cast<BlockArgument>(value)) {
     auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
     if (func)
@@ -37,18 +60,29 @@ static QdqActivation describeActivation(QuantizeOp op) {
     StringRef node = getNodeName(value.getLoc());
     activation.node = node.str();
     activation.isWhole = llvm::none_of(value.getUsers(), [&](Operation *user) {
-      return user != op && getNodeName(user->getLoc()) == node;
+      return user != first && getNodeName(user->getLoc()) == node;
     });
   }
   activation.scale = getNumber<float>(op.getScale());
   if (op.getZero())
     activation.zeroPoint = getNumber<uint8_t>(op.getZero());
   for (Operation *user : op.getResult().getUsers())
-    for (Operation *reader : user->getUsers())
-      activation.readers.insert(getNodeName(reader->getLoc()));
+    for (Operation *reader : user->getUsers()) {
+      GenericOp product = reader->getNumResults() == 1
+                              ? getEqualised(reader->getResult(0))
+                              : GenericOp();
+      if (!product) {
+        activation.readers.insert(getNodeName(reader->getLoc()));
+        continue;
+      }
+      activation.inverses = getFactors(product);
+      for (Operation *other : product->getUsers())
+        activation.unscaledReaders.insert(getNodeName(other->getLoc()));
+    }
   // Codes that only a part of the same node reads are inside of it too.
   if (activation.tensor.empty())
-    activation.isWhole &= !activation.readers.contains(activation.node);
+    activation.isWhole &= !activation.readers.contains(activation.node) &&
+                          !activation.unscaledReaders.contains(activation.node);
   return activation;
 }
 
@@ -90,13 +124,20 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
         auto type = cast<RankedTensorType>(op.getInput().getType());
         weight.shape.assign(type.getShape().begin(), type.getShape().end());
         weight.axis = int64_t(op.getAxis());
-        weight.floats.resize(size_t(type.getNumElements()));
-        auto *bytes = reinterpret_cast<char *>(weight.floats.data());
-        failure = llvm::joinErrors(
-            std::move(failure),
-            evaluateConstant(op.getInput(), source,
-                             {bytes, weight.floats.size() * sizeof(float)}));
+        auto read = [&](Value constant) {
+          std::vector<float> values(size_t(type.getNumElements()));
+          auto *bytes = reinterpret_cast<char *>(values.data());
+          failure = llvm::joinErrors(
+              std::move(failure),
+              evaluateConstant(constant, source,
+                               {bytes, values.size() * sizeof(float)}));
+          return values;
+        };
+        // What is rounded may be the model's weight times scales.
+        weight.floats = read(op.getInput());
         roundWeight(weight);
+        if (GenericOp product = getEqualised(op.getInput()))
+          weight.floats = read(product.getInputs()[0]);
         weights.push_back(std::move(weight));
       }
   });

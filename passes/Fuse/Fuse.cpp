@@ -20,8 +20,8 @@ using namespace qcc;
 
 /// What passes note about an operation for the report only.
 static constexpr llvm::StringLiteral kReportAttrs[] = {
-    "qcc.requested", "qcc.executed",  "qcc.reason",     "qcc.algorithm",
-    "qcc.error",     "qcc.transform", "qcc.layer_error"};
+    "qcc.requested", "qcc.executed",  "qcc.reason",      "qcc.algorithm",
+    "qcc.error",     "qcc.transform", "qcc.layer_error", "qcc.equalised"};
 
 /// True for operations that stay outside dispatches.
 static bool isView(Operation *op) {

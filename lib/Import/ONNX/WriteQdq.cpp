@@ -247,25 +247,50 @@ llvm::Error Writer::quantize(const QdqActivation &activation) {
   addInitializer(scale, onnx::TensorProto::FLOAT, {}, &activation.scale,
                  sizeof(float));
   addInitializer(zero, onnx::TensorProto::UINT8, {}, &activation.zeroPoint, 1);
+  std::vector<onnx::NodeProto> &list =
+      maker == makers.end() ? first : behind[size_t(maker->second)];
   bool isRead = false;
-  for (const auto &reader : activation.readers.keys()) {
-    auto found = nodes.find(reader);
-    if (found == nodes.end())
-      continue; // part of a branch: it reads the tensor
-    onnx::NodeProto &node = *graph.mutable_node(found->second);
-    for (int i = 0; i < node.input_size(); ++i)
-      if (findRoot(node.input(i)) == tensor) {
-        node.set_input(i, back);
-        isRead = true;
-      }
-  }
+  auto redirect = [&](const llvm::StringSet<> &readers,
+                      const std::string &value) {
+    for (const auto &reader : readers.keys()) {
+      auto found = nodes.find(reader);
+      if (found == nodes.end())
+        continue; // part of a branch: it reads the tensor
+      onnx::NodeProto &node = *graph.mutable_node(found->second);
+      for (int i = 0; i < node.input_size(); ++i)
+        if (findRoot(node.input(i)) == tensor) {
+          node.set_input(i, value);
+          isRead = true;
+        }
+    }
+  };
+  auto multiply = [&](const std::string &value, const char *what,
+                      llvm::ArrayRef<float> factors) {
+    std::string factor = makeName(tensor + "/" + what),
+                product = makeName(tensor + "/" + what + "_product");
+    addInitializer(factor, onnx::TensorProto::FLOAT, activation.factorShape,
+                   factors.data(), factors.size() * sizeof(float));
+    onnx::NodeProto node;
+    node.set_op_type("Mul");
+    node.set_name(makeName(product + "/Mul"));
+    node.add_input(value);
+    node.add_input(factor);
+    node.add_output(product);
+    list.push_back(std::move(node));
+    return product;
+  };
+  redirect(activation.readers, back);
+  std::string rounded = tensor;
+  if (!activation.factors.empty())
+    rounded = multiply(tensor, "factors", activation.factors);
+  addLinear(list, "QuantizeLinear", rounded, scale, zero, codes, std::nullopt);
+  addLinear(list, "DequantizeLinear", codes, scale, zero, back, std::nullopt);
+  if (!activation.unscaledReaders.empty())
+    redirect(activation.unscaledReaders,
+             multiply(back, "inverses", activation.inverses));
   if (!isRead)
     return refuse("tensor '" + tensor + "'",
                   "expected a node that reads its codes, but found none");
-  std::vector<onnx::NodeProto> &list =
-      maker == makers.end() ? first : behind[size_t(maker->second)];
-  addLinear(list, "QuantizeLinear", tensor, scale, zero, codes, std::nullopt);
-  addLinear(list, "DequantizeLinear", codes, scale, zero, back, std::nullopt);
   return llvm::Error::success();
 }
 

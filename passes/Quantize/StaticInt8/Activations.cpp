@@ -50,12 +50,15 @@ static GenericOp multiply(OpBuilder &b, Location loc, Value value,
       RankedTensorType::get({int64_t(factors.size())}, b.getF32Type());
   Value constant = ConstantOp::create(b, loc, vector,
                                       DenseElementsAttr::get(vector, factors));
-  return createGeneric(
-      b, loc, type, Combiner::None, {value, constant},
-      {b.getMultiDimIdentityMap(type.getRank()), map}, {}, {},
-      [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
-        return arith::MulFOp::create(body, args[0], args[1]);
-      });
+  auto product =
+      createGeneric(b, loc, type, Combiner::None, {value, constant},
+                    {b.getMultiDimIdentityMap(type.getRank()), map}, {}, {},
+                    [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
+                      return arith::MulFOp::create(body, args[0], args[1]);
+                    });
+  // For who writes the model.
+  product->setAttr("qcc.equalised", b.getUnitAttr());
+  return product;
 }
 
 /// Reads the factor of the channel that a layer sums over.

@@ -20,6 +20,12 @@ struct QdqActivation {
   uint8_t zeroPoint = 0;
   /// Nodes that read what the codes stand for; others read the tensor.
   llvm::StringSet<> readers;
+  /// What the tensor is multiplied by before it is rounded, with the sizes that
+  /// broadcast to it; and what the codes stand for is multiplied by for
+  /// `unscaledReaders`. Empty: nothing.
+  std::vector<float> factors, inverses;
+  std::vector<int64_t> factorShape;
+  llvm::StringSet<> unscaledReaders;
 };
 
 /// The second input of a node, rounded to signed codes with a scale per index
@@ -30,7 +36,7 @@ struct QdqWeight {
   std::vector<int8_t> codes; ///< row-major
   std::vector<float> scales; ///< of shape[axis]
   int64_t axis = 0;
-  std::vector<float> floats; ///< what was rounded: must be the model's weight
+  std::vector<float> floats; ///< must be the model's weight
 };
 
 /// The model of a file with QuantizeLinear and DequantizeLinear behind the
