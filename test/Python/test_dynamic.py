@@ -414,6 +414,17 @@ g (float[n] x0) => (float[m] y)
     check(tmp_path, text, [{"x0": f32(n, seed=n)} for n in (60, 30, 20, 17)])
 
 
+def test_padding_read_at_run_time_that_leaves_one_element(tmp_path):
+    text = """
+g (float[1, n] x, int64[4] pads, float[k, 2] y) => (float[a, b] z) {
+  padded = Pad(x, pads)
+  z = Add(padded, y)
+}
+"""
+    runs = [({"x": f32(1, n, seed=n), "pads": i64(*pads), "y": f32(k, 2)}) for n, k, pads in [(2, 3, (0, 0, 0, 0)), (1, 3, (1, 0, 1, 1)), (4, 1, (1, -1, 1, -1))]]
+    check(tmp_path, text, runs)
+
+
 def test_slices_of_a_dimension_that_data_makes_empty(tmp_path):
     text = """
 g (float[n] x, int64[1] start, int64[1] end) => (float[a] y0, float[b] y1, float[c] y2, float[d] y3)

@@ -114,6 +114,10 @@ public:
   mlir::AffineExpr traceKnown(mlir::Value tensor, int64_t i);
   /// Binds a symbol to an expression here.
   void bind(mlir::AffineExpr symbol, mlir::AffineExpr value);
+  /// A symbol of its own for a size that may be 1 where it is broadcast, or
+  /// that is too long to be written in others; null with a problem recorded if
+  /// there are too many. Constants and symbols stay.
+  mlir::AffineExpr nameSize(mlir::AffineExpr value);
   /// An i64 vector of values that a body computes from whole tensors.
   mlir::Value computeInts(mlir::ValueRange whole,
                           llvm::function_ref<llvm::SmallVector<mlir::Value>(

@@ -354,8 +354,8 @@ LogicalResult convertRuntimeSlice(NodeContext &node) {
 /// True for the size of a slice that a symbol says better: a long one, which
 /// would double in the next slice, and one that may be 1 where it is broadcast
 /// (of elements backwards, or of one element or none).
-bool isBetterRead(const Window &window, AffineExpr start, AffineExpr end,
-                  int64_t step, AffineExpr dim) {
+bool isBetterNamed(const Window &window, AffineExpr start, AffineExpr end,
+                   int64_t step, AffineExpr dim) {
   if (getConstantSize(window.size) || window.size == dim)
     return false;
   std::optional<int64_t> span = getConstantSize(simplifyDim(end - start));
@@ -405,14 +405,13 @@ LogicalResult convertSlice(NodeContext &node) {
         node, (*starts)[i], (*ends)[i], step, node.dims(result)[*axis]);
     if (node.getProblem())
       return failure();
-    // Too long to be an expression, or one that others cannot meet: the same by
-    // a kernel, which gives the size a symbol of its own.
-    if (node.getOpset() >= 10 &&
-        (!window || isBetterRead(*window, (*starts)[i], (*ends)[i], step,
-                                 node.dims(result)[*axis])))
-      return convertRuntimeSlice(node);
     if (!window)
-      return node.refuseDynamic(1, "the bounds");
+      return convertRuntimeSlice(node);
+    if (isBetterNamed(*window, (*starts)[i], (*ends)[i], step,
+                      node.dims(result)[*axis]))
+      window->size = node.nameSize(window->size);
+    if (!window->size)
+      return failure();
     // A step beyond the dimension reads one element.
     step = std::clamp<int64_t>(step, -(int64_t(1) << 40), int64_t(1) << 40);
     result = node.slice(result, *axis, window->start, window->size, step);
@@ -551,6 +550,8 @@ LogicalResult convertPad(NodeContext &node) {
     any |= to[i] != from[i] || padding->begins[i] != node.size(0);
     if (to[i] != from[i] &&
         !node.requireAtLeast(to[i], node.size(0), "a padded dimension"))
+      return failure();
+    if (node.symbols.isRuntime(to[i]) && !(to[i] = node.nameSize(to[i])))
       return failure();
     if (mode != "constant" && getConstantSize(from[i]) == 0 &&
         getConstantSize(to[i]) != 0)

@@ -146,6 +146,15 @@ void Emitter::bind(AffineExpr symbol, AffineExpr value) {
                  AffineMapAttr::get(makeSizeMap({value}, b.getContext())));
 }
 
+AffineExpr Emitter::nameSize(AffineExpr value) {
+  if (getConstantSize(value) || isa<AffineSymbolExpr>(value))
+    return value;
+  AffineExpr symbol = addRuntimeSymbol();
+  if (symbol)
+    bind(symbol, value);
+  return symbol;
+}
+
 Value Emitter::computeInts(
     ValueRange whole,
     llvm::function_ref<SmallVector<Value>(Body &, ValueRange)> fn,
