@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <mutex>
 
 using namespace qcc;
 
@@ -12,8 +13,9 @@ static constexpr int kBits = 20;
 /// Rows of a chunk: sums of that many products are integers that doubles hold,
 /// so that they are exact in any order and on any instruction set.
 static constexpr size_t kChunk = size_t(1) << 12;
-/// Channels of a tile; its sums stay in the first-level cache.
-static constexpr size_t kTile = 32;
+/// Channels of a tile, and rows whose products are summed in registers: both
+/// tiles of a step fit in the first-level cache.
+static constexpr size_t kTile = 32, kStep = 32;
 
 void ChannelRange::add(llvm::ArrayRef<float> values) {
   size_t channels = largest.size();
@@ -49,25 +51,44 @@ Gram::Gram(const ChannelRange &range, unsigned headroom)
   }
 }
 
-/// Adds to `sums` [kTile, kTile] the products of two tiles of channels of
-/// `count` rows. Loops over rows four at a time, so that a sum is loaded and
-/// stored once for four products. The result is exact, so that the version for
-/// AVX2 gives the same.
+/// Four doubles at any address.
+typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
+
+/// Adds to `sums` [kTile, kTile] the products of two panels [count, kTile].
+/// Sums of 4 x 8 elements stay in registers for the rows of a step. Products
+/// and sums are exact, so that fusing them changes nothing.
 #if defined(__x86_64__)
-__attribute__((target_clones("avx2", "default")))
+__attribute__((target_clones("arch=x86-64-v3", "default")))
 #endif
-static void multiplyTiles(const double *left, const double *right,
-                          size_t stride, size_t count, double *sums) {
-  for (size_t t = 0; t + 4 <= count; t += 4) {
-    const double *l = left + t * stride, *r = right + t * stride;
-    for (size_t i = 0; i < kTile; ++i) {
-      double a = l[i], b = l[stride + i], c = l[2 * stride + i],
-             d = l[3 * stride + i];
-      double *row = sums + i * kTile;
-      for (size_t j = 0; j < kTile; ++j)
-        row[j] += (a * r[j] + b * r[stride + j]) +
-                  (c * r[2 * stride + j] + d * r[3 * stride + j]);
-    }
+static void multiplyPanels(const double *left, const double *right,
+                           size_t count, double *sums) {
+#pragma clang fp contract(fast)
+  for (size_t first = 0; first < count; first += kStep) {
+    size_t end = std::min(first + kStep, count);
+    for (size_t i = 0; i < kTile; i += 4)
+      for (size_t j = 0; j < kTile; j += 8) {
+        Double4 a0 = {}, a1 = {}, b0 = {}, b1 = {}, c0 = {}, c1 = {}, d0 = {},
+                d1 = {};
+        for (size_t t = first; t < end; ++t) {
+          const double *l = left + t * kTile + i;
+          const double *r = right + t * kTile + j;
+          Double4 x = *reinterpret_cast<const Double4 *>(r),
+                  y = *reinterpret_cast<const Double4 *>(r + 4);
+          a0 += l[0] * x, a1 += l[0] * y;
+          b0 += l[1] * x, b1 += l[1] * y;
+          c0 += l[2] * x, c1 += l[2] * y;
+          d0 += l[3] * x, d1 += l[3] * y;
+        }
+        double *out = sums + i * kTile + j;
+        *reinterpret_cast<Double4 *>(out) += a0;
+        *reinterpret_cast<Double4 *>(out + 4) += a1;
+        *reinterpret_cast<Double4 *>(out + kTile) += b0;
+        *reinterpret_cast<Double4 *>(out + kTile + 4) += b1;
+        *reinterpret_cast<Double4 *>(out + 2 * kTile) += c0;
+        *reinterpret_cast<Double4 *>(out + 2 * kTile + 4) += c1;
+        *reinterpret_cast<Double4 *>(out + 3 * kTile) += d0;
+        *reinterpret_cast<Double4 *>(out + 3 * kTile + 4) += d1;
+      }
   }
 }
 
@@ -75,55 +96,70 @@ static void addAtomic(int64_t &sum, int64_t value) {
   std::atomic_ref(sum).fetch_add(value, std::memory_order_relaxed);
 }
 
-void Gram::addTile(const double *values, size_t count, size_t rowTile,
+void Gram::addTile(const double *panels, size_t count, size_t rowTile,
                    size_t columnTile) {
-  size_t channels = exponents.size(),
-         stride = (channels + kTile - 1) / kTile * kTile;
+  size_t channels = exponents.size();
   alignas(64) double products[kTile * kTile] = {};
-  multiplyTiles(values + rowTile, values + columnTile, stride, count, products);
-  for (size_t i = 0; i < kTile && rowTile + i < channels; ++i)
-    for (size_t j = 0; j < kTile; ++j) {
-      size_t row = rowTile + i, column = columnTile + j;
-      if (column <= row && products[i * kTile + j] != 0)
-        addAtomic(sums[row * (row + 1) / 2 + column],
-                  int64_t(products[i * kTile + j]));
-    }
+  multiplyPanels(panels + rowTile * count, panels + columnTile * count, count,
+                 products);
+  // One thread at a time in these rows: cheaper than an atomic sum for each.
+  std::lock_guard<std::mutex> lock(locks.get(rowTile / kTile));
+  for (size_t i = 0; i < kTile && rowTile + i < channels; ++i) {
+    size_t row = rowTile + i,
+           end = std::min(kTile, row + 1 - std::min(columnTile, row + 1));
+    int64_t *out = sums.data() + row * (row + 1) / 2 + columnTile;
+    for (size_t j = 0; j < end; ++j)
+      out[j] += int64_t(products[i * kTile + j]);
+  }
+}
+
+/// A number rounded to an integer, ties to even, where it is below 2^51; what
+/// is larger stays larger than 2^50.
+static double roundToUnit(double value) {
+  constexpr double kMagic = 6755399441055744.0; // 1.5 * 2^52
+  return (value + kMagic) - kMagic;
 }
 
 void Gram::add(llvm::ArrayRef<float> values) {
   size_t channels = exponents.size();
   if (!channels)
     return;
-  size_t stride = (channels + kTile - 1) / kTile * kTile;
+  size_t tiles = (channels + kTile - 1) / kTile;
   size_t all = values.size() / channels;
-  std::vector<double> units;
-  std::vector<int64_t> magnitudes(channels);
+  std::vector<double> panels;
+  std::vector<double> magnitudes(channels);
   uint64_t left = 0;
   std::vector<double> factors(channels);
   for (size_t i = 0; i < channels; ++i)
     factors[i] = std::ldexp(1.0, -exponents[i]);
   for (size_t first = 0; first < all; first += kChunk) {
     size_t count = std::min(kChunk, all - first);
-    // Padded with zeros to whole tiles and steps of four rows.
-    units.assign((count + 3) / 4 * 4 * stride, 0.0);
+    // Tiles of channels [tiles][count][kTile], padded with zeros.
+    panels.assign(tiles * count * kTile, 0.0);
     for (size_t r = 0; r < count; ++r)
-      for (size_t i = 0; i < channels; ++i) {
-        double unit = std::nearbyint(
-            double(values[(first + r) * channels + i]) * factors[i]);
-        // Also where it is not a number.
-        if (!(std::fabs(unit) <= double(1 << kBits))) {
-          ++left;
-          continue;
+      for (size_t tile = 0; tile < tiles; ++tile) {
+        double *out = panels.data() + (tile * count + r) * kTile;
+        size_t end = std::min(kTile, channels - tile * kTile);
+        const float *in = values.data() + (first + r) * channels + tile * kTile;
+        for (size_t j = 0; j < end; ++j) {
+          size_t i = tile * kTile + j;
+          double unit = roundToUnit(double(in[j]) * factors[i]);
+          // Also where it is not a number.
+          bool fits = std::fabs(unit) <= double(1 << kBits);
+          left += !fits;
+          out[j] = fits ? unit : 0.0;
+          magnitudes[i] += std::fabs(out[j]);
         }
-        units[r * stride + i] = unit;
-        magnitudes[i] += int64_t(std::fabs(unit));
       }
-    for (size_t row = 0; row < channels; row += kTile)
-      for (size_t column = 0; column <= row; column += kTile)
-        addTile(units.data(), (count + 3) / 4 * 4, row, column);
+    for (size_t row = 0; row < tiles; ++row)
+      for (size_t column = 0; column <= row; ++column)
+        addTile(panels.data(), count, row * kTile, column * kTile);
+    // Integers below 2^32, exact.
+    for (size_t i = 0; i < channels; ++i) {
+      addAtomic(absSums[i], int64_t(magnitudes[i]));
+      magnitudes[i] = 0;
+    }
   }
-  for (size_t i = 0; i < channels; ++i)
-    addAtomic(absSums[i], magnitudes[i]);
   std::atomic_ref(rows).fetch_add(all, std::memory_order_relaxed);
   std::atomic_ref(outliers).fetch_add(left, std::memory_order_relaxed);
 }

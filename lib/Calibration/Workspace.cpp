@@ -8,6 +8,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Parallel.h"
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -153,6 +154,29 @@ private:
 };
 } // namespace
 
+namespace {
+/// Keeps what is observed while it is little, so that samples run once.
+class KeptRows {
+public:
+  KeptRows(size_t values, size_t samples)
+      : arrays(values, std::vector<std::vector<float>>(samples)) {}
+  /// Several arrays of a sample (in a loop) follow each other. Samples have
+  /// own places.
+  void add(size_t value, size_t sample, ArrayRef<float> rows) {
+    if ((bytes += rows.size() * sizeof(float)) <= Workspace::kKeptBytes)
+      llvm::append_range(arrays[value][sample], rows);
+  }
+  bool areAll() const { return bytes <= Workspace::kKeptBytes; }
+  ArrayRef<float> get(size_t value, size_t sample) const {
+    return arrays[value][sample];
+  }
+
+private:
+  std::vector<std::vector<std::vector<float>>> arrays;
+  std::atomic<uint64_t> bytes = 0;
+};
+} // namespace
+
 llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
                                       ArrayRef<Sample> onSamples,
                                       std::vector<InputData> &data,
@@ -165,15 +189,17 @@ llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
   data.resize(values.size());
   for (auto [i, value] : llvm::enumerate(values))
     data[i].range = ChannelRange(getChannels(value));
+  auto kept = std::make_unique<KeptRows>(values.size(), onSamples.size());
   std::mutex mutex;
   if (llvm::Error error = forEachSample(
           **program, onSamples,
           [&](size_t sample, StringRef name, ArrayRef<float> rows) {
             if (name.front() != '@')
-              return;
+              return other(sample, name, rows);
             size_t i = getNumber(name);
             ChannelRange part(getChannels(values[i]));
             part.add(rows);
+            kept->add(i, sample, rows);
             std::lock_guard<std::mutex> lock(mutex);
             data[i].range.merge(part);
             counts[i].ofSample[sample] += part.rows;
@@ -198,16 +224,27 @@ llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
   std::vector<RowCount> seen = counts;
   for (RowCount &count : seen)
     std::fill(count.ofSample.begin(), count.ofSample.end(), 0);
+  auto add = [&](size_t i, size_t sample, ArrayRef<float> rows) {
+    data[i].gram.add(rows);
+    uint64_t &done = seen[i].ofSample[sample];
+    samplers[i].add(counts[i].before(sample) + done, rows);
+    done += rows.size() / getChannels(values[i]);
+  };
+  if (kept->areAll())
+    return runParallel(
+        onSamples.size(), threads,
+        [&](size_t sample) {
+          for (size_t i = 0; i < values.size(); ++i)
+            add(i, sample, kept->get(i, sample));
+          return llvm::Error::success();
+        },
+        [](size_t) {});
+  kept.reset();
   return forEachSample(
       **program, onSamples,
       [&](size_t sample, StringRef name, ArrayRef<float> rows) {
-        if (name.front() != '@')
-          return other(sample, name, rows);
-        size_t i = getNumber(name);
-        data[i].gram.add(rows);
-        uint64_t &done = seen[i].ofSample[sample];
-        samplers[i].add(counts[i].before(sample) + done, rows);
-        done += rows.size() / getChannels(values[i]);
+        if (name.front() == '@')
+          add(getNumber(name), sample, rows);
       });
 }
 

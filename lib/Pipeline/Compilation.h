@@ -58,6 +58,8 @@ private:
   llvm::Error findTarget();
   llvm::Error import();
   llvm::Error calibrate();
+  /// False where no pass asks for the ranges of values.
+  bool usesStatistics() const;
   /// Notes on each value what range its statistics give it (`qcc.range`).
   llvm::Error noteRanges();
   /// Refuses weights of products and convolutions that are not finite: codes

@@ -9,6 +9,20 @@
 using namespace mlir;
 using namespace qcc;
 
+StringRef CompiledHost::getCache() {
+  if (!options.cacheDir.empty())
+    return options.cacheDir;
+  if (ownCache.empty() &&
+      llvm::sys::fs::createUniqueDirectory("qcc-kernels", ownCache))
+    ownCache.clear(); // each module compiles its own
+  return ownCache;
+}
+
+CompiledHost::~CompiledHost() {
+  if (!ownCache.empty())
+    llvm::sys::fs::remove_directories(ownCache);
+}
+
 llvm::Expected<std::unique_ptr<HostProgram>>
 CompiledHost::compile(ModuleOp module) {
   llvm::SmallString<128> folder;
@@ -19,7 +33,7 @@ CompiledHost::compile(ModuleOp module) {
   hostOptions.model = options.model;
   hostOptions.outputDir = (folder + "/model").str();
   hostOptions.jobs = options.jobs;
-  hostOptions.cacheDir = options.cacheDir;
+  hostOptions.cacheDir = getCache().str();
   hostOptions.workerProgram = options.workerProgram;
   hostOptions.extensions = options.extensions;
   Compilation compilation(hostOptions, context, [](Stage, bool, StringRef) {});

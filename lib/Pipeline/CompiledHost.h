@@ -5,24 +5,31 @@
 
 #include "Compilation.h"
 #include "qcc/Calibration/HostExecutor.h"
+#include "llvm/ADT/SmallString.h"
 
 namespace qcc {
 
 /// Compiles modules with this compiler for the machine it runs on, in a
-/// temporary folder that is gone as soon as the library is loaded.
+/// temporary folder that is gone as soon as the library is loaded. Kernels that
+/// modules share are compiled once, also without a kernel cache.
 class CompiledHost : public HostExecutor {
 public:
   CompiledHost(const CompileOptions &options, mlir::MLIRContext &context,
                std::shared_ptr<ParameterStore> parameters)
       : options(options), context(context), parameters(std::move(parameters)) {}
+  ~CompiledHost() override;
 
   llvm::Expected<std::unique_ptr<HostProgram>>
   compile(mlir::ModuleOp module) override;
 
 private:
+  /// The kernel cache asked for, or one for as long as this object lives.
+  llvm::StringRef getCache();
+
   const CompileOptions &options;
   mlir::MLIRContext &context;
   std::shared_ptr<ParameterStore> parameters;
+  llvm::SmallString<128> ownCache;
 };
 
 } // namespace qcc

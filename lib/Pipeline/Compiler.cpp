@@ -88,6 +88,10 @@ llvm::Error Compilation::findTarget() {
     return found.takeError();
   target = found->first;
   levels = std::move(found->second);
+  auto parsed = parseAlgorithms(options.algorithms);
+  if (!parsed)
+    return parsed.takeError();
+  algorithms = *parsed;
   // A misspelt precision is told before a large model is read.
   return readPrecision();
 }

@@ -105,10 +105,6 @@ llvm::Error Compilation::makeWorkspace() {
   bool tries = options.precision == "int8" && !options.calibration.empty();
   if (options.algorithms.empty() && !isMixed && !tries)
     return llvm::Error::success();
-  auto parsed = parseAlgorithms(options.algorithms);
-  if (!parsed)
-    return parsed.takeError();
-  algorithms = *parsed;
   if (basePrecision == "f32" &&
       (algorithms.transforms() || algorithms.chooses()))
     return makeError(Diag::Usage, "--algo",
@@ -122,8 +118,8 @@ llvm::Error Compilation::makeWorkspace() {
   auto samples = readSamples(options.calibration, getSampleInputs(*module));
   if (!samples)
     return samples.takeError();
-  std::vector<std::string> seen; // told by the calibrator already
-  if (llvm::Error error = removeBadSamples(*samples, options.nonFinite, seen))
+  if (llvm::Error error =
+          removeBadSamples(*samples, options.nonFinite, result.warnings))
     return error;
   executor = std::make_unique<CompiledHost>(options, context, parameters);
   workspace = std::make_unique<Workspace>(
@@ -246,11 +242,18 @@ llvm::Error Compilation::checkWeights() {
   return failure;
 }
 
+/// Algorithms gather what they need themselves, of the model as it is then.
+bool Compilation::usesStatistics() const {
+  return !algorithms.transforms() && !algorithms.chooses();
+}
+
 llvm::Error Compilation::calibrate() {
   if (options.calibration.empty() && options.statistics.empty())
     return llvm::Error::success();
   if (llvm::Error error = nameObserved())
     return error;
+  if (!usesStatistics() && options.statistics.empty())
+    return llvm::Error::success();
   RemainingTime remaining;
   auto report = [&](size_t done, size_t all) {
     observer(Stage::Calibrate, /*done=*/false, remaining.describe(done, all));

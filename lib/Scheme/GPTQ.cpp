@@ -22,168 +22,233 @@ static double getMeanDiagonal(const Matrix &h) {
   return mean > 0 ? mean : 1;
 }
 
-/// The upper triangular U with H^-1 = U^T U. With the rows and columns of H
-/// reversed, H = R R^T has an upper triangular R, which is a Cholesky factor
-/// read backwards; U is its inverse. That takes one factorisation where
-/// factoring the inverse takes two and an inversion. False if H is not positive
-/// definite as far as doubles tell.
-static bool factor(const Matrix &h, double damping, Matrix &u) {
-  Eigen::Index k = h.rows();
-  u = h.reverse();
-  u.diagonal().array() += damping * getMeanDiagonal(h);
-  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(u);
+/// The lower triangular L with ones on its diagonal for which the error is
+/// d^T H d = sum over i of c_i (L d)_i^2. H = R R^T has an upper triangular R,
+/// a Cholesky factor of the reversed matrix read backwards; L is R^T with its
+/// rows over their diagonal. False if H is not positive definite as far as
+/// doubles tell.
+static bool factor(const Matrix &h, double damping, Matrix &l) {
+  Matrix work = h.reverse();
+  work.diagonal().array() += damping * getMeanDiagonal(h);
+  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(work);
   if (cholesky.info() != Eigen::Success)
     return false;
-  Matrix lower = u.triangularView<Eigen::Lower>();
-  double smallest = lower.diagonal().minCoeff();
-  if (!(smallest > 0) || !std::isfinite(lower.sum()))
+  Matrix lower = work.triangularView<Eigen::Lower>();
+  if (!(lower.diagonal().minCoeff() > 0) || !std::isfinite(lower.sum()))
     return false;
-  u = Matrix::Identity(k, k);
-  lower.triangularView<Eigen::Lower>().solveInPlace(u);
-  if (!std::isfinite(u.sum()))
-    return false;
-  // The inverse of the reversed factor, reversed back, is upper triangular.
-  u = u.reverse().eval();
-  return true;
+  l = lower.reverse().transpose();
+  l.array().colwise() /= l.diagonal().array().eval();
+  return std::isfinite(l.sum());
+}
+
+/// Columns that are rounded together.
+static constexpr int64_t kPanel = 16;
+/// Four doubles at any address.
+typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
+
+/// Adds to three rows of `sums` [3, kPanel] what rows `first` to `end` of the
+/// differences [k, kPanel] cost, by the factors of three rows of L. Products
+/// are fused with their sums on any machine, in the order of rows.
+#if defined(__x86_64__)
+__attribute__((target_clones("arch=x86-64-v3", "default")))
+#endif
+static void addDifferences(const double *const *factors,
+                           const double *differences, int64_t first,
+                           int64_t end, double *sums) {
+  auto *rows = reinterpret_cast<Double4 *>(sums);
+  Double4 total[3][4];
+  for (int r = 0; r < 3; ++r)
+    for (int v = 0; v < 4; ++v)
+      total[r][v] = rows[r * 4 + v];
+  for (int64_t m = first; m < end; ++m) {
+    const auto *d = reinterpret_cast<const Double4 *>(differences + m * kPanel);
+    Double4 d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < 3; ++r) {
+      double x = factors[r][m];
+      Double4 factor = {x, x, x, x};
+      total[r][0] = __builtin_elementwise_fma(factor, d0, total[r][0]);
+      total[r][1] = __builtin_elementwise_fma(factor, d1, total[r][1]);
+      total[r][2] = __builtin_elementwise_fma(factor, d2, total[r][2]);
+      total[r][3] = __builtin_elementwise_fma(factor, d3, total[r][3]);
+    }
+  }
+  for (int r = 0; r < 3; ++r)
+    for (int v = 0; v < 4; ++v)
+      rows[r * 4 + v] = total[r][v];
+}
+
+gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options)
+    : k(k), options(options), order(static_cast<size_t>(k)),
+      dead(static_cast<size_t>(k)), importance(getImportance(gram, k)) {
+  std::iota(order.begin(), order.end(), 0);
+  Matrix h = ConstMap(gram.data(), k, k);
+  int64_t live = k;
+  for (int64_t i = 0; i < k; ++i) {
+    if (h(i, i) > 0)
+      continue;
+    // Nothing is known of the row and it has no effect.
+    --live;
+    dead[size_t(i)] = true;
+    h.row(i).setZero();
+    h.col(i).setZero();
+    h(i, i) = 1;
+  }
+  if (!std::isfinite(ConstMap(gram.data(), k, k).sum())) {
+    fallback = "the inputs' Gram matrix is not finite";
+    return;
+  }
+  if (!live) {
+    fallback = "all inputs are 0";
+    return;
+  }
+  if (options.actOrder)
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      double x = gram[size_t(a * k + a)], y = gram[size_t(b * k + b)];
+      return x != y ? x > y : a < b;
+    });
+  Matrix sorted(k, k), l;
+  for (int64_t i = 0; i < k; ++i)
+    for (int64_t j = 0; j < k; ++j)
+      sorted(i, j) = h(order[size_t(i)], order[size_t(j)]);
+  h.resize(0, 0);
+  damping = options.damping;
+  for (unsigned i = 0; i < options.attempts; ++i, damping *= 2)
+    if (factor(sorted, damping, l)) {
+      lower.assign(l.data(), l.data() + k * k);
+      return;
+    }
+  damping = 0;
+  fallback = "the inputs' Gram matrix is singular";
 }
 
 namespace {
-/// One layer while it is rounded; rows in the order in which they are.
+/// One layer while it is rounded.
 class Solver {
 public:
-  Solver(const WeightGrid &grid, LayerWeights weights, ArrayRef<double> gram,
-         const gptq::Options &options, ArrayRef<GridAffine> scales)
-      : grid(grid), original(weights), options(options),
-        groupRows(getGroupRows(grid, weights.k)), live(weights.k),
-        order(static_cast<size_t>(weights.k)) {
-    h = ConstMap(gram.data(), weights.k, weights.k);
-    finite = std::isfinite(h.sum());
-    cleaned.assign(weights.values.begin(), weights.values.end());
-    for (float &value : cleaned)
-      value = std::isfinite(value) ? value : 0.0f;
-    for (int64_t i = 0; i < weights.k; ++i) {
-      if (h(i, i) > 0)
-        continue;
-      // A dead row: nothing is known of it and it has no effect.
-      --live;
-      h.row(i).setZero();
-      h.col(i).setZero();
-      h(i, i) = 1;
-      std::fill_n(cleaned.begin() + i * weights.n, weights.n, 0.0f);
-    }
-    original.values = cleaned;
-    std::iota(order.begin(), order.end(), 0);
-    if (options.actOrder && finite)
-      std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-        double x = gram[size_t(a * weights.k + a)],
-               y = gram[size_t(b * weights.k + b)];
-        return x != y ? x > y : a < b;
-      });
-    late = options.lateScales && !options.actOrder && scales.empty();
-    result.weights.affines.assign(scales.begin(), scales.end());
-    if (scales.empty())
-      result.weights.affines =
-          roundToNearest(grid, original, getImportance(gram, weights.k))
-              .affines;
-  }
+  Solver(const WeightGrid &grid, LayerWeights weights, ArrayRef<int64_t> order,
+         ArrayRef<double> l, bool late, RoundedWeights &result)
+      : grid(grid), original(weights), order(order), l(l), late(late),
+        groupRows(getGroupRows(grid, weights.k)), result(result),
+        differences(size_t(weights.k * kPanel)) {}
 
-  gptq::Solution run() {
-    if (!prepare()) {
-      result.weights.values = roundWith(grid, original, result.weights.affines);
-      return std::move(result);
-    }
-    w.resize(original.k, original.n);
-    FloatMap source(original.values.data(), original.k, original.n);
-    for (int64_t i = 0; i < original.k; ++i)
-      w.row(i) = source.row(order[size_t(i)]).cast<double>();
-    result.weights.values.resize(size_t(original.k * original.n));
-    for (int64_t first = 0; first < original.k; first += options.block)
-      roundBlock(first, std::min(options.block, original.k - first));
-    return std::move(result);
+  void run() {
+    result.values.resize(size_t(original.k * original.n));
+    for (int64_t first = 0; first < original.n; first += kPanel)
+      roundPanel(first, std::min(kPanel, original.n - first));
   }
 
 private:
-  /// Orders and factors the matrix; false if it cannot be done.
-  bool prepare() {
-    if (!finite) {
-      result.fallback = "the inputs' Gram matrix is not finite";
-      return false;
-    }
-    if (!live) {
-      result.fallback = "all inputs are 0";
-      return false;
-    }
-    Matrix sorted(original.k, original.k);
-    for (int64_t i = 0; i < original.k; ++i)
-      for (int64_t j = 0; j < original.k; ++j)
-        sorted(i, j) = h(order[size_t(i)], order[size_t(j)]);
-    h.resize(0, 0);
-    double damping = options.damping;
-    for (unsigned i = 0; i < options.attempts; ++i, damping *= 2)
-      if (factor(sorted, damping, u)) {
-        result.damping = damping;
-        return true;
+  /// Rounds columns `first` to `first + count`. With the differences d of the
+  /// rows before it, row i has the least cost if (L d)_i = 0, which is what
+  /// moving the rows that are left after each rounding comes to: the number of
+  /// the grid nearest to the weight that this asks for is taken.
+  void roundPanel(int64_t first, int64_t count) {
+    int64_t k = original.k;
+    double sums[3 * kPanel];
+    for (int64_t row = 0; row < k; row += 3) {
+      int64_t end = std::min(row + 3, k);
+      // Rows behind the last one repeat it and are left out below.
+      const double *factors[3];
+      for (int64_t r = 0; r < 3; ++r)
+        factors[r] = l.data() + std::min(row + r, k - 1) * k;
+      std::fill(std::begin(sums), std::end(sums), 0.0);
+      addDifferences(factors, differences.data(), 0, row, sums);
+      for (int64_t at = row; at < end; ++at) {
+        if (late && at % groupRows == 0)
+          chooseScales(at, first, count);
+        roundRow(at, first, count, sums + (at - row) * kPanel);
+        // The other rows of the step have not seen this one.
+        for (int64_t later = at + 1; later < end; ++later)
+          for (int64_t j = 0; j < count; ++j)
+            sums[(later - row) * kPanel + j] = std::fma(
+                factorOf(later, at), differences[size_t(at * kPanel + j)],
+                sums[(later - row) * kPanel + j]);
       }
-    result.fallback = "the inputs' Gram matrix is singular";
-    return false;
-  }
-
-  /// Rounds rows `first` to `first + count`, then updates those behind them.
-  void roundBlock(int64_t first, int64_t count) {
-    Matrix errors(count, original.n);
-    for (int64_t i = 0; i < count; ++i) {
-      int64_t at = first + i, row = order[size_t(at)];
-      if (late && row % groupRows == 0)
-        chooseScales(row);
-      const GridAffine *affines =
-          result.weights.affines.data() + row / groupRows * original.n;
-      float *values = result.weights.values.data() + row * original.n;
-      for (int64_t j = 0; j < original.n; ++j)
-        values[j] = grid.round(float(w(at, j)), affines[j]);
-      errors.row(i) =
-          (w.row(at) - FloatMap(values, 1, original.n).cast<double>().row(0)) /
-          u(at, at);
-      int64_t left = count - i - 1;
-      if (left)
-        w.middleRows(at + 1, left).noalias() -=
-            u.row(at).segment(at + 1, left).transpose() * errors.row(i);
     }
-    int64_t behind = first + count, left = original.k - behind;
-    if (left)
-      w.bottomRows(left).noalias() -=
-          u.block(first, behind, count, left).transpose() * errors;
   }
 
-  /// Scales of the group that begins at a row, of the weights as they are now.
-  /// Rows of later blocks lack the updates of the current one, as in the
-  /// authors' code.
-  void chooseScales(int64_t row) {
+  void roundRow(int64_t at, int64_t first, int64_t count, const double *sums) {
+    int64_t row = order[size_t(at)];
+    const GridAffine *affines =
+        result.affines.data() + row / groupRows * original.n + first;
+    float *values = result.values.data() + row * original.n + first;
+    double *out = differences.data() + at * kPanel;
+    for (int64_t j = 0; j < count; ++j) {
+      double weight = original.at(row, first + j);
+      values[j] = grid.round(float(weight + sums[j]), affines[j]);
+      out[j] = weight - double(values[j]);
+    }
+    std::fill(out + count, out + kPanel, 0.0);
+  }
+
+  /// Scales of the group that begins at a row, of the weights that make up for
+  /// what was rounded before it. Rows are in their own order.
+  void chooseScales(int64_t row, int64_t first, int64_t count) {
     int64_t rows = std::min(groupRows, original.k - row);
     std::vector<float> column(static_cast<size_t>(rows));
-    for (int64_t j = 0; j < original.n; ++j) {
-      for (int64_t i = 0; i < rows; ++i)
-        column[size_t(i)] = float(w(row + i, j));
-      result.weights.affines[size_t(row / groupRows * original.n + j)] =
+    std::vector<double> moved(static_cast<size_t>(row + rows));
+    for (int64_t j = 0; j < count; ++j) {
+      for (int64_t m = 0; m < row; ++m)
+        moved[size_t(m)] = differences[size_t(m * kPanel + j)];
+      for (int64_t i = row; i < row + rows; ++i) {
+        double sum = 0;
+        for (int64_t m = 0; m < i; ++m)
+          sum = std::fma(factorOf(i, m), moved[size_t(m)], sum);
+        moved[size_t(i)] = -sum;
+        column[size_t(i - row)] = float(original.at(i, first + j) + sum);
+      }
+      result.affines[size_t(row / groupRows * original.n + first + j)] =
           grid.choose(column, {});
     }
   }
 
+  double factorOf(int64_t row, int64_t of) const {
+    return l[size_t(row * original.k + of)];
+  }
+
   const WeightGrid &grid;
   LayerWeights original;
-  const gptq::Options &options;
-  int64_t groupRows, live;
-  std::vector<int64_t> order;
-  std::vector<float> cleaned;
-  Matrix h, u, w;
-  bool finite = true, late = false;
-  gptq::Solution result;
+  ArrayRef<int64_t> order; ///< rows as they are rounded
+  ArrayRef<double> l;      ///< [k, k] in this order
+  bool late;
+  int64_t groupRows;
+  RoundedWeights &result;
+  /// Of the panel's weights and their numbers, rows in order [k, kPanel].
+  std::vector<double> differences;
 };
 } // namespace
+
+gptq::Solution gptq::Factor::solve(const WeightGrid &grid, LayerWeights weights,
+                                   ArrayRef<GridAffine> scales) const {
+  Solution result;
+  result.damping = damping;
+  result.fallback = fallback;
+  std::vector<float> cleaned(weights.values.begin(), weights.values.end());
+  for (int64_t i = 0; i < k; ++i)
+    for (int64_t j = 0; j < weights.n; ++j) {
+      float &value = cleaned[size_t(i * weights.n + j)];
+      if (dead[size_t(i)] || !std::isfinite(value))
+        value = 0.0f;
+    }
+  weights.values = cleaned;
+  result.weights.affines.assign(scales.begin(), scales.end());
+  if (scales.empty())
+    result.weights.affines = roundToNearest(grid, weights, importance).affines;
+  if (!fallback.empty())
+    result.weights.values = roundWith(grid, weights, result.weights.affines);
+  else
+    Solver(grid, weights, order, lower,
+           options.lateScales && !options.actOrder && scales.empty(),
+           result.weights)
+        .run();
+  return result;
+}
 
 gptq::Solution gptq::solve(const WeightGrid &grid, LayerWeights weights,
                            ArrayRef<double> gram, const Options &options,
                            ArrayRef<GridAffine> scales) {
-  return Solver(grid, weights, gram, options, scales).run();
+  return Factor(gram, weights.k, options).solve(grid, weights, scales);
 }
 
 std::vector<float> gptq::correctTarget(LayerWeights weights,

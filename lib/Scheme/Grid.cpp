@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 using namespace qcc;
 using llvm::ArrayRef;
 
 using Matrix =
     Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using ConstMap = Eigen::Map<const Matrix>;
 
 WeightGrid::~WeightGrid() = default;
 
@@ -79,28 +79,98 @@ std::vector<float> qcc::roundWith(const WeightGrid &grid, LayerWeights weights,
 // Errors
 //===----------------------------------------------------------------------===//
 
-/// trace(D^T Gram D) for D of [k, n].
-static double traceProduct(const Matrix &d, ArrayRef<double> gram) {
-  ConstMap g(gram.data(), d.rows(), d.rows());
-  Matrix product = g * d;
-  return product.cwiseProduct(d).sum();
+/// Columns whose forms are computed together.
+static constexpr size_t kPanel = 16;
+/// Four doubles at any address.
+typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
+
+/// Sets `forms` [kPanel] to d^T G d for the columns d of `panel` [k, kPanel].
+/// Only the lower triangle of the symmetric G counts, whose rows are `stride`
+/// apart. Products are fused with their sums on any machine, three rows at a
+/// time: the bits of the result depend on nothing else.
+#if defined(__x86_64__)
+__attribute__((target_clones("arch=x86-64-v3", "default")))
+#endif
+static void getPanelForms(const double *gram, size_t stride,
+                          const double *panel, size_t k, double *forms) {
+  Double4 total[4] = {};
+  for (size_t row = 0; row < k; row += 3) {
+    // Rows behind the last one repeat it and are left out below.
+    const double *g[3];
+    for (size_t r = 0; r < 3; ++r)
+      g[r] = gram + std::min(row + r, k - 1) * stride;
+    Double4 sums[3][4] = {};
+    for (size_t c = 0; c < row; ++c) {
+      const auto *d = reinterpret_cast<const Double4 *>(panel + c * kPanel);
+      Double4 d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3];
+#pragma clang loop unroll(full)
+      for (size_t r = 0; r < 3; ++r) {
+        double x = g[r][c];
+        Double4 factor = {x, x, x, x};
+        sums[r][0] = __builtin_elementwise_fma(factor, d0, sums[r][0]);
+        sums[r][1] = __builtin_elementwise_fma(factor, d1, sums[r][1]);
+        sums[r][2] = __builtin_elementwise_fma(factor, d2, sums[r][2]);
+        sums[r][3] = __builtin_elementwise_fma(factor, d3, sums[r][3]);
+      }
+    }
+    for (size_t r = 0; r < 3 && row + r < k; ++r) {
+      const auto *own =
+          reinterpret_cast<const Double4 *>(panel + (row + r) * kPanel);
+      double x = g[r][row + r];
+      for (size_t v = 0; v < 4; ++v) {
+        // What is left of the triangle, twice what is below the diagonal, and
+        // the diagonal.
+        for (size_t c = row; c < row + r; ++c) {
+          double y = g[r][c];
+          sums[r][v] = __builtin_elementwise_fma(
+              Double4{y, y, y, y},
+              reinterpret_cast<const Double4 *>(panel + c * kPanel)[v],
+              sums[r][v]);
+        }
+        Double4 both = __builtin_elementwise_fma(Double4{x, x, x, x}, own[v],
+                                                 sums[r][v] + sums[r][v]);
+        total[v] = __builtin_elementwise_fma(both, own[v], total[v]);
+      }
+    }
+  }
+  for (size_t v = 0; v < 4; ++v)
+    reinterpret_cast<Double4 *>(forms)[v] = total[v];
 }
 
-static Matrix toMatrix(LayerWeights weights) {
-  return Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic,
-                                        Eigen::RowMajor>>(weights.values.data(),
-                                                          weights.k, weights.n)
-      .cast<double>();
+/// d_j^T G d_j for n columns d_j of k elements, which `get(i, j)` gives.
+template <typename Get>
+static std::vector<double> getForms(const double *gram, size_t stride, size_t k,
+                                    size_t n, Get get) {
+  std::vector<double> forms(n), panel(k * kPanel);
+  for (size_t first = 0; first < n && k; first += kPanel) {
+    size_t count = std::min(kPanel, n - first);
+    for (size_t i = 0; i < k; ++i)
+      for (size_t j = 0; j < kPanel; ++j)
+        panel[i * kPanel + j] = j < count ? get(i, first + j) : 0.0;
+    double part[kPanel];
+    getPanelForms(gram, stride, panel.data(), k, part);
+    std::copy_n(part, count, forms.begin() + first);
+  }
+  return forms;
 }
 
 double qcc::getOutputError(LayerWeights weights, ArrayRef<float> rounded,
                            ArrayRef<double> gram) {
-  Matrix d = toMatrix(weights) - toMatrix({weights.k, weights.n, rounded});
-  return traceProduct(d, gram);
+  size_t k = size_t(weights.k), n = size_t(weights.n);
+  std::vector<double> forms =
+      getForms(gram.data(), k, k, n, [&](size_t i, size_t j) {
+        return double(weights.values[i * n + j]) - double(rounded[i * n + j]);
+      });
+  return std::accumulate(forms.begin(), forms.end(), 0.0);
 }
 
 double qcc::getOutputPower(LayerWeights weights, ArrayRef<double> gram) {
-  return traceProduct(toMatrix(weights), gram);
+  size_t k = size_t(weights.k), n = size_t(weights.n);
+  std::vector<double> forms =
+      getForms(gram.data(), k, k, n, [&](size_t i, size_t j) {
+        return double(weights.values[i * n + j]);
+      });
+  return std::accumulate(forms.begin(), forms.end(), 0.0);
 }
 
 std::vector<float> qcc::getImportance(ArrayRef<double> gram, int64_t k) {
@@ -122,13 +192,10 @@ public:
              ArrayRef<double> gram, const ClipOptions &options, int64_t first,
              int64_t rows)
       : grid(grid), weights(weights), rows(rows),
-        exact(rows <= options.exactRows), original(rows, weights.n),
-        best(size_t(weights.n)),
+        exact(rows <= options.exactRows),
+        block(gram.data() + first * weights.k + first),
+        original(rows, weights.n), best(size_t(weights.n)),
         leastCost(size_t(weights.n), std::numeric_limits<double>::infinity()) {
-    ConstMap all(gram.data(), weights.k, weights.k);
-    if (exact)
-      block = all.block(first, first, rows, rows);
-    diagonal = all.diagonal().segment(first, rows);
     column.resize(size_t(rows));
     for (int64_t j = 0; j < weights.n; ++j) {
       copyColumn(weights, first, j, column);
@@ -155,14 +222,11 @@ public:
             original(i, j) -
             double(grid.round(float(original(i, j)), affines[size_t(j)]));
     }
-    Matrix product = exact ? Matrix(block * difference)
-                           : Matrix(diagonal.asDiagonal() * difference);
-    Eigen::VectorXd costs =
-        product.cwiseProduct(difference).colwise().sum().transpose();
+    std::vector<double> costs = getCosts(difference);
     for (int64_t j = 0; j < weights.n; ++j)
       // Of equal costs, and where the cost is not a number, the first: p = 1.
-      if (costs(j) < leastCost[size_t(j)] || p >= 1) {
-        leastCost[size_t(j)] = costs(j);
+      if (costs[size_t(j)] < leastCost[size_t(j)] || p >= 1) {
+        leastCost[size_t(j)] = costs[size_t(j)];
         best[size_t(j)] = affines[size_t(j)];
       }
   }
@@ -170,12 +234,28 @@ public:
   ArrayRef<GridAffine> getBest() const { return best; }
 
 private:
+  /// What the differences of each column cost.
+  std::vector<double> getCosts(const Matrix &difference) const {
+    size_t n = size_t(weights.n), stride = size_t(weights.k);
+    if (exact)
+      return getForms(block, stride, size_t(rows), n, [&](size_t i, size_t j) {
+        return difference.data()[i * n + j];
+      });
+    std::vector<double> costs(n);
+    for (size_t i = 0; i < size_t(rows); ++i)
+      for (size_t j = 0; j < n; ++j) {
+        double d = difference.data()[i * n + j];
+        costs[j] += block[i * stride + i] * d * d;
+      }
+    return costs;
+  }
+
   const WeightGrid &grid;
   LayerWeights weights;
   int64_t rows;
   bool exact;
-  Matrix original, block;
-  Eigen::VectorXd diagonal;
+  const double *block; ///< of the Gram matrix, in rows `weights.k` apart
+  Matrix original;
   std::vector<float> column;
   std::vector<GridAffine> best;
   std::vector<double> leastCost;

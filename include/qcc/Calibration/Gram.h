@@ -12,7 +12,9 @@
 #define QCC_CALIBRATION_GRAM_H
 
 #include "llvm/ADT/ArrayRef.h"
+#include <array>
 #include <cstdint>
+#include <mutex>
 #include <vector>
 
 namespace qcc {
@@ -59,7 +61,19 @@ public:
   llvm::ArrayRef<int64_t> getSums() const { return sums; }
 
 private:
-  void addTile(const double *values, size_t count, size_t rowTile,
+  /// Locks of rows. Copies have their own.
+  class Locks {
+  public:
+    Locks() = default;
+    Locks(const Locks &) {}
+    Locks &operator=(const Locks &) { return *this; }
+    std::mutex &get(size_t stripe) { return stripes[stripe % 16]; }
+
+  private:
+    std::array<std::mutex, 16> stripes;
+  };
+
+  void addTile(const double *panels, size_t count, size_t rowTile,
                size_t columnTile);
 
   /// A unit of channel i is 2^exponents[i].
@@ -67,6 +81,7 @@ private:
   std::vector<int64_t> sums;    ///< lower triangle by rows
   std::vector<int64_t> absSums; ///< of |x|, in units
   uint64_t rows = 0, outliers = 0;
+  Locks locks;
 };
 
 /// Adds y^T x for rows of two activations of the same `channels` ([n, channels]

@@ -34,6 +34,10 @@ public:
   /// Bytes of Gram matrices that are gathered in one run over the samples.
   static constexpr uint64_t kGramBytes = uint64_t(512) << 20;
 
+  /// Bytes of rows that are kept so that samples run once; more are computed
+  /// again for their sums.
+  static constexpr uint64_t kKeptBytes = uint64_t(256) << 20;
+
   Workspace(ParameterStore &parameters, HostExecutor &executor,
             std::vector<Sample> samples, unsigned threads)
       : parameters(parameters), executor(executor), samples(std::move(samples)),
@@ -41,8 +45,9 @@ public:
 
   bool hasSamples() const { return !samples.empty(); }
   llvm::ArrayRef<Sample> getSamples() const { return samples; }
-  /// What compiles modules for this machine, and threads that runs may take.
+  /// What compiles modules for this machine.
   HostExecutor &getExecutor() { return executor; }
+  /// For arithmetic on what was gathered.
   unsigned getThreads() const { return threads; }
 
   /// Tells of activations, one at a time: its position among those asked for.

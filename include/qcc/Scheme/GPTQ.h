@@ -4,8 +4,11 @@
 // GPTQ (Frantar et al., 2022; quantization.md 1.1): rows of W [K, N] are
 // rounded one after the other, and what rounding one of them changes in the
 // outputs is made up for by those that are not rounded yet, as far as the
-// inputs' correlations allow. No MLIR here. It is not in the folder of the pass
-// because AWQ judges scales by what GPTQ makes of them.
+// inputs' correlations allow. Those are not moved each time, by the inverse of
+// the Gram matrix, but when they are reached, by its triangular factor: the
+// same numbers (the nearest plane method on the lattice of the factor) with no
+// inverse and no blocks of rows. No MLIR here. It is not in the folder of the
+// pass because AWQ judges scales by what GPTQ makes of them.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QCC_SCHEME_GPTQ_H
@@ -17,7 +20,6 @@
 namespace qcc::gptq {
 
 struct Options {
-  int64_t block = 128; ///< rows that are rounded before the others are updated
   /// Added to the diagonal, as a part of its mean; doubled until the matrix can
   /// be factored, at most `attempts` times.
   double damping = 0.01;
@@ -39,10 +41,34 @@ struct Solution {
   std::string fallback;
 };
 
-/// Rounds a layer. `gram` is [k, k], symmetric; `scales` ([groups, n]) are used
-/// if given, else those of the grid for the weights. Rows whose inputs are
-/// always 0 get weights 0 and have no part in scales. A matrix that cannot be
-/// factored or is not finite gives weights rounded to nearest and a reason.
+/// What GPTQ needs of the inputs, for any number of layers that share them, and
+/// for parts of their columns: each column is rounded for itself. Objects do
+/// not change and are shared by threads.
+class Factor {
+public:
+  /// `gram` is [k, k], symmetric. What cannot be factored or is not finite is
+  /// told by solve().
+  Factor(llvm::ArrayRef<double> gram, int64_t k, const Options &options = {});
+
+  /// Rounds a layer [k, n]. `scales` ([groups, n]) are used if given, else
+  /// those of the grid for the weights. Rows whose inputs are always 0 get
+  /// weights 0 and have no part in scales. A matrix that cannot be factored or
+  /// is not finite gives weights rounded to nearest and a reason.
+  Solution solve(const WeightGrid &grid, LayerWeights weights,
+                 llvm::ArrayRef<GridAffine> scales = {}) const;
+
+private:
+  int64_t k;
+  Options options;
+  std::vector<int64_t> order; ///< rows as they are rounded
+  std::vector<char> dead;     ///< rows whose inputs are always 0
+  std::vector<float> importance;
+  std::vector<double> lower; ///< [k, k]; empty if there is none
+  double damping = 0;
+  std::string fallback;
+};
+
+/// The same for one layer.
 Solution solve(const WeightGrid &grid, LayerWeights weights,
                llvm::ArrayRef<double> gram, const Options &options = {},
                llvm::ArrayRef<GridAffine> scales = {});

@@ -9,6 +9,7 @@
 #include "qcc/Scheme/Products.h"
 #include "qcc/Scheme/SchemeGrid.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Parallel.h"
 #include <cmath>
 
 namespace qcc {
@@ -22,11 +23,36 @@ using namespace qcc;
 
 namespace {
 
-/// A layer's weights by some method.
+/// Columns of a layer that are rounded by one thread at a time.
+constexpr int64_t kPartColumns = 64;
+
+/// Some columns' weights by some method.
+struct Result {
+  StringRef method;
+  RoundedWeights weights;
+  double error = 0; ///< of their outputs
+};
+
+/// Some columns of a layer.
+struct Part {
+  size_t layer = 0;
+  const Scheme *scheme = nullptr;
+  int64_t first = 0, count = 0;
+  std::vector<Result> results;
+};
+
+/// What is known of the inputs of a group.
+struct Inputs {
+  std::vector<double> gram;
+  ArrayRef<double> cross; ///< with those of the float model, or empty
+  std::optional<gptq::Factor> factor;
+};
+
+/// A layer's weights by the best method.
 struct Choice {
   std::string method;
   RoundedWeights weights;
-  double error = 0;
+  double nearest = 0, error = 0; ///< when rounded to nearest, and as chosen
 };
 
 struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
@@ -60,13 +86,13 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
              getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     groups = collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
-    if (llvm::Error error = sequential ? runSequential() : runParallel())
+    if (llvm::Error error = sequential ? runSequential() : runAtOnce())
       return qcc::emitError(module.getLoc(), std::move(error));
     return success();
   }
 
 private:
-  llvm::Error runParallel() {
+  llvm::Error runAtOnce() {
     SmallVector<Value> inputs;
     for (const LinearGroup &group : groups)
       inputs.push_back(group.input);
@@ -113,58 +139,129 @@ private:
   /// Chooses the weights of a group's layers.
   llvm::Error solve(const LinearGroup &group, const InputData &data,
                     ArrayRef<double> cross) {
-    std::vector<double> gram = data.gram.getMeans();
-    for (MatMulOp layer : group.layers) {
-      auto weights = readWeight(*workspace, layer);
-      if (!weights)
-        return weights.takeError();
-      LayerWeights original = {getWeightRows(layer), getWeightColumns(layer),
-                               *weights};
-      current = getAssignedScheme(layer, scheme_);
-      Choice chosen = choose(original, gram, cross);
-      if (llvm::Error error = replace(layer, original, chosen, gram))
+    Inputs inputs;
+    inputs.gram = data.gram.getMeans();
+    inputs.cross = cross;
+    gptq::Options options;
+    options.damping = damping;
+    int64_t k = getWeightRows(group.layers.front());
+    if (has("gptq") || has("gptq-clip"))
+      inputs.factor.emplace(inputs.gram, k, options);
+    // Columns are rounded each for itself: parts of them on several threads.
+    std::vector<std::vector<float>> weights;
+    std::vector<Part> parts;
+    for (auto [i, layer] : llvm::enumerate(group.layers)) {
+      auto values = readWeight(*workspace, layer);
+      if (!values)
+        return values.takeError();
+      weights.push_back(std::move(*values));
+      int64_t n = getWeightColumns(layer);
+      for (int64_t first = 0; first < n; first += kPartColumns)
+        parts.push_back({i,
+                         getAssignedScheme(layer, scheme_),
+                         first,
+                         std::min(kPartColumns, n - first),
+                         {}});
+    }
+    if (llvm::Error error = qcc::runParallel(
+            parts.size(), workspace->getThreads(),
+            [&](size_t i) {
+              size_t layer = parts[i].layer;
+              LayerWeights all = {k, getWeightColumns(group.layers[layer]),
+                                  weights[layer]};
+              parts[i].results = roundPart(all, parts[i], inputs);
+              return llvm::Error::success();
+            },
+            [](size_t) {}))
+      return error;
+    for (auto [i, layer] : llvm::enumerate(group.layers)) {
+      LayerWeights original = {k, getWeightColumns(layer), weights[i]};
+      if (llvm::Error error =
+              replace(layer, original, join(parts, i, original), inputs.gram))
         return error;
     }
     return llvm::Error::success();
   }
 
-  Choice choose(LayerWeights original, ArrayRef<double> gram,
-                ArrayRef<double> cross) {
-    SchemeGrid grid(*current);
-    Choice best;
-    best.method = "rtn";
-    best.weights =
-        roundToNearest(grid, original, getImportance(gram, original.k));
+  bool has(StringRef method) const {
+    return llvm::is_contained(methods, method);
+  }
+
+  /// Every method's weights for some columns of a layer, rounded to nearest
+  /// first.
+  std::vector<Result> roundPart(LayerWeights all, const Part &part,
+                                const Inputs &inputs) const {
+    std::vector<float> values;
+    for (int64_t i = 0; i < all.k; ++i) {
+      const float *row = all.values.data() + i * all.n + part.first;
+      values.insert(values.end(), row, row + part.count);
+    }
+    LayerWeights target = {all.k, part.count, values};
+    SchemeGrid grid(*part.scheme);
+    std::vector<Result> results;
+    auto offer = [&](StringRef method, RoundedWeights weights) {
+      results.push_back({method, std::move(weights), 0});
+    };
+    offer("rtn",
+          roundToNearest(grid, target, getImportance(inputs.gram, all.k)));
     // Where earlier errors are made up for, the target is another one: its
     // distance, measured with the inputs as they are, is the error up to what
     // no weights can change.
     std::vector<float> corrected;
-    LayerWeights target = original;
-    if (!cross.empty()) {
-      corrected = gptq::correctTarget(original, gram, cross, correct, damping);
+    if (!inputs.cross.empty()) {
+      corrected = gptq::correctTarget(target, inputs.gram, inputs.cross,
+                                      correct, damping);
       target.values = corrected;
     }
-    nearest = getOutputError(target, best.weights.values, gram);
-    best.error = nearest;
-    auto offer = [&](StringRef method, RoundedWeights weights) {
-      double error = getOutputError(target, weights.values, gram);
-      if (error < best.error)
-        best = {method.str(), std::move(weights), error};
-    };
-    gptq::Options options;
-    options.damping = damping;
     RoundedWeights clipped;
-    if (llvm::is_contained(methods, "clip") ||
-        llvm::is_contained(methods, "gptq-clip"))
-      clipped = searchClip(grid, target, gram);
-    if (llvm::is_contained(methods, "gptq"))
-      offer("gptq", gptq::solve(grid, target, gram, options).weights);
-    if (llvm::is_contained(methods, "gptq-clip"))
+    if (has("clip") || has("gptq-clip"))
+      clipped = searchClip(grid, target, inputs.gram);
+    if (has("gptq"))
+      offer("gptq", inputs.factor->solve(grid, target).weights);
+    if (has("gptq-clip"))
       offer("gptq-clip",
-            gptq::solve(grid, target, gram, options, clipped.affines).weights);
-    if (llvm::is_contained(methods, "clip"))
+            inputs.factor->solve(grid, target, clipped.affines).weights);
+    if (has("clip"))
       offer("clip", std::move(clipped));
-    return best;
+    for (Result &result : results)
+      result.error = getOutputError(target, result.weights.values, inputs.gram);
+    return results;
+  }
+
+  /// The method with the least error in a whole layer.
+  static Choice join(ArrayRef<Part> parts, size_t layer,
+                     LayerWeights original) {
+    SmallVector<const Part *> own;
+    for (const Part &part : parts)
+      if (part.layer == layer)
+        own.push_back(&part);
+    Choice choice;
+    size_t best = 0;
+    for (size_t m = 0; m < own.front()->results.size(); ++m) {
+      double error = 0;
+      for (const Part *part : own)
+        error += part->results[m].error;
+      if (m == 0)
+        choice.nearest = choice.error = error;
+      if (error < choice.error) {
+        choice.error = error;
+        best = m;
+      }
+    }
+    choice.method = own.front()->results[best].method.str();
+    auto place = [&](const auto &values, const Part &part, auto &out) {
+      size_t rows = values.size() / size_t(part.count);
+      out.resize(rows * size_t(original.n));
+      for (size_t i = 0; i < rows; ++i)
+        std::copy_n(values.begin() + i * size_t(part.count), part.count,
+                    out.begin() + i * size_t(original.n) + part.first);
+    };
+    for (const Part *part : own) {
+      const RoundedWeights &weights = part->results[best].weights;
+      place(weights.values, *part, choice.weights.values);
+      place(weights.affines, *part, choice.weights.affines);
+    }
+    return choice;
   }
 
   /// Puts the chosen weights in place of the layer's.
@@ -178,6 +275,7 @@ private:
                                           {original.k, original.n});
     if (!values)
       return values.takeError();
+    const Scheme *current = getAssignedScheme(layer, scheme_);
     int64_t groupCount = countGroups(SchemeGrid(*current), original.k);
     std::vector<float> scales;
     std::vector<int32_t> zeros;
@@ -211,16 +309,14 @@ private:
       return std::isfinite(ratio) ? float(ratio) : 0.0f;
     };
     layer->setAttr(kAlgorithmAttr, b.getStringAttr(choice.method));
-    layer->setAttr(kErrorAttr, b.getF32ArrayAttr({relative(nearest),
+    layer->setAttr(kErrorAttr, b.getF32ArrayAttr({relative(choice.nearest),
                                                   relative(choice.error)}));
     return llvm::Error::success();
   }
 
   const Scheme *scheme_ = nullptr;
-  const Scheme *current = nullptr; ///< of the layer at hand
   Workspace *workspace = nullptr;
   SmallVector<LinearGroup> groups;
-  double nearest = 0;
 };
 
 } // namespace

@@ -101,9 +101,11 @@ private:
     auto solve = [&](LayerWeights weights, ArrayRef<double> gram) {
       return gptq::solve(grid, weights, gram).weights.values;
     };
+    awq::Options options;
+    options.threads = workspace->getThreads();
     awq::Result found =
         awq::search(grid, layers, data.gram.getMeanAbs(), data.gram.getMeans(),
-                    fold.getClasses(), {},
+                    fold.getClasses(), options,
                     judge == "gptq" ? awq::Rounder(solve) : awq::Rounder());
     if (found.isIdentity())
       return note("awq: not scaled: no scale is better");

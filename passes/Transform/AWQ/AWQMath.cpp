@@ -1,6 +1,7 @@
 //===- AWQMath.cpp - scales that protect important channels -----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "AWQMath.h"
+#include "qcc/Support/Parallel.h"
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -194,8 +195,16 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
     parts.push_back({layer.k, count, columns.back()});
   }
   Search ranking(grid, parts, gram);
-  for (Candidate &candidate : candidates)
-    candidate.error = ranking.getError(candidate.scales, nearest);
+  auto compare = [&](const Search &by, Rounder round) {
+    llvm::cantFail(runParallel(
+        candidates.size(), options.threads,
+        [&](size_t i) {
+          candidates[i].error = by.getError(candidates[i].scales, round);
+          return llvm::Error::success();
+        },
+        [](size_t) {}));
+  };
+  compare(ranking, nearest);
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate &a, const Candidate &b) {
               // Ties have an order too, so that results do not depend on the
@@ -205,8 +214,7 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
             });
   candidates.resize(std::min<size_t>(candidates.size(), options.judged));
   Rounder last = judge ? judge : Rounder(nearest);
-  for (Candidate &candidate : candidates)
-    candidate.error = search.getError(candidate.scales, last);
+  compare(search, last);
   result.errorBefore = result.errorAfter = search.getError(result.scales, last);
   for (Candidate &candidate : candidates)
     if (candidate.error < result.errorAfter) {

@@ -26,10 +26,11 @@ struct Options {
   /// layer, evenly spaced; the best `judged` are compared on all of them.
   int64_t rankedColumns = 256;
   unsigned judged = 3;
+  unsigned threads = 1; ///< that compare candidates; they change no result
 };
 
 /// Rounds the scaled weights of a layer for inputs of the scaled Gram matrix;
-/// values of [k, n].
+/// values of [k, n]. Called by several threads at once.
 using Rounder = llvm::function_ref<std::vector<float>(
     LayerWeights weights, llvm::ArrayRef<double> gram)>;
 

@@ -100,7 +100,6 @@ TEST(GPTQ, EqualsBrainSurgeryInOrder) {
     std::iota(order.begin(), order.end(), 0);
     gptq::Options options;
     options.actOrder = false;
-    options.block = 6; // the last one is shorter
     gptq::Solution solution =
         gptq::solve(grid, layer.weights, layer.gram, options);
     EXPECT_EQ(solution.fallback, "");
@@ -127,18 +126,19 @@ TEST(GPTQ, EqualsBrainSurgeryInTheOrderOfActivations) {
   }
 }
 
-TEST(GPTQ, BlocksDoNotMatter) {
-  Layer layer(9, 50, 6);
+TEST(GPTQ, ColumnsDoNotMatterToEachOther) {
+  // 37 columns are two panels and a part of one.
+  Layer layer(9, 50, 37);
   Asymmetric grid(3, 10);
-  gptq::Options options;
-  std::vector<float> whole;
-  for (int64_t block : {1, 7, 50, 128}) {
-    options.block = block;
-    gptq::Solution solution =
-        gptq::solve(grid, layer.weights, layer.gram, options);
-    if (whole.empty())
-      whole = solution.weights.values;
-    EXPECT_EQ(whole, solution.weights.values) << block;
+  gptq::Solution whole = gptq::solve(grid, layer.weights, layer.gram);
+  for (size_t j : {0, 15, 16, 33, 36}) {
+    std::vector<float> column;
+    for (size_t i = 0; i < 50; ++i)
+      column.push_back(layer.w[i * 37 + j]);
+    std::vector<float> alone =
+        gptq::solve(grid, {50, 1, column}, layer.gram).weights.values;
+    for (size_t i = 0; i < 50; ++i)
+      EXPECT_EQ(alone[i], whole.weights.values[i * 37 + j]) << i << ' ' << j;
   }
 }
 
