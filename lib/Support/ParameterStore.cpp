@@ -2,15 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Support/ParameterStore.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/ScratchFile.h"
 #include "llvm/ADT/Twine.h"
-#include "llvm/Support/Path.h"
 
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 namespace qcc {
 
@@ -51,23 +46,6 @@ llvm::Error ParameterStore::add(llvm::StringRef key,
   return llvm::Error::success();
 }
 
-/// A descriptor of a file without a name in the folder for temporary files, or
-/// -1.
-static int openUnnamedFile() {
-  llvm::SmallString<128> folder;
-  llvm::sys::path::system_temp_directory(/*ErasedOnReboot=*/true, folder);
-  int file =
-      ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
-  if (file >= 0)
-    return file;
-  llvm::sys::path::append(folder, "qcc-scratch-XXXXXX");
-  std::string name = folder.str().str();
-  file = ::mkostemp(name.data(), O_CLOEXEC);
-  if (file >= 0)
-    ::unlink(name.c_str());
-  return file;
-}
-
 llvm::Expected<llvm::MutableArrayRef<char>>
 ParameterStore::addScratch(llvm::StringRef key, llvm::StringRef elementType,
                            llvm::ArrayRef<int64_t> shape, uint64_t size) {
@@ -76,24 +54,10 @@ ParameterStore::addScratch(llvm::StringRef key, llvm::StringRef elementType,
                      "expected a unique name of a parameter");
   llvm::MutableArrayRef<char> bytes;
   if (size) {
-    int file = openUnnamedFile();
-    // Space is taken now: running out of it later would be a signal, not an
-    // error.
-    int error =
-        file < 0 ? errno : ::posix_fallocate(file, 0, static_cast<off_t>(size));
-    void *memory = MAP_FAILED;
-    if (!error) {
-      memory =
-          ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-      error = memory == MAP_FAILED ? errno : 0;
-    }
-    if (file >= 0)
-      ::close(file);
-    if (error)
-      return makeError(Diag::CannotWrite, key,
-                       "cannot make a scratch file of " + llvm::Twine(size) +
-                           " bytes: " + std::strerror(error));
-    bytes = {static_cast<char *>(memory), size};
+    auto mapped = mapScratch(key, size);
+    if (!mapped)
+      return mapped.takeError();
+    bytes = *mapped;
     scratch.push_back(bytes);
   }
   append(key, elementType, shape).bytes = bytes;
