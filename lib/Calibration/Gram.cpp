@@ -13,6 +13,8 @@ static constexpr int kBits = 20;
 /// Rows of a chunk: sums of that many products are integers that doubles hold,
 /// so that they are exact in any order and on any instruction set.
 static constexpr size_t kChunk = size_t(1) << 12;
+/// Bytes of a chunk of wide activations.
+static constexpr size_t kPanelBytes = size_t(16) << 20;
 /// Channels of a tile, and rows whose products are summed in registers: both
 /// tiles of a step fit in the first-level cache.
 static constexpr size_t kTile = 32, kStep = 32;
@@ -132,8 +134,11 @@ void Gram::add(llvm::ArrayRef<float> values) {
   std::vector<double> factors(channels);
   for (size_t i = 0; i < channels; ++i)
     factors[i] = std::ldexp(1.0, -exponents[i]);
-  for (size_t first = 0; first < all; first += kChunk) {
-    size_t count = std::min(kChunk, all - first);
+  // Several threads have panels.
+  size_t chunk =
+      std::clamp(kPanelBytes / (tiles * kTile * sizeof(double)), kStep, kChunk);
+  for (size_t first = 0; first < all; first += chunk) {
+    size_t count = std::min(chunk, all - first);
     // Tiles of channels [tiles][count][kTile], padded with zeros.
     panels.assign(tiles * count * kTile, 0.0);
     for (size_t r = 0; r < count; ++r)
@@ -165,14 +170,24 @@ void Gram::add(llvm::ArrayRef<float> values) {
 }
 
 bool Gram::merge(const Gram &other) {
-  if (exponents != other.exponents)
+  return exponents == other.exponents &&
+         merge(other.sums, other.absSums, other.rows, other.outliers);
+}
+
+bool Gram::merge(llvm::ArrayRef<int64_t> otherSums,
+                 llvm::ArrayRef<int64_t> otherAbsSums, uint64_t otherRows,
+                 uint64_t otherOutliers) {
+  if (otherSums.size() != sums.size() || otherAbsSums.size() != absSums.size())
     return false;
-  for (size_t i = 0; i < sums.size(); ++i)
-    sums[i] += other.sums[i];
-  for (size_t i = 0; i < absSums.size(); ++i)
-    absSums[i] += other.absSums[i];
-  rows += other.rows;
-  outliers += other.outliers;
+  // Unsigned: what a file says may not fit, but must not be undefined.
+  auto add = [](std::vector<int64_t> &to, llvm::ArrayRef<int64_t> from) {
+    for (size_t i = 0; i < to.size(); ++i)
+      to[i] = int64_t(uint64_t(to[i]) + uint64_t(from[i]));
+  };
+  add(sums, otherSums);
+  add(absSums, otherAbsSums);
+  rows += otherRows;
+  outliers += otherOutliers;
   return true;
 }
 

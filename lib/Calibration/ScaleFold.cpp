@@ -1,6 +1,7 @@
 //===- ScaleFold.cpp - scaling the inputs of products -----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/ScaleFold.h"
+#include "mlir/IR/IRMapping.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
@@ -438,4 +439,72 @@ void qcc::divideInput(const LinearGroup &group, ArrayRef<float> scales) {
                           {int64_t(scales.size())}, scales, /*divide=*/true);
   for (MatMulOp layer : group.layers)
     layer.getLhsMutable().set(divided);
+}
+
+//===----------------------------------------------------------------------===//
+// Groups of a module
+//===----------------------------------------------------------------------===//
+
+CheckpointRecord qcc::toRecord(const ScaleChoice &choice) {
+  CheckpointRecord record;
+  record.set("scales", choice.scales);
+  record.setText("note", choice.note);
+  return record;
+}
+
+std::optional<ScaleChoice> qcc::readScaleChoice(const CheckpointRecord &record,
+                                                size_t channels) {
+  auto note = record.getText("note");
+  auto scales = record.get<float>("scales", 0);
+  if (!scales)
+    scales = record.get<float>("scales", channels);
+  if (!note || !scales || !llvm::all_of(*scales, [](float scale) {
+        return std::isfinite(scale) && scale > 0;
+      }))
+    return std::nullopt;
+  return ScaleChoice{std::move(*scales), note->str()};
+}
+
+llvm::Error qcc::scaleGroups(
+    Workspace &workspace, Pass &pass, ModuleOp module,
+    ArrayRef<LinearGroup> groups,
+    llvm::function_ref<llvm::Expected<ScaleChoice>(const LinearGroup &,
+                                                   InputData &)>
+        find,
+    llvm::function_ref<void(const LinearGroup &, const ScaleChoice &)> apply) {
+  PassCheckpoints checkpoints(workspace, pass, module);
+  // Groups change each other's weights, so they are always changed in order;
+  // their data are those of the module before.
+  IRMapping mapping;
+  OwningOpRef<ModuleOp> original =
+      cast<ModuleOp>(module.getOperation()->clone(mapping));
+  size_t first = 0;
+  for (; first < groups.size(); ++first) {
+    std::optional<CheckpointRecord> record = checkpoints.read(first);
+    if (!record)
+      break;
+    const LinearGroup &group = groups[first];
+    auto type = cast<RankedTensorType>(group.input.getType());
+    auto choice = readScaleChoice(*record, size_t(type.getShape().back()));
+    if (!choice)
+      return makeError(Diag::BadCalibration,
+                       getNodeName(MatMulOp(group.layers.front()).getLoc()),
+                       "expected a checkpoint of this layer, but its sizes or "
+                       "numbers are others");
+    apply(group, *choice);
+  }
+  SmallVector<Value> inputs;
+  for (const LinearGroup &group : groups.drop_front(first))
+    inputs.push_back(mapping.lookup(group.input));
+  if (inputs.empty())
+    return llvm::Error::success();
+  return workspace.gather(
+      *original, inputs, [&](size_t i, InputData &data) -> llvm::Error {
+        const LinearGroup &group = groups[first + i];
+        llvm::Expected<ScaleChoice> choice = find(group, data);
+        if (!choice)
+          return choice.takeError();
+        apply(group, *choice);
+        return checkpoints.write(first + i, toRecord(*choice));
+      });
 }

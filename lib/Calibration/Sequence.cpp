@@ -29,7 +29,17 @@ Sequence::Sequence(Workspace &workspace, ModuleOp module)
   });
   if (!canSlice)
     return;
-  samples = workspace.getSamples().vec();
+  for (const Sample &sample : workspace.getSamples()) {
+    samples.emplace_back().name = sample.name;
+    for (const SampleArray &array : sample.arrays) {
+      SampleArray &view = samples.back().arrays.emplace_back();
+      view.name = array.name;
+      view.code = array.code;
+      view.bits = array.bits;
+      view.shape = array.shape;
+      view.mapped = array.getBytes();
+    }
+  }
   for (Operation &op : entry.getBody().front()) {
     bool isHeavy = false;
     op.walk([&](Operation *inner) {
@@ -139,8 +149,7 @@ SmallVector<int64_t> Sequence::getShape(Value value, const Sample &sample) {
   return shape;
 }
 
-/// Drops kept values that only operations of slices read.
-void Sequence::forget(const Ops &slice) {
+std::vector<std::string> Sequence::forget(const Ops &slice) {
   done.insert(slice.begin(), slice.end());
   SmallVector<Value> dead;
   for (const auto &[value, name] : kept)
@@ -153,13 +162,164 @@ void Sequence::forget(const Ops &slice) {
                  });
         }))
       dead.push_back(value);
+  std::vector<std::string> forgotten;
   for (Value value : dead) {
-    for (Sample &sample : samples)
-      llvm::erase_if(sample.arrays, [&](const SampleArray &array) {
-        return array.name == kept[value];
-      });
+    forgotten.push_back(kept[value]);
     kept.erase(value);
   }
+  return forgotten;
+}
+
+Sequence::Piece Sequence::advance(Value value, bool observeRows) {
+  Ops slice = getSlice(value);
+  Piece piece;
+  piece.results = getResults(slice);
+  SmallVector<Value> observed = piece.results;
+  if (observeRows)
+    observed.push_back(value);
+  piece.module = makeModule(slice, value, observed);
+  for (Value result : piece.results) {
+    piece.names.push_back("#" + std::to_string(names++));
+    kept[result] = piece.names.back();
+  }
+  piece.dropped = forget(slice);
+  return piece;
+}
+
+//===----------------------------------------------------------------------===//
+// What is kept
+//===----------------------------------------------------------------------===//
+
+/// Takes what is observed of a piece's results, from several threads.
+class Sequence::Keeper {
+public:
+  Keeper(const Piece &piece, size_t samples, uint64_t inMemory)
+      : left(kMemoryBytes - std::min(kMemoryBytes, inMemory)) {
+    arrays.resize(piece.results.size());
+    for (auto &[file, ofSample] : arrays)
+      ofSample.resize(samples);
+  }
+
+  void keep(size_t sample, size_t result, ArrayRef<float> values) {
+    auto &[file, ofSample] = arrays[result];
+    SampleArray &array = ofSample[sample];
+    ArrayRef<char> bytes(reinterpret_cast<const char *>(values.data()),
+                         values.size() * sizeof(float));
+    std::unique_lock<std::mutex> lock(mutex);
+    if (bytes.size() <= left) {
+      left -= bytes.size();
+      lock.unlock();
+      array.bytes.assign(bytes.begin(), bytes.end());
+      return;
+    }
+    if (!file)
+      file = std::make_unique<ScratchArena>();
+    auto room = file->allocate("calibration", bytes.size());
+    if (!room) {
+      fail(room.takeError());
+      return;
+    }
+    lock.unlock();
+    llvm::copy(bytes, room->begin());
+    array.mapped = *room;
+  }
+
+  ~Keeper() { llvm::consumeError(std::move(failure)); }
+  Keeper(const Keeper &) = delete;
+  Keeper &operator=(const Keeper &) = delete;
+
+  /// The first error that `keep` could not return.
+  llvm::Error takeError() { return std::move(failure); }
+
+  struct Arrays {
+    std::unique_ptr<ScratchArena> file;
+    std::vector<SampleArray> ofSample;
+  };
+  std::vector<Arrays> arrays;
+
+private:
+  void fail(llvm::Error error) {
+    if (failure)
+      llvm::consumeError(std::move(error));
+    else
+      failure = std::move(error);
+  }
+
+  std::mutex mutex;
+  uint64_t left; ///< of the bytes in memory
+  llvm::Error failure = llvm::Error::success();
+};
+
+llvm::Error Sequence::store(const Piece &piece, Keeper &keeper) {
+  if (llvm::Error error = keeper.takeError())
+    return error;
+  for (auto [i, result] : llvm::enumerate(piece.results)) {
+    auto &[file, ofSample] = keeper.arrays[i];
+    for (auto [sample, array] : llvm::zip_equal(samples, ofSample)) {
+      array.name = piece.names[i];
+      array.code = 2; // DLPack's float
+      array.bits = 32;
+      SmallVector<int64_t> shape = getShape(result, sample);
+      array.shape.assign(shape.begin(), shape.end());
+      int64_t count = 1;
+      for (int64_t size : shape)
+        count *= size;
+      int64_t got = int64_t(array.getBytes().size() / sizeof(float));
+      if (count != got)
+        return makeError(Diag::Internal, getNodeName(result.getLoc()),
+                         "expected " + llvm::Twine(count) +
+                             " elements, but got " + llvm::Twine(got));
+      inMemory += array.bytes.size();
+      sample.arrays.push_back(std::move(array));
+    }
+    if (file)
+      files[piece.names[i]] = std::move(file);
+  }
+  for (const std::string &name : piece.dropped) {
+    for (Sample &sample : samples)
+      llvm::erase_if(sample.arrays, [&](const SampleArray &array) {
+        inMemory -= array.name == name ? array.bytes.size() : 0;
+        return array.name == name;
+      });
+    files.erase(name);
+  }
+  return llvm::Error::success();
+}
+
+/// The number in an observation's name.
+static size_t getNumber(StringRef name) {
+  size_t number = 0;
+  name.drop_front().getAsInteger(10, number);
+  return number;
+}
+
+llvm::Error Sequence::catchUp() {
+  for (Piece &piece : skipped) {
+    auto program = workspace.compile(*piece.module);
+    if (!program)
+      return program.takeError();
+    Keeper keeper(piece, samples.size(), inMemory);
+    if (llvm::Error error = workspace.runSamples(
+            **program, samples,
+            [&](size_t sample, StringRef name, ArrayRef<float> values) {
+              if (name.front() == '#' && getNumber(name) < piece.results.size())
+                keeper.keep(sample, getNumber(name), values);
+            }))
+      return error;
+    if (llvm::Error error = store(piece, keeper))
+      return error;
+  }
+  skipped.clear();
+  return llvm::Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Interface
+//===----------------------------------------------------------------------===//
+
+void Sequence::skip(Value value, bool rows) {
+  if (canSlice)
+    skipped.push_back(advance(value, rows));
 }
 
 llvm::Expected<InputData>
@@ -178,54 +338,28 @@ Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
       return std::move(error);
     return std::move(data);
   }
-  Ops slice = getSlice(value);
-  SmallVector<Value> results = getResults(slice), observed = results;
-  if (rows) {
+  bool collects = workspace.getRole() == Rounds::Role::Collector;
+  if (!collects)
+    if (llvm::Error error = catchUp())
+      return std::move(error);
+  Piece piece = advance(value, rows != nullptr);
+  if (rows)
     rows->assign(samples.size(), {});
-    observed.push_back(value);
-  }
-  OwningOpRef<ModuleOp> part = makeModule(slice, value, observed);
-  std::vector<std::vector<SampleArray>> arrays(
-      samples.size(), std::vector<SampleArray>(results.size()));
-  std::mutex mutex;
-  std::string problem;
-  auto keep = [&](size_t sample, StringRef name, ArrayRef<float> values) {
-    size_t i = 0;
-    name.drop_front().getAsInteger(10, i);
-    if (i == results.size()) {
-      (*rows)[sample].assign(values.begin(), values.end());
-      return;
-    }
-    SampleArray &array = arrays[sample][i];
-    array.code = 2; // DLPack's float
-    array.bits = 32;
-    SmallVector<int64_t> shape = getShape(results[i], samples[sample]);
-    array.shape.assign(shape.begin(), shape.end());
-    auto *bytes = reinterpret_cast<const char *>(values.data());
-    array.bytes.assign(bytes, bytes + values.size() * sizeof(float));
-    int64_t count = 1;
-    for (int64_t size : shape)
-      count *= size;
-    if (count == int64_t(values.size()))
-      return;
-    std::lock_guard<std::mutex> lock(mutex);
-    problem = "expected " + std::to_string(count) + " elements, but got " +
-              std::to_string(values.size());
-  };
+  Keeper keeper(piece, samples.size(), inMemory);
   std::vector<InputData> gathered;
-  if (llvm::Error error =
-          workspace.gatherObserved(*part, value, samples, gathered, keep))
+  if (llvm::Error error = workspace.gatherObserved(
+          *piece.module, value, samples, gathered,
+          [&](size_t sample, StringRef name, ArrayRef<float> values) {
+            size_t i = getNumber(name);
+            if (i < piece.results.size())
+              keeper.keep(sample, i, values);
+            else
+              (*rows)[sample].assign(values.begin(), values.end());
+          }))
     return std::move(error);
-  if (!problem.empty())
-    return makeError(Diag::Internal, getNodeName(value.getLoc()), problem);
-  for (auto [i, result] : llvm::enumerate(results)) {
-    std::string name = "#" + std::to_string(names++);
-    kept[result] = name;
-    for (size_t s = 0; s < samples.size(); ++s) {
-      arrays[s][i].name = name;
-      samples[s].arrays.push_back(std::move(arrays[s][i]));
-    }
-  }
-  forget(slice);
+  if (collects)
+    skipped.push_back(std::move(piece));
+  else if (llvm::Error error = store(piece, keeper))
+    return std::move(error);
   return std::move(gathered[0]);
 }

@@ -1,5 +1,4 @@
-//===- Workspace.cpp - data and weights for passes that need them -*- C++
-//-*-===//
+//===- Workspace.cpp - data and weights for passes -------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/Workspace.h"
 #include "mlir/IR/DialectInterface.h"
@@ -8,6 +7,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include "qcc/Support/Parallel.h"
 #include <atomic>
 #include <cmath>
@@ -57,7 +57,7 @@ static func::FuncOp getEntry(ModuleOp module) {
 }
 
 /// Observes a value as `@number`.
-static void observe(Value value, size_t number) {
+static void addObservation(Value value, size_t number) {
   OpBuilder b(value.getContext());
   b.setInsertionPointAfterValue(value);
   std::string name = "@" + std::to_string(number);
@@ -92,7 +92,7 @@ static OwningOpRef<ModuleOp> makeObserved(ModuleOp module,
   OwningOpRef<ModuleOp> copy =
       cast<ModuleOp>(module.getOperation()->clone(mapping));
   for (auto [i, value] : llvm::enumerate(values))
-    observe(mapping.lookup(value), i);
+    addObservation(mapping.lookup(value), i);
   keepObservations(*copy);
   return copy;
 }
@@ -113,23 +113,11 @@ static std::string describe(Value value) {
 }
 
 namespace {
-/// Rows by sample: which of all rows a sample's are is known after a first run.
-struct RowCount {
-  std::vector<uint64_t> ofSample;
-  uint64_t before(size_t sample) const {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < sample; ++i)
-      sum += ofSample[i];
-    return sum;
-  }
-};
-
 /// Keeps every n-th row of an activation in its place.
 class RowSampler {
 public:
   RowSampler(uint64_t rows, size_t channels, std::vector<float> &out)
-      : rows(rows), channels(channels),
-        kept(std::min(rows, Workspace::kSampledRows)), out(out) {
+      : rows(rows), channels(channels), kept(countSampled(rows)), out(out) {
     out.assign(kept * channels, 0.0f);
   }
   /// Rows from number `first` on. Rows of several threads have own places.
@@ -177,75 +165,178 @@ private:
 };
 } // namespace
 
-llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
-                                      ArrayRef<Sample> onSamples,
-                                      std::vector<InputData> &data,
-                                      Listener other) {
-  auto program = executor.compile(module);
-  if (!program)
-    return program.takeError();
-  std::vector<RowCount> counts(
-      values.size(), RowCount{std::vector<uint64_t>(onSamples.size())});
-  data.resize(values.size());
-  for (auto [i, value] : llvm::enumerate(values))
-    data[i].range = ChannelRange(getChannels(value));
-  auto kept = std::make_unique<KeptRows>(values.size(), onSamples.size());
+llvm::Expected<std::vector<InputRange>>
+Workspace::gatherRanges(const HostProgram &program, ArrayRef<Value> values,
+                        ArrayRef<Sample> onSamples, Taker take,
+                        Listener other) {
+  std::vector<InputRange> ranges;
+  for (Value value : values)
+    ranges.push_back({ChannelRange(getChannels(value)),
+                      {std::vector<uint64_t>(onSamples.size())}});
   std::mutex mutex;
   if (llvm::Error error = forEachSample(
-          **program, onSamples,
+          program, onSamples,
           [&](size_t sample, StringRef name, ArrayRef<float> rows) {
             if (name.front() != '@')
               return other(sample, name, rows);
             size_t i = getNumber(name);
             ChannelRange part(getChannels(values[i]));
             part.add(rows);
-            kept->add(i, sample, rows);
+            take(i, sample, rows);
             std::lock_guard<std::mutex> lock(mutex);
-            data[i].range.merge(part);
-            counts[i].ofSample[sample] += part.rows;
+            ranges[i].range.merge(part);
+            ranges[i].rows.ofSample[sample] += part.rows;
           }))
-    return error;
+    return std::move(error);
+  return std::move(ranges);
+}
+
+/// Whether sums of an activation can be gathered.
+static llvm::Error checkRange(Value value, const ChannelRange &range) {
+  if (range.nonFinite)
+    return makeError(Diag::BadCalibration, describe(value),
+                     llvm::Twine(range.nonFinite) +
+                         " values are NaN or infinite on the samples");
+  if (range.rows > Gram::kMaxRows)
+    return makeError(Diag::LimitReached, describe(value),
+                     "expected at most " + llvm::Twine(Gram::kMaxRows) +
+                         " rows of calibration data, but got " +
+                         llvm::Twine(range.rows));
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::vector<InputData>>
+Workspace::gatherSums(ArrayRef<Value> values, ArrayRef<InputRange> ranges,
+                      llvm::function_ref<llvm::Error(Taker)> run) {
+  Shard shard = getRole() == Rounds::Role::Shard ? rounds->getShard() : Shard();
+  std::vector<InputData> data(values.size());
   std::vector<RowSampler> samplers;
+  // Of each of these samples, the number of its next row among all rows:
+  // several observations of a sample (in a loop) follow each other.
+  std::vector<std::vector<uint64_t>> next(values.size());
   for (auto [i, value] : llvm::enumerate(values)) {
-    const ChannelRange &range = data[i].range;
-    if (range.nonFinite)
-      return makeError(Diag::BadCalibration, describe(value),
-                       llvm::Twine(range.nonFinite) +
-                           " values are NaN or infinite on the samples");
-    if (range.rows > Gram::kMaxRows)
-      return makeError(Diag::LimitReached, describe(value),
-                       "expected at most " + llvm::Twine(Gram::kMaxRows) +
-                           " rows of calibration data, but got " +
-                           llvm::Twine(range.rows));
-    data[i].gram = Gram(range);
-    samplers.emplace_back(range.rows, getChannels(value), data[i].sampled);
+    data[i].range = ranges[i].range;
+    data[i].gram = Gram(data[i].range);
+    samplers.emplace_back(data[i].range.rows, getChannels(value),
+                          data[i].sampled);
+    uint64_t row = 0;
+    for (auto [sample, rows] : llvm::enumerate(ranges[i].rows.ofSample)) {
+      if (sample % shard.count == shard.number - 1)
+        next[i].push_back(row);
+      row += rows;
+    }
   }
-  // Several observations of a sample (in a loop) follow each other.
-  std::vector<RowCount> seen = counts;
-  for (RowCount &count : seen)
-    std::fill(count.ofSample.begin(), count.ofSample.end(), 0);
-  auto add = [&](size_t i, size_t sample, ArrayRef<float> rows) {
-    data[i].gram.add(rows);
-    uint64_t &done = seen[i].ofSample[sample];
-    samplers[i].add(counts[i].before(sample) + done, rows);
-    done += rows.size() / getChannels(values[i]);
+  if (llvm::Error error =
+          run([&](size_t i, size_t sample, ArrayRef<float> rows) {
+            data[i].gram.add(rows);
+            samplers[i].add(next[i][sample], rows);
+            next[i][sample] += rows.size() / getChannels(values[i]);
+          }))
+    return std::move(error);
+  return std::move(data);
+}
+
+llvm::Error Workspace::observe(const HostProgram &program,
+                               ArrayRef<Sample> onSamples, Taker take) {
+  return forEachSample(
+      program, onSamples,
+      [&](size_t sample, StringRef name, ArrayRef<float> rows) {
+        if (name.front() == '@')
+          take(getNumber(name), sample, rows);
+      });
+}
+
+llvm::Error Workspace::contribute(ModuleOp module, StringRef request,
+                                  ArrayRef<Value> values,
+                                  ArrayRef<Sample> onSamples) {
+  auto channels = llvm::map_to_vector(values, getChannels);
+  auto ranges = rounds->readRanges(request, channels);
+  std::string key = (request + (ranges ? ".sums" : ".range")).str();
+  return rounds->contribute(key, [&]() -> llvm::Expected<CheckpointRecord> {
+    auto program = executor.compile(module);
+    if (!program)
+      return program.takeError();
+    if (!ranges) {
+      auto own = gatherRanges(
+          **program, values, onSamples, [](size_t, size_t, ArrayRef<float>) {},
+          [](size_t, StringRef, ArrayRef<float>) {});
+      if (!own)
+        return own.takeError();
+      return Rounds::writeRanges(*own);
+    }
+    auto own = gatherSums(values, *ranges, [&](Taker take) {
+      return observe(**program, onSamples, take);
+    });
+    if (!own)
+      return own.takeError();
+    return Rounds::writeSums(*own);
+  });
+}
+
+/// Prints all of a module, names of nodes too.
+static void printModule(ModuleOp module, llvm::raw_ostream &os) {
+  module.print(os, OpPrintingFlags().enableDebugInfo().useLocalScope());
+}
+
+/// A request's name: equal for equal work. The module holds everything that the
+/// origin of the checkpoints does not decide.
+static std::string getRequest(ModuleOp module) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  printModule(module, os);
+  return "data-" + hashBytes(text).substr(7, 16);
+}
+
+llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
+                                      ArrayRef<Sample> onSamples,
+                                      std::vector<InputData> &data,
+                                      Listener other) {
+  auto check = [&](size_t i, const ChannelRange &range) {
+    return checkRange(values[i], range);
   };
-  if (kept->areAll())
+  if (getRole() == Rounds::Role::Shard)
+    return contribute(module, getRequest(module), values, onSamples);
+  if (getRole() == Rounds::Role::Collector) {
+    auto collected = rounds->collectData(
+        getRequest(module), llvm::map_to_vector(values, getChannels), check);
+    if (!collected)
+      return collected.takeError();
+    data = std::move(*collected);
+    return llvm::Error::success();
+  }
+  auto program = executor.compile(module);
+  if (!program)
+    return program.takeError();
+  auto kept = std::make_unique<KeptRows>(values.size(), onSamples.size());
+  auto ranges = gatherRanges(
+      **program, values, onSamples,
+      [&](size_t i, size_t sample, ArrayRef<float> rows) {
+        kept->add(i, sample, rows);
+      },
+      other);
+  if (!ranges)
+    return ranges.takeError();
+  for (auto [i, range] : llvm::enumerate(*ranges))
+    if (llvm::Error error = check(i, range.range))
+      return error;
+  if (!kept->areAll())
+    kept.reset();
+  auto gathered = gatherSums(values, *ranges, [&](Taker take) {
+    if (!kept)
+      return observe(**program, onSamples, take);
     return runParallel(
         onSamples.size(), threads,
         [&](size_t sample) {
           for (size_t i = 0; i < values.size(); ++i)
-            add(i, sample, kept->get(i, sample));
+            take(i, sample, kept->get(i, sample));
           return llvm::Error::success();
         },
         [](size_t) {});
-  kept.reset();
-  return forEachSample(
-      **program, onSamples,
-      [&](size_t sample, StringRef name, ArrayRef<float> rows) {
-        if (name.front() == '@')
-          add(getNumber(name), sample, rows);
-      });
+  });
+  if (!gathered)
+    return gathered.takeError();
+  data = std::move(*gathered);
+  return llvm::Error::success();
 }
 
 llvm::Error Workspace::gather(ModuleOp module, ArrayRef<Value> values,
@@ -286,6 +377,9 @@ llvm::Error Workspace::gather(ModuleOp module, ArrayRef<Value> values,
 
 llvm::Expected<double> Workspace::compareOutputs(ModuleOp before,
                                                  ModuleOp after) {
+  // The collector sees to it.
+  if (getRole() == Rounds::Role::Shard)
+    return 0.0;
   std::vector<std::vector<float>> outputs[2];
   for (auto [i, module] : llvm::enumerate(std::array{before, after})) {
     Operation *end = getEntry(module).getBody().front().getTerminator();
@@ -372,6 +466,39 @@ llvm::Expected<Value> Workspace::addParameter(OpBuilder &b, Location loc,
                                               ArrayRef<int32_t> values,
                                               ArrayRef<int64_t> shape) {
   return addBytes(b, loc, key, b.getI32Type(), "i32", toBytes(values), shape);
+}
+
+//===----------------------------------------------------------------------===//
+// Checkpoints
+//===----------------------------------------------------------------------===//
+
+PassCheckpoints::PassCheckpoints(const Workspace &workspace, Pass &pass,
+                                 ModuleOp module)
+    : rounds(workspace.getRounds()) {
+  if (!rounds)
+    return;
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  pass.printAsTextualPipeline(os);
+  os << "\n";
+  printModule(module, os);
+  work = (pass.getArgument() + "-" + hashBytes(text).substr(7, 16)).str();
+}
+
+std::string PassCheckpoints::getKey(size_t piece) const {
+  std::string number = std::to_string(piece);
+  return work + "-" + std::string(6 - std::min<size_t>(number.size(), 6), '0') +
+         number;
+}
+
+std::optional<CheckpointRecord> PassCheckpoints::read(size_t piece) const {
+  return rounds ? rounds->getFolder().read(getKey(piece)) : std::nullopt;
+}
+
+llvm::Error PassCheckpoints::write(size_t piece,
+                                   const CheckpointRecord &record) const {
+  return rounds ? rounds->getFolder().write(getKey(piece), record)
+                : llvm::Error::success();
 }
 
 //===----------------------------------------------------------------------===//

@@ -69,6 +69,18 @@ private:
   llvm::Expected<Statistics> readStatistics();
   llvm::Expected<Statistics>
   gatherStatistics(llvm::function_ref<void(size_t, size_t)> progress);
+  /// The same on samples that are read; `data` is the hash of all of them.
+  llvm::Expected<Statistics>
+  runCalibrator(llvm::ArrayRef<Sample> samples, llvm::StringRef data,
+                llvm::function_ref<void(size_t, size_t)> progress);
+  /// Opens the folder of checkpoints, if one is asked for, for calibration on
+  /// so many samples. Errors: BadCalibration, CannotWrite.
+  llvm::Error openCheckpoints(size_t samples);
+  /// What decides the work in the folder.
+  llvm::Expected<CheckpointFolder::Origin> getOrigin();
+  /// Statistics from the folder; gathers what is missing there by `gather`.
+  llvm::Expected<Statistics>
+  gatherInRounds(llvm::function_ref<llvm::Expected<Statistics>()> gather);
   /// Reads the calibration data again for algorithms that choose by them, if
   /// any are asked for.
   llvm::Error makeWorkspace();
@@ -129,6 +141,8 @@ private:
   bool isMixed = false;
   std::string formats;
   /// What algorithms run on; null without --algo or --calib.
+  std::unique_ptr<CheckpointFolder> checkpoints;
+  std::unique_ptr<Rounds> rounds;
   std::unique_ptr<HostExecutor> executor;
   std::unique_ptr<Workspace> workspace;
   std::vector<std::pair<std::string, double>> timings;

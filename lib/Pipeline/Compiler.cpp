@@ -320,6 +320,11 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
     if (step.stage < first)
       continue;
     llvm::Expected<bool> more = runStage(step.stage, step.body);
+    if (!more && rounds && rounds->isDone()) {
+      // A shard ends where it has done its part.
+      llvm::consumeError(more.takeError());
+      return std::move(result);
+    }
     if (!more)
       return more.takeError();
     if (!*more) {

@@ -74,8 +74,24 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
   if (llvm::Error error =
           removeBadSamples(*samples, options.nonFinite, result.warnings))
     return std::move(error);
+  if (llvm::Error error = openCheckpoints(samples->size()))
+    return std::move(error);
   std::string data = hashSamples(*samples);
   takeShard(*samples, options.shard);
+  auto gather = [&] { return runCalibrator(*samples, data, progress); };
+  auto gathered = rounds ? gatherInRounds(gather) : gather();
+  if (!gathered)
+    return gathered.takeError();
+  if (gathered->shard.isWhole())
+    if (llvm::Error error =
+            checkStatistics(*gathered, options.nonFinite, result.warnings))
+      return std::move(error);
+  return std::move(*gathered);
+}
+
+llvm::Expected<Statistics>
+Compilation::runCalibrator(ArrayRef<Sample> samples, StringRef data,
+                           llvm::function_ref<void(size_t, size_t)> progress) {
   CompiledHost host(options, context, parameters);
   CalibratorOptions how;
   how.threads = options.jobs
@@ -83,16 +99,12 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
                     : llvm::hardware_concurrency().compute_thread_count();
   Calibrator calibrator(host, how);
   auto gathered = calibrator.run(
-      *module, *samples, [&](size_t done) { progress(done, samples->size()); });
+      *module, samples, [&](size_t done) { progress(done, samples.size()); });
   if (!gathered)
     return gathered.takeError();
-  gathered->data = std::move(data);
+  gathered->data = data.str();
   gathered->options = describeOptions(options);
   gathered->shard = options.shard;
-  if (options.shard.isWhole())
-    if (llvm::Error error =
-            checkStatistics(*gathered, options.nonFinite, result.warnings))
-      return std::move(error);
   llvm::Expected<std::string> source = hashFile(options.model);
   if (!source)
     return source.takeError();
@@ -118,14 +130,20 @@ llvm::Error Compilation::makeWorkspace() {
   auto samples = readSamples(options.calibration, getSampleInputs(*module));
   if (!samples)
     return samples.takeError();
+  std::vector<std::string> seen; // told by the calibrator already
   if (llvm::Error error =
-          removeBadSamples(*samples, options.nonFinite, result.warnings))
+          removeBadSamples(*samples, options.nonFinite,
+                           usesStatistics() ? seen : result.warnings))
     return error;
+  if (llvm::Error error = openCheckpoints(samples->size()))
+    return error;
+  takeShard(*samples, options.shard);
   executor = std::make_unique<CompiledHost>(options, context, parameters);
   workspace = std::make_unique<Workspace>(
       *parameters, *executor, std::move(*samples),
       options.jobs ? options.jobs
                    : llvm::hardware_concurrency().compute_thread_count());
+  workspace->setRounds(rounds.get());
   return llvm::Error::success();
 }
 

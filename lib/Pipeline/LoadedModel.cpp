@@ -214,7 +214,7 @@ llvm::Error LoadedModel::run(const Sample &sample, Observer observer,
                     listArrays(sample));
     DLTensor &tensor = inputs[i];
     tensor = {};
-    tensor.data = const_cast<char *>(array->bytes.data());
+    tensor.data = const_cast<char *>(array->getBytes().data());
     tensor.device = {kDLCPU, 0};
     tensor.ndim = static_cast<int32_t>(array->shape.size());
     tensor.dtype = {array->code, array->bits, 1};

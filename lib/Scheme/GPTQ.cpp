@@ -22,23 +22,30 @@ static double getMeanDiagonal(const Matrix &h) {
   return mean > 0 ? mean : 1;
 }
 
-/// The lower triangular L with ones on its diagonal for which the error is
-/// d^T H d = sum over i of c_i (L d)_i^2. H = R R^T has an upper triangular R,
-/// a Cholesky factor of the reversed matrix read backwards; L is R^T with its
-/// rows over their diagonal. False if H is not positive definite as far as
-/// doubles tell.
-static bool factor(const Matrix &h, double damping, Matrix &l) {
-  Matrix work = h.reverse();
-  work.diagonal().array() += damping * getMeanDiagonal(h);
-  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(work);
+/// Factors a matrix with its rows and columns in reverse, damped already, in
+/// place, and writes to `l` [k, k] the lower triangular L with ones on its
+/// diagonal for which the error is d^T H d = sum over i of c_i (L d)_i^2:
+/// H = R R^T has an upper triangular R, a Cholesky factor of the reversed
+/// matrix read backwards; L is R^T with its rows over their diagonal. False if
+/// H is not positive definite as far as doubles tell.
+static bool factor(Matrix &reversed, std::vector<double> &l) {
+  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(reversed);
   if (cholesky.info() != Eigen::Success)
     return false;
-  Matrix lower = work.triangularView<Eigen::Lower>();
-  if (!(lower.diagonal().minCoeff() > 0) || !std::isfinite(lower.sum()))
+  if (!(reversed.diagonal().minCoeff() > 0))
     return false;
-  l = lower.reverse().transpose();
-  l.array().colwise() /= l.diagonal().array().eval();
-  return std::isfinite(l.sum());
+  Eigen::Index k = reversed.rows();
+  l.assign(size_t(k * k), 0.0);
+  bool isFinite = true;
+  for (Eigen::Index i = 0; i < k; ++i) {
+    double diagonal = reversed(k - 1 - i, k - 1 - i);
+    for (Eigen::Index j = 0; j <= i; ++j) {
+      double value = reversed(k - 1 - j, k - 1 - i) / diagonal;
+      isFinite &= std::isfinite(value);
+      l[size_t(i * k + j)] = value;
+    }
+  }
+  return isFinite;
 }
 
 /// Columns that are rounded together.
@@ -78,23 +85,32 @@ static void addDifferences(const double *const *factors,
       rows[r * 4 + v] = total[r][v];
 }
 
-gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options)
+gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options,
+                     ArrayRef<float> scales)
     : k(k), options(options), order(static_cast<size_t>(k)),
-      dead(static_cast<size_t>(k)), importance(getImportance(gram, k)) {
+      dead(static_cast<size_t>(k)) {
+  auto at = [&](int64_t i, int64_t j) {
+    double value = gram[size_t(i * k + j)];
+    return scales.empty() ? value
+                          : value / (double(scales[size_t(i)]) *
+                                     double(scales[size_t(j)]));
+  };
   std::iota(order.begin(), order.end(), 0);
-  Matrix h = ConstMap(gram.data(), k, k);
   int64_t live = k;
+  double mean = 0;
+  bool isFinite = true;
   for (int64_t i = 0; i < k; ++i) {
-    if (h(i, i) > 0)
-      continue;
-    // Nothing is known of the row and it has no effect.
-    --live;
-    dead[size_t(i)] = true;
-    h.row(i).setZero();
-    h.col(i).setZero();
-    h(i, i) = 1;
+    double square = at(i, i);
+    importance.push_back(float(square));
+    // Nothing is known of a dead row and it has no effect.
+    dead[size_t(i)] = !(square > 0);
+    live -= dead[size_t(i)];
+    mean += dead[size_t(i)] ? 1 : square;
+    for (int64_t j = 0; j < k; ++j)
+      isFinite &= std::isfinite(gram[size_t(i * k + j)]);
   }
-  if (!std::isfinite(ConstMap(gram.data(), k, k).sum())) {
+  mean /= double(std::max<int64_t>(k, 1));
+  if (!isFinite || !std::isfinite(mean)) {
     fallback = "the inputs' Gram matrix is not finite";
     return;
   }
@@ -104,20 +120,25 @@ gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options)
   }
   if (options.actOrder)
     std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      double x = gram[size_t(a * k + a)], y = gram[size_t(b * k + b)];
+      double x = at(a, a), y = at(b, b);
       return x != y ? x > y : a < b;
     });
-  Matrix sorted(k, k), l;
-  for (int64_t i = 0; i < k; ++i)
-    for (int64_t j = 0; j < k; ++j)
-      sorted(i, j) = h(order[size_t(i)], order[size_t(j)]);
-  h.resize(0, 0);
+  Matrix reversed(k, k);
   damping = options.damping;
-  for (unsigned i = 0; i < options.attempts; ++i, damping *= 2)
-    if (factor(sorted, damping, l)) {
-      lower.assign(l.data(), l.data() + k * k);
+  for (unsigned attempt = 0; attempt < options.attempts;
+       ++attempt, damping *= 2) {
+    for (int64_t i = 0; i < k; ++i)
+      for (int64_t j = 0; j < k; ++j) {
+        int64_t row = order[size_t(k - 1 - i)],
+                column = order[size_t(k - 1 - j)];
+        bool isDead = dead[size_t(row)] || dead[size_t(column)];
+        reversed(i, j) = isDead ? double(i == j) : at(row, column);
+      }
+    reversed.diagonal().array() += damping * mean;
+    if (factor(reversed, lower))
       return;
-    }
+  }
+  lower.clear();
   damping = 0;
   fallback = "the inputs' Gram matrix is singular";
 }
@@ -255,18 +276,20 @@ std::vector<float> gptq::correctTarget(LayerWeights weights,
                                        ArrayRef<double> gram,
                                        ArrayRef<double> cross, double share,
                                        double damping) {
+  ConstMap c(cross.data(), weights.k, weights.k);
   Matrix g = ConstMap(gram.data(), weights.k, weights.k);
-  Matrix c = ConstMap(cross.data(), weights.k, weights.k);
   double added = damping * getMeanDiagonal(g);
   g.diagonal().array() += added;
-  c.diagonal().array() += added;
   Matrix w =
       FloatMap(weights.values.data(), weights.k, weights.n).cast<double>();
   std::vector<float> result(weights.values.begin(), weights.values.end());
-  Eigen::LLT<Matrix> cholesky(g);
+  // In place: there are matrices enough.
+  Eigen::LLT<Eigen::Ref<Matrix>> cholesky(g);
   if (cholesky.info() != Eigen::Success)
     return result;
-  Matrix corrected = w + share * (cholesky.solve(c * w) - w);
+  Matrix corrected = c * w + added * w;
+  cholesky.solveInPlace(corrected);
+  corrected = w + share * (corrected - w);
   if (!std::isfinite(corrected.sum()))
     return result;
   for (int64_t i = 0; i < weights.k; ++i)

@@ -8,6 +8,27 @@ using namespace llvm;
 
 namespace qcc::driver {
 
+/// Writes a shard's part of what a compile with the same flags and --shards
+/// waits for.
+static Error runShard(Session &session, CompileOptions options) {
+  if (!session.line.has(OPT_shard))
+    return makeError(Diag::Usage, "--checkpoint",
+                     "expected --shard=I/N too: the shard whose part is "
+                     "written there");
+  if (session.line.has(OPT_output))
+    return makeError(Diag::Usage, "-o",
+                     "expected no file: with --checkpoint, statistics are "
+                     "written there");
+  options.isShard = true;
+  options.stopAfter = Stage::Quantize;
+  Expected<CompileResult> result = compileModel(session, std::move(options));
+  if (!result)
+    return result.takeError();
+  for (const std::string &note : result->notes)
+    session.sink.warn(note);
+  return Error::success();
+}
+
 Error runCalibrate(Session &session) {
   const CommandLine &line = session.line;
   Expected<std::string> model = getOnlyPositional(line, "a model");
@@ -22,6 +43,8 @@ Error runCalibrate(Session &session) {
   if (!options)
     return options.takeError();
   session.sink.setFile(*model);
+  if (!options->checkpoint.empty())
+    return runShard(session, std::move(*options));
   mlir::DialectRegistry registry = makeRegistry(session);
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   session.sink.attach(context);

@@ -95,7 +95,8 @@ static void printOps(const CompileResult &result, bool all) {
 }
 
 static void printSummary(const Session &session, const CompileResult &result) {
-  for (const std::string &warning : result.warnings)
+  for (const std::string &warning :
+       concat<const std::string>(result.notes, result.warnings))
     session.sink.warn(warning);
   if (session.line.has(OPT_verbose))
     printOps(result, /*all=*/true);

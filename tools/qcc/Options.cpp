@@ -204,6 +204,9 @@ Error setNonFinite(StringRef where, StringRef text, CompileOptions &options) {
   return Error::success();
 }
 
+/// Largest number of shards that is believed.
+constexpr uint64_t kMaxShards = 1 << 20;
+
 Error applyCalibration(const CommandLine &line, CompileOptions &options) {
   options.calibration = line.get(OPT_calib).str();
   options.statistics = line.get(OPT_stats).str();
@@ -214,13 +217,29 @@ Error applyCalibration(const CommandLine &line, CompileOptions &options) {
     if (Error error =
             setNonFinite("--calib-nan", line.get(OPT_calib_nan), options))
       return error;
+  options.checkpoint = line.get(OPT_checkpoint).str();
+  Expected<uint64_t> shards = getNumber(line, OPT_shards, 0);
+  if (!shards)
+    return shards.takeError();
+  if (line.has(OPT_shards) && (*shards < 1 || *shards > kMaxShards))
+    return usage("--shards", "expected a number from 1 to " +
+                                 Twine(kMaxShards) + ", but got " +
+                                 Twine(*shards));
+  options.shards = static_cast<unsigned>(*shards);
+  if (options.shards && options.checkpoint.empty())
+    return usage("--shards", "expected --checkpoint=DIR, where shards write");
+  if (line.has(OPT_checkpoint) && options.checkpoint.empty())
+    return usage("--checkpoint", "expected a folder");
+  if (!options.checkpoint.empty() && options.calibration.empty())
+    return usage("--checkpoint", "expected --calib=DATA: without it there is "
+                                 "no work to keep");
   if (!line.has(OPT_shard))
     return Error::success();
   auto [number, count] = line.get(OPT_shard).split('/');
   if (number.getAsInteger(10, options.shard.number) ||
       count.getAsInteger(10, options.shard.count) || !options.shard.number ||
       options.shard.number > options.shard.count ||
-      options.shard.count > (1 << 20))
+      options.shard.count > kMaxShards)
     return usage("--shard", "expected I/N with I from 1 to N, but got '" +
                                 line.get(OPT_shard) + "'");
   return Error::success();
@@ -384,6 +403,7 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
     options.embedWeights = arg->getOption().matches(OPT_embed_weights);
   options.cacheDir = getCacheDir(line);
   options.workerProgram = self.str();
+  options.plugins = line.args.getAllArgValues(OPT_load_plugin);
   Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
   if (!jobs)
     return jobs.takeError();

@@ -68,18 +68,23 @@ def load_plugin : Setting<"load-plugin", "LIB", All, "Load a plugin; may be repe
 // Data and shapes.
 def calib : Setting<"calib", "DATA", Makers, "Calibrate on an .npz, a folder of them or ONNX test data">,
             Group<grp_data>;
-def calib_mode : Setting<"calib-mode", "MODE", [CompileVis],
+def calib_mode : Setting<"calib-mode", "MODE", [CompileVis, CalibrateVis],
                         "sequential: algorithms see inputs of quantized layers (default); parallel: of the float model">,
                 Group<grp_data>;
 def stats : Setting<"stats", "FILE", Makers, "Statistics that `qcc calibrate` wrote">, Group<grp_data>;
 def calib_nan : Setting<"calib-nan", "WHAT", !listconcat(Makers, [MergeStatsVis]),
                         "Samples with NaN: refuse or skip (default: skip up to 1 %)">, Group<grp_data>;
-def calib_method : Setting<"calib-method", "NAME", [CompileVis],
+def calib_method : Setting<"calib-method", "NAME", [CompileVis, CalibrateVis],
                            "Ranges from statistics: minmax (default), percentile[:P], entropy or mse">, Group<grp_data>;
 def shard : Setting<"shard", "I/N", [CalibrateVis], "Use every N-th sample from the I-th on; see `qcc merge-stats`">,
             Group<grp_data>;
+def checkpoint : Setting<"checkpoint", "DIR", [CompileVis, CalibrateVis],
+                        "Keep finished work of --algo in a folder; an interrupted run goes on from there">, Group<grp_data>;
+def shards : Setting<"shards", "N", [CompileVis],
+                     "With --checkpoint: have N processes `qcc calibrate --shard=I/N` run the samples (docs/calibration.md)">,
+             Group<grp_data>;
 def dim : Setting<"dim", "NAME=RULE", Readers, "A dimension's size (8), sizes (1,8), bounds (1..64) or equal">, Group<grp_data>;
-def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CompareVis, EvalVis],
+def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CalibrateVis, CompareVis, EvalVis],
                     "Keep an output and feed it to an input of the next run">, Group<grp_data>;
 def inputs : Setting<"inputs", "NPZ", [CompareVis], "Inputs to run both sides on">, Group<grp_data>;
 def reference : Setting<"against", "NAME", [CompareVis], "Target to compare with (default: reference)">,

@@ -52,6 +52,11 @@ public:
   void add(llvm::ArrayRef<float> values);
   /// Adds what another part of the rows gave. False if units differ.
   bool merge(const Gram &other);
+  /// The same from the numbers of a file: those of getSums and getAbsSums.
+  /// False if their sizes are not those of these sums.
+  bool merge(llvm::ArrayRef<int64_t> otherSums,
+             llvm::ArrayRef<int64_t> otherAbsSums, uint64_t otherRows,
+             uint64_t otherOutliers);
 
   /// Mean over all rows of x_i * x_j, [channels, channels].
   std::vector<double> getMeans() const;
@@ -59,6 +64,8 @@ public:
   std::vector<float> getMeanAbs() const;
   /// The sums, for tests and files: the lower triangle by rows.
   llvm::ArrayRef<int64_t> getSums() const { return sums; }
+  /// Sums of |x| in units, by channel.
+  llvm::ArrayRef<int64_t> getAbsSums() const { return absSums; }
 
 private:
   /// Locks of rows. Copies have their own.

@@ -25,6 +25,13 @@ struct SampleArray {
   uint8_t code = 0, bits = 0;
   std::vector<int64_t> shape;
   std::vector<char> bytes;
+  /// The elements, where they lie elsewhere and `bytes` is empty: in a scratch
+  /// file, or in an array that lives longer.
+  llvm::ArrayRef<char> mapped;
+
+  llvm::ArrayRef<char> getBytes() const {
+    return mapped.data() ? mapped : llvm::ArrayRef<char>(bytes);
+  }
 };
 
 /// One input set of a model.

@@ -94,6 +94,30 @@ private:
   std::vector<Sink> sinks;
 };
 
+/// What a transform has found for a group: scales (none: it is left as it is),
+/// and what the report says of it.
+struct ScaleChoice {
+  std::vector<float> scales;
+  std::string note;
+};
+CheckpointRecord toRecord(const ScaleChoice &choice);
+/// None for numbers that no transform of a group with so many channels gives.
+std::optional<ScaleChoice> readScaleChoice(const CheckpointRecord &record,
+                                           size_t channels);
+
+/// Runs a transform on the groups of a module, one after the other: `find`
+/// chooses by the data of a group's input in the module as it was (of which it
+/// may free what it has used), `apply`
+/// changes the module by what was chosen, now or in a run before. Errors: as
+/// Workspace::gather, and those of `find`.
+llvm::Error scaleGroups(
+    Workspace &workspace, mlir::Pass &pass, mlir::ModuleOp module,
+    llvm::ArrayRef<LinearGroup> groups,
+    llvm::function_ref<llvm::Expected<ScaleChoice>(const LinearGroup &,
+                                                   InputData &)>
+        find,
+    llvm::function_ref<void(const LinearGroup &, const ScaleChoice &)> apply);
+
 /// Multiplies the rows of a layer's weight.
 void scaleWeightRows(MatMulOp layer, llvm::ArrayRef<float> scales);
 /// Divides the group's input in an operation of its own, which only the group

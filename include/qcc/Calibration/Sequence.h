@@ -5,9 +5,11 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Calibration/Workspace.h"
+#include "qcc/Support/ScratchFile.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringMap.h"
 
 namespace qcc {
 
@@ -15,21 +17,49 @@ namespace qcc {
 /// weights change in between: each activation is computed with the weights as
 /// they are then, from what was computed before. Work is done once, as only
 /// what lies between two activations is compiled and run for the second; what
-/// later parts need is kept per sample. Functions with states or sizes found
-/// at run time are run from the start each time.
+/// later parts need is kept per sample, in scratch files where it is much.
+/// Functions with states or sizes found at run time are run from the start each
+/// time.
 class Sequence {
 public:
+  /// Bytes that are kept in memory before scratch files are used.
+  static constexpr uint64_t kMemoryBytes = uint64_t(64) << 20;
+
+  /// Both outlive this object, and so do the samples of the workspace.
   Sequence(Workspace &workspace, mlir::ModuleOp module);
 
   /// Data of a value; values come in the order of the function. Between calls
   /// constant operands may change, nothing else. `rows` gets all elements of
   /// each sample if it is given. Errors: as Workspace::gather; UnsupportedForm
-  /// for rows of a function that is run from the start.
+  /// for rows of a function that is run from the start; CannotWrite without
+  /// space for what is kept.
   llvm::Expected<InputData>
   next(mlir::Value value, std::vector<std::vector<float>> *rows = nullptr);
 
+  /// Leaves a value out whose data are not wanted, because what is made of them
+  /// is there from a run before. Later values are computed by the same pieces
+  /// as if it had been asked for, so that they have the same bits, but only
+  /// once one of them is. `rows`: as if its elements had been asked for.
+  void skip(mlir::Value value, bool rows = false);
+
 private:
   using Ops = llvm::SetVector<mlir::Operation *>;
+  /// What is compiled and run for a value.
+  struct Piece {
+    mlir::OwningOpRef<mlir::ModuleOp> module;
+    llvm::SmallVector<mlir::Value> results; ///< observed as `#0`, `#1`, ...
+    std::vector<std::string> names;         ///< of their arrays
+    std::vector<std::string> dropped;       ///< arrays not read after it
+  };
+  /// Room for an array of a sample.
+  class Keeper;
+
+  /// Makes the piece for a value and notes what will be kept of it.
+  Piece advance(mlir::Value value, bool observeRows);
+  /// Runs the pieces that were skipped.
+  llvm::Error catchUp();
+  /// Puts what was observed of a piece's results into the samples.
+  llvm::Error store(const Piece &piece, Keeper &keeper);
   /// What computes a value from arguments, constants and what is kept.
   Ops getSlice(mlir::Value value);
   /// Results of a slice that what comes later reads and that are worth keeping.
@@ -40,7 +70,8 @@ private:
   makeModule(const Ops &slice, mlir::Value value,
              llvm::ArrayRef<mlir::Value> results);
   llvm::SmallVector<int64_t> getShape(mlir::Value value, const Sample &sample);
-  void forget(const Ops &slice);
+  /// Names of the arrays that only operations of slices read.
+  std::vector<std::string> forget(const Ops &slice);
 
   Workspace &workspace;
   mlir::ModuleOp module;
@@ -49,10 +80,15 @@ private:
   /// Operations that depend on a product or convolution.
   llvm::DenseSet<mlir::Operation *> heavy;
   llvm::DenseSet<mlir::Operation *> done;
-  /// Values that samples hold, by the name of their array.
+  /// Values that samples hold once skipped pieces have run, by the name of
+  /// their array.
   llvm::MapVector<mlir::Value, std::string> kept;
   unsigned names = 0;
+  std::vector<Piece> skipped;
   std::vector<Sample> samples;
+  /// Files of arrays that samples hold.
+  llvm::StringMap<std::unique_ptr<ScratchArena>> files;
+  uint64_t inMemory = 0; ///< bytes of kept arrays that are not in files
 };
 
 } // namespace qcc

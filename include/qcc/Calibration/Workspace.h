@@ -11,39 +11,40 @@
 #ifndef QCC_CALIBRATION_WORKSPACE_H
 #define QCC_CALIBRATION_WORKSPACE_H
 
-#include "qcc/Calibration/Gram.h"
+#include "mlir/Pass/Pass.h"
 #include "qcc/Calibration/HostExecutor.h"
+#include "qcc/Calibration/Rounds.h"
 #include "qcc/Support/ParameterStore.h"
 
 namespace qcc {
 
-/// What is known of an activation's rows: its elements along the last
-/// dimension, over all samples.
-struct InputData {
-  ChannelRange range;
-  Gram gram;
-  /// Some of the rows, evenly spaced, [n, channels]; at most kSampledRows.
-  std::vector<float> sampled;
-};
-
 /// Runs modules on calibration samples.
 class Workspace {
 public:
-  /// Rows that are kept of each activation.
-  static constexpr uint64_t kSampledRows = 512;
   /// Bytes of Gram matrices that are gathered in one run over the samples.
-  static constexpr uint64_t kGramBytes = uint64_t(512) << 20;
+  static constexpr uint64_t kGramBytes = uint64_t(128) << 20;
 
   /// Bytes of rows that are kept so that samples run once; more are computed
   /// again for their sums.
-  static constexpr uint64_t kKeptBytes = uint64_t(256) << 20;
+  static constexpr uint64_t kKeptBytes = uint64_t(128) << 20;
 
   Workspace(ParameterStore &parameters, HostExecutor &executor,
             std::vector<Sample> samples, unsigned threads)
       : parameters(parameters), executor(executor), samples(std::move(samples)),
         threads(threads ? threads : 1) {}
 
-  bool hasSamples() const { return !samples.empty(); }
+  /// Shares work with other processes and runs; `rounds` outlives this object.
+  void setRounds(Rounds *newRounds) { rounds = newRounds; }
+  /// Null if no checkpoints are kept.
+  Rounds *getRounds() const { return rounds; }
+  Rounds::Role getRole() const {
+    return rounds ? rounds->getRole() : Rounds::Role::Alone;
+  }
+
+  bool hasSamples() const {
+    return !samples.empty() || (rounds && rounds->countSamples());
+  }
+  /// Those of this process.
   llvm::ArrayRef<Sample> getSamples() const { return samples; }
   /// What compiles modules for this machine.
   HostExecutor &getExecutor() { return executor; }
@@ -78,7 +79,8 @@ public:
   }
   /// Gathers what a module observes as `@0`, `@1`, ..., which are `values`, on
   /// samples; `other` is told of all other observations, once per sample.
-  /// Errors: as gather.
+  /// With rounds, a shard stops here, and a collector takes what shards wrote
+  /// and runs nothing, so that `other` is told nothing. Errors: as gather.
   llvm::Error gatherObserved(mlir::ModuleOp module,
                              llvm::ArrayRef<mlir::Value> values,
                              llvm::ArrayRef<Sample> onSamples,
@@ -104,6 +106,26 @@ public:
 private:
   llvm::Error forEachSample(const HostProgram &program,
                             llvm::ArrayRef<Sample> onSamples, Listener body);
+  /// Takes observed rows of a value and a sample.
+  using Taker = llvm::function_ref<void(size_t value, size_t sample,
+                                        llvm::ArrayRef<float> rows)>;
+  /// First run of a request: ranges, and rows by sample. `take` is given all
+  /// rows too, `other` is told of other observations.
+  llvm::Expected<std::vector<InputRange>>
+  gatherRanges(const HostProgram &program, llvm::ArrayRef<mlir::Value> values,
+               llvm::ArrayRef<Sample> onSamples, Taker take, Listener other);
+  /// Sums of the rows that `run` gives, in units that follow from the ranges
+  /// over all samples.
+  llvm::Expected<std::vector<InputData>>
+  gatherSums(llvm::ArrayRef<mlir::Value> values,
+             llvm::ArrayRef<InputRange> ranges,
+             llvm::function_ref<llvm::Error(Taker)> run);
+  /// Second run.
+  llvm::Error observe(const HostProgram &program,
+                      llvm::ArrayRef<Sample> onSamples, Taker take);
+  llvm::Error contribute(mlir::ModuleOp module, llvm::StringRef request,
+                         llvm::ArrayRef<mlir::Value> values,
+                         llvm::ArrayRef<Sample> onSamples);
   llvm::Expected<mlir::Value> addBytes(mlir::OpBuilder &b, mlir::Location loc,
                                        llvm::StringRef key, mlir::Type element,
                                        llvm::StringRef elementName,
@@ -114,6 +136,27 @@ private:
   HostExecutor &executor;
   std::vector<Sample> samples;
   unsigned threads;
+  Rounds *rounds = nullptr;
+};
+
+/// Finished pieces of what a pass does with a workspace: nothing is kept unless
+/// the workspace has rounds.
+class PassCheckpoints {
+public:
+  /// `module` is what the pass begins with; it and the pass's options say which
+  /// work it is.
+  PassCheckpoints(const Workspace &workspace, mlir::Pass &pass,
+                  mlir::ModuleOp module);
+
+  /// What a run before has found for a piece; none if it has not got there.
+  std::optional<CheckpointRecord> read(size_t piece) const;
+  /// Errors: CannotWrite.
+  llvm::Error write(size_t piece, const CheckpointRecord &record) const;
+
+private:
+  std::string getKey(size_t piece) const;
+  const Rounds *rounds;
+  std::string work;
 };
 
 /// The workspace of a context, or null.

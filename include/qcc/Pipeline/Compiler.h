@@ -43,6 +43,14 @@ struct CompileOptions {
   std::string statistics;  ///< --stats
   NonFinitePolicy nonFinite = NonFinitePolicy::Tolerate; ///< --calib-nan
   Shard shard;                                           ///< --shard
+  /// --checkpoint: folder for finished work of algorithms, or none.
+  std::string checkpoint;
+  /// With a checkpoint: gather this shard's part of what is wanted next, and
+  /// stop.
+  bool isShard = false;
+  /// --shards: with a checkpoint, statistics are gathered by so many shards;
+  /// 0: by this process.
+  unsigned shards = 0;
   /// --calib-method: how static ranges are chosen, and chooseRange's parameter.
   RangeMethod rangeMethod = RangeMethod::MinMax;
   double rangeParameter = 0;
@@ -60,6 +68,7 @@ struct CompileOptions {
   unsigned jobs = 0;                       ///< 0: all cores
   std::string cacheDir;                    ///< "" : no kernel cache
   const Extensions *extensions = nullptr;  ///< passes of plugins; may be null
+  std::vector<std::string> plugins;        ///< files that these came from
   Stage stopAfter = Stage::Package;        ///< --emit
   /// --emit=qdq-onnx: stop where scales are chosen and give the model as ONNX.
   bool emitQdq = false;
@@ -79,6 +88,9 @@ struct CompileResult {
   std::string assignment;
   /// What compiling found worth telling: `warning` lines with their codes.
   std::vector<std::string> warnings;
+  /// The same where it is of this run and not of its result, so that no file
+  /// has it: checkpoints that were not used.
+  std::vector<std::string> notes;
 };
 
 /// Told of each stage that begins (`done` false) and ends.

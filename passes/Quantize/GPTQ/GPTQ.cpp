@@ -44,7 +44,6 @@ struct Part {
 /// What is known of the inputs of a group.
 struct Inputs {
   std::vector<double> gram;
-  ArrayRef<double> cross; ///< with those of the float model, or empty
   std::optional<gptq::Factor> factor;
 };
 
@@ -52,7 +51,9 @@ struct Inputs {
 struct Choice {
   std::string method;
   RoundedWeights weights;
-  double nearest = 0, error = 0; ///< when rounded to nearest, and as chosen
+  /// Of the outputs: when rounded to nearest, as chosen, and what they are
+  /// relative to.
+  double nearest = 0, error = 0, power = 0;
 };
 
 struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
@@ -86,6 +87,12 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
              getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     groups = collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
+    if (correct > 0 && workspace->getRole() != Rounds::Role::Alone)
+      return emitCoded(module.getLoc(), Diag::Usage)
+             << "--algo=gptq-correct sums in the order of samples: expected "
+                "one process, but got shards";
+    PassCheckpoints checkpoints(*workspace, *this, module);
+    finished = &checkpoints;
     if (llvm::Error error = sequential ? runSequential() : runAtOnce())
       return qcc::emitError(module.getLoc(), std::move(error));
     return success();
@@ -93,12 +100,26 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
 
 private:
   llvm::Error runAtOnce() {
+    // Data are those of the module as it is now.
+    IRMapping mapping;
+    OwningOpRef<ModuleOp> original =
+        cast<ModuleOp>(getOperation()->clone(mapping));
+    SmallVector<size_t> left;
     SmallVector<Value> inputs;
-    for (const LinearGroup &group : groups)
-      inputs.push_back(group.input);
-    return workspace->gather(
-        getOperation(), inputs,
-        [&](size_t i, InputData &data) { return solve(groups[i], data, {}); });
+    for (auto [i, group] : llvm::enumerate(groups)) {
+      llvm::Expected<bool> done = resume(i);
+      if (!done)
+        return done.takeError();
+      if (*done)
+        continue;
+      left.push_back(i);
+      inputs.push_back(mapping.lookup(group.input));
+    }
+    if (left.empty())
+      return llvm::Error::success();
+    return workspace->gather(*original, inputs, [&](size_t i, InputData &data) {
+      return solve(left[i], data, {});
+    });
   }
 
   /// Group after group, on the module as it has become.
@@ -112,6 +133,14 @@ private:
     Sequence sequence(*workspace, getOperation()), exact(*workspace, *original);
     bool corrects = correct > 0;
     for (size_t i = 0; i < groups.size(); ++i) {
+      llvm::Expected<bool> done = resume(i);
+      if (!done)
+        return done.takeError();
+      if (*done) {
+        sequence.skip(inputs[i], corrects);
+        exact.skip(mapping.lookup(inputs[i]), corrects);
+        continue;
+      }
       std::vector<std::vector<float>> rows, exactRows;
       llvm::Expected<InputData> data =
           sequence.next(inputs[i], corrects ? &rows : nullptr);
@@ -130,32 +159,38 @@ private:
         for (double &sum : cross)
           sum /= double(std::max<uint64_t>(data->range.rows, 1));
       }
-      if (llvm::Error error = solve(groups[i], *data, cross))
+      if (llvm::Error error = solve(i, *data, cross))
         return error;
     }
     return llvm::Error::success();
   }
 
   /// Chooses the weights of a group's layers.
-  llvm::Error solve(const LinearGroup &group, const InputData &data,
-                    ArrayRef<double> cross) {
+  llvm::Error solve(size_t group, InputData &data, ArrayRef<double> cross) {
+    ArrayRef<MatMulOp> own = groups[group].layers;
     Inputs inputs;
     inputs.gram = data.gram.getMeans();
-    inputs.cross = cross;
+    data.gram = Gram();
     gptq::Options options;
     options.damping = damping;
-    int64_t k = getWeightRows(group.layers.front());
-    if (has("gptq") || has("gptq-clip"))
-      inputs.factor.emplace(inputs.gram, k, options);
+    int64_t k = getWeightRows(own.front());
     // Columns are rounded each for itself: parts of them on several threads.
-    std::vector<std::vector<float>> weights;
+    std::vector<std::vector<float>> weights, corrected;
+    std::vector<ArrayRef<float>> targets;
     std::vector<Part> parts;
-    for (auto [i, layer] : llvm::enumerate(group.layers)) {
+    for (auto [i, layer] : llvm::enumerate(own)) {
       auto values = readWeight(*workspace, layer);
       if (!values)
         return values.takeError();
       weights.push_back(std::move(*values));
       int64_t n = getWeightColumns(layer);
+      // Where earlier errors are made up for, the target is another one: its
+      // distance, measured with the inputs as they are, is the error up to what
+      // no weights can change.
+      if (!cross.empty())
+        corrected.push_back(gptq::correctTarget(
+            {k, n, weights.back()}, inputs.gram, cross, correct, damping));
+      targets.push_back(cross.empty() ? weights.back() : corrected.back());
       for (int64_t first = 0; first < n; first += kPartColumns)
         parts.push_back({i,
                          getAssignedScheme(layer, scheme_),
@@ -163,56 +198,154 @@ private:
                          std::min(kPartColumns, n - first),
                          {}});
     }
+    if (has("gptq") || has("gptq-clip"))
+      inputs.factor.emplace(inputs.gram, k, options);
     if (llvm::Error error = qcc::runParallel(
             parts.size(), workspace->getThreads(),
             [&](size_t i) {
               size_t layer = parts[i].layer;
-              LayerWeights all = {k, getWeightColumns(group.layers[layer]),
+              LayerWeights all = {k, getWeightColumns(own[layer]),
                                   weights[layer]};
-              parts[i].results = roundPart(all, parts[i], inputs);
+              LayerWeights target = {all.k, all.n, targets[layer]};
+              parts[i].results = roundPart(all, target, parts[i], inputs);
               return llvm::Error::success();
             },
             [](size_t) {}))
       return error;
-    for (auto [i, layer] : llvm::enumerate(group.layers)) {
+    CheckpointRecord record;
+    for (auto [i, layer] : llvm::enumerate(own)) {
       LayerWeights original = {k, getWeightColumns(layer), weights[i]};
-      if (llvm::Error error =
-              replace(layer, original, join(parts, i, original), inputs.gram))
+      Choice chosen = join(parts, i, original);
+      chosen.power = getOutputPower(original, inputs.gram);
+      save(record, i, *getAssignedScheme(layer, scheme_), original.n, chosen);
+      if (llvm::Error error = replace(layer, chosen))
         return error;
     }
-    return llvm::Error::success();
+    return finished->write(group, record);
+  }
+
+  /// Takes the weights of a group's layers that a run before has chosen, if it
+  /// got there.
+  llvm::Expected<bool> resume(size_t group) {
+    std::optional<CheckpointRecord> record = finished->read(group);
+    if (!record)
+      return false;
+    std::vector<Choice> choices;
+    for (auto [i, layer] : llvm::enumerate(groups[group].layers)) {
+      std::optional<Choice> choice = load(*record, i, layer);
+      if (!choice)
+        return makeError(Diag::BadCalibration, getNodeName(layer.getLoc()),
+                         "expected a checkpoint of this layer, but its sizes "
+                         "or numbers are others");
+      choices.push_back(std::move(*choice));
+    }
+    for (auto [layer, choice] : llvm::zip_equal(groups[group].layers, choices))
+      if (llvm::Error error = replace(layer, choice))
+        return std::move(error);
+    return true;
+  }
+
+  /// Codes of weights that lie on the grid, [k, n].
+  static std::vector<uint8_t> getCodes(const Scheme &scheme, int64_t n,
+                                       const RoundedWeights &weights) {
+    std::vector<uint8_t> codes(weights.values.size());
+    int64_t k = int64_t(codes.size()) / n;
+    forEachWeight(scheme, k, n, [&](size_t at, size_t affine) {
+      GridAffine map = weights.affines[affine];
+      scheme.assign(weights.values[at], {map.scale, map.zero}, codes[at]);
+    });
+    return codes;
+  }
+
+  /// Calls `body` for each weight with its position and that of its scale.
+  template <typename Body>
+  static void forEachWeight(const Scheme &scheme, int64_t k, int64_t n,
+                            Body body) {
+    int64_t rows = getGroupRows(SchemeGrid(scheme), k);
+    for (int64_t i = 0; i < k; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        body(size_t(i * n + j), size_t(i / rows * n + j));
+  }
+
+  static void save(CheckpointRecord &record, size_t i, const Scheme &scheme,
+                   int64_t n, const Choice &choice) {
+    std::string number = std::to_string(i);
+    record.setText("method" + number, choice.method);
+    record.set("errors" + number,
+               ArrayRef<double>({choice.nearest, choice.error, choice.power}));
+    std::vector<float> scales;
+    std::vector<int32_t> zeros;
+    for (GridAffine affine : choice.weights.affines) {
+      scales.push_back(affine.scale);
+      zeros.push_back(affine.zero);
+    }
+    record.set("scales" + number, scales);
+    record.set("zeros" + number, zeros);
+    record.set("codes" + number, getCodes(scheme, n, choice.weights));
+  }
+
+  /// None for numbers that no choice for this layer can have.
+  std::optional<Choice> load(const CheckpointRecord &record, size_t i,
+                             MatMulOp layer) {
+    std::string number = std::to_string(i);
+    const Scheme &scheme = *getAssignedScheme(layer, scheme_);
+    int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
+    auto count = size_t(countGroups(SchemeGrid(scheme), k) * n);
+    auto method = record.getText("method" + number);
+    auto errors = record.get<double>("errors" + number, 3);
+    auto scales = record.get<float>("scales" + number, count);
+    auto zeros = record.get<int32_t>("zeros" + number, count);
+    auto codes = record.get<uint8_t>("codes" + number, size_t(k * n));
+    auto isFinite = [](auto x) { return std::isfinite(x); };
+    if (!method || !errors || !scales || !zeros || !codes ||
+        !(*method == "rtn" || llvm::is_contained(methods, *method)) ||
+        !llvm::all_of(*scales, isFinite))
+      return std::nullopt;
+    Choice choice;
+    choice.method = method->str();
+    choice.nearest = (*errors)[0];
+    choice.error = (*errors)[1];
+    choice.power = (*errors)[2];
+    for (auto [scale, zero] : llvm::zip_equal(*scales, *zeros))
+      choice.weights.affines.push_back({scale, zero});
+    choice.weights.values.resize(codes->size());
+    bool isGood = true;
+    forEachWeight(scheme, k, n, [&](size_t at, size_t affine) {
+      float &value = choice.weights.values[at];
+      value = scheme.value((*codes)[at], {(*scales)[affine], (*zeros)[affine]});
+      isGood &= (*codes)[at] <= scheme.getMaxCode() && std::isfinite(value);
+    });
+    return isGood ? std::optional(std::move(choice)) : std::nullopt;
   }
 
   bool has(StringRef method) const {
     return llvm::is_contained(methods, method);
   }
 
-  /// Every method's weights for some columns of a layer, rounded to nearest
-  /// first.
-  std::vector<Result> roundPart(LayerWeights all, const Part &part,
-                                const Inputs &inputs) const {
+  static std::vector<float> getColumns(LayerWeights all, const Part &part) {
     std::vector<float> values;
     for (int64_t i = 0; i < all.k; ++i) {
       const float *row = all.values.data() + i * all.n + part.first;
       values.insert(values.end(), row, row + part.count);
     }
-    LayerWeights target = {all.k, part.count, values};
+    return values;
+  }
+
+  /// Every method's weights for some columns of a layer, rounded to nearest
+  /// first.
+  std::vector<Result> roundPart(LayerWeights all, LayerWeights allTargets,
+                                const Part &part, const Inputs &inputs) const {
+    std::vector<float> values = getColumns(all, part),
+                       targets = getColumns(allTargets, part);
+    LayerWeights original = {all.k, part.count, values},
+                 target = {all.k, part.count, targets};
     SchemeGrid grid(*part.scheme);
     std::vector<Result> results;
     auto offer = [&](StringRef method, RoundedWeights weights) {
       results.push_back({method, std::move(weights), 0});
     };
     offer("rtn",
-          roundToNearest(grid, target, getImportance(inputs.gram, all.k)));
-    // Where earlier errors are made up for, the target is another one: its
-    // distance, measured with the inputs as they are, is the error up to what
-    // no weights can change.
-    std::vector<float> corrected;
-    if (!inputs.cross.empty()) {
-      corrected = gptq::correctTarget(target, inputs.gram, inputs.cross,
-                                      correct, damping);
-      target.values = corrected;
-    }
+          roundToNearest(grid, original, getImportance(inputs.gram, all.k)));
     RoundedWeights clipped;
     if (has("clip") || has("gptq-clip"))
       clipped = searchClip(grid, target, inputs.gram);
@@ -265,18 +398,17 @@ private:
   }
 
   /// Puts the chosen weights in place of the layer's.
-  llvm::Error replace(MatMulOp layer, LayerWeights original,
-                      const Choice &choice, ArrayRef<double> gram) {
+  llvm::Error replace(MatMulOp layer, const Choice &choice) {
     OpBuilder b(layer);
+    int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
     Location loc = layer.getRhs().getLoc();
     std::string key = getNodeName(layer.getLoc()).str();
     auto values = workspace->addParameter(b, loc, key + "." + choice.method,
-                                          choice.weights.values,
-                                          {original.k, original.n});
+                                          choice.weights.values, {k, n});
     if (!values)
       return values.takeError();
     const Scheme *current = getAssignedScheme(layer, scheme_);
-    int64_t groupCount = countGroups(SchemeGrid(*current), original.k);
+    int64_t groupCount = countGroups(SchemeGrid(*current), k);
     std::vector<float> scales;
     std::vector<int32_t> zeros;
     for (GridAffine affine : choice.weights.affines) {
@@ -288,7 +420,7 @@ private:
     auto store = [&](StringRef attribute, StringRef suffix,
                      auto array) -> llvm::Error {
       auto param = workspace->addParameter(b, loc, key + suffix.str(), array,
-                                           {groupCount, original.n});
+                                           {groupCount, n});
       if (!param)
         return param.takeError();
       auto op = param->template getDefiningOp<ParamOp>();
@@ -303,9 +435,8 @@ private:
         return error;
     layer.getRhsMutable().set(*values);
     layer.setTransB(false);
-    double power = getOutputPower(original, gram);
     auto relative = [&](double error) {
-      double ratio = power > 0 ? error / power : 0;
+      double ratio = choice.power > 0 ? error / choice.power : 0;
       return std::isfinite(ratio) ? float(ratio) : 0.0f;
     };
     layer->setAttr(kAlgorithmAttr, b.getStringAttr(choice.method));
@@ -316,6 +447,7 @@ private:
 
   const Scheme *scheme_ = nullptr;
   Workspace *workspace = nullptr;
+  const PassCheckpoints *finished = nullptr;
   SmallVector<LinearGroup> groups;
 };
 

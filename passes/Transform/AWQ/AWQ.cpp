@@ -57,28 +57,37 @@ struct AWQPass : qcc::impl::AWQBase<AWQPass> {
         });
       });
     OwningOpRef<ModuleOp> before = module.clone();
-    SmallVector<Value> inputs;
-    for (const LinearGroup &group : groups)
-      inputs.push_back(group.input);
-    if (llvm::Error error =
-            workspace->gather(module, inputs, [&](size_t i, InputData &data) {
-              return scale(groups[i], data);
+    if (llvm::Error error = scaleGroups(
+            *workspace, *this, module, groups,
+            [&](const LinearGroup &group, InputData &data) {
+              return find(group, data);
+            },
+            [&](const LinearGroup &group, const ScaleChoice &choice) {
+              apply(group, choice);
             }))
       return qcc::emitError(module.getLoc(), std::move(error));
     return checkSameOutputs(*workspace, *before, module);
   }
 
 private:
-  llvm::Error scale(const LinearGroup &group, const InputData &data) {
-    auto note = [&](const Twine &text) {
-      Builder b(&getContext());
-      for (MatMulOp layer : group.layers)
-        layer->setAttr(kTransformAttr, b.getStringAttr(text));
-      return llvm::Error::success();
+  static void apply(const LinearGroup &group, const ScaleChoice &choice) {
+    for (MatMulOp layer : group.layers)
+      layer->setAttr(kTransformAttr,
+                     StringAttr::get(layer.getContext(), choice.note));
+    if (choice.scales.empty())
+      return;
+    ScaleFold(group).apply(choice.scales);
+    for (MatMulOp layer : group.layers)
+      scaleWeightRows(layer, choice.scales);
+  }
+
+  llvm::Expected<ScaleChoice> find(const LinearGroup &group, InputData &data) {
+    auto leave = [](const llvm::Twine &why) {
+      return ScaleChoice{{}, ("awq: not scaled: " + why).str()};
     };
     ScaleFold fold(group);
     if (!fold.getObstacle().empty())
-      return note("awq: not scaled: " + fold.getObstacle());
+      return leave(fold.getObstacle());
     std::vector<std::vector<float>> values;
     std::vector<LayerWeights> layers;
     // Errors are those of the fewest bits: others hardly count beside them.
@@ -98,27 +107,29 @@ private:
           {getWeightRows(layer), getWeightColumns(layer), values.back()});
     }
     SchemeGrid grid(*narrowest);
-    auto solve = [&](LayerWeights weights, ArrayRef<double> gram) {
-      return gptq::solve(grid, weights, gram).weights.values;
+    auto solve = [&](LayerWeights weights, ArrayRef<double> gram,
+                     ArrayRef<float> scales) {
+      return gptq::Factor(gram, weights.k, {}, scales)
+          .solve(grid, weights)
+          .weights.values;
     };
+    std::vector<double> gram = data.gram.getMeans();
+    std::vector<float> meanAbs = data.gram.getMeanAbs();
+    data.gram = Gram();
     awq::Options options;
     options.threads = workspace->getThreads();
     awq::Result found =
-        awq::search(grid, layers, data.gram.getMeanAbs(), data.gram.getMeans(),
-                    fold.getClasses(), options,
+        awq::search(grid, layers, meanAbs, gram, fold.getClasses(), options,
                     judge == "gptq" ? awq::Rounder(solve) : awq::Rounder());
     if (found.isIdentity())
-      return note("awq: not scaled: no scale is better");
-    fold.apply(found.scales);
-    for (MatMulOp layer : group.layers)
-      scaleWeightRows(layer, found.scales);
+      return leave("no scale is better");
     std::string text;
     llvm::raw_string_ostream(text)
         << "awq: exponent " << llvm::format("%.2f", found.exponent)
         << (found.byWeights ? " by weights" : "") << ", error "
         << llvm::format("%.3g", found.errorBefore) << " to "
         << llvm::format("%.3g", found.errorAfter);
-    return note(text);
+    return ScaleChoice{std::move(found.scales), std::move(text)};
   }
 
   const Scheme *scheme_ = nullptr;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "AWQMath.h"
 #include "qcc/Support/Parallel.h"
+#include "llvm/ADT/STLExtras.h"
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -12,17 +13,6 @@ using llvm::ArrayRef;
 
 /// Scales below this are noise.
 static constexpr double kSmallest = 1e-4;
-
-std::vector<double> awq::scaleGram(ArrayRef<double> gram,
-                                   ArrayRef<float> scales) {
-  size_t k = scales.size();
-  std::vector<double> result(gram.size());
-  for (size_t i = 0; i < k; ++i)
-    for (size_t j = 0; j < k; ++j)
-      result[i * k + j] =
-          gram[i * k + j] / (double(scales[i]) * double(scales[j]));
-  return result;
-}
 
 std::vector<float> awq::scaleRows(LayerWeights weights,
                                   ArrayRef<float> scales) {
@@ -103,15 +93,19 @@ public:
   /// Relative output error with these scales; infinite where a scaled weight
   /// is not finite.
   double getError(ArrayRef<float> scales, awq::Rounder round) const {
-    std::vector<double> scaledGram = awq::scaleGram(gram, scales);
     double error = 0;
     for (const LayerWeights &layer : layers) {
       std::vector<float> scaled = awq::scaleRows(layer, scales);
       if (!std::all_of(scaled.begin(), scaled.end(),
                        [](float w) { return std::isfinite(w); }))
         return std::numeric_limits<double>::infinity();
-      LayerWeights weights = {layer.k, layer.n, scaled};
-      error += getOutputError(weights, round(weights, scaledGram), scaledGram);
+      std::vector<float> rounded =
+          round({layer.k, layer.n, scaled}, gram, scales);
+      // What the inputs are divided by, the weights are divided by instead.
+      for (int64_t i = 0; i < layer.k; ++i)
+        for (int64_t j = 0; j < layer.n; ++j)
+          rounded[size_t(i * layer.n + j)] /= scales[size_t(i)];
+      error += getOutputError(layer, rounded, gram);
     }
     // Infinite, so that it is never chosen, where it is not a number.
     return error >= 0 ? error / (power > 0 ? power : 1)
@@ -119,9 +113,11 @@ public:
   }
 
   std::vector<float> roundNearest(LayerWeights weights,
-                                  ArrayRef<double> scaledGram) const {
-    return roundToNearest(grid, weights, getImportance(scaledGram, weights.k))
-        .values;
+                                  ArrayRef<float> scales) const {
+    std::vector<float> importance = getImportance(gram, weights.k);
+    for (auto [value, scale] : llvm::zip_equal(importance, scales))
+      value = float(double(value) / (double(scale) * double(scale)));
+    return roundToNearest(grid, weights, importance).values;
   }
 
 private:
@@ -181,8 +177,9 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
   if (layers.empty() || meanAbs.empty())
     return result;
   Search search(grid, layers, gram);
-  auto nearest = [&](LayerWeights weights, ArrayRef<double> scaledGram) {
-    return search.roundNearest(weights, scaledGram);
+  auto nearest = [&](LayerWeights weights, ArrayRef<double>,
+                     ArrayRef<float> scales) {
+    return search.roundNearest(weights, scales);
   };
   std::vector<Candidate> candidates =
       makeCandidates(grid, layers, meanAbs, classOf, options);
@@ -195,16 +192,16 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
     parts.push_back({layer.k, count, columns.back()});
   }
   Search ranking(grid, parts, gram);
-  auto compare = [&](const Search &by, Rounder round) {
+  auto compare = [&](const Search &by, Rounder round, uint64_t threads) {
     llvm::cantFail(runParallel(
-        candidates.size(), options.threads,
+        candidates.size(), unsigned(threads),
         [&](size_t i) {
           candidates[i].error = by.getError(candidates[i].scales, round);
           return llvm::Error::success();
         },
         [](size_t) {}));
   };
-  compare(ranking, nearest);
+  compare(ranking, nearest, options.threads);
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate &a, const Candidate &b) {
               // Ties have an order too, so that results do not depend on the
@@ -214,7 +211,11 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
             });
   candidates.resize(std::min<size_t>(candidates.size(), options.judged));
   Rounder last = judge ? judge : Rounder(nearest);
-  compare(search, last);
+  uint64_t judgeBytes = 16 * uint64_t(gram.size());
+  compare(search, last,
+          judge ? std::min<uint64_t>(options.threads,
+                                     1 + options.judgeBytes / judgeBytes)
+                : options.threads);
   result.errorBefore = result.errorAfter = search.getError(result.scales, last);
   for (Candidate &candidate : candidates)
     if (candidate.error < result.errorAfter) {

@@ -27,12 +27,17 @@ struct Options {
   int64_t rankedColumns = 256;
   unsigned judged = 3;
   unsigned threads = 1; ///< that compare candidates; they change no result
+  /// Bytes that the judge may take for all but the first thread; one call takes
+  /// 16 k^2.
+  uint64_t judgeBytes = uint64_t(128) << 20;
 };
 
-/// Rounds the scaled weights of a layer for inputs of the scaled Gram matrix;
+/// Rounds the scaled weights of a layer for inputs that are divided by the
+/// scales [k], whose Gram matrix is `gram` over the scales of row and column;
 /// values of [k, n]. Called by several threads at once.
 using Rounder = llvm::function_ref<std::vector<float>(
-    LayerWeights weights, llvm::ArrayRef<double> gram)>;
+    LayerWeights weights, llvm::ArrayRef<double> gram,
+    llvm::ArrayRef<float> scales)>;
 
 struct Result {
   /// What weights are multiplied by and inputs divided by, for each of k
@@ -58,9 +63,6 @@ Result search(const WeightGrid &grid, llvm::ArrayRef<LayerWeights> layers,
               llvm::ArrayRef<int64_t> classOf = {}, const Options &options = {},
               Rounder judge = nullptr);
 
-/// [k, k] with rows and columns divided by the scales.
-std::vector<double> scaleGram(llvm::ArrayRef<double> gram,
-                              llvm::ArrayRef<float> scales);
 /// [k, n] with rows multiplied by the scales.
 std::vector<float> scaleRows(LayerWeights weights,
                              llvm::ArrayRef<float> scales);

@@ -55,29 +55,43 @@ struct SmoothQuantPass : qcc::impl::SmoothQuantBase<SmoothQuantPass> {
     SmallVector<LinearGroup> groups =
         collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
     OwningOpRef<ModuleOp> before = module.clone();
-    SmallVector<Value> inputs;
-    for (const LinearGroup &group : groups)
-      inputs.push_back(group.input);
-    if (llvm::Error error =
-            workspace->gather(module, inputs, [&](size_t i, InputData &data) {
-              return smooth(groups[i], data);
+    if (llvm::Error error = scaleGroups(
+            *workspace, *this, module, groups,
+            [&](const LinearGroup &group, InputData &data) {
+              return find(group, data);
+            },
+            [&](const LinearGroup &group, const ScaleChoice &choice) {
+              apply(group, choice);
             }))
       return qcc::emitError(module.getLoc(), std::move(error));
     return checkSameOutputs(*workspace, *before, module);
   }
 
 private:
-  llvm::Error smooth(const LinearGroup &group, const InputData &data) {
-    auto note = [&](const Twine &text) {
-      Builder b(&getContext());
-      for (MatMulOp layer : group.layers)
-        layer->setAttr(kTransformAttr, b.getStringAttr(text));
-      return llvm::Error::success();
+  static void apply(const LinearGroup &group, const ScaleChoice &choice) {
+    for (MatMulOp layer : group.layers)
+      layer->setAttr(kTransformAttr,
+                     StringAttr::get(layer.getContext(), choice.note));
+    if (choice.scales.empty())
+      return;
+    ScaleFold fold(group);
+    if (fold.getObstacle().empty())
+      fold.apply(choice.scales);
+    else
+      divideInput(group, choice.scales);
+    for (MatMulOp layer : group.layers)
+      scaleWeightRows(layer, choice.scales);
+  }
+
+  llvm::Expected<ScaleChoice> find(const LinearGroup &group,
+                                   const InputData &data) {
+    auto leave = [](const llvm::Twine &why) {
+      return ScaleChoice{{}, ("smoothquant: not scaled: " + why).str()};
     };
     ScaleFold fold(group);
     bool folds = fold.getObstacle().empty();
     if (!folds && !divide)
-      return note("smoothquant: not scaled: " + fold.getObstacle());
+      return leave(fold.getObstacle());
     std::vector<std::vector<float>> values;
     std::vector<LayerWeights> layers;
     for (MatMulOp layer : group.layers) {
@@ -99,20 +113,14 @@ private:
         data.gram.getMeans(), scheme_->getGroup(), alphas,
         folds ? fold.getClasses() : ArrayRef<int64_t>(), alpha >= 0);
     if (found.alpha < 0)
-      return note("smoothquant: not scaled: no alpha is better");
-    if (folds)
-      fold.apply(found.scales);
-    else
-      divideInput(group, found.scales);
-    for (MatMulOp layer : group.layers)
-      scaleWeightRows(layer, found.scales);
+      return leave("no alpha is better");
     std::string text;
     llvm::raw_string_ostream(text)
         << "smoothquant: alpha " << llvm::format("%.2f", found.alpha)
         << (folds ? "" : " by an operation of its own") << ", error "
         << llvm::format("%.3g", found.errorBefore) << " to "
         << llvm::format("%.3g", found.errorAfter);
-    return note(text);
+    return ScaleChoice{std::move(found.scales), std::move(text)};
   }
 
   const Scheme *scheme_ = nullptr;

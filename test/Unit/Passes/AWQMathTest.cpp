@@ -162,8 +162,11 @@ TEST(AWQ, TheJudgeDecides) {
   Layer layer(11);
   Asymmetric grid(2, 8);
   LayerWeights weights = layer.get();
-  auto judge = [&](LayerWeights scaled, llvm::ArrayRef<double> gram) {
-    return gptq::solve(grid, scaled, gram).weights.values;
+  auto judge = [&](LayerWeights scaled, llvm::ArrayRef<double> gram,
+                   llvm::ArrayRef<float> scales) {
+    return gptq::Factor(gram, scaled.k, {}, scales)
+        .solve(grid, scaled)
+        .weights.values;
   };
   awq::Result found =
       awq::search(grid, weights, layer.meanAbs, layer.gram, {}, {}, judge);
@@ -174,7 +177,8 @@ TEST(AWQ, TheJudgeDecides) {
               1e-9);
   EXPECT_LE(found.errorAfter, found.errorBefore);
   // A judge to whom scaling is worse keeps the identity.
-  auto hostile = [&](LayerWeights scaled, llvm::ArrayRef<double>) {
+  auto hostile = [&](LayerWeights scaled, llvm::ArrayRef<double>,
+                     llvm::ArrayRef<float>) {
     if (scaled.values[0] == layer.w[0])
       return std::vector<float>(scaled.values);
     return std::vector<float>(scaled.values.size());

@@ -285,6 +285,22 @@ TEST(GPTQ, WhatCannotBeFactoredIsRoundedToNearest) {
   expectSane(solution);
 }
 
+TEST(GPTQ, DividedInputsHaveTheDividedGramMatrix) {
+  Layer layer(57, 24, 4);
+  Asymmetric grid(3, 8);
+  std::vector<float> scales;
+  std::vector<double> divided = layer.gram;
+  for (size_t i = 0; i < 24; ++i)
+    scales.push_back(0.25f + float(i % 5));
+  for (size_t i = 0; i < 24; ++i)
+    for (size_t j = 0; j < 24; ++j)
+      divided[i * 24 + j] /= double(scales[i]) * double(scales[j]);
+  EXPECT_EQ(gptq::Factor(layer.gram, 24, {}, scales)
+                .solve(grid, layer.weights)
+                .weights.values,
+            gptq::solve(grid, layer.weights, divided).weights.values);
+}
+
 TEST(GPTQ, SizesOfInputsDoNotMatter) {
   Layer layer(55, 24, 4);
   std::vector<float> expected =
