@@ -14,8 +14,8 @@ namespace qcc {
 struct Yaml {
   enum Kind { Scalar, List, Map };
   Kind kind = Scalar;
-  unsigned line = 0; ///< from 1
-  std::string text;  ///< of a scalar, unescaped
+  unsigned line = 0;             ///< from 1
+  std::string text;              ///< of a scalar, unescaped
   std::vector<Yaml> items;       ///< of a list, or the values of a map
   std::vector<std::string> keys; ///< of a map, one for each item
 

@@ -267,7 +267,7 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
           ? ByteRows::getScratchBytes(sizes.inputs, taskRows * sizes.taps)
           : 0;
   wordRows.emplace(b, rows, sizes.taps, sizes.inputs, getSigns(op).activations,
-                llvm::alignTo(before, 64));
+                   llvm::alignTo(before, 64));
 }
 
 /// One row alone reads several streams of weights.

@@ -28,7 +28,7 @@ struct Recipe {
   /// Inputs that are fed by an output of the run before.
   std::vector<std::pair<std::string, std::string>> states;
   std::vector<std::string> keep; ///< regexes of nodes that stay float
-  double minCosine = 0.99; ///< --min-cos
+  double minCosine = 0.99;       ///< --min-cos
   bool requireFused = false;
   std::optional<bool> embedWeights;   ///< none: by size
   std::string rangeMethod = "minmax"; ///< --calib-method

@@ -64,12 +64,12 @@ struct CompileOptions {
   /// more than that from those in float stay float; 0: none does.
   double minCosine = 0.99;
   bool requireFused = false;
-  std::optional<bool> embedWeights;        ///< none: below 16 MiB
-  unsigned jobs = 0;                       ///< 0: all cores
-  std::string cacheDir;                    ///< "" : no kernel cache
-  const Extensions *extensions = nullptr;  ///< passes of plugins; may be null
-  std::vector<std::string> plugins;        ///< files that these came from
-  Stage stopAfter = Stage::Package;        ///< --emit
+  std::optional<bool> embedWeights;       ///< none: below 16 MiB
+  unsigned jobs = 0;                      ///< 0: all cores
+  std::string cacheDir;                   ///< "" : no kernel cache
+  const Extensions *extensions = nullptr; ///< passes of plugins; may be null
+  std::vector<std::string> plugins;       ///< files that these came from
+  Stage stopAfter = Stage::Package;       ///< --emit
   /// --emit=qdq-onnx: stop where scales are chosen and give the model as ONNX.
   bool emitQdq = false;
   PackageKind kind = PackageKind::Library; ///< --emit=obj, --emit=a

@@ -36,8 +36,9 @@ struct Assignment {
 /// The picks with the least total of `goal` within `limits`; none if there are
 /// none, or if nothing was found in a bounded number of steps. Deterministic:
 /// the search is bounded by nodes, not by time. The total is at most 0.01 %
-/// above the least one, unless nodes run out first. Limits hold for the sums as they are added here, in the
-/// order of layers. Layers without formats are an error of the caller.
+/// above the least one, unless nodes run out first. Limits hold for the sums as
+/// they are added here, in the order of layers. Layers without formats are an
+/// error of the caller.
 std::optional<Assignment> solve(llvm::ArrayRef<std::vector<Costs>> layers,
                                 Cost goal, const Limits &limits);
 

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Ceilings.h"
+#include "Emulation.h"
 #include "X86Kernel.h"
 #include "qcc/Scheme/Scheme.h"
 #include <algorithm>
