@@ -284,7 +284,7 @@ CASES = [
     *[Case("plain", route, Refused("expected finite weights", 3, "QCC-E105"),
            two_layers(last=np.where(np.eye(K, N) > 0, np.nan, NARROW).astype(np.float32)), "NaN weights")
       for route in ("rtn", "gptq", "awq", "smoothquant", "static")],
-    Case("plain", "gptq", Refused(NOT_FINITE), two_layers(first=np.full_like(WIDE, np.inf)), "infinite weights"),
+    Case("plain", "gptq", Refused("expected finite weights", 3, "QCC-E105"), two_layers(first=np.full_like(WIDE, np.inf)), "infinite weights"),
     Case("plain", "gptq", Refused("expected finite weights", 3, "QCC-E105"),
          two_layers(last=np.where(np.eye(K, N) > 0, -np.inf, NARROW).astype(np.float32)), "infinite last weights"),
     *[Case("plain", route, Refused("expected a scale below", 3, "QCC-E105"), one_layer(NARROW * np.float32(1e8)), "half overflow")

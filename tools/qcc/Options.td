@@ -81,7 +81,7 @@ def shard : Setting<"shard", "I/N", [CalibrateVis], "Use every N-th sample from 
 def checkpoint : Setting<"checkpoint", "DIR", [CompileVis, CalibrateVis],
                         "Keep finished work of --algo in a folder; an interrupted run goes on from there">, Group<grp_data>;
 def shards : Setting<"shards", "N", [CompileVis],
-                     "With --checkpoint: have N processes `qcc calibrate --shard=I/N` run the samples (docs/calibration.md)">,
+                     "With --checkpoint: N processes `qcc calibrate --shard=I/N` run the samples">,
              Group<grp_data>;
 def dim : Setting<"dim", "NAME=RULE", Readers, "A dimension's size (8), sizes (1,8), bounds (1..64) or equal">, Group<grp_data>;
 def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CalibrateVis, CompareVis, EvalVis],

@@ -13,6 +13,7 @@
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
+#include <cmath>
 
 namespace qcc {
 #define GEN_PASS_DECL_STATICINT8
@@ -190,9 +191,12 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     Builder b(&getContext());
     size_t next = 0;
     for (const Activation &activation : activations)
-      for (Operation *layer : activation.layers)
-        layer->setAttr(kLayerErrorAttr,
-                       b.getF32FloatAttr(float((*errors)[next++])));
+      for (Operation *layer : activation.layers) {
+        // Samples with infinities give none.
+        double error = (*errors)[next++];
+        if (std::isfinite(error))
+          layer->setAttr(kLayerErrorAttr, b.getF32FloatAttr(float(error)));
+      }
     return std::move(*model);
   }
 
