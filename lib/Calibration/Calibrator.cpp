@@ -147,9 +147,23 @@ static size_t countNaN(const SampleArray &array) {
   return count;
 }
 
+static llvm::Error makeEmptyError(StringRef what) {
+  return makeError(Diag::BadCalibration, what,
+                   "expected values, but the samples are empty arrays");
+}
+
 llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
                                   NonFinitePolicy policy,
                                   std::vector<std::string> &warnings) {
+  const SampleArray *empty = nullptr;
+  size_t bytes = 0;
+  for (const Sample &sample : samples)
+    for (const SampleArray &array : sample.arrays) {
+      bytes += array.bytes.size();
+      empty = empty ? empty : &array;
+    }
+  if (empty && !bytes)
+    return makeEmptyError(empty->name);
   std::vector<std::string> problems;
   std::vector<Sample> good;
   std::string where, what;
@@ -210,8 +224,7 @@ llvm::Error qcc::checkStatistics(const Statistics &statistics,
     warnings.push_back(t.name + ": " + what + "; they are left out");
   }
   if (isEmpty && !statistics.all().empty())
-    return makeError(Diag::BadCalibration, statistics.all()[0].name,
-                     "expected values, but the samples are empty arrays");
+    return makeEmptyError(statistics.all()[0].name);
   return llvm::Error::success();
 }
 

@@ -130,14 +130,6 @@ llvm::Error Compilation::makeWorkspace() {
   auto samples = readSamples(options.calibration, getSampleInputs(*module));
   if (!samples)
     return samples.takeError();
-  bool isEmpty = llvm::all_of(*samples, [](const Sample &sample) {
-    return llvm::all_of(sample.arrays, [](const SampleArray &array) {
-      return array.bytes.empty();
-    });
-  });
-  if (isEmpty)
-    return makeError(Diag::BadCalibration, options.calibration,
-                     "expected values, but the samples are empty arrays");
   std::vector<std::string> seen; // told by the calibrator already
   if (llvm::Error error =
           removeBadSamples(*samples, options.nonFinite,

@@ -1,6 +1,7 @@
 //===- GPTQ.cpp - rounding that makes up for its errors ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Scheme/GPTQ.h"
+#include "Panel.h"
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
@@ -48,14 +49,8 @@ static bool factor(Matrix &reversed, std::vector<double> &l) {
   return isFinite;
 }
 
-/// Columns that are rounded together.
-static constexpr int64_t kPanel = 16;
-/// Four doubles at any address.
-typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
-
 /// Adds to three rows of `sums` [3, kPanel] what rows `first` to `end` of the
-/// differences [k, kPanel] cost, by the factors of three rows of L. Products
-/// are fused with their sums on any machine, in the order of rows.
+/// differences [k, kPanel] cost, by the factors of three rows of L.
 #if defined(__x86_64__)
 __attribute__((target_clones("arch=x86-64-v3", "default")))
 #endif
@@ -67,19 +62,7 @@ static void addDifferences(const double *const *factors,
   for (int r = 0; r < 3; ++r)
     for (int v = 0; v < 4; ++v)
       total[r][v] = rows[r * 4 + v];
-  for (int64_t m = first; m < end; ++m) {
-    const auto *d = reinterpret_cast<const Double4 *>(differences + m * kPanel);
-    Double4 d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3];
-#pragma clang loop unroll(full)
-    for (int r = 0; r < 3; ++r) {
-      double x = factors[r][m];
-      Double4 factor = {x, x, x, x};
-      total[r][0] = __builtin_elementwise_fma(factor, d0, total[r][0]);
-      total[r][1] = __builtin_elementwise_fma(factor, d1, total[r][1]);
-      total[r][2] = __builtin_elementwise_fma(factor, d2, total[r][2]);
-      total[r][3] = __builtin_elementwise_fma(factor, d3, total[r][3]);
-    }
-  }
+  addPanelRows(factors, differences, first, end, total);
   for (int r = 0; r < 3; ++r)
     for (int v = 0; v < 4; ++v)
       rows[r * 4 + v] = total[r][v];

@@ -1,6 +1,7 @@
 //===- Grid.cpp - rounding weights to grids, with their cost ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Scheme/Grid.h"
+#include "Panel.h"
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
@@ -79,15 +80,9 @@ std::vector<float> qcc::roundWith(const WeightGrid &grid, LayerWeights weights,
 // Errors
 //===----------------------------------------------------------------------===//
 
-/// Columns whose forms are computed together.
-static constexpr size_t kPanel = 16;
-/// Four doubles at any address.
-typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
-
 /// Sets `forms` [kPanel] to d^T G d for the columns d of `panel` [k, kPanel].
 /// Only the lower triangle of the symmetric G counts, whose rows are `stride`
-/// apart. Products are fused with their sums on any machine, three rows at a
-/// time: the bits of the result depend on nothing else.
+/// apart.
 #if defined(__x86_64__)
 __attribute__((target_clones("arch=x86-64-v3", "default")))
 #endif
@@ -100,19 +95,7 @@ static void getPanelForms(const double *gram, size_t stride,
     for (size_t r = 0; r < 3; ++r)
       g[r] = gram + std::min(row + r, k - 1) * stride;
     Double4 sums[3][4] = {};
-    for (size_t c = 0; c < row; ++c) {
-      const auto *d = reinterpret_cast<const Double4 *>(panel + c * kPanel);
-      Double4 d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3];
-#pragma clang loop unroll(full)
-      for (size_t r = 0; r < 3; ++r) {
-        double x = g[r][c];
-        Double4 factor = {x, x, x, x};
-        sums[r][0] = __builtin_elementwise_fma(factor, d0, sums[r][0]);
-        sums[r][1] = __builtin_elementwise_fma(factor, d1, sums[r][1]);
-        sums[r][2] = __builtin_elementwise_fma(factor, d2, sums[r][2]);
-        sums[r][3] = __builtin_elementwise_fma(factor, d3, sums[r][3]);
-      }
-    }
+    addPanelRows(g, panel, 0, int64_t(row), sums);
     for (size_t r = 0; r < 3 && row + r < k; ++r) {
       const auto *own =
           reinterpret_cast<const Double4 *>(panel + (row + r) * kPanel);
@@ -143,7 +126,7 @@ static std::vector<double> getForms(const double *gram, size_t stride, size_t k,
                                     size_t n, Get get) {
   std::vector<double> forms(n), panel(k * kPanel);
   for (size_t first = 0; first < n && k; first += kPanel) {
-    size_t count = std::min(kPanel, n - first);
+    size_t count = std::min<size_t>(kPanel, n - first);
     for (size_t i = 0; i < k; ++i)
       for (size_t j = 0; j < kPanel; ++j)
         panel[i * kPanel + j] = j < count ? get(i, first + j) : 0.0;

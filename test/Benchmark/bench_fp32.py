@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -62,11 +61,10 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     day = datetime.date.today().isoformat()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     lines = [
         f"# fp32 against ONNX Runtime, {day}",
         "",
-        f"`./dev bench fp32` at commit {commit}, `--target={options.target}`, on {harness.cpu_name()}, one thread; ONNX Runtime "
+        f"`./dev bench fp32` at commit {harness.commit()}, `--target={options.target}`, on {harness.cpu_name()}, one thread; ONNX Runtime "
         f"{onnxruntime.__version__}.",
         f"Medians of {options.pairs} interleaved pairs in one process; speed is ONNX Runtime's time over ours, with its quartiles.",
         "Compile time (without kernels of earlier compiles) and the peak of anonymous memory are of the whole tree of processes.",

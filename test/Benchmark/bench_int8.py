@@ -19,7 +19,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -195,10 +194,9 @@ def main() -> None:
     parser.add_argument("--page", type=pathlib.Path)
     options = parser.parse_args()
     day = datetime.date.today().isoformat()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     lines = [
         f"# int8 against fp32 and ONNX Runtime, {day}", "",
-        f"`./dev bench int8` at commit {commit}, `--target={options.target}`, on {harness.cpu_name()}; ONNX Runtime {onnxruntime.__version__}; "
+        f"`./dev bench int8` at commit {harness.commit()}, `--target={options.target}`, on {harness.cpu_name()}; ONNX Runtime {onnxruntime.__version__}; "
         f"load average at the start {os.getloadavg()[0]:.1f}.",
         f"At most {options.rounds} rounds in at most {options.seconds:.0f} s, each running all four contenders once; times are medians, speeds medians of the",
         "ratio in a round, with quartiles. Cosine: our int8 outputs with our fp32 ones on a calibration sample.", "",

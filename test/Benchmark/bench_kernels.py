@@ -26,11 +26,10 @@ def main() -> None:
     program = harness.BUILD / "test" / "benchmark" / "BenchKernels"
     done = subprocess.run([program, str(options.pairs)], stdout=subprocess.PIPE, text=True, check=True)
     day = datetime.date.today().isoformat()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     lines = [
         f"# Kernels of the x86 target, {day}",
         "",
-        f"`./dev bench kernels` at commit {commit} on {harness.cpu_name()}, one thread, medians of {options.pairs} pairs. The ceiling",
+        f"`./dev bench kernels` at commit {harness.commit()} on {harness.cpu_name()}, one thread, medians of {options.pairs} pairs. The ceiling",
         "is a loop of nothing but the instruction, measured in turns with the kernel; its least and greatest share in brackets.",
         "",
     ]

@@ -18,7 +18,6 @@ import math
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -153,12 +152,11 @@ def main() -> None:
     parser.add_argument("--precisions", type=lambda text: text.split(","))
     options = parser.parse_args()
     day = datetime.date.today().isoformat()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     flags = "avx512" if "avx512f" in harness.cpu_flags() else "AVX2 only"
     lines = [
         f"# Weights of few bits, {day}",
         "",
-        f"`./dev bench lowbit` at commit {commit} on {harness.cpu_name()} ({flags}).",
+        f"`./dev bench lowbit` at commit {harness.commit()} on {harness.cpu_name()} ({flags}).",
         "",
     ]
     if options.only != "accuracy":

@@ -11,18 +11,14 @@ calibrated on, with bootstrap intervals over rows, and the share of the gap betw
 """
 
 import argparse
-import datetime
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 import time
 
 import numpy as np
 import onnx
-from bench_quantization import HEAD, MODEL, SOURCE, Evaluation, interval, qcc
+from bench_quantization import HEAD, MODEL, Evaluation, interval, qcc, write_page
 
 
 def count_weights(model: pathlib.Path) -> int:
@@ -118,11 +114,7 @@ def main() -> None:
         lines = table(arguments, pathlib.Path(folder))
     print("\n".join(lines))
     if arguments.page:
-        commit = subprocess.run(["git", "-C", SOURCE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        command = " ".join(["bench_mixed.py", *sys.argv[1:]])
-        head = [f"# Mixed precision on lm-s, {datetime.date.today()}", "",
-                f"`{command}` at {commit}, {os.cpu_count()} CPUs.", ""]  # fmt: skip
-        arguments.page.write_text("\n".join(head + lines) + "\n")
+        write_page(arguments.page, "Mixed precision on lm-s", lines)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import datetime
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,9 +26,10 @@ import onnx
 import onnx.numpy_helper
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(SOURCE / "python"))
+sys.path[:0] = [str(SOURCE / "python"), str(SOURCE / "test" / "Support")]
 
-import qcc  # noqa: E402 - found through the line above
+import harness  # noqa: E402 - found through the line above
+import qcc  # noqa: E402
 
 MODEL = pathlib.Path(os.environ.get("QCC_TEST_DATA", SOURCE.parent / "shared")) / "models" / "llm" / "lm-s"
 CASES = {"w4_channel": "grid-w4-channel", "w3_channel": "grid-w3-channel", "w3_g64": "grid-w3-g64", "w2_g32": "grid-w2-g32"}
@@ -190,6 +190,14 @@ def smooth(arguments, folder: pathlib.Path) -> list[str]:
     return lines
 
 
+def write_page(page: pathlib.Path, title: str, lines: list[str]) -> None:
+    """Writes a table below what made it."""
+    command = " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
+    head = [f"# {title}, {datetime.date.today()}", "",
+            f"`{command}` at {harness.commit()}, {harness.cpu_name()}, {os.cpu_count()} CPUs.", ""]  # fmt: skip
+    page.write_text("\n".join(head + lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=24)
@@ -205,11 +213,7 @@ def main() -> None:
         lines = (smooth if arguments.int8 else table)(arguments, pathlib.Path(folder))
     print("\n".join(lines))
     if arguments.page:
-        commit = subprocess.run(["git", "-C", SOURCE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        command = " ".join(["bench_quantization.py", *sys.argv[1:]])
-        head = [f"# Quantization algorithms on lm-s, {datetime.date.today()}", "",
-                f"`{command}` at {commit}, {platform.machine()}, {os.cpu_count()} CPUs.", ""]  # fmt: skip
-        arguments.page.write_text("\n".join(head + lines) + "\n")
+        write_page(arguments.page, "Quantization algorithms on lm-s", lines)
 
 
 if __name__ == "__main__":

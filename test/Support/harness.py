@@ -133,6 +133,12 @@ def cpu_flags() -> set[str]:
         return next((set(line.split()) for line in info if line.startswith("flags")), set())
 
 
+def commit() -> str:
+    """The commit that is measured, short."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+
 def cpu_name() -> str:
     """The CPU's model name and what of its vector features matter here."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:

@@ -81,7 +81,7 @@ std::string hashSamples(llvm::ArrayRef<Sample> samples);
 
 /// Removes samples whose inputs hold NaN, as the policy says; `warnings` gets a
 /// line for each that is left out. Errors: BadCalibration, with sample and
-/// input.
+/// input, or the first input where no sample has an element.
 llvm::Error removeBadSamples(std::vector<Sample> &samples,
                              NonFinitePolicy policy,
                              std::vector<std::string> &warnings);
