@@ -26,7 +26,10 @@ SAVED = harness.BUILD / "test" / "fuzz" / "faults"
 
 
 def driver(soak: bool) -> pathlib.Path:
-    return harness.BUILD / ("sanitize" if soak else "") / "test" / "fuzz" / "FuzzImport"
+    program = harness.BUILD / ("sanitize" if soak else "") / "test" / "fuzz" / "FuzzImport"
+    if soak and b"__asan_init" not in program.read_bytes():
+        raise harness.Failure(f"expected a driver with sanitizers, but got {program} without: build it by ./dev soak")
+    return program
 
 
 def environment() -> dict[str, str]:
