@@ -401,6 +401,25 @@ g (float[n, 2] x) => (float[a, b] y)
     check(tmp_path, text, [{"x": f32(n, 2, seed=n)} for n in (3, 5, 7)])
 
 
+@pytest.mark.parametrize("cuts", [("{2}, {-2}, {0}, {3}", "{0}, {99}, {0}, {1}"), ("{1}, {99}, {0}, {1}", "{0}, {99}, {0}, {1}"),
+                                  ("{1}, {99}, {0}, {1}", "{0}, {-2}, {0}, {1}"), ("{0}, {99}, {0}, {4}", "{1}, {-1}, {0}, {2}")])
+def test_different_cuts_of_one_size_are_broadcast(tmp_path, cuts):
+    """They fit only where one is a single element: found by a random graph."""
+    declared, nodes = [], ""
+    for part, cut in zip("ab", cuts):
+        declared += [f"int64[1] {name}{part} = {value}" for name, value in zip(("start", "end", "axis", "step"), cut.split(", "))]
+        nodes += f"  {part} = Slice(x, start{part}, end{part}, axis{part}, step{part})\n"
+    text = f"g (float[n, 2] x) => (float[p, q] y, float[r, 2] s) <{', '.join(declared)}> {{\n{nodes}  y = Mul(a, b)\n  s = Softmax(y) }}"
+    runs = []
+    for n in range(1, 12):
+        sizes = [len(range(n)[slice(start, end, step)]) for start, end, _, step in
+                 ([int(v.strip("{}")) for v in cut.split(", ")] for cut in cuts)]
+        if sizes[0] == sizes[1] or 1 in sizes:
+            runs.append({"x": f32(n, 2, seed=n)})
+    assert len(runs) > 1
+    check(tmp_path, text, runs)
+
+
 def test_slices_of_slices_stay_short(tmp_path):
     """Each cut doubles the size's expression: found by a random graph."""
     cuts = "".join(f"  x{i + 1} = Slice(x{i}, s{i % 3}, e{i % 3}, axis, step)\n" for i in range(24))

@@ -169,18 +169,21 @@ AffineExpr isOne(AffineExpr size) {
   return getAffineConstantExpr(2, size.getContext()).floorDiv(size + 1) % 2;
 }
 
-bool mayBroadcast(AffineExpr size, AffineExpr resultSize) {
-  if (size == resultSize || isa<AffineConstantExpr>(size))
-    return false;
-  if (isa<AffineSymbolExpr>(size))
-    return true;
-  // Only broadcastSize makes remainders.
+/// Only broadcastSize makes remainders.
+static bool isOfBroadcast(AffineExpr size) {
   return size
       .walk([](AffineExpr e) {
         return e.getKind() == AffineExprKind::Mod ? WalkResult::interrupt()
                                                   : WalkResult::advance();
       })
       .wasInterrupted();
+}
+
+bool mayBroadcast(AffineExpr size, AffineExpr resultSize) {
+  if (size == resultSize || isa<AffineConstantExpr>(size))
+    return false;
+  return isa<AffineSymbolExpr>(size) || isOfBroadcast(size) ||
+         isOfBroadcast(resultSize);
 }
 
 size_t countTerms(AffineExpr expr, size_t limit) {

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/SmallBitVector.h"
 
 using namespace mlir;
 
@@ -121,22 +122,62 @@ static bool mayBeOne(AffineExpr size, AffineExpr resultSize) {
          !isa<AffineSymbolExpr>(resultSize);
 }
 
+/// The symbols of a size, in the order of their numbers.
+static llvm::SmallBitVector getSymbols(AffineExpr size) {
+  llvm::SmallBitVector result;
+  size.walk([&](AffineExpr e) {
+    auto symbol = dyn_cast<AffineSymbolExpr>(e);
+    if (!symbol)
+      return;
+    if (symbol.getPosition() >= result.size())
+      result.resize(symbol.getPosition() + 1);
+    result.set(symbol.getPosition());
+  });
+  return result;
+}
+
+/// True for two sizes made of the same symbols that are equal at best for a few
+/// values of these, as N - 1 and N are: a model that adds them means the runs
+/// where one is 1. Judged at values that strides and windows usually divide,
+/// since sizes that were halved and doubled again are meant to be equal, small
+/// and large ones, since cuts at a constant begin at some size.
+static bool areMeantToDiffer(AffineExpr x, AffineExpr y) {
+  // Sizes share parts: a walk takes as long as their text is.
+  constexpr size_t limit = 200;
+  if (countTerms(x, limit) > limit || countTerms(y, limit) > limit)
+    return false;
+  llvm::SmallBitVector symbols = getSymbols(x);
+  if (symbols.none() || symbols != getSymbols(y))
+    return false;
+  return llvm::all_of(ArrayRef<int64_t>{64, 720, 40320}, [&](int64_t base) {
+    SmallVector<int64_t> values;
+    for (unsigned i = 0; i < symbols.size(); ++i)
+      values.push_back(base * (i + 1));
+    std::optional<int64_t> atX = evaluateSize(x, values),
+                           atY = evaluateSize(y, values);
+    return atX && atY && *atX != *atY;
+  });
+}
+
 AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
   bool isFixed = isa<AffineConstantExpr>(have) && isa<AffineConstantExpr>(dim);
   // A symbol may be 1 where a computed size is not, and a computed size where a
   // constant is not. The other way is thought of only for sizes that data
-  // tells, so that other results keep the simple size.
+  // tells and for those that differ anyway, so that other results keep the
+  // simple size.
   bool oneIsOpen = isOpen(have) != isOpen(dim);
   AffineExpr open = isOpen(have) ? have : dim;
   bool isSymbol = isa<AffineSymbolExpr>(open),
-       isData = isSymbol && symbols.isRuntime(open);
-  if (oneIsOpen && !isData && (isSymbol || isa<AffineConstantExpr>(open))) {
+       anyMayBeOne =
+           (isSymbol && symbols.isRuntime(open)) || areMeantToDiffer(have, dim);
+  if (oneIsOpen && !anyMayBeOne &&
+      (isSymbol || isa<AffineConstantExpr>(open))) {
     if (isOpen(have) == isSymbol)
       std::swap(have, dim);
     check(simplifyDim((have - dim) * (dim - 1)), size(0));
     return have;
   }
-  if (isFixed || (!isData && (!isOpen(have) || !isOpen(dim)))) {
+  if (isFixed || (!anyMayBeOne && (!isOpen(have) || !isOpen(dim)))) {
     if (!requireEqual(have, dim, "broadcast dimensions"))
       return {};
     // A constant says more than a symbol that must equal it.

@@ -127,8 +127,9 @@ public:
 
   /// The dimensions that numpy's broadcasting gives. Of two different symbols
   /// one may be 1 at run time, a symbol where a computed size is not, and a
-  /// computed size where a constant is not; with `assumeEqual`, and for two
-  /// computed sizes, they are taken as equal, with a check.
+  /// computed size where a constant is not; of two different sizes of the same
+  /// symbols (N and N - 1) either. With `assumeEqual`, and for other computed
+  /// sizes, they are taken as equal, with a check.
   std::optional<Dims> broadcastDims(llvm::ArrayRef<Dims> operands,
                                     bool assumeEqual = false);
   /// How a tensor is read as one of a shape that it broadcasts to.

@@ -76,9 +76,9 @@ size_t countTerms(mlir::AffineExpr expr, size_t limit);
 mlir::AffineExpr isOne(mlir::AffineExpr size);
 
 /// True for a size of an operand that may be 1 where that of the result is not,
-/// which is known only at run time: a symbol, or a size made of symbols by
-/// `broadcastSize`. Sizes that were computed in other ways (of windows, of
-/// concatenations) and differ as expressions are taken for equal.
+/// which is known only at run time: a symbol, and where one of the two sizes
+/// was made by `broadcastSize`. Sizes that were computed in other ways (of
+/// windows, of concatenations) and differ as expressions are taken for equal.
 bool mayBroadcast(mlir::AffineExpr size, mlir::AffineExpr resultSize);
 
 /// The size that two sizes of which one may be 1 broadcast to.
