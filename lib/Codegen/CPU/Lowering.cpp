@@ -4,8 +4,6 @@
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/Passes.h"
-#include "mlir/Dialect/AMX/AMXDialect.h"
-#include "mlir/Dialect/AMX/Transforms.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -34,14 +32,12 @@ using namespace mlir;
 using namespace qcc;
 
 void qcc::registerCodegenDialects(DialectRegistry &registry) {
-  registry.insert<amx::AMXDialect, arith::ArithDialect, cf::ControlFlowDialect,
-                  func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
-                  scf::SCFDialect, vector::VectorDialect,
-                  x86vector::X86VectorDialect, QCCDialect>();
+  registry
+      .insert<arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect,
+              LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect,
+              vector::VectorDialect, x86vector::X86VectorDialect, QCCDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
-  registerConvertAMXToLLVMInterface(registry);
-  cf::registerConvertControlFlowToLLVMInterface(registry);
 }
 
 /// Floor and ceiling divisions have no counterpart in LLVM.
@@ -57,10 +53,6 @@ LogicalResult qcc::lowerKernelModule(ModuleOp module,
   if (failed(expandDivisions(module)))
     return failure();
   expandMath(module, caps);
-  bool usesAmx = false;
-  module.walk([&](Operation *op) {
-    usesAmx |= isa_and_nonnull<amx::AMXDialect>(op->getDialect());
-  });
 
   PassManager pm(context);
   pm.enableVerifier(true);
@@ -76,14 +68,7 @@ LogicalResult qcc::lowerKernelModule(ModuleOp module,
   pm.addPass(createConvertVectorToLLVMPass(vectorOptions));
   pm.addPass(createArithToLLVMConversionPass());
   pm.addPass(createConvertFuncToLLVMPass());
-  if (usesAmx) {
-    // Tiles cross branches: `cf` and `amx` must be converted together.
-    ConvertToLLVMPassOptions together;
-    together.filterDialects = {"cf", "amx"};
-    pm.addPass(createConvertToLLVMPass(together));
-  } else {
-    pm.addPass(createConvertControlFlowToLLVMPass());
-  }
+  pm.addPass(createConvertControlFlowToLLVMPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
   return pm.run(module);
 }
