@@ -17,15 +17,17 @@
 // loads, multiplies and adds, in the tile of an f32 product: two rows of the
 // weight in place of one.
 //
+// With AMX, products of 16 rows and more are made in tile registers, of the
+// weight as VNNI kernels read it (ByteTiles.h).
+//
 //===----------------------------------------------------------------------===//
-#include "ByteRows.h"
+#include "ByteDotSchedule.h"
+#include "ByteTiles.h"
 #include "Emitters.h"
-#include "IntegerDot.h"
 #include "Tiles.h"
 #include "WordRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "qcc/Dialect/QCC/Pack.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -34,24 +36,6 @@ using namespace qcc::x86;
 namespace {
 
 constexpr unsigned kColumns = kDotColumns;
-/// Products that make a task worth its start, and the most rows of one.
-constexpr int64_t kTaskProducts = 1 << 20;
-constexpr int64_t kMaxTaskRows = 96;
-/// Rows of a task are a multiple of all tile heights but the largest.
-constexpr int64_t kRowGrain = 12;
-/// Tasks that make cutting columns unnecessary.
-constexpr int64_t kWantedTasks = 4;
-/// Bytes of a task's rows as words: a quarter of the smallest L2.
-constexpr int64_t kWordBytes = 128 << 10;
-
-/// Sizes of a product: `rows` times `groups` of [taps * inputs, outputs].
-struct DotSizes {
-  AffineExpr rows;
-  int64_t taps, inputs, outputs, groups;
-  int64_t blocks() const { return llvm::divideCeil(outputs, kColumns); }
-  /// Rows of the weight.
-  int64_t terms() const { return taps * inputs; }
-};
 
 class ByteDotEmitter final : public KernelEmitter {
 public:
@@ -66,7 +50,7 @@ public:
 class ByteDot {
 public:
   ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
-          ByteRows &rows, Epilogue epilogue);
+          const DotSchedule &schedule, ByteRows &rows, Epilogue epilogue);
   LogicalResult emit();
 
 private:
@@ -75,7 +59,9 @@ private:
     unsigned rows, blocks;
   };
   void emitTask(Value task);
+  void emitRows(Value total, Value endRow);
   void sweep(Value rowBegin, Value rowEnd, std::optional<int64_t> known);
+  void sweepTiles(Value endRow);
   void emitTile(const Place &at);
   SmallVector<Value> emitPairs(const Place &at, ArrayRef<Value> blocks);
   SmallVector<Value> emitTap(const Place &at, ArrayRef<Value> blocks, Value tap,
@@ -84,6 +70,10 @@ private:
                 MutableArrayRef<Value> sums);
   void emitStores(const Place &at, ArrayRef<Value> blocks,
                   ArrayRef<Value> sums);
+  SmallVector<Value> getBlocks(Value block, unsigned count);
+  SmallVector<Value> emitCorrections(ArrayRef<Value> blocks, Value shift);
+  void emitRow(Value row, Value block, ArrayRef<Value> sums,
+               ArrayRef<Value> corrections);
   void emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
                  Value offset);
   unsigned getMaxBlocks(std::optional<int64_t> rows) const;
@@ -97,6 +87,7 @@ private:
   bool isWide;   ///< the weight's codes are words
   bool isPaired; ///< so are the rows that it is multiplied with
   std::optional<WordRows> wordRows;
+  std::optional<ByteTiles> tiles; ///< where the level has them
   Type i8, i32, stored;
   Value weight, out, zero;
   SmallVector<AffineExpr> leading; ///< of the result, all but the last
@@ -106,167 +97,63 @@ private:
   LogicalResult status = success();
 };
 
-/// The root of a body that the emitter takes, or null.
-Operation *findRoot(Block &body) {
-  if (auto matmul = getRoot<IntMatMulOp>(body)) {
-    bool isPlain =
-        matmul.getRhs().getType().getRank() <= 3 && !matmul.getRhsZero() &&
-        (!matmul.getLhsZero() || matmul.getLhsZero().getType().getRank() == 0);
-    return isPlain ? matmul : nullptr;
-  }
-  auto conv = getRoot<IntConvOp>(body);
-  if (!conv || !conv.getChannelsLast() || conv.getWeightZero())
-    return nullptr;
-  return conv;
-}
-
-DotSizes getSizes(Operation *op, RankedTensorType weight) {
-  SmallVector<AffineExpr> dims = getDims(op->getResult(0).getType());
-  dims.pop_back();
-  AffineExpr rows = product(dims, op->getContext());
-  if (isa<IntMatMulOp>(op))
-    return {rows, 1, weight.getDimSize(0), weight.getDimSize(1), 1};
-  int64_t groups = int64_t(cast<IntConvOp>(op).getGroups()), taps = 1;
-  for (int64_t size : weight.getShape().drop_front(2))
-    taps *= size;
-  return {rows, taps, weight.getDimSize(1), weight.getDimSize(0) / groups,
-          groups};
-}
-
 } // namespace
 
 std::optional<KernelSchedule>
 ByteDotEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                       function_ref<bool(unsigned)> isConstant) const {
-  Operation *op = findRoot(dispatch.getBody().front());
-  if (!op ||
-      llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
-    return std::nullopt;
-  for (Value operand : op->getOperands())
-    if (!isa<BlockArgument>(operand))
-      return std::nullopt;
-  auto weight = cast<BlockArgument>(op->getOperand(1));
-  auto type = cast<RankedTensorType>(weight.getType()),
-       input = cast<RankedTensorType>(op->getOperand(0).getType());
-  auto isConv = isa<IntConvOp>(op);
-  if (!isConstant(weight.getArgNumber()) || op->getOperand(0) == weight ||
-      !llvm::hasSingleElement(weight.getUses()) || !type.hasStaticShape() ||
-      type.getNumElements() == 0 ||
-      !type.getElementType().isSignlessInteger(8) ||
-      input.getElementType().getIntOrFloatBitWidth() != 8 ||
-      type.getRank() > (isConv ? 4 : 2))
-    return std::nullopt;
-  DotSizes sizes = getSizes(op, type);
-  if (sizes.groups > 1 && sizes.inputs == 1)
-    return std::nullopt; // depthwise: the taps are all there is to add
-  std::optional<int64_t> known = getConstantSize(sizes.rows);
-
-  int64_t perRow = sizes.taps * sizes.inputs * sizes.outputs;
-  int64_t taskRows = std::clamp<int64_t>(
-      llvm::alignTo(llvm::divideCeil(kTaskProducts, perRow), kRowGrain),
-      kRowGrain, kMaxTaskRows);
-  // Where no level multiplies bytes, widening the weight once is cheaper.
-  bool isWide =
-      llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });
-  bool isPaired =
-      llvm::none_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
-  if (isPaired)
-    taskRows =
-        std::clamp<int64_t>(kWordBytes / WordRows::getRowBytes(sizes.terms()) /
-                                kRowGrain * kRowGrain,
-                            kRowGrain, taskRows);
-  int64_t taskBlocks = sizes.blocks();
-  int64_t rowTasks =
-      known ? llvm::divideCeil(std::max<int64_t>(*known, 1), taskRows) : 1;
-  if (rowTasks * sizes.groups < kWantedTasks) {
-    int64_t wanted = llvm::divideCeil(kWantedTasks, rowTasks * sizes.groups);
-    taskBlocks = std::max<int64_t>(llvm::divideCeil(sizes.blocks(), wanted),
-                                   std::min<int64_t>(sizes.blocks(), 2));
-  }
-  KernelSchedule schedule;
-  Builder builder(op->getContext());
-  auto number = [&](StringRef name, int64_t value) {
-    return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
-  };
-  SmallVector<int64_t> window;
-  if (isConv)
-    llvm::append_range(window, type.getShape().drop_front(2));
-  schedule.params = builder.getDictionaryAttr(
-      {number("blocks", taskBlocks), number("inputs", sizes.inputs),
-       builder.getNamedAttr("paired", builder.getBoolAttr(isPaired)),
-       number("rows", taskRows),
-       builder.getNamedAttr("wide", builder.getBoolAttr(isWide)),
-       builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
-  schedule.tasks = sizes.rows.ceilDiv(taskRows) *
-                   llvm::divideCeil(sizes.blocks(), taskBlocks) * sizes.groups;
-  std::string layout = isPaired ? "pair16" : isWide ? "dot16" : "dot";
-  if (isConv)
-    layout += ":" + std::to_string(sizes.groups);
-  schedule.packs.push_back({weight.getArgNumber(), layout, kDotColumns, false});
-  if (isConv)
-    schedule.scratchBytes =
-        ByteRows::getScratchBytes(sizes.inputs, taskRows * sizes.taps);
-  if (isPaired)
-    schedule.scratchBytes = llvm::alignTo(schedule.scratchBytes, 64) +
-                            WordRows::getBytes(sizes.terms(), taskRows);
-  return schedule;
+  return scheduleByteDot(dispatch.getBody().front(), levels, isConstant);
 }
 
 LogicalResult ByteDotEmitter::emit(KernelBuilder &builder) const {
-  Operation *op = findRoot(builder.kernel().getBody().front());
+  Operation *op = findByteDot(builder.kernel().getBody().front());
   if (!op)
     return failure();
-  DictionaryAttr params = builder.kernel().getSchedule();
-  auto window = params.getAs<DenseI64ArrayAttr>("window");
-  int64_t inputs = params.getAs<IntegerAttr>("inputs").getInt();
+  DotSchedule schedule = DotSchedule::get(builder.kernel().getSchedule());
+  int64_t inputs = schedule.inputs;
   SmallVector<AffineExpr> dims = getDims(op->getResult(0).getType());
   int64_t outputs = *getConstantSize(dims.back());
   dims.pop_back();
   DotSizes sizes{product(dims, op->getContext()), 1, inputs, outputs, 1};
   std::optional<ConvShape> shape;
   if (auto conv = dyn_cast<IntConvOp>(op)) {
-    shape.emplace(op, window.asArrayRef());
+    shape.emplace(op, schedule.window);
     sizes.groups = shape->groups;
     sizes.outputs /= sizes.groups;
     sizes.taps = shape->kernelSize();
   }
   ByteRows rows(builder, op, shape, inputs, /*readsWords=*/true);
-  return ByteDot(builder, op, sizes, rows, *getEpilogue(op)).emit();
-}
-
-/// How the bytes of an operation are read.
-static DotSigns getSigns(Operation *op) {
-  auto type = cast<RankedTensorType>(op->getOperand(0).getType());
-  return {/*codes=*/true,
-          /*activations=*/!type.getElementType().isUnsignedInteger()};
+  return ByteDot(builder, op, sizes, schedule, rows, *getEpilogue(op)).emit();
 }
 
 ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
-                 ByteRows &rows, Epilogue epilogue)
+                 const DotSchedule &schedule, ByteRows &rows, Epilogue epilogue)
     : b(b), sizes(sizes), rows(rows), epilogue(std::move(epilogue)),
-      dot(b.caps(), getSigns(op)), i8(b.getI8Type()), i32(b.getI32Type()),
+      dot(b.caps(), getDotSigns(op)), isWide(schedule.isWide),
+      isPaired(schedule.isPaired), i8(b.getI8Type()), i32(b.getI32Type()),
       leading(getDims(op->getResult(0).getType())) {
   leading.pop_back();
   stored = getStoredType(b.kernel().getBody().front());
   weight = b.pointer(cast<BlockArgument>(op->getOperand(1)));
   out = b.resultPointer(0);
   zero = rows.getZero();
-  DictionaryAttr params = b.kernel().getSchedule();
-  taskRows = params.getAs<IntegerAttr>("rows").getInt();
-  taskBlocks = params.getAs<IntegerAttr>("blocks").getInt();
-  isWide = params.getAs<BoolAttr>("wide").getValue();
-  isPaired = params.getAs<BoolAttr>("paired").getValue();
+  taskRows = schedule.rows;
+  taskBlocks = schedule.blocks;
   stepBytes = kDotColumns * kDotRows * (isWide ? 2 : 1);
   int64_t steps = llvm::divideCeil(sizes.inputs, kDotRows);
   blockBytes = kDotHeader + sizes.taps * steps * stepBytes;
-  if (!isPaired)
-    return;
-  blockBytes = kDotHeader + llvm::alignTo(sizes.terms(), 2) * kColumns * 2;
   int64_t before =
       isa<IntConvOp>(op)
           ? ByteRows::getScratchBytes(sizes.inputs, taskRows * sizes.taps)
           : 0;
-  wordRows.emplace(b, rows, sizes.taps, sizes.inputs, getSigns(op).activations,
+  bool isSigned = getDotSigns(op).activations;
+  if (b.caps().hasAmx && schedule.hasTiles)
+    tiles.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
+                  llvm::alignTo(before, 64));
+  if (!isPaired)
+    return;
+  blockBytes = kDotHeader + llvm::alignTo(sizes.terms(), 2) * kColumns * 2;
+  wordRows.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
                    llvm::alignTo(before, 64));
 }
 
@@ -312,17 +199,72 @@ void ByteDot::emitTask(Value task) {
   rows.emitTable(group, firstRow, endRow);
   if (isPaired)
     wordRows->emit(firstRow, endRow);
+  emitRows(total, endRow);
+}
+
+/// The products of a task in the form that suits the number of all rows.
+void ByteDot::emitRows(Value total, Value endRow) {
   if (std::optional<int64_t> known = getConstantSize(sizes.rows)) {
-    sweep(firstRow, endRow, known);
+    if (tiles)
+      sweepTiles(endRow);
+    else
+      sweep(firstRow, endRow, known);
     return;
   }
-  auto branch = scf::IfOp::create(b, b.less(b.idx(1), total),
-                                  /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard restore(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  sweep(firstRow, endRow, std::nullopt);
-  b.setInsertionPointToStart(branch.elseBlock());
-  sweep(firstRow, endRow, 1);
+  auto either = [&](Value isMany, auto many, auto few) {
+    auto branch = scf::IfOp::create(b, isMany, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard restore(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    many();
+    b.setInsertionPointToStart(branch.elseBlock());
+    few();
+  };
+  auto withoutTiles = [&] {
+    either(
+        b.less(b.idx(1), total), [&] { sweep(firstRow, endRow, std::nullopt); },
+        [&] { sweep(firstRow, endRow, 1); });
+  };
+  if (!tiles)
+    return withoutTiles();
+  either(
+      b.less(b.idx(ByteTiles::kRows - 1), total), [&] { sweepTiles(endRow); },
+      withoutTiles);
+}
+
+/// A pair of tiles of columns meets all rows of the task while it is in L2.
+void ByteDot::sweepTiles(Value endRow) {
+  tiles->emitRows(firstRow, endRow);
+  std::optional<int64_t> known = getConstantSize(sizes.rows), knownTiles;
+  if (known)
+    knownTiles = llvm::divideCeil(*known, ByteTiles::kRows);
+  Value count =
+      b.divFloor(b.add(b.sub(endRow, firstRow), b.idx(ByteTiles::kRows - 1)),
+                 b.idx(ByteTiles::kRows));
+  auto multiply = [&](Value tile, unsigned rowTiles, Value block,
+                      unsigned blocks) {
+    SmallVector<Value> pointers = getBlocks(block, blocks), codes;
+    for (Value pointer : pointers)
+      codes.push_back(b.elementPointer(pointer, i8, b.idx(kDotHeader)));
+    SmallVector<Value> corrections = emitCorrections(pointers, zero);
+    tiles->emitProduct(tile, rowTiles, codes,
+                       [&](Value row, ArrayRef<Value> sums) {
+                         emitRow(row, block, sums, corrections);
+                       });
+  };
+  emitRowBlocks(
+      b, firstBlock, endBlock, ByteTiles::kAtOnce,
+      [&](unsigned n) {
+        return needsRowBlock(sizes.blocks(), taskBlocks, ByteTiles::kAtOnce, n);
+      },
+      [&](Value block, unsigned blocks) {
+        emitRowBlocks(
+            b, b.idx(0), count, ByteTiles::kAtOnce,
+            [&](unsigned n) {
+              return needsRowBlock(knownTiles, taskRows / ByteTiles::kRows,
+                                   ByteTiles::kAtOnce, n);
+            },
+            [&](Value tile, unsigned n) { multiply(tile, n, block, blocks); });
+      });
 }
 
 void ByteDot::sweep(Value rowBegin, Value rowEnd,
@@ -344,12 +286,18 @@ void ByteDot::sweep(Value rowBegin, Value rowEnd,
       });
 }
 
-void ByteDot::emitTile(const Place &at) {
-  SmallVector<Value> blocks, sums;
-  Value first = b.add(b.mul(group, b.idx(sizes.blocks())), at.block);
-  for (unsigned v = 0; v < at.blocks; ++v)
+/// Where `count` blocks of the weight begin.
+SmallVector<Value> ByteDot::getBlocks(Value block, unsigned count) {
+  SmallVector<Value> blocks;
+  Value first = b.add(b.mul(group, b.idx(sizes.blocks())), block);
+  for (unsigned v = 0; v < count; ++v)
     blocks.push_back(b.elementPointer(
         weight, i8, b.mul(b.add(first, b.idx(v)), b.idx(blockBytes))));
+  return blocks;
+}
+
+void ByteDot::emitTile(const Place &at) {
+  SmallVector<Value> blocks = getBlocks(at.block, at.blocks), sums;
   if (isPaired) {
     emitStores(at, blocks, emitPairs(at, blocks));
     return;
@@ -449,30 +397,47 @@ void ByteDot::emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks,
   }
 }
 
-void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
-                         ArrayRef<Value> sums) {
-  unsigned perSum = isPaired ? 2 : dot.getNumValues();
-  auto ints = VectorType::get(kColumns, i32);
-  int64_t width = sizes.outputs * sizes.groups;
+/// What is taken from the sums of each block: `shift` times the sums of its
+/// columns.
+SmallVector<Value> ByteDot::emitCorrections(ArrayRef<Value> blocks,
+                                            Value shift) {
   SmallVector<Value> corrections;
-  Value shift = arith::AddIOp::create(
-      b, zero, b.constantInt(dot.getActivationOffset(), i32));
   for (Value block : blocks)
     corrections.push_back(arith::MulIOp::create(
         b, b.load(block, i32, b.idx(0), kColumns), b.splat(shift, kColumns)));
+  return corrections;
+}
+
+void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
+                         ArrayRef<Value> sums) {
+  unsigned perSum = isPaired ? 2 : dot.getNumValues();
+  SmallVector<Value> corrections = emitCorrections(
+      blocks, arith::AddIOp::create(
+                  b, zero, b.constantInt(dot.getActivationOffset(), i32)));
   for (unsigned r = 0; r < at.rows; ++r) {
-    Value row = b.add(at.row, b.idx(r));
-    SmallVector<Value> indices = splitIndex(b, row, leading);
-    indices.push_back({});
+    SmallVector<Value> whole;
     for (unsigned v = 0; v < at.blocks; ++v) {
-      Value inGroup = b.mul(b.add(at.block, b.idx(v)), b.idx(kColumns));
-      Value column = b.add(b.mul(group, b.idx(sizes.outputs)), inGroup);
-      indices.back() = column;
       ArrayRef<Value> parts = sums.slice((r * at.blocks + v) * perSum, perSum);
-      Value sum = isPaired ? dot.concatenate(b, parts) : dot.finish(b, parts);
-      sum = arith::SubIOp::create(b, ints, sum, corrections[v]);
-      emitBlock(sum, indices, inGroup, b.add(b.mul(row, b.idx(width)), column));
+      whole.push_back(isPaired ? dot.concatenate(b, parts)
+                               : dot.finish(b, parts));
     }
+    emitRow(b.add(at.row, b.idx(r)), at.block, whole, corrections);
+  }
+}
+
+/// Stores the sums of a row and of the blocks from `block` on.
+void ByteDot::emitRow(Value row, Value block, ArrayRef<Value> sums,
+                      ArrayRef<Value> corrections) {
+  auto ints = VectorType::get(kColumns, i32);
+  int64_t width = sizes.outputs * sizes.groups;
+  SmallVector<Value> indices = splitIndex(b, row, leading);
+  indices.push_back({});
+  for (auto [v, sum] : llvm::enumerate(sums)) {
+    Value inGroup = b.mul(b.add(block, b.idx(v)), b.idx(kColumns));
+    Value column = b.add(b.mul(group, b.idx(sizes.outputs)), inGroup);
+    indices.back() = column;
+    emitBlock(arith::SubIOp::create(b, ints, sum, corrections[v]), indices,
+              inGroup, b.add(b.mul(row, b.idx(width)), column));
   }
 }
 

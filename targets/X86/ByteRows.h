@@ -38,6 +38,10 @@ public:
     return readsWords && needsTable() &&
            int64_t(llvm::alignTo(inputs, 4)) - inputs <= width;
   }
+  /// True if the rows are those of a matrix in memory, getWidth() bytes apart,
+  /// and not found through the table.
+  bool isInPlace() const { return !needsTable(); }
+  int64_t getWidth() const { return width; }
   /// Fills the row of zero points; once, before the first task.
   void emitZeroRow();
   /// Fills the table for the output pixels [firstRow, endRow), counted through

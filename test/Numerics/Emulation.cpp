@@ -4,16 +4,27 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <cstring>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 using namespace mlir;
 using namespace qcc;
 using namespace qcc::test;
 
+/// True if this process may use the tile registers; asks for them.
+static bool hasTiles() {
+  constexpr int requestPermission = 0x1023, tileData = 18; // asm/prctl.h
+  return __builtin_cpu_supports("amx-int8") &&
+         syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+}
+
 bool test::needsEmulation(const Capabilities &caps) {
   return (caps.hasAvx512 && !(__builtin_cpu_supports("avx512bw") &&
                               __builtin_cpu_supports("avx512dq") &&
                               __builtin_cpu_supports("avx512vl"))) ||
-         (caps.hasVnni && !__builtin_cpu_supports("avx512vnni"));
+         (caps.hasVnni && !__builtin_cpu_supports("avx512vnni")) ||
+         (caps.hasAmx && !hasTiles());
 }
 
 namespace {
@@ -102,7 +113,139 @@ private:
 };
 } // namespace
 
+//===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// A tile register: rows of 64 bytes.
+using Tile = char[16][64];
+
+void zeroTile(Tile tile) { std::memset(tile, 0, sizeof(Tile)); }
+
+void loadTile(int16_t rows, int16_t bytes, const char *from, int64_t stride,
+              Tile tile) {
+  zeroTile(tile);
+  for (int row = 0; row < rows; ++row)
+    std::memcpy(tile[row], from + row * stride, bytes);
+}
+
+void storeTile(int16_t rows, int16_t bytes, char *to, int64_t stride,
+               const Tile tile) {
+  for (int row = 0; row < rows; ++row)
+    std::memcpy(to + row * stride, tile[row], bytes);
+}
+
+/// c[m][n] += sum over k and i < 4 of a[m][4k + i] * b[k][4n + i].
+template <typename A>
+void addProducts(int16_t rows, int16_t columnBytes, int16_t innerBytes, Tile c,
+                 const Tile a, const Tile b) {
+  for (int m = 0; m < rows; ++m)
+    for (int n = 0; n < columnBytes / 4; ++n) {
+      int32_t sum;
+      std::memcpy(&sum, &c[m][4 * n], 4);
+      for (int k = 0; k < innerBytes; ++k)
+        sum += int32_t(A(a[m][k])) * int8_t(b[k / 4][4 * n + k % 4]);
+      std::memcpy(&c[m][4 * n], &sum, 4);
+    }
+}
+
+/// Tiles in memory: each call that makes a tile has a buffer of its own for it,
+/// whose pointer is the tile's value, and is done by a function of this
+/// process. A sum is added to in place, so kernels must not use one again after
+/// they added to it, nor a loaded tile after the next iteration's load.
+class TileExpansion {
+public:
+  explicit TileExpansion(LLVM::CallIntrinsicOp call)
+      : b(call), loc(call.getLoc()), call(call),
+        pointer(LLVM::LLVMPointerType::get(b.getContext())) {}
+
+  /// Replaces the call; false if it is none of tiles.
+  bool run() {
+    StringRef name = call.getIntrin();
+    SmallVector<Value> args(call.getArgs());
+    if (!name.consume_front("llvm.x86.") || !name.consume_back(".internal"))
+      return false;
+    if (name == "tilestored64") {
+      invoke(reinterpret_cast<void *>(storeTile), args);
+    } else if (name == "tilezero") {
+      Value tile = makeTile();
+      invoke(reinterpret_cast<void *>(zeroTile), {tile});
+      call.getResult(0).replaceAllUsesWith(tile);
+    } else if (name == "tileloadd64") {
+      args.push_back(makeTile());
+      invoke(reinterpret_cast<void *>(loadTile), args);
+      call.getResult(0).replaceAllUsesWith(args.back());
+    } else if (name == "tdpbssd" || name == "tdpbusd") {
+      invoke(name == "tdpbssd" ? reinterpret_cast<void *>(addProducts<int8_t>)
+                               : reinterpret_cast<void *>(addProducts<uint8_t>),
+             args);
+      call.getResult(0).replaceAllUsesWith(args[3]);
+    } else {
+      return false;
+    }
+    call.erase();
+    return true;
+  }
+
+private:
+  Value makeTile() {
+    OpBuilder::InsertionGuard restore(b);
+    b.setInsertionPointToStart(&call->getParentOfType<FunctionOpInterface>()
+                                    .getFunctionBody()
+                                    .front());
+    Value size = LLVM::ConstantOp::create(b, loc, b.getI64Type(), sizeof(Tile));
+    return LLVM::AllocaOp::create(b, loc, pointer, b.getI8Type(), size,
+                                  /*alignment=*/64);
+  }
+
+  void invoke(void *function, ArrayRef<Value> args) {
+    Value address = LLVM::ConstantOp::create(
+        b, loc, b.getI64Type(),
+        b.getI64IntegerAttr(reinterpret_cast<intptr_t>(function)));
+    SmallVector<Value> operands{
+        LLVM::IntToPtrOp::create(b, loc, pointer, address)};
+    llvm::append_range(operands, args);
+    auto type = LLVM::LLVMFunctionType::get(
+        LLVM::LLVMVoidType::get(b.getContext()),
+        llvm::to_vector(ValueRange(args).getTypes()));
+    LLVM::CallOp::create(b, loc, type, operands);
+  }
+
+  OpBuilder b;
+  Location loc;
+  LLVM::CallIntrinsicOp call;
+  LLVM::LLVMPointerType pointer;
+};
+} // namespace
+
+/// Tiles become pointers, in results and arguments of blocks (of loops).
+static LogicalResult emulateTiles(ModuleOp module) {
+  auto pointer = LLVM::LLVMPointerType::get(module.getContext());
+  auto convert = [&](Value value) {
+    if (isa<LLVM::LLVMX86AMXType>(value.getType()))
+      value.setType(pointer);
+  };
+  SmallVector<LLVM::CallIntrinsicOp> calls;
+  module.walk([&](Operation *op) {
+    llvm::for_each(op->getResults(), convert);
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        llvm::for_each(block.getArguments(), convert);
+    auto call = dyn_cast<LLVM::CallIntrinsicOp>(op);
+    if (call && (call.getIntrin().starts_with("llvm.x86.tile") ||
+                 call.getIntrin().starts_with("llvm.x86.tdp")))
+      calls.push_back(call);
+  });
+  for (LLVM::CallIntrinsicOp call : calls)
+    if (!TileExpansion(call).run())
+      return call.emitError() << "expected an intrinsic with an emulation";
+  return success();
+}
+
 LogicalResult test::emulateOnAvx2(ModuleOp module, Capabilities &caps) {
+  if (failed(emulateTiles(module)))
+    return failure();
   SmallVector<LLVM::CallIntrinsicOp> calls;
   module.walk([&](LLVM::CallIntrinsicOp call) {
     if (call.getIntrin().contains("avx512"))

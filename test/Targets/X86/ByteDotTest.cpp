@@ -408,6 +408,38 @@ TEST(ByteDotTest, ProductsAreExact) {
   }
 }
 
+/// Levels whose last one has tiles: alone and with others that read the same
+/// weight.
+const char *const kTileLevels[] = {"amx", "avx512-vnni+amx", "avx2+amx"};
+
+TEST(ByteDotTest, ProductsInTilesAreExact) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(12); ++seed) {
+    Random random(seed + 4000);
+    Product product{
+        randomOperands(random),
+        random.range(1, 2),
+        random.range(0, 2) ? random.range(1, 230) : 16 * random.range(1, 8),
+        random.range(0, 2) ? random.range(1, 300) : 4 * random.range(1, 70),
+        random.range(1, 150),
+        bool(random.range(0, 1))};
+    check(x86, kTileLevels[seed % std::size(kTileLevels)], product, seed);
+  }
+}
+
+TEST(ByteDotTest, ConvolutionsInTilesAreExact) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(12); ++seed) {
+    Random random(seed + 5000);
+    Conv conv = randomConv(random, false);
+    if (random.range(0, 1)) {
+      conv.groups = 1;
+      conv.channels = random.range(1, 150);
+    }
+    check(x86, kTileLevels[seed % std::size(kTileLevels)], conv, seed);
+  }
+}
+
 TEST(ByteDotTest, SumsOfExtremesFit32Bits) {
   // 33,025 products of (0 - 255) by -128: the largest that FormInteger allows.
   X86 x86;

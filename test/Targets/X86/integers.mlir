@@ -2,6 +2,7 @@
 // RUN: qcc-opt %s --qcc-schedule=target=avx512 | FileCheck %s --check-prefixes=CHECK,LANES
 // RUN: qcc-opt %s --qcc-schedule=target=avx512-vnni | FileCheck %s --check-prefixes=CHECK,BYTES
 // RUN: qcc-opt %s --qcc-schedule=target=avx2+avx512-vnni | FileCheck %s --check-prefixes=CHECK,BYTES
+// RUN: qcc-opt %s --qcc-schedule=target=amx+avx512-vnni | FileCheck %s --check-prefixes=CHECK,BYTES,TILES
 // Kernels of exact products of bytes: the weight in words for levels without VNNI, in pairs for AVX2 alone, and the arithmetic of each.
 
 // CHECK-DAG: #[[FLOPS:.*]] = affine_map<() -> (165888)>
@@ -14,6 +15,7 @@
 // CHECK: qcc.pack %{{.*}} "tap" {nr = 16 : i64} : tensor<32x1x3x3xi8> -> tensor<10x32xi32>
 // CHECK: qcc.launch @k1_depthwise
 // CHECK: kernel = "dot.int8"
+// TILES-SAME: tiles = true
 // CHECK: kernel = "depthwise.int8"
 func.func @main(%x: tensor<1x6x6x8xui8>, %y: tensor<1x6x6x32xui8>) -> (tensor<1x6x6x32xi32>, tensor<1x6x6x32xi32>) {
   %w = qcc.param "w" : tensor<32x8x3x3xi8>

@@ -1,0 +1,199 @@
+//===- ByteDotSchedule.cpp - how products of bytes are cut ------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "ByteDotSchedule.h"
+#include "ByteTiles.h"
+#include "Tiles.h"
+#include "WordRows.h"
+
+using namespace mlir;
+using namespace qcc;
+using namespace qcc::x86;
+
+/// Products that make a task worth its start, and the most rows of one.
+static constexpr int64_t kTaskProducts = 1 << 20;
+static constexpr int64_t kMaxTaskRows = 96;
+/// Rows of a task are a multiple of all tile heights but the largest; with AMX
+/// of two tiles.
+static constexpr int64_t kRowGrain = 12;
+static constexpr int64_t kTileGrain = ByteTiles::kAtOnce * ByteTiles::kRows;
+/// An AMX unit makes as many products in the time (1,024 per cycle in place of
+/// 128 of VNNI).
+static constexpr int64_t kTileSpeed = 8;
+/// Tasks that make cutting columns unnecessary.
+static constexpr int64_t kWantedTasks = 4;
+/// Bytes of a task's rows as words: a quarter of the smallest L2 of AVX2.
+static constexpr int64_t kWordBytes = 128 << 10;
+/// Bytes of a task's rows that are copied for AMX: half of its smallest L2.
+static constexpr int64_t kCopiedBytes = 1 << 20;
+
+DictionaryAttr DotSchedule::toAttr(MLIRContext *context) const {
+  Builder builder(context);
+  auto number = [&](StringRef name, int64_t value) {
+    return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
+  };
+  auto flag = [&](StringRef name, bool value) {
+    return builder.getNamedAttr(name, builder.getBoolAttr(value));
+  };
+  return builder.getDictionaryAttr(
+      {number("blocks", blocks), number("inputs", inputs),
+       flag("paired", isPaired), number("rows", rows), flag("tiles", hasTiles),
+       flag("wide", isWide),
+       builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
+}
+
+DotSchedule DotSchedule::get(DictionaryAttr params) {
+  auto number = [&](StringRef name) {
+    return params.getAs<IntegerAttr>(name).getInt();
+  };
+  auto flag = [&](StringRef name) {
+    return params.getAs<BoolAttr>(name).getValue();
+  };
+  return {number("rows"),
+          number("blocks"),
+          number("inputs"),
+          flag("wide"),
+          flag("paired"),
+          flag("tiles"),
+          SmallVector<int64_t>(
+              params.getAs<DenseI64ArrayAttr>("window").asArrayRef())};
+}
+
+Operation *x86::findByteDot(Block &body) {
+  if (auto matmul = getRoot<IntMatMulOp>(body)) {
+    bool isPlain =
+        matmul.getRhs().getType().getRank() <= 3 && !matmul.getRhsZero() &&
+        (!matmul.getLhsZero() || matmul.getLhsZero().getType().getRank() == 0);
+    return isPlain ? matmul : nullptr;
+  }
+  auto conv = getRoot<IntConvOp>(body);
+  if (!conv || !conv.getChannelsLast() || conv.getWeightZero())
+    return nullptr;
+  return conv;
+}
+
+DotSigns x86::getDotSigns(Operation *op) {
+  auto type = cast<RankedTensorType>(op->getOperand(0).getType());
+  return {/*codes=*/true,
+          /*activations=*/!type.getElementType().isUnsignedInteger()};
+}
+
+static DotSizes getSizes(Operation *op, RankedTensorType weight) {
+  SmallVector<AffineExpr> dims = getDims(op->getResult(0).getType());
+  dims.pop_back();
+  AffineExpr rows = product(dims, op->getContext());
+  if (isa<IntMatMulOp>(op))
+    return {rows, 1, weight.getDimSize(0), weight.getDimSize(1), 1};
+  int64_t groups = int64_t(cast<IntConvOp>(op).getGroups()), taps = 1;
+  for (int64_t size : weight.getShape().drop_front(2))
+    taps *= size;
+  return {rows, taps, weight.getDimSize(1), weight.getDimSize(0) / groups,
+          groups};
+}
+
+/// The type of a weight that kernels take, or null.
+static RankedTensorType getWeightType(Operation *op,
+                                      function_ref<bool(unsigned)> isConstant) {
+  if (llvm::any_of(op->getOperands(),
+                   [](Value operand) { return !isa<BlockArgument>(operand); }))
+    return {};
+  auto weight = cast<BlockArgument>(op->getOperand(1));
+  auto type = cast<RankedTensorType>(weight.getType()),
+       input = cast<RankedTensorType>(op->getOperand(0).getType());
+  bool isTaken = isConstant(weight.getArgNumber()) &&
+                 op->getOperand(0) != weight &&
+                 llvm::hasSingleElement(weight.getUses()) &&
+                 type.hasStaticShape() && type.getNumElements() != 0 &&
+                 type.getElementType().isSignlessInteger(8) &&
+                 input.getElementType().getIntOrFloatBitWidth() == 8 &&
+                 type.getRank() <= (isa<IntConvOp>(op) ? 4 : 2);
+  return isTaken ? type : RankedTensorType();
+}
+
+/// Rows of a task.
+static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
+  int64_t perRow = sizes.terms() * sizes.outputs,
+          grain = schedule.hasTiles ? kTileGrain : kRowGrain,
+          wanted = kTaskProducts * (schedule.hasTiles ? kTileSpeed : 1);
+  int64_t rows = std::clamp<int64_t>(
+      llvm::alignTo(llvm::divideCeil(wanted, perRow), grain), grain,
+      kMaxTaskRows);
+  auto fit = [&](int64_t bytes, int64_t perRow) {
+    rows = std::clamp<int64_t>(bytes / perRow / grain * grain, grain, rows);
+  };
+  if (schedule.isPaired)
+    fit(kWordBytes, WordRows::getRowBytes(sizes.terms()));
+  if (schedule.hasTiles)
+    fit(kCopiedBytes, ByteTiles::getRowBytes(sizes.taps, sizes.inputs));
+  return rows;
+}
+
+/// Blocks of columns of a task: all, unless there are few rows.
+static int64_t getTaskBlocks(const DotSizes &sizes,
+                             const DotSchedule &schedule) {
+  std::optional<int64_t> known = getConstantSize(sizes.rows);
+  int64_t rowTasks =
+      known ? llvm::divideCeil(std::max<int64_t>(*known, 1), schedule.rows) : 1;
+  if (rowTasks * sizes.groups >= kWantedTasks)
+    return sizes.blocks();
+  int64_t wanted = llvm::divideCeil(kWantedTasks, rowTasks * sizes.groups);
+  int64_t blocks = std::max<int64_t>(llvm::divideCeil(sizes.blocks(), wanted),
+                                     std::min<int64_t>(sizes.blocks(), 2));
+  if (schedule.hasTiles)
+    blocks = std::min<int64_t>(llvm::alignTo(blocks, ByteTiles::kAtOnce),
+                               sizes.blocks());
+  return blocks;
+}
+
+std::optional<KernelSchedule>
+x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
+                     function_ref<bool(unsigned)> isConstant) {
+  Operation *op = findByteDot(body);
+  if (!op ||
+      llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
+    return std::nullopt;
+  RankedTensorType type = getWeightType(op, isConstant);
+  if (!type)
+    return std::nullopt;
+  auto isConv = isa<IntConvOp>(op);
+  DotSizes sizes = getSizes(op, type);
+  if (sizes.groups > 1 && sizes.inputs == 1)
+    return std::nullopt; // depthwise: the taps are all there is to add
+
+  std::optional<int64_t> known = getConstantSize(sizes.rows);
+  DotSchedule cut;
+  cut.inputs = sizes.inputs;
+  // Where no level multiplies bytes, widening the weight once is cheaper.
+  cut.isWide =
+      llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });
+  cut.isPaired =
+      llvm::none_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
+  cut.hasTiles =
+      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; }) &&
+      (!known || *known >= ByteTiles::kRows);
+  cut.rows = getTaskRows(sizes, cut);
+  cut.blocks = getTaskBlocks(sizes, cut);
+  if (isConv)
+    llvm::append_range(cut.window, type.getShape().drop_front(2));
+
+  KernelSchedule schedule;
+  schedule.params = cut.toAttr(op->getContext());
+  schedule.tasks = sizes.rows.ceilDiv(cut.rows) *
+                   llvm::divideCeil(sizes.blocks(), cut.blocks) * sizes.groups;
+  std::string layout = cut.isPaired ? "pair16" : cut.isWide ? "dot16" : "dot";
+  if (isConv)
+    layout += ":" + std::to_string(sizes.groups);
+  schedule.packs.push_back(
+      {cast<BlockArgument>(op->getOperand(1)).getArgNumber(), layout,
+       kDotColumns, false});
+  if (isConv)
+    schedule.scratchBytes =
+        ByteRows::getScratchBytes(sizes.inputs, cut.rows * sizes.taps);
+  auto add = [&](int64_t bytes) {
+    schedule.scratchBytes = llvm::alignTo(schedule.scratchBytes, 64) + bytes;
+  };
+  if (cut.isPaired)
+    add(WordRows::getBytes(sizes.terms(), cut.rows));
+  if (cut.hasTiles)
+    add(ByteTiles::getBytes(sizes.taps, sizes.inputs, cut.rows));
+  return schedule;
+}

@@ -1,0 +1,62 @@
+//===- ByteTiles.h - products of bytes in AMX tiles -------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_BYTETILES_H
+#define QCC_TARGETS_X86_BYTETILES_H
+
+#include "ByteRows.h"
+
+namespace qcc::x86 {
+
+/// Products of the rows of a task with a weight in layout "dot", in tile
+/// registers (Intel SDM volume 2, TDPBSSD and TDPBUSD): 16 rows by 64 bytes of
+/// inputs times 64 by 16 columns. 64 rows of the weight's layout are a tile as
+/// they lie, so it is the same memory that VNNI kernels read.
+///
+/// Tiles are loaded from where the inputs are if their rows are one distance
+/// apart and there are whole tiles of them; else the rows of a task are copied
+/// to scratch first, side by side through all taps.
+class ByteTiles {
+public:
+  /// Rows of a tile, and tiles of rows (of columns) that are multiplied at
+  /// once: four sums and four operands are the eight registers there are.
+  static constexpr int64_t kRows = 16;
+  static constexpr unsigned kAtOnce = 2;
+
+  /// `scratchOffset`: bytes of scratch before it, a multiple of 64.
+  ByteTiles(KernelBuilder &b, ByteRows &rows, int64_t taps, int64_t inputs,
+            bool isSigned, int64_t scratchOffset);
+
+  /// Bytes from one copied row to the next: an odd number of cache lines, so
+  /// that the rows of a tile do not share a set of the cache.
+  static int64_t getRowBytes(int64_t taps, int64_t inputs);
+  /// Scratch for a task of `rows` rows, a multiple of kRows.
+  static int64_t getBytes(int64_t taps, int64_t inputs, int64_t rows);
+
+  /// Makes the output pixels [firstRow, endRow), whose table is made, ready.
+  void emitRows(mlir::Value firstRow, mlir::Value endRow);
+
+  /// Multiplies `rowTiles` tiles of rows, from tile `tile` of the task on, with
+  /// blocks of 16 columns (pointers to their codes). For each row that exists
+  /// `store` gets its number and for each block the sums, vector<16 x i32>.
+  void emitProduct(
+      mlir::Value tile, unsigned rowTiles, llvm::ArrayRef<mlir::Value> blocks,
+      llvm::function_ref<void(mlir::Value, llvm::ArrayRef<mlir::Value>)> store);
+
+private:
+  void copyRow(mlir::Value row);
+  void emitStep(mlir::Value k, int64_t steps, mlir::Value tile,
+                unsigned rowTiles, llvm::ArrayRef<mlir::Value> blocks,
+                llvm::MutableArrayRef<mlir::Value> sums);
+
+  KernelBuilder &b;
+  ByteRows &rows;
+  int64_t taps, inputs;
+  bool isSigned;
+  mlir::Value buffer, copies; ///< of sums; of rows
+  // Of the current task.
+  mlir::Value firstRow, endRow, base, stride;
+};
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_BYTETILES_H
