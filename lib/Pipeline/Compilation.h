@@ -92,8 +92,7 @@ private:
   llvm::Error quantize();
   /// True if activations get scales from statistics.
   bool isStaticInt8() const {
-    return statistics && basePrecision == "int8" && !isMixed &&
-           !algorithms.transforms() && !algorithms.chooses();
+    return statistics && basePrecision == "int8" && usesStatistics();
   }
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();

@@ -260,9 +260,10 @@ llvm::Error Compilation::checkWeights() {
   return failure;
 }
 
-/// Algorithms gather what they need themselves, of the model as it is then.
+/// Algorithms and budgets gather what they need themselves, of the model as it
+/// is then.
 bool Compilation::usesStatistics() const {
-  return !algorithms.transforms() && !algorithms.chooses();
+  return !isMixed && !algorithms.transforms() && !algorithms.chooses();
 }
 
 llvm::Error Compilation::calibrate() {
