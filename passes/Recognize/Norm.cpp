@@ -1,4 +1,4 @@
-//===- Norm.cpp - layer normalisation from its parts ------------*- C++ -*-===//
+//===- Norm.cpp - normalisation from its parts ------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Patterns.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -25,7 +25,7 @@ static Value matchMean(Value value) {
   unsigned at = scaled->operands[0] ? 0 : 1;
   Value sum = scaled->operands[at];
   std::optional<double> factor = scaled->constants[1 - at];
-  if (!sum || !factor)
+  if (!sum || !factor || !scaled->maps[at].isIdentity())
     return {};
   auto reduction = skipViews(sum).getDefiningOp<GenericOp>();
   if (!reduction || reduction.getCombiner() != Combiner::Sum ||
@@ -35,10 +35,8 @@ static Value matchMean(Value value) {
   Value input = reduction.getInputs()[0];
   auto type = cast<RankedTensorType>(input.getType());
   std::optional<int64_t> length = getConstantSize(getDims(type).back());
-  // The reduced dimension is the last one, read in order.
-  AffineMap map = reduction.getMap(0);
-  auto last = dyn_cast<AffineDimExpr>(map.getResult(map.getNumResults() - 1));
-  if (!length || !last || last.getPosition() != reduction.getNumParallel())
+  // Rows in order, and the reduced dimension is the last one.
+  if (!length || !reduction.getMap(0).isIdentity())
     return {};
   bool isMean = isa<arith::DivFOp>(scaled->op)
                     ? at == 0 && *factor == double(*length)
@@ -50,27 +48,102 @@ static Value matchMean(Value value) {
 /// The tensor whose elementwise square `value` is.
 static Value matchSquare(Value value) {
   std::optional<BinaryElementwise> step = matchBinary(value);
-  if (!step)
+  if (!step || !step->operands[0] || !step->maps[0].isIdentity())
     return {};
-  if (isa<arith::MulFOp>(step->op) && step->operands[0] == step->operands[1])
+  if (isa<arith::MulFOp>(step->op) && step->operands[0] == step->operands[1] &&
+      step->maps[1].isIdentity())
     return step->operands[0];
-  if (isa<math::PowFOp>(step->op) && step->operands[0] &&
-      step->constants[1] == 2.0)
+  if (isa<math::PowFOp>(step->op) && step->constants[1] == 2.0)
     return step->operands[0];
   return {};
+}
+
+/// True if a map of `rank` dimensions reads one element per row.
+static bool readsRows(AffineMap map, unsigned rank) {
+  if (!map || map.getNumResults() != rank)
+    return false;
+  for (unsigned i = 0; i + 1 < rank; ++i) {
+    auto dim = dyn_cast<AffineDimExpr>(map.getResult(i));
+    if (!dim || dim.getPosition() != i)
+      return false;
+  }
+  auto last = dyn_cast<AffineConstantExpr>(map.getResult(rank - 1));
+  return last && last.getValue() == 0;
 }
 
 /// `x` of `x - mean(x)`.
 static Value matchCentred(Value value) {
   std::optional<BinaryElementwise> step = matchBinary(value);
   if (!step || !isa<arith::SubFOp>(step->op) || !step->operands[0] ||
-      !step->operands[1])
+      !step->operands[1] || !step->maps[0].isIdentity() ||
+      !readsRows(step->maps[1], step->maps[0].getNumDims()))
     return {};
   return matchMean(step->operands[1]) == step->operands[0] ? step->operands[0]
                                                            : Value();
 }
 
+/// `s` and epsilon of `sqrt(mean(s^2) + epsilon)`; a null value if it is of
+/// another form.
+static std::pair<Value, double> matchRoot(Value value) {
+  Value root = matchUnary(skipViews(value), "math.sqrt");
+  if (!root)
+    return {};
+  std::optional<BinaryElementwise> shifted = matchBinary(skipViews(root));
+  if (!shifted || !isa<arith::AddFOp>(shifted->op))
+    return {};
+  unsigned at = shifted->operands[0] ? 0 : 1;
+  std::optional<double> epsilon = shifted->constants[1 - at];
+  if (!shifted->operands[at] || !epsilon || !shifted->maps[at].isIdentity())
+    return {};
+  Value square = matchMean(shifted->operands[at]);
+  Value input = square ? matchSquare(square) : Value();
+  return {input, *epsilon};
+}
+
+/// The value whose reciprocal `value` is, as 1 / x.
+static Value matchReciprocal(Value value) {
+  std::optional<BinaryElementwise> quotient = matchBinary(skipViews(value));
+  return quotient && isa<arith::DivFOp>(quotient->op) &&
+                 quotient->constants[0] == 1.0 && quotient->operands[1] &&
+                 quotient->maps[1].isIdentity()
+             ? quotient->operands[1]
+             : Value();
+}
+
 namespace {
+/// x / sqrt(mean(x^2) + epsilon), also as a product with the reciprocal.
+struct RecognizeRmsNorm : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    std::optional<BinaryElementwise> scaled = matchBinary(op.getResult());
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    if (!scaled || !scaled->operands[0] || !scaled->operands[1] ||
+        !type.getElementType().isF32())
+      return failure();
+    bool isQuotient = isa<arith::DivFOp>(scaled->op);
+    if (!isQuotient && !isa<arith::MulFOp>(scaled->op))
+      return failure();
+    for (unsigned at = 0; at < (isQuotient ? 1 : 2); ++at) {
+      Value input = scaled->operands[at], factor = scaled->operands[1 - at];
+      if (input.getType() != type || !scaled->maps[at].isIdentity() ||
+          !readsRows(scaled->maps[1 - at], unsigned(type.getRank())))
+        continue;
+      Value root = isQuotient ? factor : matchReciprocal(factor);
+      auto [squared, epsilon] =
+          root ? matchRoot(root) : std::pair<Value, double>();
+      // What is centred is a layer norm.
+      if (!squared || squared != input || matchCentred(input))
+        continue;
+      rewriter.replaceOpWithNewOp<NormOp>(op, type, NormKind::RMS, input,
+                                          APFloat(static_cast<float>(epsilon)));
+      return success();
+    }
+    return failure();
+  }
+};
+
 /// centred / sqrt(mean(centred^2) + epsilon).
 struct RecognizeLayerNorm : OpRewritePattern<GenericOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -83,32 +156,24 @@ struct RecognizeLayerNorm : OpRewritePattern<GenericOp> {
         !op.getResult().getType().getElementType().isF32())
       return failure();
     Value centred = quotient->operands[0];
-    if (centred.getType() != op.getResult().getType())
+    if (centred.getType() != op.getResult().getType() ||
+        !quotient->maps[0].isIdentity() ||
+        !readsRows(quotient->maps[1], quotient->maps[0].getNumDims()))
       return failure();
-    Value root = matchUnary(skipViews(quotient->operands[1]), "math.sqrt");
-    if (!root)
-      return failure();
-    std::optional<BinaryElementwise> shifted = matchBinary(skipViews(root));
-    if (!shifted || !isa<arith::AddFOp>(shifted->op))
-      return failure();
-    unsigned at = shifted->operands[0] ? 0 : 1;
-    std::optional<double> epsilon = shifted->constants[1 - at];
-    if (!shifted->operands[at] || !epsilon)
-      return failure();
-    Value square = matchMean(shifted->operands[at]);
-    if (!square || matchSquare(square) != centred)
+    auto [squared, epsilon] = matchRoot(quotient->operands[1]);
+    if (!squared || squared != centred)
       return failure();
     Value input = matchCentred(centred);
     if (!input || input.getType() != op.getResult().getType())
       return failure();
     rewriter.replaceOpWithNewOp<NormOp>(op, op.getResult().getType(),
                                         NormKind::Layer, input,
-                                        APFloat(static_cast<float>(*epsilon)));
+                                        APFloat(static_cast<float>(epsilon)));
     return success();
   }
 };
 } // namespace
 
 void qcc::populateNormPatterns(RewritePatternSet &patterns) {
-  patterns.add<RecognizeLayerNorm>(patterns.getContext());
+  patterns.add<RecognizeLayerNorm, RecognizeRmsNorm>(patterns.getContext());
 }

@@ -7,10 +7,10 @@ def Recognize : Pass<"qcc-recognize", "::mlir::ModuleOp"> {
   let summary =
       "finds attention and normalisations that were exported as their parts";
   let description = [{
-    Exporters write scaled dot-product attention as two matrix products around a softmax, and layer normalisation
-    before opset 17 as means, differences and a square root. Both are found by structure, never by name, and become
-    `qcc.attention` and `qcc.norm`, for which targets have kernels of their own. A pattern whose values are used
-    elsewhere too is left alone.
+    Exporters write scaled dot-product attention as two matrix products around a softmax, layer normalisation before
+    opset 17 as means, differences and a square root, and RMS normalisation without the differences. All are found by
+    structure, never by name, and become `qcc.attention` and `qcc.norm`, for which targets have kernels of their own. A
+    pattern whose values are used elsewhere too is left alone.
   }];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect"];
 }
