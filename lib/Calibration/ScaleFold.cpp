@@ -69,7 +69,7 @@ LogicalResult qcc::checkSameOutputs(Workspace &workspace, ModuleOp before,
     return qcc::emitError(after.getLoc(), difference.takeError());
   if (!(*difference <= kTolerance))
     return emitCoded(after.getLoc(), Diag::Internal)
-           << "scaling changed the float model's outputs by "
+           << "rewriting weights changed the float model's outputs by "
            << std::to_string(*difference) << " of the largest";
   return success();
 }

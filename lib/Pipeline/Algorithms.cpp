@@ -10,6 +10,7 @@ using llvm::StringRef;
 
 static constexpr AlgorithmInfo kAlgorithms[] = {
     {"rtn", "", "all", "rounds weights to nearest; needs no data"},
+    {"rotate", "", "all", "spreads channels by Hadamard matrices in weights"},
     {"clip", "", "all", "scales of clipped weights, by the outputs' error"},
     {"awq", "", "all", "scales inputs so that weights round better"},
     {"gptq", "", "all", "makes up for each row's rounding in later rows"},
@@ -77,6 +78,7 @@ qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
     llvm::Expected<double> number = getShare(name, text, correct ? 1 : -1);
     if (!number)
       return number.takeError();
+    result.rotate |= name == "rotate";
     result.clip |= name == "clip";
     result.awq |= name == "awq";
     result.gptq |= name == "gptq" || correct;

@@ -13,6 +13,7 @@ namespace qcc {
 /// The algorithms of --algo, in the order in which they run whatever the order
 /// in which they were given.
 struct Algorithms {
+  bool rotate = false;
   bool smoothQuant = false;
   double alpha = -1; ///< of SmoothQuant; negative: searched
   bool divide = false;
@@ -22,7 +23,7 @@ struct Algorithms {
   double correct = 0; ///< share of earlier errors that GPTQ makes up for
 
   /// True if weights or activations are changed before they are rounded.
-  bool transforms() const { return smoothQuant || awq; }
+  bool transforms() const { return rotate || smoothQuant || awq; }
   /// True if rounded weights are chosen by data.
   bool chooses() const { return awq || clip || gptq; }
   /// Methods of the pass that chooses them.
@@ -30,8 +31,8 @@ struct Algorithms {
 };
 
 /// Names of --algo: rtn, clip, awq, gptq, gptq-correct[:SHARE],
-/// smoothquant[:ALPHA], smoothquant-explicit[:ALPHA]. Errors: Usage, with the
-/// nearest name.
+/// smoothquant[:ALPHA], smoothquant-explicit[:ALPHA], rotate. Errors: Usage,
+/// with the nearest name.
 llvm::Expected<Algorithms> parseAlgorithms(llvm::ArrayRef<std::string> names);
 
 } // namespace qcc

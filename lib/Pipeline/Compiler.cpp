@@ -160,6 +160,8 @@ static void addAWQ(OpPassManager &passes, const Algorithms &algorithms,
 static void addTransforms(OpPassManager &passes, const Algorithms &algorithms,
                           const CompileOptions &options, StringRef precision) {
   addRecognition(passes, /*specialize=*/false);
+  if (algorithms.rotate)
+    passes.addPass(createRotate());
   if (algorithms.smoothQuant) {
     SmoothQuantOptions smooth;
     smooth.scheme = precision.str();
@@ -172,17 +174,38 @@ static void addTransforms(OpPassManager &passes, const Algorithms &algorithms,
     addAWQ(passes, algorithms, options, precision, /*onlyChanged=*/false);
 }
 
+/// A warning if `rotate` found nothing to rotate; else empty.
+static std::string checkRotated(ModuleOp module) {
+  bool rotated = false;
+  std::string first;
+  module.walk([&](MatMulOp op) {
+    auto note = op->getAttrOfType<StringAttr>(kTransformAttr);
+    StringRef text = note ? note.getValue() : "";
+    if (text.contains("rotate: inputs") || text.contains("rotate: heads of"))
+      rotated = true;
+    else if (text.consume_front("rotate: ") && first.empty())
+      first = text.split(';').first.str();
+  });
+  if (first.empty())
+    first = "no norm reads a residual stream, no product an attention's result";
+  return rotated ? "" : "--algo=rotate changed nothing: " + first;
+}
+
 llvm::Error Compilation::transform() {
   if (llvm::Error error = makeWorkspace())
     return error;
   WorkspaceScope scope(&context, workspace.get());
-  return runPasses(Stage::Transform, [&](OpPassManager &passes) {
+  llvm::Error error = runPasses(Stage::Transform, [&](OpPassManager &passes) {
     if (algorithms.transforms())
       addTransforms(passes, algorithms, options, basePrecision);
     // Weights are chosen and scales tried on samples of any size, so before.
     addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed &&
                                !isStaticInt8());
   });
+  if (!error && algorithms.rotate)
+    if (std::string warning = checkRotated(*module); !warning.empty())
+      result.warnings.push_back(std::move(warning));
+  return error;
 }
 
 llvm::Error Compilation::assign() {

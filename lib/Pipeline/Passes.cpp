@@ -34,6 +34,8 @@ namespace qcc {
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Recognize.h.inc"
 #define GEN_PASS_REGISTRATION
+#include "qcc/passes/Rotate.h.inc"
+#define GEN_PASS_REGISTRATION
 #include "qcc/passes/RoundToNearest.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "qcc/passes/Schedule.h.inc"
@@ -67,6 +69,7 @@ void qcc::registerAllPasses() {
   registerLayoutPasses();
   registerPlanPasses();
   registerRecognizePasses();
+  registerRotatePasses();
   registerRoundToNearestPasses();
   registerSchedulePasses();
   registerSmoothQuantPasses();

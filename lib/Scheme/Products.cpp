@@ -100,3 +100,11 @@ std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
     return "not supported: the weight is too large";
   return k < kMinRows ? "kept: not faster" : "";
 }
+
+void qcc::addTransformNote(MatMulOp layer, const Twine &text) {
+  Builder b(layer.getContext());
+  auto before = layer->getAttrOfType<StringAttr>(kTransformAttr);
+  layer->setAttr(
+      kTransformAttr,
+      b.getStringAttr(before ? before.getValue() + "; " + text : text));
+}

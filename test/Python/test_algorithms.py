@@ -296,14 +296,14 @@ def refuse(path, tmp_path, status, code, calib=None, **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("algorithm", ["clip", "awq", "gptq", "gptq-correct", "smoothquant"])
+@pytest.mark.parametrize("algorithm", ["clip", "awq", "gptq", "gptq-correct", "smoothquant", "rotate"])
 def test_data_are_needed(tmp_path, algorithm):
     precision = "int8" if algorithm == "smoothquant" else "w4a8"
     text = refuse(network(tmp_path), tmp_path, 2, "QCC-E401", algo=algorithm, precision=precision)
     assert "expected --calib=DATA" in text
 
 
-@pytest.mark.parametrize("wrong", ["gptk", "awq:0.5", "smoothquant:2", "smoothquant:x", "gptq-correct:-1", "clip:"])
+@pytest.mark.parametrize("wrong", ["gptk", "awq:0.5", "smoothquant:2", "smoothquant:x", "gptq-correct:-1", "clip:", "rotate:1"])
 def test_unknown_algorithms_are_refused(tmp_path, wrong):
     refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo=wrong)
 

@@ -40,7 +40,7 @@ int64_t getWeightColumns(MatMulOp layer);
 llvm::Expected<std::vector<float>> readWeight(Workspace &workspace,
                                               MatMulOp layer);
 
-/// Fails with a diagnostic (Internal) if `after`, whose weights were scaled,
+/// Fails with a diagnostic (Internal) if `after`, whose weights were rewritten,
 /// does not compute in float what `before` does: to 1e-3 of the largest output
 /// on the first sample, for rounding in f32 goes through all layers.
 mlir::LogicalResult checkSameOutputs(Workspace &workspace,

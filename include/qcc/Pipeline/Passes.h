@@ -27,6 +27,8 @@ namespace qcc {
 #define GEN_PASS_DECL
 #include "qcc/passes/Recognize.h.inc"
 #define GEN_PASS_DECL
+#include "qcc/passes/Rotate.h.inc"
+#define GEN_PASS_DECL
 #include "qcc/passes/RoundToNearest.h.inc"
 #define GEN_PASS_DECL
 #include "qcc/passes/Schedule.h.inc"

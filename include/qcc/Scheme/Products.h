@@ -32,6 +32,8 @@ inline constexpr llvm::StringLiteral kAssignmentAttr = "qcc.assignment";
 inline constexpr llvm::StringLiteral kLayerErrorAttr = "qcc.layer_error";
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
+/// Adds to what is told of the transforms of a product.
+void addTransformNote(MatMulOp layer, const llvm::Twine &text);
 
 /// Nodes that stay float, by name.
 class KeepRules {

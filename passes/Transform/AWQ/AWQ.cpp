@@ -72,8 +72,7 @@ struct AWQPass : qcc::impl::AWQBase<AWQPass> {
 private:
   static void apply(const LinearGroup &group, const ScaleChoice &choice) {
     for (MatMulOp layer : group.layers)
-      layer->setAttr(kTransformAttr,
-                     StringAttr::get(layer.getContext(), choice.note));
+      addTransformNote(layer, choice.note);
     if (choice.scales.empty())
       return;
     ScaleFold(group).apply(choice.scales);

@@ -70,8 +70,7 @@ struct SmoothQuantPass : qcc::impl::SmoothQuantBase<SmoothQuantPass> {
 private:
   static void apply(const LinearGroup &group, const ScaleChoice &choice) {
     for (MatMulOp layer : group.layers)
-      layer->setAttr(kTransformAttr,
-                     StringAttr::get(layer.getContext(), choice.note));
+      addTransformNote(layer, choice.note);
     if (choice.scales.empty())
       return;
     ScaleFold fold(group);
