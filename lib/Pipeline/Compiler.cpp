@@ -102,6 +102,12 @@ llvm::Error Compilation::readPrecision() {
     return known.takeError();
   if (llvm::Error error = checkBudgets(options.budgets))
     return error;
+  for (const Scheme *scheme : *known)
+    if (scheme && scheme->isPerTensor() && algorithms.chooses())
+      return makeError(Diag::UnsupportedScheme, "--precision",
+                       "algorithms choose a scale for each column or group: "
+                       "expected no 'tensor', but got '" +
+                           scheme->getKey().str() + "'");
   isMixed = options.budgets.any();
   basePrecision = "f32";
   for (const Scheme *scheme : llvm::reverse(*known))

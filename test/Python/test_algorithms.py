@@ -316,6 +316,11 @@ def test_a_precision_is_needed(tmp_path):
     assert "--precision" in refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo="gptq", precision="f32")
 
 
+def test_one_scale_for_all_columns_is_refused(tmp_path):
+    text = refuse(network(tmp_path), tmp_path, 4, "QCC-E307", samples(), algo="gptq", precision="w4a16:tensor")
+    assert "expected no 'tensor'" in text
+
+
 def test_modes_are_known(tmp_path):
     refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo="gptq", calib_mode="fast")
 
