@@ -1,18 +1,27 @@
 #!/usr/bin/env python3
-# Accuracy of the quantization algorithms on a small trained language model: ./dev bench quantization
+# Accuracy of the quantization algorithms on small trained language models: ./dev bench quantization
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: bench_quantization.py [--rows=N] [--calibration-rows=N] [--mode=MODE] [--case=CASE]... [--page=FILE] [--int8]
+"""usage: bench_quantization.py [--model=NAME] [--part=PART]... [--case=CASE]... [--algorithm=NAME]... [--rows=N]
+                             [--calibration-rows=N] [--mode=MODE] [--results=FILE] [--page=FILE]
 
-Compiles the decoder of $QCC_TEST_DATA/models/llm/lm-s at each grid of its reference.json (bench's plugin `grids`, codes in
-float) with each algorithm, and prints perplexity and KL divergence from the float model on evaluation tokens, with bootstrap
-intervals over rows, beside the figures of the independent implementation in reference.json. R is the share of rounding to
-nearest's loss that is recovered: (log ppl(RTN) - log ppl) / (log ppl(RTN) - log ppl(float)), and by KL 1 - KL / KL(RTN).
---int8 measures SmoothQuant on a copy of the model with outlier channels instead: norm gains times 64 in four channels and the
-rows of the weights behind them over 64, which changes nothing in float.
+Compiles a trained decoder ($QCC_TEST_DATA/models/llm/lm-s; stories260K and tinystories-656k are brought to ONNX first) with each
+algorithm and measures perplexity and KL divergence from the float model on evaluation tokens, with bootstrap intervals over rows.
+Parts (default: all):
+
+  grids    the grids of the model's reference.json, with the figures of the independent plain implementation beside. R is the share
+           of the loss of rounding to nearest that is recovered: (log ppl(RTN) - log ppl) / (log ppl(RTN) - log ppl(float)), and by KL
+           1 - KL / KL(RTN)
+  presets  every preset, rounded to nearest
+  outliers SmoothQuant and rotation on a copy of lm-s with outlier channels: norm gains times 64 in four channels and the rows of the
+           weights behind them over 64, which changes nothing in float
+
+--results keeps what was measured: cases in it are not measured again, so that a long run can be stopped. It says which build
+measured them; those of another build are measured anew.
 """
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -31,30 +40,22 @@ sys.path[:0] = [str(SOURCE / "python"), str(SOURCE / "test" / "Support")]
 import harness  # noqa: E402 - found through the line above
 import qcc  # noqa: E402
 
-MODEL = pathlib.Path(os.environ.get("QCC_TEST_DATA", SOURCE.parent / "shared")) / "models" / "llm" / "lm-s"
-CASES = {"w4_channel": "grid-w4-channel", "w3_channel": "grid-w3-channel", "w3_g64": "grid-w3-g64", "w2_g32": "grid-w2-g32"}
+DATA = pathlib.Path(os.environ.get("QCC_TEST_DATA", SOURCE.parent / "shared"))
+MODEL = DATA / "models" / "llm" / "lm-s"
+CASES = {"w4_channel": "w4a16:channel", "w4_g128": "w4a16:g128", "w3_channel": "w3a16:channel", "w3_g64": "w3a16:g64",
+         "w2_g32": "w2a16:g32"}  # fmt: skip
+PRESETS = ["int8", "w4a8", "w8a16", "w6a16", "w4a16", "w3a16", "w2a16", "fp8", "fp8:tensor", "fp8-e5m2", "nf4"]
 # Name in the table, --algo, name in reference.json.
 ALGORITHMS = [
     ("RTN", [], "rtn"), ("clip", ["clip"], None), ("GPTQ", ["gptq"], "gptq"), ("GPTQ + clip", ["gptq", "clip"], None),
     ("AWQ", ["awq"], "awq"), ("AWQ + GPTQ", ["awq", "gptq"], "awq_gptq"),
-    ("GPTQ, corrected", ["gptq-correct:0.5", "clip"], None),
+    ("GPTQ corrected + clip", ["gptq-correct:0.5", "clip"], None),
+    ("rotation", ["rotate"], None), ("rotation + GPTQ + clip", ["rotate", "gptq", "clip"], None),
+    ("rotation + AWQ + GPTQ", ["rotate", "awq", "gptq"], None),
 ]  # fmt: skip
+OUTLIERS = [("int8", []), ("int8", ["smoothquant:0.5"]), ("int8", ["smoothquant"]), ("int8", ["rotate"]), ("w4a8", []), ("w4a8", ["rotate"]),
+            ("w4a16:channel", []), ("w4a16:channel", ["rotate"])]  # fmt: skip
 HEAD = "^/m/MatMul$"  # tied to the embedding: float, as in reference.json
-
-
-def build_grids(folder: pathlib.Path) -> pathlib.Path:
-    """The plugin with the grids, built against an installed qcc."""
-    build = SOURCE / "build"
-    with open(folder / "grids.log", "w") as log:
-        for command in (
-            ["cmake", "--install", build, "--prefix", folder / "prefix"],
-            ["cmake", "-S", SOURCE / "test" / "Benchmark" / "grids", "-B", folder / "build", "-G", "Ninja",
-             f"-DCMAKE_PREFIX_PATH={folder / 'prefix'}", "-DCMAKE_C_COMPILER=clang-22", "-DCMAKE_CXX_COMPILER=clang++-22",
-             "-DCMAKE_BUILD_TYPE=Release"],
-            ["cmake", "--build", folder / "build"],
-        ):  # fmt: skip
-            subprocess.run(command, check=True, stdout=log, stderr=log)
-    return folder / "build" / "libgrids.so"
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
@@ -97,47 +98,101 @@ def interval(function, *rows: np.ndarray) -> tuple[float, float]:
     return tuple(np.quantile(values, (0.025, 0.975)))
 
 
-def table(arguments, folder: pathlib.Path) -> list[str]:
-    reference = json.loads((MODEL / "reference.json").read_text())
-    calibration = folder / "calibration.npz"
-    np.savez(calibration, input_ids=np.load(MODEL / "calib_tokens.npz")["input_ids"][: arguments.calibration_rows])
-    tokens = np.load(MODEL / "eval_tokens.npz")["input_ids"][: arguments.rows]
-    evaluation = Evaluation(tokens, qcc.compile(MODEL / "decoder.onnx", folder / "float.qcc"))
-    perplexity = np.exp(evaluation.losses.mean())
-    lines = [f"float perplexity {perplexity:.3f} (reference {reference['float_perplexity']:.3f})", ""]
-    lines += ["| grid | algorithm | perplexity (95 %) | reference | R | R (KL) | KL | layers by method | s |",
-              "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    grids = arguments.grids or build_grids(folder)
+def get_build() -> str:
+    """What tells this build of the compiler from others."""
+    library = pathlib.Path(os.environ.get("QCC", SOURCE / "build" / "bin" / "qcc")).resolve().parents[1] / "lib" / "libQCC.so"
+    return hashlib.sha256(library.read_bytes()).hexdigest()[:16]
+
+
+class Bench:
+    """A model, its tokens, and what was measured of it."""
+
+    def __init__(self, arguments, folder: pathlib.Path, model: pathlib.Path, calibration, tokens, head: str, name: str):
+        self.arguments, self.folder, self.model, self.head, self.name = arguments, folder, model, head, name
+        self.calibration = folder / f"{name}-calibration.npz"
+        np.savez(self.calibration, input_ids=calibration)
+        self.build = get_build()
+        self.results = json.loads(arguments.results.read_text()) if arguments.results and arguments.results.exists() else {}
+        self.evaluation = Evaluation(tokens, qcc.compile(model, folder / f"{name}-float.qcc"))
+        self.float = np.exp(self.evaluation.losses.mean())
+
+    def measure(self, precision: str, algorithms: list[str], **more) -> dict:
+        """Losses and divergences by row, how layers were chosen, and seconds; from the results if they are there."""
+        given = self.arguments
+        key = f"{self.name} {precision} {'+'.join(algorithms)} {given.calibration_rows} {given.mode} {given.rows}"
+        if self.results.get(key, {}).get("build") == self.build:
+            return self.results[key]
+        options = {"algo": algorithms, "calib": self.calibration, "calib_mode": given.mode} if algorithms else {}
+        start = time.monotonic()
+        # A name of its own: libraries that are open are not loaded again.
+        name = key.replace(" ", "-").replace(":", "-")
+        artifact = qcc.compile(self.model, self.folder / f"{name}.qcc", precision=precision, keep=self.head, **options, **more)
+        seconds = time.monotonic() - start
+        losses, divergences = self.evaluation.measure(artifact)
+        methods = {}
+        for op in json.loads((artifact / "report.json").read_text())["ops"]:
+            if "algorithm" in op:
+                methods[op["algorithm"]] = methods.get(op["algorithm"], 0) + 1
+        self.results[key] = {"build": self.build, "losses": list(losses), "divergences": list(divergences), "methods": methods,
+                             "seconds": seconds}  # fmt: skip
+        if given.results:
+            given.results.write_text(json.dumps(self.results))
+        return self.results[key]
+
+    def row(self, measured: dict, nearest: dict | None, published: str) -> str:
+        """Perplexity, the plain implementation's, R, R by KL, KL, methods, seconds."""
+        losses, divergences = np.array(measured["losses"]), np.array(measured["divergences"])
+        low, high = interval(np.exp, losses)
+        text = f"{np.exp(losses.mean()):.3f} ({low:.2f} to {high:.2f}) | {published} "
+        if nearest:
+            before, before_kl = np.array(nearest["losses"]), np.array(nearest["divergences"])
+            exact = self.evaluation.losses
+            share = (before - losses).mean() / (before - exact).mean()
+            span = interval(lambda a, b, c: (a - b) / (a - c), before, losses, exact)
+            by_kl = 1 - divergences.mean() / before_kl.mean()
+            span_kl = interval(lambda a, b: 1 - a / b, divergences, before_kl)
+            # The share of nothing says nothing.
+            gap = (before - exact).mean() / max((before - exact).std(ddof=1) / len(before) ** 0.5, 1e-30)
+            text += f"| {share:.3f} ({span[0]:.2f} to {span[1]:.2f}) " if gap >= 3 else "| within noise "
+            text += f"| {by_kl:.3f} ({span_kl[0]:.2f} to {span_kl[1]:.2f}) "
+        else:
+            text += "| | "
+        methods = ", ".join(f"{n} {m}" for m, n in sorted(measured["methods"].items()))
+        return text + f"| {divergences.mean():.4f} | {methods} | {measured['seconds']:.0f} |"
+
+
+HEADER = ["| precision | algorithm | perplexity (95 %) | plain implementation | R | R by KL | KL | layers by method | s |",
+          "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+
+
+def table_grids(bench: Bench, arguments) -> list[str]:
+    path = MODEL / "reference.json"
+    reference = json.loads(path.read_text())["cases"] if bench.name == "lm-s" else {}
+    lines = list(HEADER)
     for case in arguments.case or CASES:
-        nearest = None
+        nearest = bench.measure(CASES[case], [])
         for name, algorithms, key in ALGORITHMS:
             if arguments.algorithm and name not in ("RTN", *arguments.algorithm):
                 continue
-            options = {"algo": algorithms, "calib": calibration, "calib_mode": arguments.mode} if algorithms else {}
-            start = time.monotonic()
-            # A name of its own: libraries that are open are not loaded again.
-            artifact = qcc.compile(MODEL / "decoder.onnx", folder / f"{case}-{name}.qcc", precision=CASES[case], keep=HEAD,
-                                   load_plugin=grids, **options)  # fmt: skip
-            seconds = time.monotonic() - start
-            losses, divergences = evaluation.measure(artifact)
-            if nearest is None:
-                nearest = losses, divergences
-            low, high = interval(np.exp, losses)
-            share = (nearest[0] - losses).mean() / (nearest[0] - evaluation.losses).mean()
-            by_kl = 1 - divergences.mean() / nearest[1].mean()
-            span = interval(lambda a, b, c: (a - b) / (a - c), nearest[0], losses, evaluation.losses)
-            span_kl = interval(lambda a, b: 1 - a / b, divergences, nearest[1])
-            methods = {}
-            for op in json.loads((artifact / "report.json").read_text())["ops"]:
-                if "algorithm" in op:
-                    methods[op["algorithm"]] = methods.get(op["algorithm"], 0) + 1
-            published = f"{reference['cases'][case][key]:.3f}" if key else ""
-            lines.append(
-                f"| {case} | {name} | {np.exp(losses.mean()):.3f} ({low:.2f} to {high:.2f}) | {published} "
-                f"| {share:.3f} ({span[0]:.2f} to {span[1]:.2f}) | {by_kl:.3f} ({span_kl[0]:.2f} to {span_kl[1]:.2f}) "
-                f"| {divergences.mean():.4f} | {', '.join(f'{n} {m}' for m, n in sorted(methods.items()))} | {seconds:.0f} |"
-            )
+            measured = bench.measure(CASES[case], algorithms)
+            published = f"{reference[case][key]:.3f}" if key and case in reference else ""
+            lines.append(f"| {CASES[case]} | {name} | " + bench.row(measured, nearest if algorithms else None, published))
             print(lines[-1], flush=True)
+    return lines
+
+
+def table_presets(bench: Bench, arguments) -> list[str]:
+    lines = ["| preset | perplexity (95 %) | over float | KL | s |", "|---|---|---|---|---|"]
+    for precision in PRESETS:
+        measured = bench.measure(precision, [])
+        losses = np.array(measured["losses"])
+        low, high = interval(np.exp, losses)
+        span = interval(lambda a, b: np.exp(a - b) - 1, losses, bench.evaluation.losses)
+        over = np.exp((losses - bench.evaluation.losses).mean()) - 1
+        lines.append(f"| {precision} | {np.exp(losses.mean()):.3f} ({low:.2f} to {high:.2f}) "
+                     f"| {over:+.2%} ({span[0]:+.2%} to {span[1]:+.2%}) | {np.mean(measured['divergences']):.5f} "
+                     f"| {measured['seconds']:.0f} |")  # fmt: skip
+        print(lines[-1], flush=True)
     return lines
 
 
@@ -168,24 +223,17 @@ def add_outliers(folder: pathlib.Path, factor: float = 64.0) -> pathlib.Path:
     return path
 
 
-def smooth(arguments, folder: pathlib.Path) -> list[str]:
-    path = add_outliers(folder)
-    calibration = folder / "calibration.npz"
-    np.savez(calibration, input_ids=np.load(MODEL / "calib_tokens.npz")["input_ids"][: arguments.calibration_rows])
-    tokens = np.load(MODEL / "eval_tokens.npz")["input_ids"][: arguments.rows]
-    evaluation = Evaluation(tokens, qcc.compile(path, folder / "float.qcc"))
-    exact = np.exp(evaluation.losses.mean())
-    lines = [f"float perplexity with outliers {exact:.3f}", ""]
-    lines += ["| algorithm | perplexity (95 %) | over float | KL |", "|---|---|---|---|"]
-    for name, algorithms in (("W8A8", []), ("W8A8, SmoothQuant 0.5", ["smoothquant:0.5"]), ("W8A8, SmoothQuant", ["smoothquant"])):
-        options = {"algo": algorithms, "calib": calibration} if algorithms else {}
-        artifact = qcc.compile(path, folder / f"{name}.qcc", precision="int8", keep=HEAD, **options)
-        losses, divergences = evaluation.measure(artifact)
+def table_outliers(bench: Bench, arguments) -> list[str]:
+    lines = ["| precision | algorithm | perplexity (95 %) | over float | KL | s |", "|---|---|---|---|---|---|"]
+    for precision, algorithms in OUTLIERS:
+        measured = bench.measure(precision, algorithms)
+        losses = np.array(measured["losses"])
         low, high = interval(np.exp, losses)
-        loss = np.exp((losses - evaluation.losses).mean()) - 1
-        span = interval(lambda a, b: np.exp(a - b) - 1, losses, evaluation.losses)
-        lines.append(f"| {name} | {np.exp(losses.mean()):.3f} ({low:.2f} to {high:.2f}) "
-                     f"| {loss:+.2%} ({span[0]:+.2%} to {span[1]:+.2%}) | {divergences.mean():.4f} |")  # fmt: skip
+        loss = np.exp((losses - bench.evaluation.losses).mean()) - 1
+        span = interval(lambda a, b: np.exp(a - b) - 1, losses, bench.evaluation.losses)
+        lines.append(f"| {precision} | {' + '.join(algorithms)} | {np.exp(losses.mean()):.3f} ({low:.2f} to {high:.2f}) "
+                     f"| {loss:+.2%} ({span[0]:+.2%} to {span[1]:+.2%}) | {np.mean(measured['divergences']):.4f} "
+                     f"| {measured['seconds']:.0f} |")  # fmt: skip
         print(lines[-1], flush=True)
     return lines
 
@@ -198,22 +246,45 @@ def write_page(page: pathlib.Path, title: str, lines: list[str]) -> None:
     page.write_text("\n".join(head + lines) + "\n", encoding="utf-8")
 
 
+def open_model(arguments, folder: pathlib.Path, outliers: bool = False) -> Bench:
+    rows, name = arguments.calibration_rows, arguments.model
+    if name == "lm-s":
+        model = add_outliers(folder) if outliers else MODEL / "decoder.onnx"
+        calibration = np.load(MODEL / "calib_tokens.npz")["input_ids"][:rows]
+        tokens = np.load(MODEL / "eval_tokens.npz")["input_ids"][: arguments.rows]
+        return Bench(arguments, folder, model, calibration, tokens, HEAD, "outliers" if outliers else name)
+    command = [sys.executable, SOURCE / "python" / "tools" / "stories_to_onnx.py", DATA / "models" / "llm" / name, folder / name,
+               f"--text={DATA / 'eval' / 'tinystories' / 'tinystories_a.txt'}"]  # fmt: skip
+    subprocess.run(command, check=True)
+    tokens = np.load(folder / name / "tokens.npz")["input_ids"]
+    return Bench(arguments, folder, folder / name / "decoder.onnx", tokens[-rows:], tokens[: arguments.rows], "^head$", name)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--model", default="lm-s", choices=["lm-s", "stories260K", "tinystories-656k"])
+    parser.add_argument("--part", action="append", choices=["grids", "presets", "outliers"])
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--calibration-rows", type=int, default=64)
     parser.add_argument("--mode", default="sequential")
     parser.add_argument("--case", action="append", choices=list(CASES))
-    parser.add_argument("--grids", type=pathlib.Path, help="the plugin, if it is built already")
     parser.add_argument("--algorithm", action="append", choices=[name for name, _, _ in ALGORITHMS])
+    parser.add_argument("--results", type=pathlib.Path)
     parser.add_argument("--page", type=pathlib.Path)
-    parser.add_argument("--int8", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="qcc-bench-") as folder:
-        lines = (smooth if arguments.int8 else table)(arguments, pathlib.Path(folder))
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="qcc-bench-") as name:
+        folder = pathlib.Path(name)
+        for part in arguments.part or ["grids", "presets", "outliers"]:
+            if part == "outliers" and arguments.model != "lm-s":
+                continue
+            bench = open_model(arguments, folder, part == "outliers")
+            lines += [f"## {part.capitalize()}", "", f"Float perplexity {bench.float:.3f}.", ""]
+            lines += {"grids": table_grids, "presets": table_presets, "outliers": table_outliers}[part](bench, arguments)
+            lines.append("")
     print("\n".join(lines))
     if arguments.page:
-        write_page(arguments.page, "Quantization algorithms on lm-s", lines)
+        write_page(arguments.page, f"Quantization algorithms on {arguments.model}", lines)
 
 
 if __name__ == "__main__":
