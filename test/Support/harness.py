@@ -136,7 +136,7 @@ def cpu_flags() -> set[str]:
 def commit() -> str:
     """The commit that is measured, short."""
     words = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    return subprocess.run(words, capture_output=True, text=True, cwd=SOURCE).stdout.strip()
 
 
 def cpu_name() -> str:
