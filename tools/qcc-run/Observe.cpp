@@ -133,7 +133,8 @@ json Profiler::toJson() const {
   for (size_t i : order()) {
     const Row &row = rows[i];
     double ns = nanosecondsPerRun(row), perRun = 1.0 / std::max(1, runs);
-    list.push_back({{"node", sites[i].node},
+    list.push_back({{"site", i},
+                    {"node", sites[i].node},
                     {"op", sites[i].op},
                     {"kernel", sites[i].kernel},
                     {"calls_per_run", double(row.times.size()) * perRun},

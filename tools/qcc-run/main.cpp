@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Batch.h"
+#include "Ceilings.h"
 #include "Npz.h"
 #include "Observe.h"
 #include "TestData.h"
@@ -27,8 +28,8 @@ struct Options {
   std::vector<std::string> dims;
   OpenOptions open;
   Tolerance tolerance;
-  bool bench = false, profile = false, json = false, info = false,
-       random = false, benchOnInput = false;
+  bool bench = false, profile = false, ceilings = false, json = false,
+       info = false, random = false, benchOnInput = false;
   uint64_t seed = 0;
   int64_t intMax = 1;
   int warmup = 3, runs = 20, steps = 1;
@@ -83,6 +84,8 @@ static void addOptions(CLI::App &app, Options &o) {
       "--profile", o.trace,
       "time per node; with a file also a trace for a browser's viewer");
   profile->expected(0, 1);
+  app.add_flag("--ceilings", o.ceilings,
+               "with --profile: also what this machine can do at most");
   app.add_option("--dump", o.dump,
                  "write the values or nodes whose name this expression finds");
   app.add_option("--dump-to", o.dumpTo, "where --dump writes")
@@ -111,6 +114,8 @@ static void addOptions(CLI::App &app, Options &o) {
           "expected --inputs or --random-inputs, but got both");
     if (!o.expectValues.empty() && o.dump.empty())
       throw CLI::ValidationError("--expect-values compares what --dump finds");
+    if (o.ceilings && !o.profile)
+      throw CLI::ValidationError("--ceilings belongs to --profile");
     if (!o.expect.empty() && (o.bench || o.benchOnInput))
       throw CLI::ValidationError(
           "--bench compares nothing: run --expect without it");
@@ -341,6 +346,19 @@ static void benchOnInput(Runner &runner, int warmup) {
               << std::flush;
 }
 
+/// Adds to the result what the machine can do at the model's level.
+static void addCeilings(const Artifact &artifact, bool asJson, json &result) {
+  Ceilings c = measureCeilings(artifact.info().level, artifact.info().threads);
+  result["ceilings"] = {
+      {"level", "measured"},    {"f32_gops", c.f32},
+      {"int8_gops", c.int8},    {"cache_gbs", c.cache},
+      {"memory_gbs", c.memory}, {"cache_bytes", c.cacheBytes}};
+  if (!asJson)
+    std::printf("ceilings: f32 %.1f and int8 %.1f Gop/s, cache %.1f and memory "
+                "%.1f GB/s\n",
+                c.f32, c.int8, c.cache, c.memory);
+}
+
 /// What is measured, after the inputs are set.
 static void measure(const Options &o, const Artifact &artifact, Runner &runner,
                     json &result) {
@@ -359,10 +377,14 @@ static void measure(const Options &o, const Artifact &artifact, Runner &runner,
     Profiler profiler(artifact);
     profiler.profile(runner, o.runs);
     result["profile"] = profiler.toJson();
+    result["level"] = artifact.info().level;
+    result["threads"] = artifact.info().threads;
     if (!o.trace.empty())
       profiler.writeTrace(o.trace);
     if (!o.json)
       std::cout << profiler.table();
+    if (o.ceilings)
+      addCeilings(artifact, o.json, result);
   }
 }
 
