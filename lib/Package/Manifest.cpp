@@ -141,7 +141,7 @@ std::string writeManifest(const PackageFacts &facts, const FileHashes &files) {
         json.attribute(name, hash);
     });
     json.attributeArray("ops", [&] {
-      for (const OpReport &op : request.ops)
+      for (const OpReport &op : request.report.ops)
         json.object([&] {
           json.attribute("node", json::fixUTF8(op.node));
           json.attribute("op", op.op);
@@ -152,6 +152,35 @@ std::string writeManifest(const PackageFacts &facts, const FileHashes &files) {
   });
   os << '\n';
   return text;
+}
+
+static std::vector<TensorReport> describe(ArrayRef<TensorText> tensors) {
+  std::vector<TensorReport> reports;
+  for (const TensorText &tensor : tensors)
+    reports.push_back(
+        {tensor.name, tensor.type, "[" + join(tensor.dims, ", ") + "]"});
+  return reports;
+}
+
+Report makeReport(const PackageFacts &facts) {
+  const PackageRequest &request = facts.request;
+  Report report = request.report;
+  report.qcc = QCC_VERSION_STRING;
+  report.model = request.modelName;
+  report.target = request.recipe.target;
+  report.precision = request.recipe.precision;
+  report.algorithms = request.recipe.algorithms;
+  report.libraryBytes = facts.result.libraryBytes;
+  report.weightBytes = facts.result.weightBytes;
+  report.weightsEmbedded = facts.result.weightsEmbedded;
+  for (const EntryText &entry : facts.program.entries) {
+    EntryReport text{entry.name, describe(entry.inputs),
+                     describe(entry.outputs), std::nullopt};
+    if (entry.isStatic)
+      text.arenaBytes = entry.arenaBytes;
+    report.entries.push_back(std::move(text));
+  }
+  return report;
 }
 
 std::string writeProfile(const PackageRequest &request) {

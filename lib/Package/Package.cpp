@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Package/Package.h"
 #include "DataObject.h"
+#include "Html.h"
 #include "Weights.h"
 #include "Writers.h"
 #include "qcc/Package/Link.h"
@@ -93,7 +94,8 @@ Error Packager::writeWeights() {
     return makeError(
         Diag::LimitReached, request.modelName,
         "expected at most 1 GiB of weights in a library, but got " +
-            formatBytes(weights.bytes) + "; leave them in their own file");
+            html::formatBytes(double(weights.bytes)) +
+            "; leave them in their own file");
   if (facts.result.weightsEmbedded)
     return Error::success();
 
@@ -227,9 +229,16 @@ Error Packager::writeTexts() {
     return error;
   if (Error error = add("recipe.yaml", writeRecipe(request.recipe)))
     return error;
-  if (Error error = add("report.json", writeReportJson(facts)))
+  std::string json = writeReportJson(makeReport(facts));
+  if (Error error = add("report.json", json))
     return error;
-  if (Error error = add("report.html", writeReportHtml(facts)))
+  // The page shows what anybody reads in the data.
+  Expected<Report> report = readReport(json, "report.json");
+  if (!report)
+    return report.takeError();
+  ReportPage page;
+  page.artifacts.push_back({"", std::move(*report), std::nullopt});
+  if (Error error = add("report.html", writeReportHtml(page)))
     return error;
   if (Error error = directory.write(kProfile, writeProfile(request)))
     return error;

@@ -24,19 +24,10 @@ using FileHashes = std::vector<std::pair<std::string, std::string>>;
 std::string writeHeader(const PackageFacts &facts);
 /// `manifest.json`, schema qcc-manifest/1.
 std::string writeManifest(const PackageFacts &facts, const FileHashes &files);
-/// `report.json`, schema qcc-report/1.
-std::string writeReportJson(const PackageFacts &facts);
-/// `report.html`: the same for people, without anything from a network.
-std::string writeReportHtml(const PackageFacts &facts);
+/// The report of the request and what packaging adds to it.
+Report makeReport(const PackageFacts &facts);
 /// `profile.json`: what was measured; not part of what is hashed.
 std::string writeProfile(const PackageRequest &request);
-
-/// `12.3 MiB`.
-std::string formatBytes(uint64_t bytes);
-
-/// How many operations run in each precision, in order of the names.
-std::vector<std::pair<std::string, unsigned>>
-countPrecisions(llvm::ArrayRef<OpReport> ops);
 
 } // namespace qcc
 

@@ -121,68 +121,6 @@ getWeights(ModuleOp module, const ConstSource &source) {
 }
 
 //===----------------------------------------------------------------------===//
-// Report
-//===----------------------------------------------------------------------===//
-
-/// A size expression as people write it, with the symbols' names.
-static std::string getSizeText(AffineMapAttr map, ArrayRef<StringRef> names) {
-  if (!map)
-    return "";
-  std::string text;
-  llvm::raw_string_ostream(text) << map.getValue().getResult(0);
-  // From the highest symbol, so that s1 does not match in s10.
-  for (size_t i = names.size(); i-- > 0;) {
-    std::string symbol = "s" + std::to_string(i);
-    for (size_t at = 0; (at = text.find(symbol, at)) != std::string::npos;
-         at += names[i].size())
-      text.replace(at, symbol.size(), names[i].str());
-  }
-  return text;
-}
-
-std::vector<OpReport> Compilation::getReport() {
-  std::vector<OpReport> report;
-  SmallVector<StringRef> names;
-  if (auto symbols = (*module)->getAttrOfType<ArrayAttr>("qcc.symbols"))
-    for (Attribute name : symbols)
-      names.push_back(cast<StringAttr>(name).getValue());
-  module->walk([&](host::DispatchOp op) {
-    auto text = [&](StringRef attr, StringRef otherwise) {
-      auto value = op->getAttrOfType<StringAttr>(attr);
-      return (value ? value.getValue() : otherwise).str();
-    };
-    OpReport line;
-    line.node = getNodeName(op.getLoc()).str();
-    line.op = text("qcc.op", "qcc.generic");
-    line.kernel = op.getKernel().str();
-    line.requested = text("qcc.requested", options.precision);
-    line.executed = text("qcc.executed", "f32");
-    line.reason = text("qcc.reason", line.requested == line.executed
-                                         ? "as asked"
-                                         : "kept: not a quantized operation");
-    line.algorithm = text("qcc.algorithm", "");
-    line.transform = text("qcc.transform", "");
-    if (auto error = op->getAttrOfType<FloatAttr>(kLayerErrorAttr))
-      line.layerError = error.getValue().convertToFloat();
-    if (auto errors = op->getAttrOfType<ArrayAttr>("qcc.error");
-        errors && errors.size() == 2) {
-      auto get = [&](unsigned i) {
-        auto value = dyn_cast<FloatAttr>(errors[i]);
-        return value ? value.getValue().convertToFloat() : 0.0f;
-      };
-      line.errorNearest = get(0);
-      line.errorChosen = get(1);
-    }
-    line.flops =
-        getSizeText(op->getAttrOfType<AffineMapAttr>("qcc.flops"), names);
-    line.bytes =
-        getSizeText(op->getAttrOfType<AffineMapAttr>("qcc.bytes"), names);
-    report.push_back(std::move(line));
-  });
-  return report;
-}
-
-//===----------------------------------------------------------------------===//
 // Codegen, Emit, Package
 //===----------------------------------------------------------------------===//
 
@@ -312,9 +250,9 @@ llvm::Error Compilation::package() {
   request.objects = std::move(objects);
   request.weights = std::move(*weights);
   request.recipe = getRecipe();
-  request.ops = result.ops = getReport();
-  request.assignment = result.assignment;
-  request.warnings = result.warnings;
+  request.report = getReport();
+  request.report.assignment = result.assignment;
+  result.ops = request.report.ops;
   request.syncPoints = getSyncPoints(*module);
   request.timings = timings;
   llvm::Expected<PackageResult> written = writePackage(request);

@@ -14,6 +14,7 @@
 #include "qcc/Pipeline/Compiler.h"
 #include "qcc/Support/ParameterStore.h"
 #include "qcc/Target/Target.h"
+#include "llvm/ADT/StringSet.h"
 #include <chrono>
 
 namespace qcc {
@@ -111,7 +112,13 @@ private:
   /// go on; false: this was the last stage asked for.
   llvm::Expected<bool> runStage(Stage stage,
                                 llvm::function_ref<llvm::Error()> body);
-  std::vector<OpReport> getReport();
+  /// The operations of a planned module, in the order of their sites.
+  std::vector<OpReport> getOpReports();
+  /// What the report says of a planned module.
+  Report getReport();
+  /// Keeps which nodes only look at what others compute; before Plan.
+  void noteViews();
+  std::vector<IdleNode> getIdleNodes(llvm::ArrayRef<OpReport> ops);
   /// Files that were read, for the manifest's hashes: the model first.
   std::vector<SourceFile> getSources();
   /// The options that decide the bytes, with the levels that `native` means.
@@ -146,6 +153,10 @@ private:
   std::unique_ptr<Workspace> workspace;
   std::vector<std::pair<std::string, double>> timings;
   std::vector<PackageObject> objects;
+  /// Nodes of the model and their operators, in the order of import.
+  std::vector<std::pair<std::string, std::string>> modelNodes;
+  llvm::StringSet<> modelNodeNames;
+  llvm::StringSet<> views;
   CompileResult result;
 };
 

@@ -130,6 +130,10 @@ llvm::Error Compilation::readPrecision() {
 llvm::Error Compilation::import() {
   ImportOptions importOptions;
   importOptions.dims = options.dims;
+  importOptions.onNode = [&](StringRef node, StringRef op) {
+    if (modelNodeNames.insert(node).second)
+      modelNodes.emplace_back(node, op);
+  };
   auto imported =
       importOnnx(options.model, importOptions, context, *parameters);
   if (!imported)
@@ -343,7 +347,11 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
       {Stage::Fuse, [&] { return runPasses(Stage::Fuse, addFuse); }},
       {Stage::Schedule,
        [&] { return runPasses(Stage::Schedule, addSchedule); }},
-      {Stage::Plan, [&] { return runPasses(Stage::Plan, addPlan); }},
+      {Stage::Plan,
+       [&] {
+         noteViews();
+         return runPasses(Stage::Plan, addPlan);
+       }},
   };
   for (const Step &step : steps) {
     if (step.stage < first)

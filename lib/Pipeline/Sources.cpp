@@ -76,7 +76,7 @@ llvm::Error Compilation::checkFused() {
   llvm::Error errors = llvm::Error::success();
   if (!options.requireFused)
     return errors;
-  for (const OpReport &op : getReport())
+  for (const OpReport &op : getOpReports())
     if (StringRef(op.reason).starts_with("not supported"))
       errors = llvm::joinErrors(
           std::move(errors),

@@ -11,8 +11,8 @@
 #ifndef QCC_PACKAGE_PACKAGE_H
 #define QCC_PACKAGE_PACKAGE_H
 
-#include "qcc/Package/OpReport.h"
 #include "qcc/Package/Recipe.h"
+#include "qcc/Package/Report.h"
 #include "qcc/Runtime/ProgramWriter.h"
 #include "qcc/Support/MappedFile.h"
 #include "llvm/ADT/ArrayRef.h"
@@ -83,10 +83,9 @@ struct PackageRequest {
   /// After `layoutWeights`.
   std::vector<PackedTensor> weights;
   Recipe recipe;
-  std::vector<OpReport> ops;
-  /// What mixed precision measured and chose, as JSON; "" if it did nothing.
-  std::string assignment;
-  std::vector<std::string> warnings;
+  /// Operations, kernels, nodes, activations and warnings; the rest of it is
+  /// found out here.
+  Report report;
   /// Nodes at which the host program waits for a value (sizes that depend on
   /// data).
   std::vector<std::string> syncPoints;

@@ -359,6 +359,8 @@ LogicalResult Importer::importNode(const onnx::NodeProto &node, size_t index,
     if (const onnx::FunctionProto *body = findFunction(node)) {
       result = inlineFunction(*body, node, inputs, name, scope, outputs);
     } else {
+      if (options.onNode)
+        options.onNode(name, node.op_type());
       NodeContext nodeContext(*this, builder, loc, shapes, symbolContext, node,
                               inputs, getOpset(domain, scope));
       result = convertNode(nodeContext, domain, where);

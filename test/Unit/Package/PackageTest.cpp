@@ -52,7 +52,7 @@ struct Fixture {
     line.reason = "as asked";
     line.flops = "4";
     line.bytes = "48";
-    request.ops = {line};
+    request.report.ops = {line};
     request.recipe.target = "baseline";
     request.outputDir = temp.get("out");
   }

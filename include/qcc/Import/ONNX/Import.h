@@ -6,6 +6,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "qcc/Support/ParameterStore.h"
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,9 @@ struct ImportOptions {
   std::vector<std::pair<std::string, std::string>> dims;
   /// Go on after a node that cannot be imported, to report all of them.
   bool collectAll = false;
+  /// Told of each node that is imported and its operator; calls of functions
+  /// are the nodes in them. Bodies of loops may be told of more than once.
+  std::function<void(llvm::StringRef node, llvm::StringRef op)> onNode = {};
 };
 
 /// Reads an ONNX model (opset 6 to 28) as a module with one function
