@@ -29,6 +29,7 @@ llvm::Error runCheck(Session &session);
 llvm::Error runInspect(Session &session);
 llvm::Error runCompare(Session &session);
 llvm::Error runEval(Session &session);
+llvm::Error runReport(Session &session);
 llvm::Error runVerify(Session &session);
 llvm::Error runTargets(Session &session);
 llvm::Error runSchemes(Session &session);

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #include "Commands.h"
 #include "EvalReport.h"
+#include "Report.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Parallel.h"
@@ -393,9 +394,16 @@ Error runEval(Session &session) {
       list.push_back(*result);
     }
   if (line.has(OPT_json))
-    printJson(*options, results);
+    outs() << writeJson(*options, results);
   else
     printTable(*options, results);
+  if (line.has(OPT_report_file)) {
+    Error error = writeReportPage(
+        line.get(OPT_report_file), options->artifacts, /*profiles=*/{},
+        {"results", writeJson(*options, results)}, line.has(OPT_quiet));
+    if (error)
+      return error;
+  }
   return checkGates(*options, results);
 }
 

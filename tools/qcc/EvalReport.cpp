@@ -91,8 +91,8 @@ static json::Object toJson(const Estimate &estimate) {
                       {"high", toJson(estimate.high)}};
 }
 
-void printJson(const EvalOptions &options,
-               ArrayRef<std::vector<MetricResult>> results) {
+std::string writeJson(const EvalOptions &options,
+                      ArrayRef<std::vector<MetricResult>> results) {
   json::Array list;
   for (auto [artifact, metrics] : zip_equal(options.artifacts, results))
     for (const MetricResult &r : metrics) {
@@ -109,7 +109,7 @@ void printJson(const EvalOptions &options,
   json::Value root =
       json::Object{{"reference", json::fixUTF8(options.reference)},
                    {"results", std::move(list)}};
-  outs() << formatv("{0:1}", root) << "\n";
+  return formatv("{0:1}\n", root).str();
 }
 
 //===----------------------------------------------------------------------===//

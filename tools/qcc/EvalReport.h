@@ -23,8 +23,8 @@ struct EvalOptions {
 void printTable(const EvalOptions &options,
                 llvm::ArrayRef<std::vector<MetricResult>> results);
 /// The same as JSON; an infinite number is null.
-void printJson(const EvalOptions &options,
-               llvm::ArrayRef<std::vector<MetricResult>> results);
+std::string writeJson(const EvalOptions &options,
+                      llvm::ArrayRef<std::vector<MetricResult>> results);
 /// AccuracyMissed for each artifact and gate that does not hold.
 llvm::Error checkGates(const EvalOptions &options,
                        llvm::ArrayRef<std::vector<MetricResult>> results);

@@ -27,10 +27,11 @@ enum VerbVisibility {
   MergeStatsVis = 32,
   CompareVis = 64,
   EvalVis = 128,
-  VerifyVis = 256,
-  TargetsVis = 512,
-  SchemesVis = 1024,
-  ExplainVis = 2048
+  ReportVis = 256,
+  VerifyVis = 512,
+  TargetsVis = 1024,
+  SchemesVis = 2048,
+  ExplainVis = 4096
 };
 
 #define OPTTABLE_STR_TABLE_CODE
@@ -75,6 +76,8 @@ constexpr VerbInfo kVerbs[] = {
     {Verb::Eval, "eval",
      "qcc eval ARTIFACT... --reference=MODEL --data=DATA [flags]",
      "Measure artifacts against the float model."},
+    {Verb::Report, "report", "qcc report ARTIFACT... [-o FILE] [flags]",
+     "Write a page of what was compiled, and of what was measured."},
     {Verb::Verify, "verify", "qcc verify ARTIFACT",
      "Compare the files of an artifact with its manifest."},
     {Verb::Targets, "targets", "qcc targets", "List the targets."},

@@ -19,6 +19,7 @@ enum class Verb {
   MergeStats,
   Compare,
   Eval,
+  Report,
   Verify,
   Targets,
   Schemes,

@@ -15,12 +15,13 @@ def CalibrateVis : OptionVisibility;
 def MergeStatsVis : OptionVisibility;
 def CompareVis : OptionVisibility;
 def EvalVis : OptionVisibility;
+def ReportVis : OptionVisibility;
 def VerifyVis : OptionVisibility;
 def TargetsVis : OptionVisibility;
 def SchemesVis : OptionVisibility;
 def ExplainVis : OptionVisibility;
 
-defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, MergeStatsVis, CompareVis, EvalVis, VerifyVis,
+defvar All = [CompileVis, CheckVis, InspectVis, CalibrateVis, MergeStatsVis, CompareVis, EvalVis, ReportVis, VerifyVis,
               TargetsVis, SchemesVis, ExplainVis];
 // What reads a model.
 defvar Readers = [CompileVis, CheckVis, InspectVis, CalibrateVis, CompareVis, EvalVis];
@@ -37,7 +38,7 @@ def grp_data : OptionGroup<"<data>">, HelpText<"DATA AND SHAPES">;
 def grp_run : OptionGroup<"<run>">, HelpText<"HOW IT RUNS">;
 
 // What to make.
-def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis, MergeStatsVis]>,
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis, MergeStatsVis, ReportVis]>,
              Group<grp_make>, HelpText<"Folder to write (default: MODEL.qcc), or file with --emit">;
 def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, TargetsVis],
                      "Machine to compile for (default: native; see `qcc targets`)">, Group<grp_make>;
@@ -108,6 +109,12 @@ def min_cos : Setting<"min-cos", "X", [CompileVis, EvalVis],
 def max_drop : Setting<"max-drop", "X", [CompileVis, EvalVis],
                        "Loss of top1 or perplexity allowed, as 0.01 or 1%: a budget of mixed precision; eval exits with 6">,
                Group<grp_data>;
+def report_file : Setting<"report", "FILE", [EvalVis], "Write what was measured and what was compiled as a page (HTML)">,
+                  Group<grp_data>;
+def profile : Setting<"profile", "FILE", [ReportVis],
+                      "What `qcc-run --profile --ceilings --json` printed; one for each artifact, in order">,
+              Group<grp_data>;
+def eval_file : Setting<"eval", "FILE", [ReportVis], "What `qcc eval --json` printed for these artifacts">, Group<grp_data>;
 
 // How it runs.
 def jobs : Setting<"jobs", "N", !listconcat(Makers, [EvalVis]), "Kernels compiled at the same time (default: all cores)">, Group<grp_run>;

@@ -61,6 +61,8 @@ static Error runVerb(Session &session) {
     return runCompare(session);
   case Verb::Eval:
     return runEval(session);
+  case Verb::Report:
+    return runReport(session);
   case Verb::Verify:
     return runVerify(session);
   case Verb::Targets:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-VERBS = ["", "check", "inspect", "calibrate", "merge-stats", "compare", "eval", "verify", "targets", "schemes", "explain"]
+VERBS = ["", "check", "inspect", "calibrate", "merge-stats", "compare", "eval", "report", "verify", "targets", "schemes", "explain"]
 
 
 def help_of(*words: str) -> str:

@@ -1,0 +1,99 @@
+//===- Report.cpp - qcc report ----------------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Report.h"
+#include "Commands.h"
+#include "qcc/Package/Report.h"
+#include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/MappedFile.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace llvm;
+
+namespace qcc::driver {
+
+static Expected<std::string> readText(StringRef path) {
+  Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
+  if (!file)
+    return file.takeError();
+  ArrayRef<char> bytes = (*file)->getBytes();
+  return std::string(bytes.begin(), bytes.end());
+}
+
+/// The report of an artifact: its folder, or its library in it.
+static Expected<Report> readArtifact(StringRef path) {
+  SmallString<128> file(path);
+  if (path.ends_with(".so"))
+    sys::path::remove_filename(file);
+  sys::path::append(file, "report.json");
+  if (!sys::fs::exists(file))
+    return makeError(Diag::BadArtifact, path,
+                     "expected an artifact, but there is no report.json");
+  Expected<std::string> text = readText(file);
+  if (!text)
+    return text.takeError();
+  return readReport(*text, file);
+}
+
+Error writeReportPage(StringRef path, ArrayRef<std::string> artifacts,
+                      ArrayRef<std::string> profiles,
+                      std::pair<std::string, std::string> measurement,
+                      bool isQuiet) {
+  ReportPage page;
+  for (auto [i, name] : enumerate(artifacts)) {
+    Expected<Report> report = readArtifact(name);
+    if (!report)
+      return report.takeError();
+    PageArtifact artifact{name, std::move(*report), std::nullopt};
+    if (i < profiles.size()) {
+      Expected<std::string> text = readText(profiles[i]);
+      if (!text)
+        return text.takeError();
+      Expected<Profile> profile = readProfile(*text, profiles[i]);
+      if (!profile)
+        return profile.takeError();
+      artifact.profile = std::move(*profile);
+    }
+    page.artifacts.push_back(std::move(artifact));
+  }
+  if (!measurement.second.empty()) {
+    Expected<Measurement> read =
+        readMeasurement(measurement.second, measurement.first, artifacts);
+    if (!read)
+      return read.takeError();
+    page.measurement = std::move(*read);
+  }
+  std::string html = writeReportHtml(page);
+  if (Error error = writeResult(path, html))
+    return error;
+  if (!isQuiet && path != "-")
+    errs() << "wrote " << path << " (" << html.size() << " bytes)\n";
+  return Error::success();
+}
+
+Error runReport(Session &session) {
+  const CommandLine &line = session.line;
+  if (line.positionals.empty())
+    return makeError(Diag::Usage, "",
+                     "expected one or more artifacts; `qcc report --help` "
+                     "shows the flags");
+  std::vector<std::string> profiles = line.args.getAllArgValues(OPT_profile);
+  if (!profiles.empty() && profiles.size() != line.positionals.size())
+    return makeError(Diag::Usage, "--profile",
+                     "expected one for each of the " +
+                         Twine(line.positionals.size()) +
+                         " artifacts, but got " + Twine(profiles.size()));
+  std::pair<std::string, std::string> measurement;
+  if (line.has(OPT_eval_file)) {
+    measurement.first = line.get(OPT_eval_file).str();
+    Expected<std::string> text = readText(measurement.first);
+    if (!text)
+      return text.takeError();
+    measurement.second = std::move(*text);
+  }
+  return writeReportPage(line.get(OPT_output, "report.html"), line.positionals,
+                         profiles, std::move(measurement), line.has(OPT_quiet));
+}
+
+} // namespace qcc::driver

@@ -1,0 +1,25 @@
+//===- Report.h - pages of artifacts ----------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TOOLS_QCC_REPORT_H
+#define QCC_TOOLS_QCC_REPORT_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/Support/Error.h"
+#include <string>
+#include <utility>
+
+namespace qcc::driver {
+
+/// Writes a page of artifacts (folders) to a file, "-" for stdout. `profiles`
+/// are files of `qcc-run --profile --json`, one for each artifact or none;
+/// `measurement` is the name and the text of what `qcc eval --json` prints, or
+/// "". Errors: BadArtifact, BadModelFile (no such file), CannotWrite, Usage.
+llvm::Error writeReportPage(llvm::StringRef path,
+                            llvm::ArrayRef<std::string> artifacts,
+                            llvm::ArrayRef<std::string> profiles,
+                            std::pair<std::string, std::string> measurement,
+                            bool isQuiet);
+
+} // namespace qcc::driver
+
+#endif // QCC_TOOLS_QCC_REPORT_H
