@@ -77,16 +77,23 @@ static double evaluate(AffineExpr expr, ArrayRef<int64_t> sizes) {
 static std::string getSizeText(AffineMapAttr map, ArrayRef<StringRef> names) {
   if (!map)
     return "";
-  std::string text;
+  std::string text, result;
   llvm::raw_string_ostream(text) << map.getValue().getResult(0);
-  // From the highest symbol, so that s1 does not match in s10.
-  for (size_t i = names.size(); i-- > 0;) {
-    std::string symbol = "s" + std::to_string(i);
-    for (size_t at = 0; (at = text.find(symbol, at)) != std::string::npos;
-         at += names[i].size())
-      text.replace(at, symbol.size(), names[i].str());
+  // In one go: a name may look like another symbol. No word of an expression
+  // has a digit behind its s.
+  for (StringRef rest = text; !rest.empty();) {
+    StringRef digits = rest.drop_front().take_while(llvm::isDigit);
+    size_t symbol;
+    if (rest.front() == 's' && !digits.getAsInteger(10, symbol) &&
+        symbol < names.size()) {
+      result += names[symbol];
+      rest = rest.drop_front(1 + digits.size());
+    } else {
+      result += rest.front();
+      rest = rest.drop_front();
+    }
   }
-  return text;
+  return result;
 }
 
 //===----------------------------------------------------------------------===//
