@@ -20,24 +20,45 @@ static void writeTile(raw_ostream &os, StringRef name, const std::string &value,
   os << "</dd></div>\n";
 }
 
+/// How much runs in another format than f32, and in which.
+static void writePrecisionTile(raw_ostream &os, const ReportView &view) {
+  ArrayRef<std::string> formats = view.getLowPrecisions();
+  const std::string &asked = view.report.precision;
+  if (formats.empty() && asked == "f32")
+    return;
+  size_t low = 0, kept = 0;
+  for (const OpReport &op : view.report.ops) {
+    bool isFloat = op.executed == "f32";
+    low += !isFloat;
+    kept += isFloat && op.requested != op.executed;
+  }
+  std::string name = "arithmetic in ";
+  if (formats.size() > 1)
+    name += utostr(formats.size()) + " formats";
+  else
+    name += escape(formats.empty() ? asked : formats.front(), 60);
+  std::string note = utostr(low) + " operations";
+  if (formats.size() > 1) {
+    constexpr size_t kShown = 3;
+    note += ": ";
+    for (auto [i, format] : enumerate(formats.take_front(kShown)))
+      note += (i ? ", " : "") + escape(format, 60);
+    if (formats.size() > kShown)
+      note += " and " + utostr(formats.size() - kShown) + " more";
+  }
+  if (kept)
+    note += "; " + utostr(kept) + " in f32 with a reason";
+  writeTile(os, name,
+            view.totalFlops > 0 ? formatShare(view.lowFlops / view.totalFlops)
+                                : "?",
+            note);
+}
+
 /// What to know first.
 static void writeTiles(raw_ostream &os, const ReportView &view) {
   const Report &report = view.report;
   os << "<dl class=\"tiles\">\n";
-  if (report.precision != "f32") {
-    double asked = 0;
-    size_t count = 0, kept = 0;
-    for (const OpReport &op : report.ops) {
-      bool isLow = op.executed == report.precision;
-      asked += isLow ? op.flopsAt : 0;
-      count += isLow;
-      kept += op.requested != op.executed && op.reason != "as asked";
-    }
-    writeTile(os, "arithmetic in " + escape(report.precision),
-              view.totalFlops > 0 ? formatShare(asked / view.totalFlops) : "?",
-              utostr(count) + " operations; " + utostr(kept) +
-                  " others with a reason");
-  }
+  writePrecisionTile(os, view);
   writeTile(os, "operations", utostr(report.ops.size()),
             "in " + utostr(report.kernels.size()) + " kernels");
   writeTile(os, "weights", formatBytes(double(report.weightBytes)),
@@ -57,7 +78,7 @@ static void writeTiles(raw_ostream &os, const ReportView &view) {
         (!worst || getError(op) > getError(*worst)))
       worst = &op;
   if (worst)
-    writeTile(os, "worst layer", print("%.2g", getError(*worst)),
+    writeTile(os, "error of the worst layer", formatError(getError(*worst)),
               escape(worst->node, 60));
   os << "</dl>\n";
 }
@@ -155,24 +176,24 @@ static void writeArtifacts(raw_ostream &os, const ReportPage &page,
                  {"target"},
                  {"size", true},
                  {"weights", true},
-                 {"arithmetic in it", true},
-                 {"operations kept", true},
+                 {"arithmetic below f32", true},
+                 {"operations kept in f32", true},
                  {"least time, or measured", true}});
     for (auto [artifact, view] : zip_equal(page.artifacts, views)) {
-      double low = 0;
-      size_t kept = 0;
-      for (const OpReport &op : view.report.ops) {
-        low += op.executed == view.report.precision ? op.flopsAt : 0;
-        kept += op.requested != op.executed;
-      }
-      table.row(
-          {escape(getTitle(artifact)), escape(view.report.precision),
-           escape(view.report.target),
-           formatBytes(getArtifactBytes(view.report)),
-           formatBytes(double(view.report.weightBytes)),
-           view.totalFlops > 0 ? formatShare(low / view.totalFlops) : "",
-           utostr(kept),
-           formatTime(view.totalTime) + (view.isMeasured ? "" : " (least)")});
+      size_t kept = count_if(view.report.ops, [](const OpReport &op) {
+        return op.executed == "f32" && op.requested != op.executed;
+      });
+      table.row({escape(getTitle(artifact)), escape(view.report.precision),
+                 escape(view.report.target),
+                 formatBytes(getArtifactBytes(view.report)),
+                 formatBytes(double(view.report.weightBytes)),
+                 view.lowFlops > 0
+                     ? formatShare(view.lowFlops / view.totalFlops)
+                     : "none",
+                 utostr(kept),
+                 view.totalTime > 0 ? formatTime(view.totalTime) +
+                                          (view.isMeasured ? "" : " (least)")
+                                    : "not known"});
     }
   }
   for (auto [artifact, view] : zip_equal(page.artifacts, views)) {

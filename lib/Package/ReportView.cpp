@@ -43,6 +43,7 @@ ReportView::ReportView(const PageArtifact &artifact, std::string anchors)
   }
   for (const OpReport &op : report.ops) {
     totalFlops += op.flopsAt;
+    lowFlops += op.executed == "f32" ? 0 : op.flopsAt;
     totalWeights += double(op.weightBytes);
   }
   computeTimes(artifact.profile);

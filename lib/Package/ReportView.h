@@ -25,11 +25,17 @@ public:
   /// the ceilings allow.
   std::vector<double> times;
   double totalTime = 0, totalFlops = 0, totalWeights = 0;
+  double lowFlops = 0; ///< arithmetic of what does not run in f32
 
   /// Series of a precision: 0 for f32, the others by how often they occur.
   unsigned getSeries(llvm::StringRef precision) const;
   /// Precisions in the order of their series.
   llvm::ArrayRef<std::string> getPrecisions() const { return precisions; }
+  /// The same without f32.
+  llvm::ArrayRef<std::string> getLowPrecisions() const {
+    llvm::ArrayRef<std::string> all = precisions;
+    return !all.empty() && all.front() == "f32" ? all.drop_front() : all;
+  }
   /// What bounds an operation: "memory", "cache" or "arithmetic".
   llvm::StringRef getBound(const OpReport &op) const;
   /// 10^9 operations per second that the ceilings allow for its arithmetic.
