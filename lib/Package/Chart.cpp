@@ -42,17 +42,14 @@ std::vector<double> Axis::ticks(unsigned count) const {
     int step = std::max(1, int(std::ceil(double(last - first + 1) / count)));
     // Less than two decades: 1, 2 and 5 of each.
     bool fine = last - first < 2;
-    for (int power = first - 1; power <= last; power += fine ? 1 : step)
+    for (int power = fine ? first - 1 : first; power <= last;
+         power += fine ? 1 : step)
       for (double part : {1.0, 2.0, 5.0}) {
         double value = part * std::pow(10.0, power);
         if ((fine || part == 1) && value >= low * (1 - 1e-9) &&
             value <= high * (1 + 1e-9))
           result.push_back(value);
       }
-    if (!fine && !result.empty() && step > 1)
-      llvm::erase_if(result, [&](double value) {
-        return (int(std::lround(std::log10(value))) - first) % step != 0;
-      });
     return result;
   }
   double raw = (high - low) / count,
@@ -63,6 +60,8 @@ std::vector<double> Axis::ticks(unsigned count) const {
       step = part * power;
       break;
     }
+  if (isWhole)
+    step = std::max(step, 1.0);
   for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step;
        ++i)
     result.push_back(i * step);
@@ -110,7 +109,8 @@ static std::string printTick(double value, bool isLog) {
 
 Chart::Chart(raw_ostream &os, StringRef title, StringRef description,
              Axis xAxis, Axis yAxis, unsigned width, unsigned height)
-    : os(os), x(std::move(xAxis)), y(std::move(yAxis)) {
+    : os(os), x(std::move(xAxis)), y(std::move(yAxis)), width(width),
+      height(height) {
   x.from = kLeft;
   x.to = width - kRight;
   y.from = height - kBottom;
@@ -184,17 +184,47 @@ static std::string makeShape(unsigned series, double x, double y, double r) {
 
 void Chart::point(double px, double py, double radius, unsigned series,
                   StringRef title, bool isHollow) {
+  if (radius >= kLabelledRadius)
+    taken.push_back({x.place(px) - radius, y.place(py) - radius,
+                     x.place(px) + radius, y.place(py) + radius});
   os << makeShape(series, x.place(px), y.place(py), radius) << " class=\"mark s"
      << series % kNumSeries << (isHollow ? " hollow" : "") << "\"><title>"
      << escape(title, 400) << "</title></"
      << (series % kNumSeries ? "path" : "circle") << ">\n";
 }
 
+bool Chart::isFree(const Box &box) const {
+  return box.left >= 0 && box.right <= width && box.top >= 0 &&
+         box.bottom <= height && none_of(taken, [&](const Box &other) {
+           return box.left < other.right && other.left < box.right &&
+                  box.top < other.bottom && other.top < box.bottom;
+         });
+}
+
 void Chart::label(double px, double py, double dx, double dy, StringRef text,
                   StringRef anchor, StringRef classes) {
-  os << "<text class=\"halo " << classes << "\" text-anchor=\"" << anchor
-     << "\" x=\"" << toPixels(x.place(px) + dx) << "\" y=\""
-     << toPixels(y.place(py) + dy) << "\">" << escape(text, 60) << "</text>\n";
+  constexpr double kLetter = 7.2, kAbove = 10, kBelow = 3, kLine = 14;
+  constexpr size_t kLimit = 60;
+  double length = kLetter * double(std::min(text.size(), kLimit));
+  auto write = [&](double atX, double atY, StringRef side) {
+    double left = side == "end" ? atX - length : atX;
+    taken.push_back({left, atY - kAbove, left + length, atY + kBelow});
+    os << "<text class=\"halo " << classes << "\" text-anchor=\"" << side
+       << "\" x=\"" << toPixels(atX) << "\" y=\"" << toPixels(atY) << "\">"
+       << escape(text, kLimit) << "</text>\n";
+  };
+  double baseX = x.place(px), baseY = y.place(py) + dy;
+  // As asked, a line or two higher or lower, and so on the other side.
+  for (StringRef side : {anchor, StringRef(anchor == "end" ? "start" : "end")})
+    for (double lines : {0.0, -1.0, 1.0, -2.0, 2.0}) {
+      double atX = baseX + (side == anchor ? dx : -dx),
+             atY = baseY + lines * kLine,
+             left = side == "end" ? atX - length : atX;
+      if (isFree({left, atY - kAbove, left + length, atY + kBelow}))
+        return write(atX, atY, side);
+    }
+  if (classes == "strong")
+    write(baseX + dx, baseY, anchor);
 }
 
 std::string makeSwatch(unsigned series) {

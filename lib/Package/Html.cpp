@@ -26,7 +26,7 @@ h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; }
 p { margin: .4rem 0; max-width: 48rem; } .dim, caption { color: var(--dim); }
 a { color: var(--c1); } a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 3px solid var(--c1); outline-offset: 2px; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; margin: .8rem 0 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .7rem; margin: 1.2rem 0 0; padding: 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11.5rem, 45%), 1fr)); gap: .7rem; margin: 1.2rem 0 0; padding: 0; }
 .tiles div { background: var(--card); border-radius: 8px; padding: .65rem .85rem; }
 .tiles dt { color: var(--dim); font-size: 13px; } .tiles dd { margin: 0; font-size: 1.3rem; font-weight: 600; line-height: 1.3; overflow-wrap: anywhere; } .tiles dd small { display: block; font-size: 12.5px; font-weight: 400; color: var(--dim); }
 .scroll { overflow: auto; max-height: 40rem; margin: .6rem 0; border: 1px solid var(--line); border-radius: 8px; }
@@ -34,6 +34,7 @@ table { border-collapse: collapse; width: 100%; font-size: 13px; line-height: 1.
 caption { text-align: left; padding: .5rem .7rem; font-size: 13px; }
 th, td { text-align: left; padding: .3rem .7rem; border-top: 1px solid var(--line); vertical-align: top; font-weight: 400; }
 thead th { position: sticky; top: 0; background: var(--card); font-weight: 600; white-space: nowrap; z-index: 1; }
+td:has(> .swatch), th:has(> .swatch) { white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .name { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; overflow-wrap: anywhere; min-width: 11rem; max-width: 24rem; } .also { color: var(--dim); display: block; }
 tr.off > * { background: var(--off); } .bad { color: var(--bad); font-weight: 600; }
@@ -53,6 +54,7 @@ svg .mark { fill-opacity: .72; stroke-width: 1.3; } svg .hollow { fill: var(--bg
 details { margin: .6rem 0; } summary { cursor: pointer; font-weight: 600; } details.artifact { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; } details.artifact > summary { font-size: 1.05rem; overflow-wrap: anywhere; }
 pre { background: var(--card); border-radius: 8px; padding: .6rem .8rem; overflow-x: auto; font-size: 13px; }
 footer { margin-top: 3rem; color: var(--dim); font-size: 13px; }
+@media (max-width: 40rem) { .name { min-width: 8rem; } tbody th { position: sticky; left: 0; background: var(--bg); } tbody th:not(.n) { min-width: 7rem; } }
 @media print { .scroll { max-height: none; overflow: visible; } thead th { position: static; } }
 )css";
 
@@ -93,14 +95,20 @@ static std::string printThree(double value) {
                value);
 }
 
+/// A number with its unit; `?` in place of what is none.
+static std::string join(double value, const char *unit) {
+  return std::isfinite(value) ? printThree(value) + unit : "?";
+}
+
 std::string formatBytes(double bytes) {
   static constexpr const char *kUnits[] = {" B",   " KiB", " MiB",
                                            " GiB", " TiB", " PiB"};
   unsigned unit = 0;
   for (; bytes >= 1023.5 && unit + 1 < std::size(kUnits); ++unit)
     bytes /= 1024;
-  return unit ? printThree(bytes) + kUnits[unit]
-              : print("%.0f", bytes) + kUnits[0];
+  if (unit || !std::isfinite(bytes))
+    return join(bytes, kUnits[unit]);
+  return print("%.0f", bytes) + kUnits[0];
 }
 
 std::string formatCount(double value) {
@@ -116,16 +124,31 @@ std::string formatCount(double value) {
                                             : print("%.0f", value);
 }
 
+std::string formatRate(double value) {
+  return value > 0 && value < 999.5 ? printThree(value) : formatCount(value);
+}
+
+std::string formatError(double error) {
+  return std::isfinite(error) ? print("%.3g", error) : "not finite";
+}
+
 std::string formatTime(double us) {
   if (us >= 1e6)
-    return printThree(us / 1e6) + " s";
+    return join(us / 1e6, " s");
   if (us >= 1e3)
-    return printThree(us / 1e3) + " ms";
-  return printThree(us) + " \u00b5s";
+    return join(us / 1e3, " ms");
+  return join(us, " \u00b5s");
 }
 
 std::string formatShare(double share) {
   double percent = 100 * share;
+  if (!std::isfinite(percent))
+    return "?";
+  // Nearly nothing is not nothing, nearly all not all.
+  if (percent > 0 && percent < 0.05)
+    return "<0.1%";
+  if (percent > 99.5 && percent < 100)
+    return percent < 99.95 ? print("%.1f%%", percent) : ">99.9%";
   return print(percent > 0 && percent < 9.95 ? "%.1f%%" : "%.0f%%", percent);
 }
 

@@ -28,9 +28,14 @@ std::string escape(llvm::StringRef text, size_t limit = 160);
 std::string formatBytes(double bytes);
 /// `12.3 M`; three digits.
 std::string formatCount(double value);
+/// The same of what is no number of things: `96.0`, where a count is `96`.
+std::string formatRate(double value);
+/// An error: three digits, or `not finite`.
+std::string formatError(double error);
 /// `12.3 us`, `4.56 ms`; from microseconds.
 std::string formatTime(double microseconds);
-/// `12.3%`; from a share.
+/// `12%`, `1.2%`; from a share. What is not nothing is at least `<0.1%`, what
+/// is not all at most `>99.9%`.
 std::string formatShare(double share);
 /// printf of one number.
 std::string print(const char *format, double value);
@@ -64,6 +69,7 @@ struct Axis {
   std::string label;
   double low, high;
   bool isLog;
+  bool isWhole = false;    ///< whole numbers: nothing between them is marked
   double from = 0, to = 0; ///< pixels of `low` and `high`; set by the chart
 
   /// Pixel of a value; values outside are put at the end.
@@ -76,6 +82,9 @@ struct Axis {
   static Axis around(llvm::StringRef label, llvm::ArrayRef<double> values,
                      bool isLog);
 };
+
+/// Points of at least this radius are kept free of labels.
+inline constexpr double kLabelledRadius = 6;
 
 /// Colours and shapes of series; series 0 is neutral, the last ones are shared.
 inline constexpr unsigned kNumSeries = 7;
@@ -98,7 +107,10 @@ public:
   /// A point; `title` is text that a pointer over it shows.
   void point(double x, double y, double radius, unsigned series,
              llvm::StringRef title, bool isHollow = false);
-  /// Text beside a point: `anchor` is start, middle or end.
+  /// Text beside a point: `anchor` is start or end. Where it would lie on
+  /// another label or a large point, or leave the picture, it is put elsewhere
+  /// near the point; where there is no room only what is `strong` is written:
+  /// tables have everything that pictures name.
   void label(double x, double y, double dx, double dy, llvm::StringRef text,
              llvm::StringRef anchor = "start", llvm::StringRef classes = "");
 
@@ -106,8 +118,16 @@ public:
   const Axis &getY() const { return y; }
 
 private:
+  /// A rectangle that labels keep off.
+  struct Box {
+    double left, top, right, bottom;
+  };
+  bool isFree(const Box &box) const;
+
   llvm::raw_ostream &os;
   Axis x, y;
+  double width, height;
+  std::vector<Box> taken;
 };
 
 /// Shape and colour of a series, to stand in a legend or a cell.

@@ -47,23 +47,31 @@ static void drawAssignment(raw_ostream &os, const AssignmentReport &plan) {
                  front[i].bytes / kMebi, front[i].error, "front");
     chart.point(front[i].bytes / kMebi, front[i].error, 3, 0,
                 formatBytes(front[i].bytes) + ", predicted " +
-                    print("%.3g", front[i].error));
+                    formatError(front[i].error));
   }
+  auto mark = [&](const AssignmentPoint &point, unsigned series,
+                  StringRef text) {
+    chart.point(point.bytes / kMebi, point.error, kLabelledRadius, series,
+                (text + ": " + formatBytes(point.bytes) + ", " +
+                 formatError(point.error))
+                    .str());
+  };
   auto label = [&](const AssignmentPoint &point, unsigned series,
                    StringRef text) {
     double at = point.bytes / kMebi;
-    chart.point(at, point.error, 6, series,
-                (text + ": " + formatBytes(point.bytes) + ", " +
-                 print("%.3g", point.error))
-                    .str());
     bool isRight = chart.getX().place(at) > 0.75 * chart.getX().to;
     chart.label(at, point.error, isRight ? -11 : 11, series == 1 ? 15 : -5,
                 text, isRight ? "end" : "start", series == 1 ? "strong" : "");
   };
-  for (const AssignmentPoint &point :
-       ArrayRef(plan.uniform).take_front(kMaxRows / 10))
-    label(point, 2, point.format);
+  // All points before the first label, which keeps off them.
+  ArrayRef<AssignmentPoint> uniform =
+      ArrayRef(plan.uniform).take_front(kMaxRows / 10);
+  for (const AssignmentPoint &point : uniform)
+    mark(point, 2, point.format);
+  mark(plan.chosen, 1, "chosen");
   label(plan.chosen, 1, "chosen");
+  for (const AssignmentPoint &point : uniform)
+    label(point, 2, point.format);
 }
 
 static void writePoints(raw_ostream &os, const AssignmentReport &plan) {
@@ -74,7 +82,7 @@ static void writePoints(raw_ostream &os, const AssignmentReport &plan) {
     table.row(
         {name, formatBytes(point.bytes),
          plan.floatBytes > 0 ? formatShare(point.bytes / plan.floatBytes) : "",
-         print("%.4g", point.error)});
+         formatError(point.error)});
   };
   row("<b>chosen, measured</b>", plan.chosen);
   AssignmentPoint predicted = plan.chosen;
@@ -104,12 +112,12 @@ static void writeLayers(raw_ostream &os, const AssignmentReport &plan) {
          ArrayRef(layer.candidates).take_front(16)) {
       if (candidate.format == layer.format) {
         bits = print("%.3g", candidate.bits);
-        error = print("%.3g", candidate.error);
+        error = formatError(candidate.error);
         continue;
       }
       others += (others.empty() ? "" : "; ") + escape(candidate.format) + ": " +
                 print("%.3g", candidate.bits) + ", " +
-                print("%.3g", candidate.error);
+                formatError(candidate.error);
     }
     table.row({escape(layer.node), escape(layer.format), bits, error,
                layer.rule.empty() ? "by size and error" : escape(layer.rule),

@@ -23,6 +23,8 @@ static std::string makeHeading(const ReportView &view, StringRef id,
 
 /// Signal to noise in dB of a relative squared error.
 static std::string formatDecibels(double error) {
+  if (!std::isfinite(error))
+    return "";
   return error > 0 ? print("%.1f dB", -10 * std::log10(error)) : "exact";
 }
 
@@ -37,23 +39,20 @@ static void writeLegend(raw_ostream &os, const ReportView &view) {
 // Errors
 //===----------------------------------------------------------------------===//
 
-/// An error for a logarithmic axis: 0 is put at its low end.
-static double clampError(double error) {
-  return std::isfinite(error) ? std::max(error, 1e-12) : 1e12;
-}
-
 static void drawErrors(raw_ostream &os, const ReportView &view,
                        ArrayRef<const OpReport *> layers) {
+  // What is exact is drawn at the low end of the axis, what is not finite at
+  // the high one.
   std::vector<double> values;
   for (const OpReport *op : layers) {
-    values.push_back(clampError(getError(*op)));
+    values.push_back(getError(*op));
     if (!op->algorithm.empty())
-      values.push_back(clampError(op->errorNearest));
+      values.push_back(op->errorNearest);
   }
   // Of very many layers the worst of each run of neighbours.
   size_t width = divideCeil(layers.size(), kMaxPoints);
   Axis x{"layer, in the order in which they run", 0.5,
-         double(layers.size()) + 0.5, false};
+         double(layers.size()) + 0.5, false, /*isWhole=*/true};
   Chart chart(os, "Error of each layer's output",
               "One point per layer: the relative squared error of its output "
               "with weights rounded to nearest (hollow) and as chosen "
@@ -66,12 +65,13 @@ static void drawErrors(raw_ostream &os, const ReportView &view,
           return getError(*a) < getError(*b);
         });
     double at = double(begin) + double(group.size() + 1) / 2,
-           error = clampError(getError(*op));
-    std::string title = op->node + ": " + print("%.3g", getError(*op)) + " (" +
-                        formatDecibels(getError(*op)) + ")";
+           error = getError(*op);
+    std::string title = op->node + ": " + formatError(getError(*op));
+    if (std::string decibels = formatDecibels(getError(*op)); !decibels.empty())
+      title += " (" + decibels + ")";
     if (!op->algorithm.empty() && op->errorNearest != op->errorChosen) {
-      double nearest = clampError(op->errorNearest);
-      title += ", rounded to nearest " + print("%.3g", op->errorNearest);
+      double nearest = op->errorNearest;
+      title += ", rounded to nearest " + formatError(op->errorNearest);
       chart.line(at, nearest, at, error, "stem");
       chart.point(at, nearest, 4, view.getSeries(op->executed), title, true);
     }
@@ -115,10 +115,10 @@ void writeErrors(raw_ostream &os, const ReportView &view) {
       std::vector<std::string> cells = {
           escape(op->node),
           makeSwatch(view.getSeries(op->executed)) + escape(op->executed),
-          print("%.3g", getError(*op)), formatDecibels(getError(*op))};
+          formatError(getError(*op)), formatDecibels(getError(*op))};
       if (isChosen) {
         bool has = !op->algorithm.empty() && op->errorNearest > 0;
-        cells.push_back(has ? print("%.3g", op->errorNearest) : "");
+        cells.push_back(has ? formatError(op->errorNearest) : "");
         cells.push_back(has ? formatShare(op->errorChosen / op->errorNearest)
                             : "");
         cells.push_back(escape(op->algorithm));
@@ -188,7 +188,7 @@ static void drawRoof(Chart &chart, const Ceilings &ceilings, bool isText) {
       chart.line(std::max(rate / best, left), rate, right, rate, "roof");
     else
       chart.label(right, rate, -4, -9,
-                  (name + ": " + formatCount(rate) + " Gop/s").str(), "end",
+                  (name + ": " + formatRate(rate) + " Gop/s").str(), "end",
                   "strong");
   };
   auto slope = [&](double bandwidth, StringRef name, bool isAbove) {
@@ -202,7 +202,7 @@ static void drawRoof(Chart &chart, const Ceilings &ceilings, bool isText) {
                         bandwidth == best ? "roof" : "soft");
     double at = from * std::pow(to / from, isAbove ? 0.62 : 0.3);
     chart.label(at, at * bandwidth, isAbove ? -9 : 9, isAbove ? -3 : 12,
-                (name + ": " + formatCount(bandwidth) + " GB/s").str(),
+                (name + ": " + formatRate(bandwidth) + " GB/s").str(),
                 isAbove ? "end" : "start", "strong");
   };
   flat(ceilings.f32, "f32");
@@ -239,7 +239,7 @@ static void drawRoofline(raw_ostream &os, const ReportView &view,
     std::string title = point.op->node;
     if (point.count > 1)
       title += " and " + utostr(point.count - 1) + " like it";
-    title += ": " + point.op->kernel + ", " + formatCount(point.getRate()) +
+    title += ": " + point.op->kernel + ", " + formatRate(point.getRate()) +
              " Gop/s, " + print("%.3g", point.getIntensity()) +
              " operations per byte, " + formatShare(share) + " of the time";
     chart.point(point.getIntensity(), point.getRate(),
@@ -310,8 +310,8 @@ void writeRoofline(raw_ostream &os, const ReportView &view) {
                makeSwatch(view.getSeries(op.executed)) + escape(op.executed),
                formatTime(point.time), formatShare(point.time / view.totalTime),
                formatCount(op.flopsAt * count), formatBytes(op.bytesAt * count),
-               print("%.3g", point.getIntensity()),
-               formatCount(point.getRate()), last});
+               print("%.3g", point.getIntensity()), formatRate(point.getRate()),
+               last});
   }
   table.row({"<b>all operations</b>", "", "", formatTime(view.totalTime),
              "100%", formatCount(view.totalFlops)});
@@ -332,7 +332,7 @@ static void drawChannels(raw_ostream &os,
   for (const ActivationReport *activation : shown)
     values.push_back(getRatio(*activation));
   Axis x{"activation, in the order of the model", 0.5,
-         double(shown.size()) + 0.5, false};
+         double(shown.size()) + 0.5, false, /*isWhole=*/true};
   Chart chart(
       os, "Outlier channels of activations",
       "For each activation that is multiplied by a weight: the largest "

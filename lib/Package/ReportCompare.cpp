@@ -32,9 +32,9 @@ static std::string formatMetric(StringRef metric, double value) {
 static double getLoss(const MeasuredMetric &metric) {
   double value = metric.value.value;
   if (metric.metric == "cosine")
-    return std::max(1 - value, 1e-9);
+    return std::max(1 - value, 0.0);
   if (metric.metric == "sqnr")
-    return std::isfinite(value) ? std::pow(10.0, -value / 10) : 1e-15;
+    return std::isfinite(value) ? std::pow(10.0, -value / 10) : 0;
   if (metric.metric == "top1")
     return metric.drop ? metric.drop->value : 1 - value;
   return value;
@@ -175,15 +175,26 @@ static void markFront(MutableArrayRef<Candidate> candidates) {
     });
 }
 
+/// `hasFloor`: a loss of 0 is exact, and drawn on a logarithmic axis all the
+/// same.
 static void drawFront(raw_ostream &os, const ReportPage &page,
                       ArrayRef<Candidate> candidates, StringRef cost,
-                      StringRef loss, ArrayRef<double> scaled) {
+                      StringRef loss, bool hasFloor, ArrayRef<double> scaled) {
   std::vector<double> xs(scaled), ys;
-  bool isLog = true;
-  for (const Candidate &one : candidates) {
-    ys.push_back(one.loss);
-    isLog &= one.loss > 0;
-  }
+  // What is exact lies a decade below the smallest error.
+  double least = INFINITY;
+  for (const Candidate &one : candidates)
+    if (one.loss > 0)
+      least = std::min(least, one.loss);
+  bool isLog =
+      std::isfinite(least) && none_of(candidates, [&](const auto &one) {
+        return one.loss < 0 || (one.loss == 0 && !hasFloor);
+      });
+  auto place = [&](const Candidate &one) {
+    return isLog && one.loss == 0 ? least / 10 : one.loss;
+  };
+  for (const Candidate &one : candidates)
+    ys.push_back(place(one));
   xs.push_back(0);
   Axis x = Axis::around(cost, xs, false);
   x.low = 0;
@@ -194,7 +205,7 @@ static void drawFront(raw_ostream &os, const ReportPage &page,
   std::vector<std::pair<double, double>> front;
   for (auto [one, at] : zip_equal(candidates, scaled))
     if (one.isOnFront)
-      front.emplace_back(at, one.loss);
+      front.emplace_back(at, place(one));
   llvm::sort(front);
   for (size_t i = 0; i + 1 < front.size(); ++i) {
     chart.line(front[i].first, front[i].second, front[i + 1].first,
@@ -204,10 +215,14 @@ static void drawFront(raw_ostream &os, const ReportPage &page,
   }
   for (auto [one, at] : zip_equal(candidates, scaled)) {
     std::string title = getTitle(page.artifacts[one.artifact]);
-    chart.point(at, one.loss, 6, one.isOnFront ? 1 : 2, title, !one.isOnFront);
+    chart.point(at, place(one), kLabelledRadius, one.isOnFront ? 1 : 2, title,
+                !one.isOnFront);
+  }
+  for (auto [one, at] : zip_equal(candidates, scaled)) {
+    std::string title = getTitle(page.artifacts[one.artifact]);
     bool isRight =
         chart.getX().place(at) > 0.7 * (chart.getX().to - chart.getX().from);
-    chart.label(at, one.loss, isRight ? -11 : 11, 4, title,
+    chart.label(at, place(one), isRight ? -11 : 11, 4, title,
                 isRight ? "end" : "start");
   }
 }
@@ -245,7 +260,8 @@ static void writeOneFront(raw_ostream &os, const ReportPage &page,
   std::vector<double> scaled;
   for (const Candidate &one : candidates)
     scaled.push_back(one.cost / unit);
-  drawFront(os, page, candidates, cost, getLossName(metric, hasDrop), scaled);
+  drawFront(os, page, candidates, cost, getLossName(metric, hasDrop),
+            metric == "cosine" || metric == "sqnr", scaled);
   Table table(os, (metric + (byTime ? " and time" : " and size")).str(),
               {{"artifact"},
                {byTime ? "time" : "size", true},
@@ -254,7 +270,7 @@ static void writeOneFront(raw_ostream &os, const ReportPage &page,
   for (const Candidate &one : candidates)
     table.row({escape(getTitle(page.artifacts[one.artifact])),
                byTime ? formatTime(one.cost) : formatBytes(one.cost),
-               print("%.4g", one.loss),
+               one.loss == 0 ? "0" : print("%.4g", one.loss),
                one.isOnFront ? "\u2713 yes"
                              : "\u25cb no: another is better in both"});
 }

@@ -79,11 +79,10 @@ static void writeStacks(raw_ostream &os, const ReportView &view,
     std::vector<std::string> cells = {makeSwatch(view.getSeries(name)) +
                                       escape(name)};
     for (const Stack &stack : stacks)
-      cells.push_back(
-          stack.format(stack.parts[i]) +
-          (stack.total > 0
-               ? " (" + formatShare(stack.parts[i] / stack.total) + ")"
-               : ""));
+      cells.push_back(stack.parts[i] > 0
+                          ? stack.format(stack.parts[i]) + " (" +
+                                formatShare(stack.parts[i] / stack.total) + ")"
+                          : "");
     table.row(cells);
   }
 }
@@ -189,11 +188,10 @@ void writeKernels(raw_ostream &os, const ReportView &view) {
       break;
     }
     const Use &use = uses[kernel->name];
-    table.row(
-        {escape(kernel->name), escape(kernel->emitter),
-         escape(kernel->schedule), utostr(use.count), formatCount(use.flops),
-         formatTime(use.time),
-         view.totalTime > 0 ? formatShare(use.time / view.totalTime) : ""});
+    table.row({escape(kernel->name), escape(kernel->emitter),
+               escape(kernel->schedule), utostr(use.count),
+               formatCount(use.flops), use.time > 0 ? formatTime(use.time) : "",
+               use.time > 0 ? formatShare(use.time / view.totalTime) : ""});
   }
 }
 
@@ -244,7 +242,7 @@ static std::string makeCount(const std::string &expression, double value,
 }
 
 static std::string makeError(const OpReport &op) {
-  return hasError(op) ? print("%.2g", getError(op)) : "";
+  return hasError(op) ? formatError(getError(op)) : "";
 }
 
 static std::vector<std::string> makeCells(const ReportView &view,
@@ -269,9 +267,11 @@ static std::vector<std::string> makeCells(const ReportView &view,
           makeError(op),
           makeCount(op.flops, op.flopsAt * double(row.count), formatCount),
           makeCount(op.bytes, op.bytesAt * double(row.count), formatBytes),
-          formatBytes(double(op.weightBytes) * double(row.count)),
-          formatTime(row.time),
-          view.totalTime > 0 ? formatShare(row.time / view.totalTime) : ""};
+          op.weightBytes
+              ? formatBytes(double(op.weightBytes) * double(row.count))
+              : "",
+          row.time > 0 ? formatTime(row.time) : "",
+          row.time > 0 ? formatShare(row.time / view.totalTime) : ""};
 }
 
 void writeOperations(raw_ostream &os, const ReportView &view) {
