@@ -7,6 +7,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Dialect/QCC/Symbols.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Scheme/Scheme.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/SetVector.h"
@@ -225,7 +226,7 @@ OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
     line.errorNearest = get(0);
     line.errorChosen = get(1);
   }
-  if (auto error = op->getAttrOfType<FloatAttr>("qcc.layer_error"))
+  if (auto error = op->getAttrOfType<FloatAttr>(kLayerErrorAttr))
     line.layerError = error.getValue().convertToFloat();
   auto flops = op->getAttrOfType<AffineMapAttr>("qcc.flops"),
        bytes = op->getAttrOfType<AffineMapAttr>("qcc.bytes");

@@ -146,6 +146,8 @@ static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
   auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
   noteOutcome(sums.getDefiningOp(), "int8", "int8",
               reason ? reason.getValue() : "as in the model");
+  if (Attribute error = op->getAttr(kLayerErrorAttr))
+    sums.getDefiningOp()->setAttr(kLayerErrorAttr, error);
   auto isScalar = cast<RankedTensorType>(scale.getType()).getRank() == 0;
   rewriter.replaceOpWithNewOp<DequantizeOp>(op, op->getResult(0).getType(),
                                             sums, scale, /*zero=*/Value(),
