@@ -213,6 +213,21 @@ work = {op["node"]: op for op in report["ops"]}
 assert work[SCRIPT]["flops_at_sizes"] == 2 * 64 * 96 and work["small"]["flops_at_sizes"] == 2 * 96 * 16
 assert work[SCRIPT]["weight_bytes"] >= 64 * 96 and work[SCRIPT]["compute"] == "int8" and work["softmax"]["compute"] == "f32"
 
+# Samples give the error of each layer in int8, as a root in the data and squared on the page.
+layers = {op["node"]: op["layer_error"] for op in report["ops"] if "layer_error" in op}
+assert {SCRIPT, LONG, "small"} == set(layers) and all(1e-4 < error < 0.3 for error in layers.values()), layers
+rows = page.table("node", "runs in", "error")
+assert Counter(row[2] for row in rows) == Counter(f"{error**2:.3g}" for error in layers.values()), (rows, layers)
+
+# Symbols that have the names by which others are printed.
+sizes = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["s1", "s0"])
+node = helper.make_node("Relu", ["x"], ["y"], name="relu")
+graph = helper.make_graph([node], "g", [sizes], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "symbols.onnx")
+run("qcc", folder / "symbols.onnx", "-o", folder / "symbols", "--target=avx2", "-q")
+(op,) = json.loads((folder / "symbols" / "report.json").read_text())["ops"]
+assert sorted(re.findall(r"s\d", op["flops"])) == ["s0", "s1"] and op["flops_at_sizes"] == 128, op
+
 # Weights chosen by data: an error for each layer, in the data and on the page; nothing of it in f32.
 run("qcc", model, "-o", folder / "w4", *options, "--precision=w4a16:g32", "--algo=gptq,awq")
 report = check_accounts(folder / "w4", nodes, len(json.loads((folder / "w4" / "report.json").read_text())["ops"]))
@@ -302,6 +317,21 @@ for distinct in (False, True):
         assert len(rows) == LIMIT + 1 and f"{COUNT - LIMIT} more operations" in rows[-1][0]
     else:
         assert len(rows) == 100 and sum(counts) == COUNT
+
+# Several formats: the first tile counts them all. Errors that are no numbers are said to be that.
+mixed = json.loads((folder / "w4" / "report.json").read_text())
+mixed["precision"] = "mixed"
+products = [op for op in mixed["ops"] if op["executed"] != "f32"]
+for op, form in zip(products, ("w4a16:g64", "w8a16", "w3a16:channel"), strict=True):
+    op["executed"] = form
+share = sum(op["flops_at_sizes"] for op in products) / sum(op["flops_at_sizes"] for op in mixed["ops"])
+products[0]["error_chosen"] = products[1]["error_nearest"] = None
+run("qcc", "report", write("mixed", json.dumps(mixed)), "-o", page_path)
+page = Page(page_path)
+(found,) = re.findall(r"arithmetic in 3 formats ([0-9.]+)% ?3 operations: w3a16:channel, w4a16:g64, w8a16", page.all)
+assert abs(float(found) - 100 * share) < 0.1, (found, share)
+assert "not finite" in page.all and not re.search(r"\b(nan|inf)\b", page.all.replace(SCRIPT, ""))
+assert page.table("node", "runs in", "error")[0][2] == "not finite"
 
 broken = {
     "not json": "{",
