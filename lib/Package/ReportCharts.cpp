@@ -187,7 +187,8 @@ static void drawRoof(Chart &chart, const Ceilings &ceilings, bool isText) {
     if (!isText)
       chart.line(std::max(rate / best, left), rate, right, rate, "roof");
     else
-      chart.label(right, rate, -4, -9,
+      // Below its line where the other one is above.
+      chart.label(right, rate, -4, rate < top ? 16 : -9,
                   (name + ": " + formatRate(rate) + " Gop/s").str(), "end",
                   "strong");
   };
