@@ -78,8 +78,7 @@ unsigned ReportView::getSeries(StringRef precision) const {
 }
 
 double ReportView::getPeak(const OpReport &op) const {
-  return op.compute == "int8" && ceilings.int8 > 0 ? ceilings.int8
-                                                   : ceilings.f32;
+  return op.compute == "int8" ? ceilings.int8 : ceilings.f32;
 }
 
 double ReportView::getBandwidth(const OpReport &op) const {

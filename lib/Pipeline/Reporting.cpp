@@ -303,9 +303,9 @@ std::vector<IdleNode> Compilation::getIdleNodes(ArrayRef<OpReport> ops) {
 /// What one core of a level does at 3 GHz, for reports without measured
 /// ceilings. Two vector units for f32; products of bytes: `vpdpbusd` in both
 /// (8 operations per lane), or `vpmaddwd` of widened bytes and an addition (4
-/// per lane), which share three ports at 256 bits and two at 512. Reads: 32
-/// bytes per cycle from L2, 15 * 10^9 per second from memory, as server cores
-/// reach alone.
+/// per lane), which share three ports at 256 bits and two at 512; AMX: tiles of
+/// 16 x 16 sums of 64 products in 16 cycles. Reads: 32 bytes per cycle from L2,
+/// 15 * 10^9 per second from memory, as server cores reach alone.
 static Ceilings getModelledCeilings(const Capabilities &level) {
   constexpr double kGigahertz = 3;
   Ceilings ceilings;
@@ -314,7 +314,10 @@ static Ceilings getModelledCeilings(const Capabilities &level) {
     double lanes = level.vectorBits / 32.0,
            pairs = level.vectorBits > 256 ? 1 : 1.5;
     ceilings.f32 = kGigahertz * 2 * lanes * 2;
-    ceilings.int8 = kGigahertz * lanes * (level.hasVnni ? 2 * 8 : pairs * 4);
+    if (level.hasAmx)
+      ceilings.int8 = kGigahertz * 2 * 16 * 16 * 64 / 16;
+    else
+      ceilings.int8 = kGigahertz * lanes * (level.hasVnni ? 2 * 8 : pairs * 4);
   } else {
     ceilings.f32 = ceilings.int8 = kGigahertz * 2;
   }
