@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "Ceilings.h"
+#include "PeakLoops.h"
 
 #include <algorithm>
 #include <barrier>
@@ -18,84 +19,12 @@ using namespace qcc::run;
 
 namespace {
 
-/// Accumulators of a loop: enough to hide the latency of two units, and with
-/// two operands no more than AVX2's 16 registers.
-constexpr int kChains = 12;
 constexpr long kRounds = 1 << 19;
 /// Times a loop is run; the fastest counts, for others use the machine too.
 constexpr int kRepeats = 9;
 constexpr size_t kMemoryBytes = size_t(384) << 20;
 
-volatile float sinkFloat;
 volatile int sinkInt;
-
-__attribute__((target("avx512f"), noinline)) void runFma512() {
-  __m512 sums[kChains], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(1e-3f);
-  for (__m512 &sum : sums)
-    sum = a;
-  for (long i = 0; i < kRounds; ++i)
-#pragma clang loop unroll(full)
-    for (__m512 &sum : sums)
-      sum = _mm512_fmadd_ps(sum, a, b);
-  for (__m512 &sum : sums)
-    sinkFloat = _mm512_cvtss_f32(sum);
-}
-
-__attribute__((target("avx2,fma"), noinline)) void runFma256() {
-  __m256 sums[kChains], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(1e-3f);
-  for (__m256 &sum : sums)
-    sum = a;
-  for (long i = 0; i < kRounds; ++i)
-#pragma clang loop unroll(full)
-    for (__m256 &sum : sums)
-      sum = _mm256_fmadd_ps(sum, a, b);
-  for (__m256 &sum : sums)
-    sinkFloat = _mm256_cvtss_f32(sum);
-}
-
-__attribute__((target("avx512f,avx512vnni"), noinline)) void runDot512() {
-  __m512i sums[kChains], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
-  for (__m512i &sum : sums)
-    sum = a;
-  for (long i = 0; i < kRounds; ++i)
-#pragma clang loop unroll(full)
-    for (__m512i &sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, a, b);
-      asm volatile("" : "+v"(sum));
-    }
-  for (__m512i &sum : sums)
-    sinkInt = _mm512_cvtsi512_si32(sum);
-}
-
-__attribute__((target("avx512f,avx512bw"), noinline)) void runPairs512() {
-  __m512i sums[kChains], a = _mm512_set1_epi16(3), b = _mm512_set1_epi16(5);
-  for (__m512i &sum : sums)
-    sum = a;
-  for (long i = 0; i < kRounds; ++i)
-#pragma clang loop unroll(full)
-    for (__m512i &sum : sums) {
-      __m512i product = _mm512_madd_epi16(a, b);
-      asm volatile("" : "+v"(product));
-      sum = _mm512_add_epi32(sum, product);
-    }
-  for (__m512i &sum : sums)
-    sinkInt = _mm512_cvtsi512_si32(sum);
-}
-
-__attribute__((target("avx2"), noinline)) void runPairs256() {
-  __m256i sums[kChains], a = _mm256_set1_epi16(3), b = _mm256_set1_epi16(5);
-  for (__m256i &sum : sums)
-    sum = a;
-  for (long i = 0; i < kRounds; ++i)
-#pragma clang loop unroll(full)
-    for (__m256i &sum : sums) {
-      __m256i product = _mm256_madd_epi16(a, b);
-      asm volatile("" : "+x"(product));
-      sum = _mm256_add_epi32(sum, product);
-    }
-  for (__m256i &sum : sums)
-    sinkInt = _mm256_cvtsi256_si32(sum);
-}
 
 /// Reads `bytes` (a multiple of 256) at an address aligned to 64.
 __attribute__((target("avx2"), noinline)) void readAll(const char *data,
@@ -138,10 +67,14 @@ double timeTogether(unsigned threads,
   return *std::min_element(seconds.begin(), seconds.end());
 }
 
-double measureLoop(unsigned threads, void (*loop)(), double operations) {
-  double seconds = timeTogether(threads, [&](unsigned) { loop(); });
-  return threads * double(kChains) * double(kRounds) * operations / seconds /
-         1e9;
+double measureLoop(unsigned threads, PeakLoop loop) {
+  double operations = 0;
+  double seconds = timeTogether(threads, [&](unsigned number) {
+    double done = runPeakLoop(loop, kRounds);
+    if (number == 0)
+      operations = done;
+  });
+  return threads * operations / seconds / 1e9;
 }
 
 double measureReads(unsigned threads, size_t bytesEach, int times) {
@@ -175,19 +108,18 @@ double measureReads(unsigned threads, size_t bytesEach, int times) {
 
 Ceilings qcc::run::measureCeilings(const std::string &level, unsigned threads) {
   Ceilings ceilings;
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+  if (!canRun(PeakLoop::Fma256))
     return ceilings;
   threads = std::clamp(threads, 1u, 1024u);
-  bool isWide = level.starts_with("avx512") || level == "amx";
-  isWide = isWide && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw");
-  bool hasDot =
-      isWide && level != "avx512" && __builtin_cpu_supports("avx512vnni");
-  ceilings.f32 = isWide ? measureLoop(threads, runFma512, 2 * 16)
-                        : measureLoop(threads, runFma256, 2 * 8);
-  ceilings.int8 = hasDot   ? measureLoop(threads, runDot512, 8 * 16)
-                  : isWide ? measureLoop(threads, runPairs512, 4 * 16)
-                           : measureLoop(threads, runPairs256, 4 * 8);
+  bool isWide = (level.starts_with("avx512") || level == "amx") &&
+                canRun(PeakLoop::Pairs512);
+  bool hasDot = isWide && level == "avx512-vnni" && canRun(PeakLoop::Dot512);
+  ceilings.f32 =
+      measureLoop(threads, isWide ? PeakLoop::Fma512 : PeakLoop::Fma256);
+  if (level != "amx")
+    ceilings.int8 = measureLoop(threads, hasDot   ? PeakLoop::Dot512
+                                         : isWide ? PeakLoop::Pairs512
+                                                  : PeakLoop::Pairs256);
   long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
   ceilings.cacheBytes =
       cache >= 65536 && cache <= (1 << 28) ? uint64_t(cache) : 512 << 10;

@@ -8,16 +8,16 @@
 // measured in turns with it. Medians of PAIRS (31) pairs.
 //
 //===----------------------------------------------------------------------===//
-#include "Ceilings.h"
 #include "Emulation.h"
+#include "PeakLoops.h"
 #include "X86Kernel.h"
 #include "qcc/Scheme/Scheme.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 using namespace qcc;
-using namespace qcc::bench;
 using namespace qcc::test;
 
 namespace {
@@ -34,6 +34,22 @@ struct Case {
   bool bytes; ///< made of products of bytes
 };
 
+/// Seconds of processor time of this thread: what others use does not count.
+double now() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return double(time.tv_sec) + double(time.tv_nsec) * 1e-9;
+}
+
+/// Operations per second of nothing but the loop; 0 where the CPU lacks its
+/// instructions.
+double measure(qcc::run::PeakLoop loop) {
+  if (!qcc::run::canRun(loop))
+    return 0;
+  double start = now(), operations = qcc::run::runPeakLoop(loop, 1 << 22);
+  return operations / (now() - start);
+}
+
 void report(const X86 &x86, const std::string &level, const Case &item) {
   std::vector<Capabilities> caps = x86.parse(level);
   LoadedKernel kernel(item.text, x86.target(), caps, item.constants);
@@ -47,13 +63,14 @@ void report(const X86 &x86, const std::string &level, const Case &item) {
   }
   auto run = kernel.prepare(inputs, {item.resultBytes}, {});
   bool vnni = item.bytes && caps.back().hasVnni;
-  auto ceiling = [&] {
-    return vnni ? measureByteDot() : measureFma(caps.back().vectorBits);
-  };
+  using qcc::run::PeakLoop;
+  PeakLoop loop = vnni                            ? PeakLoop::Dot512
+                  : caps.back().vectorBits == 512 ? PeakLoop::Fma512
+                                                  : PeakLoop::Fma256;
   run();
   std::vector<double> rates, ratios;
   for (int i = 0; i < pairs; ++i) {
-    double peak = ceiling(), start = now(), elapsed = 0;
+    double peak = measure(loop), start = now(), elapsed = 0;
     int runs = 0;
     do {
       run();
