@@ -405,6 +405,40 @@ TEST(TileTest, Transposes) {
   checkTranspose<double>("f64", 20, true);
 }
 
+// A bias per channel of a convolution keeps its two dimensions of one element.
+TEST(TileTest, ReadsABiasWithDimensionsOfOneElement) {
+  std::string in = "tensor<?x20xf32, affine_map<()[s0] -> (s0, 20)>>",
+              bias = "tensor<?x1x1xf32, affine_map<()[s0] -> (s0, 1, 1)>>",
+              out = "tensor<20x?xf32, affine_map<()[s0] -> (20, s0)>>";
+  std::string text =
+      "qcc.kernel @k {} {\n^bb0(%x: " + in + ", %y: " + bias +
+      "):\n  %r = qcc.generic none ins(%x, %y : " + in + ", " + bias +
+      ") maps [affine_map<(d0, d1) -> (d1, d0)>, affine_map<(d0, d1) -> (d1, "
+      "0, 0)>] {\n  ^bb1(%a: f32, %b: f32):\n    %c = arith.addf %a, %b : "
+      "f32\n    qcc.yield %c : f32\n  } -> " +
+      out + "\n  qcc.yield %r : " + out + "\n}";
+  auto emitter = createTileEmitter();
+  for (const Capabilities &caps : getRunnableLevels()) {
+    if (!caps.vectorBits)
+      continue;
+    SCOPED_TRACE(caps.level);
+    LoadedKernel kernel(text, *emitter, caps);
+    ASSERT_TRUE(kernel.ok());
+    for (int64_t n : {1, 8, 16, 77}) {
+      std::vector<float> x(20 * n), y(n);
+      for (size_t i = 0; i < x.size(); ++i)
+        x[i] = float(i * 7 % 251);
+      for (size_t i = 0; i < y.size(); ++i)
+        y[i] = float(i) / 4;
+      std::vector<float> got = fromBytes<float>(
+          kernel.run({toBytes(x), toBytes(y)}, {x.size() * 4}, {n})[0]);
+      for (int64_t i = 0; i < 20; ++i)
+        for (int64_t j = 0; j < n; ++j)
+          ASSERT_EQ(got[i * n + j], x[j * 20 + i] + y[j]) << i << " " << j;
+    }
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // Tiny last dimensions
 //===----------------------------------------------------------------------===//

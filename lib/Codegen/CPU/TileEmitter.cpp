@@ -22,15 +22,20 @@ namespace {
 enum class Access { Direct, Transposed, Other };
 } // namespace
 
-/// The dimension that runs along the operand's memory, for Transposed.
-static Access classify(AffineMap map, unsigned last, unsigned &tileDim) {
-  bool direct = true;
-  unsigned count = map.getNumResults();
-  for (auto [i, expr] : llvm::enumerate(map.getResults())) {
-    std::optional<int64_t> step = getDimStep(expr, last);
-    direct &= step == 0 || (i + 1 == count && step == 1);
+/// How input `number` is read; `tileDim` becomes the dimension that runs along
+/// its memory, for Transposed.
+static Access classify(GenericOp root, unsigned number, unsigned &tileDim) {
+  AffineMap map = root.getMap(number);
+  SmallVector<AffineExpr> sizes = getDims(root.getInputs()[number].getType());
+  bool direct = true, isInnermost = true;
+  unsigned count = map.getNumResults(), last = root.getNumParallel() - 1;
+  for (unsigned i = count; i-- > 0;) {
+    std::optional<int64_t> step = getDimStep(map.getResult(i), last);
+    // A bias per channel may have dimensions of one element behind it.
+    direct &= step == 0 || (isInnermost && step == 1);
     if (!step)
       return Access::Other;
+    isInnermost &= getConstantSize(sizes[i]) == 1;
   }
   if (direct)
     return Access::Direct;
@@ -53,7 +58,7 @@ static std::optional<unsigned> findTileDim(LoopNest &nest) {
   std::optional<unsigned> found;
   for (unsigned i = 0, e = root.getInputs().size(); i < e; ++i) {
     unsigned dim = 0;
-    Access access = classify(root.getMap(i), root.getNumParallel() - 1, dim);
+    Access access = classify(root, i, dim);
     if (access == Access::Other ||
         (access == Access::Transposed && found && *found != dim))
       return std::nullopt;
@@ -91,8 +96,7 @@ struct TileSpace {
 class TileKernel {
 public:
   TileKernel(KernelBuilder &b, LoopNest &nest, unsigned tileDim)
-      : b(b), root(nest.root), tileDim(tileDim),
-        last(root.getNumParallel() - 1), lanes(b.caps().f32Lanes()) {}
+      : b(b), root(nest.root), tileDim(tileDim), lanes(b.caps().f32Lanes()) {}
   LogicalResult run();
 
 private:
@@ -105,7 +109,7 @@ private:
 
   KernelBuilder &b;
   GenericOp root;
-  unsigned tileDim, last, lanes;
+  unsigned tileDim, lanes;
   SmallVector<Value> outer;
   bool broken = false;
 };
@@ -169,7 +173,7 @@ void TileKernel::emitTile(Value row, Value column) {
   unsigned count = root.getInputs().size(), unused = 0;
   SmallVector<SmallVector<Value>> transposed(count);
   for (unsigned i = 0; i < count; ++i)
-    if (classify(root.getMap(i), last, unused) == Access::Transposed)
+    if (classify(root, i, unused) == Access::Transposed)
       transposed[i] = loadTransposed(i, row, column);
   for (unsigned r = 0; r < lanes; ++r) {
     SmallVector<Value> indices = at(b.add(row, b.idx(r)), column), args;
