@@ -23,8 +23,11 @@ public:
   Chooser(ModuleOp module, ArrayRef<Operation *> candidates,
           const Target &target, const Capabilities &level)
       : module(module), candidates(candidates.begin(), candidates.end()),
-        target(target), level(level) {}
+        target(target), level(level),
+        symbols(getSymbolNames(module).size(), kUnknownSize) {}
 
+  /// Takes sizes that are not known from a sample's inputs.
+  void setSizes(const Sample &sample);
   /// False if the target cannot tell.
   bool run(SmallVectorImpl<Operation *> &chosen);
 
@@ -46,7 +49,7 @@ private:
   llvm::SetVector<Operation *> candidates;
   const Target &target;
   const Capabilities &level;
-  SmallVector<int64_t> symbols;
+  SmallVector<int64_t> symbols; ///< what each counts as
   RegionCut cut;
   RegionCut::Node outside = 0; ///< inputs, outputs
   llvm::DenseMap<Operation *, RegionCut::Node> nodes;
@@ -173,8 +176,29 @@ void Chooser::addValue(Value value) {
                toTime(target.estimateBorder(elements, false, permuted, level)));
 }
 
+void Chooser::setSizes(const Sample &sample) {
+  auto setSize = [&](AffineExpr dim, int64_t size) {
+    auto symbol = dyn_cast<AffineSymbolExpr>(dim);
+    if (symbol && symbol.getPosition() < symbols.size() && size > 0)
+      symbols[symbol.getPosition()] = size;
+  };
+  module.walk([&](func::FuncOp func) {
+    for (BlockArgument arg : func.getArguments()) {
+      auto name =
+          func.getArgAttrOfType<StringAttr>(arg.getArgNumber(), "qcc.name");
+      auto array = llvm::find_if(sample.arrays, [&](const SampleArray &other) {
+        return name && other.name == name.getValue();
+      });
+      SmallVector<AffineExpr> dims = getDims(arg.getType());
+      if (array == sample.arrays.end() || array->shape.size() != dims.size())
+        continue;
+      for (auto [dim, size] : llvm::zip_equal(dims, array->shape))
+        setSize(dim, size);
+    }
+  });
+}
+
 bool Chooser::run(SmallVectorImpl<Operation *> &chosen) {
-  symbols.assign(getSymbolNames(module).size(), kUnknownSize);
   module.walk([&](func::FuncOp func) {
     for (BlockArgument arg : func.getArguments()) {
       SmallVector<AffineExpr> dims = getDims(arg.getType());
@@ -214,9 +238,13 @@ bool Chooser::run(SmallVectorImpl<Operation *> &chosen) {
 SmallVector<Operation *> qcc::chooseFaster(ModuleOp module,
                                            ArrayRef<Operation *> candidates,
                                            const Target &target,
-                                           const Capabilities &level) {
+                                           const Capabilities &level,
+                                           ArrayRef<Sample> samples) {
   SmallVector<Operation *> chosen;
-  if (!Chooser(module, candidates, target, level).run(chosen))
+  Chooser chooser(module, candidates, target, level);
+  if (!samples.empty())
+    chooser.setSizes(samples.front());
+  if (!chooser.run(chosen))
     return SmallVector<Operation *>(candidates);
   return chosen;
 }

@@ -4,6 +4,7 @@
 #define QCC_PASSES_QUANTIZE_STATICINT8_SPEED_H
 
 #include "mlir/IR/BuiltinOps.h"
+#include "qcc/Calibration/HostExecutor.h"
 #include "qcc/Target/Target.h"
 
 namespace qcc {
@@ -13,11 +14,12 @@ namespace qcc {
 /// lowest level, over whole regions, since codes that only one operation reads
 /// have to be made and floats that the others read to be brought back. All of
 /// them where the target has no figures. Sizes that are not known count as 1
-/// where they are an input's first dimension, else as 64.
+/// where they are an input's first dimension, else as in the first of the
+/// samples, and as 64 where that does not say.
 llvm::SmallVector<mlir::Operation *>
 chooseFaster(mlir::ModuleOp module,
              llvm::ArrayRef<mlir::Operation *> candidates, const Target &target,
-             const Capabilities &level);
+             const Capabilities &level, llvm::ArrayRef<Sample> samples = {});
 
 } // namespace qcc
 

@@ -99,8 +99,12 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     auto found = getTargets(&getContext()).find(target);
     if (!found)
       return qcc::emitError(getOperation().getLoc(), found.takeError());
-    SmallVector<Operation *> faster = chooseFaster(
-        getOperation(), candidates, *found->first, found->second.front());
+    ArrayRef<Sample> samples;
+    if (Workspace *workspace = getWorkspace(&getContext()))
+      samples = workspace->getSamples();
+    SmallVector<Operation *> faster =
+        chooseFaster(getOperation(), candidates, *found->first,
+                     found->second.front(), samples);
     llvm::SmallPtrSet<Operation *, 16> chosen(faster.begin(), faster.end());
     for (Operation *op : candidates)
       if (!chosen.contains(op))
