@@ -3,6 +3,7 @@
 #include "SensitivityMath.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
+#include <deque>
 #include <numeric>
 
 using namespace qcc;
@@ -103,4 +104,44 @@ llvm::Expected<std::vector<bool>> qcc::chooseKept(
     (*answer ? enough : below) = middle;
   }
   return keep(enough);
+}
+
+llvm::Expected<std::vector<bool>> qcc::releaseKept(
+    llvm::ArrayRef<double> errors, std::vector<bool> kept, unsigned questions,
+    llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < kept.size(); ++i)
+    if (kept[i])
+      order.push_back(i);
+  llvm::sort(order, [&](size_t a, size_t b) {
+    return errors[a] != errors[b] ? errors[a] < errors[b] : a < b;
+  });
+  using Part = std::pair<size_t, size_t>;
+  std::deque<Part> parts;
+  auto addHalves = [&](Part part) {
+    size_t middle = part.first + (part.second - part.first + 1) / 2;
+    parts.push_back({part.first, middle});
+    if (middle < part.second)
+      parts.push_back({middle, part.second});
+  };
+  // That all of them may be given up was found not to hold.
+  if (!order.empty())
+    addHalves({0, order.size()});
+  for (; !parts.empty() && questions; --questions) {
+    auto [begin, end] = parts.front();
+    parts.pop_front();
+    std::vector<bool> fewer(kept);
+    for (size_t i : llvm::ArrayRef(order).slice(begin, end - begin))
+      fewer[i] = false;
+    std::vector<bool> on(fewer);
+    on.flip();
+    llvm::Expected<bool> answer = holds(on);
+    if (!answer)
+      return answer.takeError();
+    if (*answer)
+      kept = std::move(fewer);
+    else if (end - begin > 1)
+      addHalves({begin, end});
+  }
+  return kept;
 }

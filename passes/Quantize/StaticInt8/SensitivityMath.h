@@ -43,6 +43,14 @@ llvm::Expected<std::vector<bool>> chooseKept(
     llvm::ArrayRef<double> errors,
     llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds);
 
+/// Gives up keeping what need not be kept, since what others disturb may make
+/// up for each other: asks `holds` about those that are not kept with half of
+/// the kept ones, the smallest errors first, then quarters and so on, at most
+/// `questions` times. What it answers holds, or is `kept` itself.
+llvm::Expected<std::vector<bool>> releaseKept(
+    llvm::ArrayRef<double> errors, std::vector<bool> kept, unsigned questions,
+    llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds);
+
 } // namespace qcc
 
 #endif // QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITYMATH_H

@@ -216,14 +216,20 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
         return agreement.takeError();
       alone.push_back(agreement->getMeanError());
     }
-    return chooseKept(alone,
-                      [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
-                        llvm::Expected<Agreement> agreement =
-                            model.run(on, model.getNumSamples());
-                        if (!agreement)
-                          return agreement.takeError();
-                        return agreement->getLeastCosine() >= bound;
-                      });
+    auto holds = [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
+      llvm::Expected<Agreement> agreement =
+          model.run(on, model.getNumSamples());
+      if (!agreement)
+        return agreement.takeError();
+      return agreement->getLeastCosine() >= bound;
+    };
+    llvm::Expected<std::vector<bool>> kept = chooseKept(alone, holds);
+    if (!kept)
+      return kept.takeError();
+    // As long again as the ranking took, within limits.
+    size_t questions = std::clamp<size_t>(
+        kRankedSamples * count / model.getNumSamples(), 8, 24);
+    return releaseKept(alone, std::move(*kept), questions, holds);
   }
 
   /// The activations that become codes for the sake of the layers.

@@ -78,12 +78,49 @@ TEST(SensitivityMathTest, keepsTheFewestOfTheWorst) {
   }
 }
 
+/// Releases what is kept while the sum of what is not stays below a bound.
+std::vector<bool> releaseBelow(const std::vector<double> &errors,
+                               std::vector<bool> kept, double bound,
+                               unsigned questions) {
+  auto released =
+      releaseKept(errors, std::move(kept), questions,
+                  [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
+                    double sum = 0;
+                    for (size_t i = 0; i < on.size(); ++i)
+                      sum += on[i] ? errors[i] : 0;
+                    return std::abs(sum) < bound;
+                  });
+  EXPECT_TRUE(bool(released));
+  return *released;
+}
+
+TEST(SensitivityMathTest, releasesWhatNeedNotBeKept) {
+  // 1 and 2 fit beside the 3 that is not kept, 4 does not.
+  EXPECT_EQ(releaseBelow({3, 4, 1, 2}, {false, true, true, true}, 6.5, 24),
+            std::vector<bool>({false, true, false, false}));
+  // One question: the half with the smaller errors.
+  EXPECT_EQ(releaseBelow({3, 4, 1, 2}, {false, true, true, true}, 6.5, 1),
+            std::vector<bool>({false, true, false, false}));
+  EXPECT_EQ(releaseBelow({3, 4, 1, 2}, {false, true, true, true}, 6.5, 0),
+            std::vector<bool>({false, true, true, true}));
+  // Halves do not hold, single ones do.
+  EXPECT_EQ(releaseBelow({1, 5, 5, 2}, {true, true, true, true}, 3, 24),
+            std::vector<bool>({false, true, true, true}));
+  EXPECT_EQ(releaseBelow({1}, {false}, 3, 24), std::vector<bool>({false}));
+}
+
 TEST(SensitivityMathTest, passesErrorsOn) {
   auto kept =
       chooseKept({1, 2}, [](const std::vector<bool> &) -> llvm::Expected<bool> {
         return llvm::createStringError("no");
       });
   EXPECT_EQ(llvm::toString(kept.takeError()), "no");
+  auto released =
+      releaseKept({1, 2}, {true, true}, 4,
+                  [](const std::vector<bool> &) -> llvm::Expected<bool> {
+                    return llvm::createStringError("no");
+                  });
+  EXPECT_EQ(llvm::toString(released.takeError()), "no");
 }
 
 } // namespace
