@@ -127,12 +127,17 @@ static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
   return rows;
 }
 
+/// Rows where each symbol counts as 1: an image has many whatever the batch.
+static int64_t getLeastRows(AffineExpr rows) {
+  constexpr unsigned mostSymbols = 64;
+  SmallVector<int64_t> ones(mostSymbols, 1);
+  return std::max<int64_t>(evaluateSize(rows, ones).value_or(1), 1);
+}
+
 /// Blocks of columns of a task: all, unless there are few rows.
 static int64_t getTaskBlocks(const DotSizes &sizes,
                              const DotSchedule &schedule) {
-  std::optional<int64_t> known = getConstantSize(sizes.rows);
-  int64_t rowTasks =
-      known ? llvm::divideCeil(std::max<int64_t>(*known, 1), schedule.rows) : 1;
+  int64_t rowTasks = llvm::divideCeil(getLeastRows(sizes.rows), schedule.rows);
   if (rowTasks * sizes.groups >= kWantedTasks)
     return sizes.blocks();
   int64_t wanted = llvm::divideCeil(kWantedTasks, rowTasks * sizes.groups);

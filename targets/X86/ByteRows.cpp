@@ -129,6 +129,32 @@ void ByteRows::emitEntries(Value entry, Value image, Value row, Value column) {
   }
 }
 
+int64_t ByteRows::getRun() const {
+  // With many inputs a tap fills vectors of its own. A run that is shorter than
+  // a line never reaches from the row of zeros to the copy behind it.
+  constexpr int64_t fewInputs = 16;
+  bool isDense = needsTable() && shape->dilationWidth == 1 && width == inputs &&
+                 inputs < fewInputs && shape->kernelWidth * inputs <= kLine;
+  return isDense ? shape->kernelWidth : 1;
+}
+
+Value ByteRows::isRun(Value row, Value firstRow, Value tap) {
+  int64_t taps = getRun() - 1;
+  Value begin = getPointer(row, firstRow, tap),
+        end = getPointer(row, firstRow, b.add(tap, b.idx(taps)));
+  auto compare = [&](LLVM::ICmpPredicate predicate, Value other,
+                     Value pointer) -> Value {
+    return LLVM::ICmpOp::create(b, predicate, pointer, other);
+  };
+  // Where the first and the last tap lie in the image, so do the others.
+  Value isInside = arith::AndIOp::create(
+      b, compare(LLVM::ICmpPredicate::ne, b.scratch(), begin),
+      compare(LLVM::ICmpPredicate::ne, b.scratch(), end));
+  Value expected = b.elementPointer(begin, b.getI8Type(), b.idx(taps * inputs));
+  return arith::AndIOp::create(b, isInside,
+                               compare(LLVM::ICmpPredicate::eq, expected, end));
+}
+
 Value ByteRows::getPointer(Value row, Value firstRow, Value tap) {
   if (!needsTable())
     return b.elementPointer(first, b.getI8Type(), b.mul(row, b.idx(width)));

@@ -47,6 +47,18 @@ public:
   /// Fills the table for the output pixels [firstRow, endRow), counted through
   /// all images, and the channels from `group` times `inputs` on.
   void emitTable(mlir::Value group, mlir::Value firstRow, mlir::Value endRow);
+  /// Taps of a row of the window whose inputs lie side by side: all of the row
+  /// where there are few inputs, else 1.
+  int64_t getRun() const;
+  /// True (i1) if none of the `getRun()` taps from `tap` on, the first of a row
+  /// of the window, falls in the padding or is read from a copy: their inputs
+  /// then follow that of `tap`.
+  mlir::Value isRun(mlir::Value row, mlir::Value firstRow, mlir::Value tap);
+  /// True if the word at the end of `count` inputs, of a tap or a run, may be
+  /// read whole.
+  bool isPadded(int64_t count) const {
+    return isPadded() && int64_t(llvm::alignTo(count, 4)) - count <= width;
+  }
   /// The row of an output pixel and a tap.
   mlir::Value getPointer(mlir::Value row, mlir::Value firstRow,
                          mlir::Value tap);

@@ -3,6 +3,7 @@
 #include "WordRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -36,24 +37,46 @@ void WordRows::emit(Value firstRow, Value endRow) {
   b.forLoop(
       firstRow, endRow, b.idx(1),
       [&](Value row) {
-        Value words = getPointer(b.sub(row, firstRow));
-        auto copyTap = [&](Value tap) {
-          emitTap(rows.getPointer(row, firstRow, tap),
-                  b.elementPointer(words, b.getI16Type(),
-                                   b.mul(tap, b.idx(inputs))));
-        };
-        if (taps == 1)
-          copyTap(b.idx(0));
-        else
-          b.forLoop(b.idx(0), b.idx(taps), b.idx(1), copyTap,
-                    KernelBuilder::LoopHint::NoUnroll);
+        emitTaps(row, firstRow, getPointer(b.sub(row, firstRow)));
       },
       KernelBuilder::LoopHint::NoUnroll);
 }
 
-/// Widens the inputs of a tap. What is written beyond them is overwritten by
-/// the next tap or row.
-void WordRows::emitTap(Value from, Value to) {
+/// The inputs of all taps of an output pixel. With few inputs those of a row of
+/// the window are one copy, except at the edges of the image.
+void WordRows::emitTaps(Value row, Value firstRow, Value words) {
+  constexpr auto noUnroll = KernelBuilder::LoopHint::NoUnroll;
+  auto copy = [&](Value tap, int64_t count) {
+    emitInputs(
+        rows.getPointer(row, firstRow, tap),
+        b.elementPointer(words, b.getI16Type(), b.mul(tap, b.idx(inputs))),
+        count);
+  };
+  auto copyTap = [&](Value tap) { copy(tap, inputs); };
+  if (taps == 1)
+    return copyTap(b.idx(0));
+  int64_t run = rows.getRun();
+  if (run == 1) {
+    b.forLoop(b.idx(0), b.idx(taps), b.idx(1), copyTap, noUnroll);
+    return;
+  }
+  b.forLoop(
+      b.idx(0), b.idx(taps), b.idx(run),
+      [&](Value tap) {
+        auto branch = scf::IfOp::create(b, rows.isRun(row, firstRow, tap),
+                                        /*withElseRegion=*/true);
+        OpBuilder::InsertionGuard restore(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        copy(tap, run * inputs);
+        b.setInsertionPointToStart(branch.elseBlock());
+        b.forLoop(tap, b.add(tap, b.idx(run)), b.idx(1), copyTap, noUnroll);
+      },
+      noUnroll);
+}
+
+/// Widens `count` inputs that lie side by side. What is written beyond them is
+/// overwritten by the next tap or row.
+void WordRows::emitInputs(Value from, Value to, int64_t count) {
   Type i8 = b.getI8Type(), i16 = b.getI16Type();
   auto widen = [&](Value bytes) -> Value {
     auto type = cast<VectorType>(bytes.getType()).clone(i16);
@@ -63,20 +86,20 @@ void WordRows::emitTap(Value from, Value to) {
   auto copy = [&](Value at, unsigned lanes) {
     b.store(widen(b.load(from, i8, at, lanes)), to, i16, at);
   };
-  int64_t whole = inputs / kStep * kStep, at = whole;
+  int64_t whole = count / kStep * kStep, at = whole;
   if (whole > kStep)
     b.forLoop(
         b.idx(0), b.idx(whole), b.idx(kStep), [&](Value i) { copy(i, kStep); },
         KernelBuilder::LoopHint::NoUnroll);
   else if (whole)
     copy(b.idx(0), kStep);
-  if (inputs - at >= 8) {
+  if (count - at >= 8) {
     copy(b.idx(at), 8);
     at += 8;
   }
-  for (; at < inputs; at += 4) {
+  for (; at < count; at += 4) {
     Value word = loadWord(b, from, b.idx(at),
-                          rows.isPadded() ? 4 : std::min(inputs - at, 4l));
+                          rows.isPadded(count) ? 4 : std::min(count - at, 4l));
     Value bytes = vector::BitCastOp::create(
         b, VectorType::get(4, i8),
         vector::BroadcastOp::create(b, VectorType::get(1, b.getI32Type()),

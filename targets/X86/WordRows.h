@@ -27,7 +27,8 @@ public:
   mlir::Value getPointer(mlir::Value row);
 
 private:
-  void emitTap(mlir::Value from, mlir::Value to);
+  void emitTaps(mlir::Value row, mlir::Value firstRow, mlir::Value words);
+  void emitInputs(mlir::Value from, mlir::Value to, int64_t count);
 
   KernelBuilder &b;
   ByteRows &rows;

@@ -376,6 +376,24 @@ TEST(ByteDotTest, ConvolutionsAreExact) {
   }
 }
 
+TEST(ByteDotTest, WindowsOfFewChannelsAreExact) {
+  // Rows of the window are one copy inside the image, taps at its edges.
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(40); ++seed) {
+    Random random(seed + 4000);
+    Conv conv = randomConv(random, false);
+    conv.groups = 1;
+    conv.channels = random.range(1, 5);
+    for (int i : {0, 1}) {
+      conv.kernel[i] = random.range(2, 7);
+      conv.dilation[i] = random.range(0, 3) ? 1 : 2;
+      conv.pad[i] = random.range(0, 3);
+      conv.size[i] = conv.dilation[i] * conv.kernel[i] + random.range(0, 20);
+    }
+    check(x86, x86.levels()[seed % x86.levels().size()], conv, seed);
+  }
+}
+
 TEST(ByteDotTest, DepthwiseConvolutionsAreExact) {
   X86 x86;
   for (int seed = 0; seed < getShapeCount(24); ++seed) {
