@@ -14,14 +14,19 @@ using namespace qcc::x86;
 static constexpr unsigned kStepBytes = 64;
 
 IntegerDot::IntegerDot(const Capabilities &caps, unsigned maxCode,
-                       int64_t groupK) {
-  vectorBytes = caps.hasAvx512 ? 64 : 32;
+                       int64_t unitK)
+    : vectorBytes(caps.hasAvx512 ? 64 : 32), isOrdered(true) {
   // A 16-bit sum takes two products per four rows.
-  int64_t largest = int64_t(maxCode) * 127 * 2 * llvm::divideCeil(groupK, 4);
-  if (caps.hasVnni)
+  int64_t steps = 32767 / std::max<int64_t>(int64_t(maxCode) * 127 * 2, 1),
+          rows = steps * 4 / unitK * unitK;
+  if (caps.hasVnni) {
     kind = Kind::Vnni;
-  else
-    kind = largest <= 32767 ? Kind::Bytes : Kind::Words;
+  } else if (rows == 0) {
+    kind = Kind::Words;
+  } else {
+    kind = Kind::Bytes;
+    chunkRows = rows;
+  }
 }
 
 IntegerDot::IntegerDot(const Capabilities &caps, DotSigns signs)
@@ -53,8 +58,47 @@ static Value callIntrinsic(KernelBuilder &b, StringRef name, Type result,
       .getResult(0);
 }
 
+/// One instruction on vectors, operands $1, $2, ... and the result $0, that
+/// LLVM leaves as it is. The operands have the result's type. With `inOrder` it
+/// also stays behind what was emitted before it.
+static Value emitFixed(KernelBuilder &b, StringRef instruction,
+                       ValueRange operands, bool inOrder = false) {
+  std::string constraints = "=v";
+  for (size_t i = 0; i < operands.size(); ++i)
+    constraints += ",v";
+  return LLVM::InlineAsmOp::create(
+             b, operands[0].getType(), operands, instruction, constraints,
+             /*has_side_effects=*/inOrder, /*is_align_stack=*/false,
+             LLVM::TailCallKind::None,
+             LLVM::AsmDialectAttr::get(b.getContext(),
+                                       LLVM::AsmDialect::AD_ATT),
+             /*operand_attrs=*/ArrayAttr())
+      .getResult(0);
+}
+
+Value x86::shiftSplat(KernelBuilder &b, Value value, unsigned bits) {
+  auto type = cast<VectorType>(value.getType());
+  int64_t lanes = b.caps().f32Lanes(), count = type.getNumElements();
+  auto part = [&]() -> Value {
+    if (lanes == count)
+      return value;
+    return vector::ExtractStridedSliceOp::create(b, value, ArrayRef<int64_t>{0},
+                                                 ArrayRef<int64_t>{lanes},
+                                                 ArrayRef<int64_t>{1});
+  };
+  Value shifted =
+      emitFixed(b, "vpslld $$" + std::to_string(bits) + ", $1, $0", {part()});
+  if (lanes == count)
+    return shifted;
+  SmallVector<int64_t> order(count);
+  for (int64_t i = 0; i < count; ++i)
+    order[i] = i % lanes;
+  return vector::ShuffleOp::create(b, shifted, shifted, order);
+}
+
 /// Bytes as integers of `element`, each.
-static Value widen(KernelBuilder &b, Value bytes, bool isSigned, Type element) {
+static Value extendBytes(KernelBuilder &b, Value bytes, bool isSigned,
+                         Type element) {
   auto type = cast<VectorType>(bytes.getType()).clone(element);
   if (isSigned)
     return arith::ExtSIOp::create(b, type, bytes);
@@ -84,7 +128,7 @@ Value IntegerDot::prepareActivation(KernelBuilder &b, Value word) const {
   unsigned words = vectorBytes / 2;
   Value bytes = vector::BitCastOp::create(b, VectorType::get(words, i8),
                                           b.splat(word, words / 4));
-  return widen(b, bytes, signs.activations, i16);
+  return extendBytes(b, bytes, signs.activations, i16);
 }
 
 Value IntegerDot::prepareCodes(KernelBuilder &b, Value codes,
@@ -96,8 +140,9 @@ Value IntegerDot::prepareCodes(KernelBuilder &b, Value codes,
     codes = vector::ExtractStridedSliceOp::create(
         b, codes, ArrayRef<int64_t>{part * piece}, ArrayRef<int64_t>{piece},
         ArrayRef<int64_t>{1});
-  return kind == Kind::Words ? widen(b, codes, signs.codes, b.getI16Type())
-                             : codes;
+  return kind == Kind::Words
+             ? extendBytes(b, codes, signs.codes, b.getI16Type())
+             : codes;
 }
 
 Value IntegerDot::loadWords(KernelBuilder &b, Value pointer,
@@ -107,12 +152,12 @@ Value IntegerDot::loadWords(KernelBuilder &b, Value pointer,
   return b.load(pointer, b.getI16Type(), b.idx(part * lanes), lanes);
 }
 
-SmallVector<Value> IntegerDot::prepareCodes(KernelBuilder &b,
-                                            Value codes) const {
-  SmallVector<Value> parts;
-  for (unsigned part = 0; part < getNumValues(); ++part)
-    parts.push_back(prepareCodes(b, codes, part));
-  return parts;
+Value IntegerDot::loadPart(KernelBuilder &b, Value pointer,
+                           unsigned part) const {
+  if (kind == Kind::Words)
+    return loadWords(b, pointer, part);
+  int64_t bytes = kStepBytes / getNumValues();
+  return b.load(pointer, b.getI8Type(), b.idx(part * bytes), bytes);
 }
 
 void IntegerDot::stepPart(KernelBuilder &b, Value &sum, Value part,
@@ -121,6 +166,8 @@ void IntegerDot::stepPart(KernelBuilder &b, Value &sum, Value part,
     Value plain = part, other = activation;
     if (signs.codes)
       std::swap(plain, other);
+    if (!sum)
+      sum = zero(b)[0];
     sum = callIntrinsic(b, "llvm.x86.avx512.vpdpbusd.512", sum.getType(),
                         {sum, plain, other});
     return;
@@ -131,14 +178,18 @@ void IntegerDot::stepPart(KernelBuilder &b, Value &sum, Value part,
           ? (wide ? "llvm.x86.avx512.pmaddubs.w.512"
                   : "llvm.x86.avx2.pmadd.ub.sw")
           : (wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd");
-  Value products = callIntrinsic(b, name, sum.getType(), {part, activation});
-  sum = arith::AddIOp::create(b, sum, products);
-}
-
-void IntegerDot::step(KernelBuilder &b, MutableArrayRef<Value> accumulator,
-                      ArrayRef<Value> codes, Value activation) const {
-  for (auto [sum, part] : llvm::zip_equal(accumulator, codes))
-    stepPart(b, sum, part, activation);
+  Type type =
+      VectorType::get(vectorBytes / (kind == Kind::Bytes ? 2 : 4),
+                      kind == Kind::Bytes ? b.getI16Type() : b.getI32Type());
+  Value products = callIntrinsic(b, name, type, {part, activation});
+  if (!sum)
+    sum = products;
+  else if (isOrdered)
+    sum = emitFixed(
+        b, kind == Kind::Bytes ? "vpaddw $2, $1, $0" : "vpaddd $2, $1, $0",
+        {sum, products}, /*inOrder=*/true);
+  else
+    sum = arith::AddIOp::create(b, sum, products);
 }
 
 Value IntegerDot::concatenate(KernelBuilder &b, ArrayRef<Value> parts) {
@@ -156,23 +207,27 @@ Value IntegerDot::concatenate(KernelBuilder &b, ArrayRef<Value> parts) {
   return work[0];
 }
 
-Value IntegerDot::finish(KernelBuilder &b, ArrayRef<Value> accumulator) const {
+SmallVector<Value> IntegerDot::widen(KernelBuilder &b,
+                                     ArrayRef<Value> accumulator) const {
+  SmallVector<Value> sums(accumulator);
+  if (kind != Kind::Bytes)
+    return sums;
+  // Pairs of 16-bit sums of a column: one product with ones.
+  auto type = VectorType::get(vectorBytes / 4, b.getI32Type());
+  for (Value &sum : sums)
+    sum = callIntrinsic(b,
+                        vectorBytes == 64 ? "llvm.x86.avx512.pmaddw.d.512"
+                                          : "llvm.x86.avx2.pmadd.wd",
+                        type, {sum, b.constantInt(1, sum.getType())});
+  return sums;
+}
+
+Value IntegerDot::finish(KernelBuilder &b, ArrayRef<Value> widened) const {
   if (kind == Kind::Vnni)
-    return accumulator[0];
-  if (kind == Kind::Bytes) {
-    // Pairs of 16-bit sums of a column: one product with ones.
-    SmallVector<Value> sums;
-    bool wide = vectorBytes == 64;
-    auto type = VectorType::get(vectorBytes / 4, b.getI32Type());
-    for (Value part : accumulator) {
-      Value ones = b.constantInt(1, part.getType());
-      sums.push_back(callIntrinsic(
-          b, wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd",
-          type, {part, ones}));
-    }
-    return concatenate(b, sums);
-  }
-  Value all = concatenate(b, accumulator);
+    return widened[0];
+  Value all = concatenate(b, widened);
+  if (kind == Kind::Bytes)
+    return all;
   SmallVector<int64_t> even, odd;
   for (int64_t i = 0; i < 16; ++i) {
     even.push_back(2 * i);

@@ -16,14 +16,15 @@ struct DotSigns {
 /// Sums over rows of `code * activation` for 16 columns at once, in int32 and
 /// exact, with the best instructions of a level:
 ///   vpdpbusd     AVX-512 VNNI
-///   vpmaddubsw   codes so small that no sum of 16 bits saturates over a group
+///   vpmaddubsw   codes so small that sums of 16 bits do not saturate over some
+///                rows, after which they are widened
 ///   vpmaddwd     on codes and activations widened to 16 bits
 /// All give the same number.
 class IntegerDot {
 public:
-  /// `groupK` rows are summed; codes are at most `maxCode`, activations within
-  /// [-127, 127].
-  IntegerDot(const Capabilities &caps, unsigned maxCode, int64_t groupK);
+  /// Codes are at most `maxCode` and come in units of `unitK` rows; activations
+  /// are within [-127, 127].
+  IntegerDot(const Capabilities &caps, unsigned maxCode, int64_t unitK);
   /// For all bytes; `signs` says how they are read.
   IntegerDot(const Capabilities &caps, DotSigns signs);
 
@@ -35,30 +36,35 @@ public:
   unsigned getRegisters() const;
   /// Values of one accumulator.
   unsigned getNumValues() const;
+  /// True if codes are multiplied as words (loadWords) and not as bytes.
+  bool needsWords() const { return kind == Kind::Words; }
+  /// Rows that an accumulator may sum before it has to be widened: whole units.
+  int64_t getChunkRows() const { return chunkRows; }
   llvm::SmallVector<mlir::Value> zero(KernelBuilder &b) const;
   /// What the steps of one row of activations read: four bytes in an i32, in
   /// every lane.
   mlir::Value prepareActivation(KernelBuilder &b, mlir::Value word) const;
-  /// What they read of 64 codes (vector<64 x i8> in order [16][4]).
-  llvm::SmallVector<mlir::Value> prepareCodes(KernelBuilder &b,
-                                              mlir::Value codes) const;
-  /// Part `part` (of getNumValues()) of those codes alone: a loop over parts
-  /// with rows inside holds one of them in a register, not all.
+  /// Part `part` (of getNumValues()) of what they read of 64 codes (vector<64 x
+  /// i8> in order [16][4]): a loop over parts with rows inside holds one of
+  /// them in a register, not all.
   mlir::Value prepareCodes(KernelBuilder &b, mlir::Value codes,
                            unsigned part) const;
   /// The same of codes that are stored as words, from `pointer` on. For levels
   /// without VNNI.
   mlir::Value loadWords(KernelBuilder &b, mlir::Value pointer,
                         unsigned part) const;
-  /// Adds the products of a part of four rows to its sum.
+  /// Part `part` of the codes at `pointer`: words for needsWords(), else bytes.
+  mlir::Value loadPart(KernelBuilder &b, mlir::Value pointer,
+                       unsigned part) const;
+  /// Adds the products of a part of four rows to its sum; a null sum is 0.
   void stepPart(KernelBuilder &b, mlir::Value &sum, mlir::Value part,
                 mlir::Value activation) const;
-  /// Adds the products of four rows to an accumulator.
-  void step(KernelBuilder &b, llvm::MutableArrayRef<mlir::Value> accumulator,
-            llvm::ArrayRef<mlir::Value> codes, mlir::Value activation) const;
-  /// The sums of 16 columns: vector<16 x i32>.
+  /// An accumulator as sums of 32 bits, as many values.
+  llvm::SmallVector<mlir::Value>
+  widen(KernelBuilder &b, llvm::ArrayRef<mlir::Value> accumulator) const;
+  /// The sums of 16 columns of widened ones: vector<16 x i32>.
   mlir::Value finish(KernelBuilder &b,
-                     llvm::ArrayRef<mlir::Value> accumulator) const;
+                     llvm::ArrayRef<mlir::Value> widened) const;
 
   /// One vector of the elements of several, a power of two of them.
   static mlir::Value concatenate(KernelBuilder &b,
@@ -68,7 +74,17 @@ private:
   enum class Kind { Vnni, Bytes, Words } kind;
   unsigned vectorBytes; ///< of a register
   DotSigns signs;
+  int64_t chunkRows = INT64_MAX;
+  /// Sums are added in the order in which steps are emitted. LLVM would make
+  /// trees of the chains of an unrolled loop, or finish one row after the
+  /// other: products or codes wait in registers then, and there are too few.
+  bool isOrdered = false;
 };
+
+/// `value << bits` for a vector of i32 that is one number in all lanes: LLVM
+/// would shift the scalar and move it to a vector, which costs twice as much as
+/// a broadcast from memory and a shift.
+mlir::Value shiftSplat(KernelBuilder &b, mlir::Value value, unsigned bits);
 
 } // namespace qcc::x86
 

@@ -113,6 +113,30 @@ private:
 };
 } // namespace
 
+/// Single instructions on registers of 512 bits.
+static LogicalResult expandAssembly(LLVM::InlineAsmOp op) {
+  auto type = dyn_cast<VectorType>(op.getRes().getType());
+  if (!type || type.getNumElements() * type.getElementTypeBitWidth() != 512)
+    return success();
+  OpBuilder b(op);
+  StringRef text = op.getAsmString();
+  Value first = op.getOperands()[0], result;
+  unsigned bits = 0;
+  if (text == "vpaddw $2, $1, $0" || text == "vpaddd $2, $1, $0")
+    result = arith::AddIOp::create(b, op.getLoc(), first, op.getOperands()[1]);
+  else if (text.consume_front("vpslld $$") && !text.consumeInteger(10, bits))
+    result = arith::ShLIOp::create(
+        b, op.getLoc(), first,
+        arith::ConstantOp::create(
+            b, op.getLoc(),
+            DenseElementsAttr::get(type, b.getI32IntegerAttr(bits))));
+  else
+    return op.emitError() << "expected an instruction with an emulation";
+  op.getRes().replaceAllUsesWith(result);
+  op.erase();
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Tiles
 //===----------------------------------------------------------------------===//
@@ -246,6 +270,11 @@ static LogicalResult emulateTiles(ModuleOp module) {
 LogicalResult test::emulateOnAvx2(ModuleOp module, Capabilities &caps) {
   if (failed(emulateTiles(module)))
     return failure();
+  SmallVector<LLVM::InlineAsmOp> assembly;
+  module.walk([&](LLVM::InlineAsmOp op) { assembly.push_back(op); });
+  for (LLVM::InlineAsmOp op : assembly)
+    if (failed(expandAssembly(op)))
+      return failure();
   SmallVector<LLVM::CallIntrinsicOp> calls;
   module.walk([&](LLVM::CallIntrinsicOp call) {
     if (call.getIntrin().contains("avx512"))

@@ -79,6 +79,8 @@ createMachine(const Capabilities &caps, std::string &error) {
   static const bool registered = [] {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
+    // Emitters may fix single instructions.
+    llvm::InitializeNativeTargetAsmParser();
     return true;
   }();
   (void)registered;

@@ -241,10 +241,17 @@ TEST(QMatMulTest, Int8IsExactOnRandomShapes) {
 }
 
 TEST(QMatMulTest, W4A8IsExactOnRandomShapes) {
+  // Groups of one piece that sums in 16 bits and of several, ragged ones too.
+  const char *const keys[] = {"w4a8",      "w4a8:g128",    "w4a8:g64",
+                              "w4a8:g8",   "w4a8:channel", "w4a8:g72",
+                              "w4a8:g256", "w4a8:clip"};
   X86 x86;
-  for (int seed = 0; seed < getShapeCount(32) / 4; ++seed) {
+  for (int seed = 0; seed < getShapeCount(16); ++seed) {
     Random random(seed + 50);
-    check(x86, "w4a8", seed % 3 ? random.range(1, 30) : 1, random.range(1, 200),
+    // One row, few rows, and rows that share a panel.
+    const int64_t most[] = {1, 8, 30, 110};
+    check(x86, keys[size_t(seed) % std::size(keys)],
+          random.range(1, most[seed / 3 % 4]), random.range(1, 400),
           random.range(1, 130), seed % 2, seed);
   }
 }
