@@ -167,8 +167,11 @@ Value ByteRows::getPointer(Value row, Value firstRow, Value tap) {
 Value x86::loadWord(KernelBuilder &b, Value pointer, Value offset,
                     int64_t live) {
   Type i8 = b.getI8Type(), i32 = b.getI32Type();
+  // Rows of bytes begin anywhere. A false alignment would also hold for the
+  // single bytes below, and LLVM reads those that are aligned as words.
   if (live >= 4)
-    return b.load(b.elementPointer(pointer, i8, offset), i32, b.idx(0));
+    return LLVM::LoadOp::create(b, i32, b.elementPointer(pointer, i8, offset),
+                                /*alignment=*/1);
   Value word;
   for (int64_t i = 0; i < live; ++i) {
     Value byte = arith::ExtUIOp::create(

@@ -10,6 +10,7 @@
 // a panel of some columns that stays in L2 while the rows walk by.
 //
 //===----------------------------------------------------------------------===//
+#include "ByteRows.h"
 #include "Decoder.h"
 #include "Emitters.h"
 #include "IntegerDot.h"
@@ -578,17 +579,8 @@ void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
 /// Activations k to k + 3 of a row as the bytes of an i32; only `live` of them
 /// are there, the others are zero.
 Value QGemm::loadActivation(Value row, Value firstK, int64_t live) {
-  Value pointer = b.elementPointer(codes, i8, b.mul(row, b.idx(k)));
-  pointer = b.elementPointer(pointer, i8, firstK);
-  if (live == 4)
-    return b.load(pointer, i32, b.idx(0));
-  Value word = b.constantInt(0, i32);
-  for (int64_t j = 0; j < live; ++j) {
-    Value byte = arith::ExtUIOp::create(b, i32, b.load(pointer, i8, b.idx(j)));
-    word = arith::OrIOp::create(
-        b, word, arith::ShLIOp::create(b, byte, b.constantInt(8 * j, i32)));
-  }
-  return word;
+  return loadWord(b, b.elementPointer(codes, i8, b.mul(row, b.idx(k))), firstK,
+                  live);
 }
 
 void QGemm::emitStores(const Place &at, ArrayRef<Value> totals) {
