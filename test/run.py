@@ -9,6 +9,7 @@ suite that ends without results is one failed test. Suites run one after another
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import os
@@ -25,6 +26,8 @@ import harness
 TEST = harness.SOURCE / "test"
 RESULTS = harness.BUILD / "test" / "results"
 LIT = "/usr/lib/llvm-22/bin/lit"
+# Programs of minutes, which compile many kernels: their tests are dealt to several processes.
+SHARDED = ("X86Tests", "NumericsTests")
 
 
 @dataclasses.dataclass
@@ -33,6 +36,19 @@ class Suite:
 
     name: str
     commands: list[tuple[pathlib.Path, list[str]]]
+
+
+def unit_commands() -> list[tuple[pathlib.Path, list[str]]]:
+    """The gtest programs, the long ones first and in parts: more than there are cores, as tests differ in length."""
+    programs = [path for path in (harness.BUILD / "test" / "unit").glob("*") if path.is_file()]
+    commands = []
+    for program in sorted(programs, key=lambda path: (path.name not in SHARDED, path.name)):
+        shards = min(4 * harness.JOBS, 32) if program.name in SHARDED else 1
+        for shard in range(shards):
+            junit = RESULTS / (f"unit-{program.name}-{shard}.xml" if shards > 1 else f"unit-{program.name}.xml")
+            part = ["env", f"GTEST_TOTAL_SHARDS={shards}", f"GTEST_SHARD_INDEX={shard}"]
+            commands.append((junit, [*part, str(program), f"--gtest_output=xml:{junit}", "--gtest_brief=1"]))
+    return commands
 
 
 def all_suites(soak: bool) -> list[Suite]:
@@ -46,15 +62,13 @@ def all_suites(soak: bool) -> list[Suite]:
         junit = RESULTS / f"{name}.xml"
         return Suite(name, [(junit, [python, str(TEST / path), f"--junit={junit}", *extra])])
 
-    units = sorted(path for path in (harness.BUILD / "test" / "unit").glob("*") if path.is_file())
-    unit = [(RESULTS / f"unit-{p.name}.xml", [str(p), f"--gtest_output=xml:{RESULTS}/unit-{p.name}.xml", "--gtest_brief=1"]) for p in units]
     lit_xml, pytest_xml = RESULTS / "lit.xml", RESULTS / "python.xml"
     lit = [python, LIT, str(harness.BUILD / "test"), f"-j{harness.JOBS}", "--timeout=300", "-v", "--no-progress-bar",
            "--skip-test-time-recording", f"--xunit-xml-output={lit_xml}"]
     pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={pytest_xml}",
               str(TEST / "Tree"), str(TEST / "Python")]
     return [
-        Suite("unit", unit),
+        Suite("unit", unit_commands()),
         Suite("lit", [(lit_xml, lit)]),
         Suite("python", [(pytest_xml, pytest)]),
         script("attacks", "Fuzz/run_attacks.py"),
@@ -87,18 +101,27 @@ def read_junit(path: pathlib.Path) -> list[harness.Result]:
     return results
 
 
+def run_command(junit: pathlib.Path, command: list[str], quiet: bool) -> list[harness.Result]:
+    """Runs a program and reads its results. With `quiet`, what it prints comes in one piece at its end."""
+    junit.unlink(missing_ok=True)
+    pipe = subprocess.PIPE if quiet else None
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT if quiet else None)
+    if quiet:
+        sys.stdout.write(done.stdout.decode(errors="replace"))
+        sys.stdout.flush()
+    found = read_junit(junit)
+    # A crash after the file was written, or an error outside of any test, must not pass.
+    if done.returncode != 0 and not any(result.status == "failed" for result in found):
+        found.append(harness.Result(junit.stem, "failed", 0, f"{junit.stem} ended with status {done.returncode}"))
+    return found
+
+
 def run_suite(suite: Suite) -> tuple[list[harness.Result], float]:
-    """Runs the programs of a suite and reads their results."""
+    """Runs the programs of a suite, one on each core, and reads their results."""
     start = time.monotonic()
-    results = []
-    for junit, command in suite.commands:
-        junit.unlink(missing_ok=True)
-        status = subprocess.run(command, stdin=subprocess.DEVNULL).returncode
-        found = read_junit(junit)
-        # A crash after the file was written, or an error outside of any test, must not pass.
-        if status != 0 and not any(result.status == "failed" for result in found):
-            found.append(harness.Result(junit.stem, "failed", 0, f"{command[0]} ended with status {status}"))
-        results += found
+    with concurrent.futures.ThreadPoolExecutor(harness.JOBS) as pool:
+        runs = [pool.submit(run_command, junit, command, len(suite.commands) > 1) for junit, command in suite.commands]
+        results = [result for run in runs for result in run.result()]
     if not results:
         results.append(harness.Result(suite.name, "failed", 0, "the suite has no tests"))
     return results, time.monotonic() - start
