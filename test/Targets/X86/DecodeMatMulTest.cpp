@@ -3,6 +3,7 @@
 #include "X86Kernel.h"
 #include "qcc/Scheme/Scheme.h"
 #include "gtest/gtest.h"
+#include <cctype>
 #include <cmath>
 
 using namespace qcc;
@@ -84,11 +85,13 @@ std::vector<float> Product::getExact() const {
   return result;
 }
 
-void check(const X86 &x86, const std::string &key, int64_t m, int64_t k,
-           int64_t n, bool dynamic, uint64_t seed) {
+/// At each of `allLevels`.
+void check(const X86 &x86, llvm::ArrayRef<std::string> allLevels,
+           const std::string &key, int64_t m, int64_t k, int64_t n,
+           bool dynamic, uint64_t seed) {
   Product product(key, m, k, n, dynamic, seed);
   std::vector<float> exact = product.getExact();
-  for (const std::string &levels : x86.levels()) {
+  for (const std::string &levels : allLevels) {
     SCOPED_TRACE(key + " " + levels + " m " + std::to_string(m) + " k " +
                  std::to_string(k) + " n " + std::to_string(n) +
                  (dynamic ? " dynamic" : ""));
@@ -127,26 +130,53 @@ const char *const kPrecisions[] = {"w4a16",
                                    "nf4:channel",
                                    "w4a16:tensor:sym-narrow:clip"};
 
+class DecodeMatMulTest : public testing::TestWithParam<size_t> {};
+
+std::string getName(const testing::TestParamInfo<size_t> &info) {
+  std::string name = kPrecisions[info.param];
+  for (char &c : name)
+    c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+}
+
 } // namespace
 
-TEST(DecodeMatMulTest, BitsAreThoseOfTheDecodedWeight) {
+INSTANTIATE_TEST_SUITE_P(Precisions, DecodeMatMulTest,
+                         testing::Range(size_t(0), std::size(kPrecisions)),
+                         getName);
+
+TEST_P(DecodeMatMulTest, BitsAreThoseOfTheDecodedWeight) {
   X86 x86;
   ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
-  int shapes = getShapeCount(42);
-  for (int seed = 0; seed < shapes; ++seed) {
+  // Shapes of its own for each level, which compile faster than the same for
+  // all; four for each precision, so that it is tried at every level.
+  size_t shapes = size_t(getShapeCount(84)), step = std::size(kPrecisions);
+  for (size_t i = GetParam(), round = 0; i < shapes; i += step, ++round) {
+    uint64_t seed = i + round;
     Random random(seed);
     int64_t m = random.range(1, seed % 3 ? 40 : 4), k = random.range(1, 300),
             n = random.range(1, 130);
-    check(x86, kPrecisions[size_t(seed) % std::size(kPrecisions)], m, k, n,
-          random.range(0, 1), uint64_t(seed));
+    check(x86, x86.levels()[round % x86.levels().size()],
+          kPrecisions[GetParam()], m, k, n, random.range(0, 1), seed);
   }
 }
 
-TEST(DecodeMatMulTest, RowsOfTasksAndPartsOfPanels) {
+TEST(DecodeMatMul, MoreRowsThanATask) {
   X86 x86;
-  // More rows than a task has; a K of several panels, with and without groups.
-  check(x86, "w4a16:g32", 200, 96, 33, true, 1);
-  check(x86, "w4a16:g32", 5, 5000, 17, false, 2);
-  check(x86, "w3a16:channel", 7, 4999, 20, true, 3);
-  check(x86, "nf4", 1, 5001, 20, true, 4);
+  check(x86, x86.levels(), "w4a16:g32", 200, 96, 33, true, 1);
+}
+
+TEST(DecodeMatMul, SeveralPanelsOfGroups) {
+  X86 x86;
+  check(x86, x86.levels(), "w4a16:g32", 5, 5000, 17, false, 2);
+}
+
+TEST(DecodeMatMul, SeveralPanelsWithoutGroups) {
+  X86 x86;
+  check(x86, x86.levels(), "w3a16:channel", 7, 4999, 20, true, 3);
+}
+
+TEST(DecodeMatMul, SeveralPanelsOfOneRow) {
+  X86 x86;
+  check(x86, x86.levels(), "nf4", 1, 5001, 20, true, 4);
 }
