@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/Sequence.h"
 #include <cstring>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -60,19 +61,28 @@ public:
     return arith::TruncIOp::create(b, loc, call.getResult(0).getType(), sum);
   }
 
-  /// Element by element, the table's at the index's lowest four bits.
+  /// Each element of a table of 16 at the index's lowest four bits: those of
+  /// either half at the lowest three (`vpermps`), then one of the two by the
+  /// fourth. Elements taken one by one would be right as well, but LLVM needs
+  /// minutes for kernels with many such tables.
   Value permute() {
-    Value table = call.getArgs()[0], at = call.getArgs()[1];
-    at = arith::AndIOp::create(b, loc, at, constant(at, 15));
-    Value result = table;
-    for (int64_t i = 0; i < 16; ++i) {
-      Value index = vector::ExtractOp::create(b, loc, at, i);
-      index = arith::IndexCastOp::create(b, loc, b.getIndexType(), index);
-      Value element = vector::ExtractOp::create(b, loc, table,
-                                                ArrayRef<OpFoldResult>{index});
-      result = vector::InsertOp::create(b, loc, element, result, i);
+    Value table = call.getArgs()[0], at = call.getArgs()[1], whole[2];
+    for (int64_t half = 0; half < 2; ++half) {
+      Value entries = range(table, half * 8, 8), parts[2];
+      for (int64_t i = 0; i < 2; ++i)
+        parts[i] = LLVM::CallIntrinsicOp::create(
+                       b, loc, entries.getType(),
+                       b.getStringAttr("llvm.x86.avx2.permps"),
+                       ValueRange{entries, range(at, i * 8, 8)})
+                       .getResult(0);
+      whole[half] =
+          vector::ShuffleOp::create(b, loc, parts[0], parts[1],
+                                    llvm::to_vector(llvm::seq<int64_t>(0, 16)));
     }
-    return result;
+    Value fourth = arith::AndIOp::create(b, loc, at, constant(at, 8));
+    Value isUpper = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne,
+                                          fourth, constant(at, 0));
+    return arith::SelectOp::create(b, loc, isUpper, whole[1], whole[0]);
   }
 
 private:
@@ -82,6 +92,13 @@ private:
         b, loc,
         DenseElementsAttr::get(type,
                                b.getIntegerAttr(type.getElementType(), value)));
+  }
+
+  /// `length` elements from `first`.
+  Value range(Value all, int64_t first, int64_t length) {
+    return vector::ShuffleOp::create(
+        b, loc, all, all,
+        llvm::to_vector(llvm::seq<int64_t>(first, first + length)));
   }
 
   /// Elements `first`, `first` + `step`, ... of operand `operand`, widened.
