@@ -60,7 +60,7 @@ static Value matchSquare(Value value) {
 
 /// True if a map of `rank` dimensions reads one element per row.
 static bool readsRows(AffineMap map, unsigned rank) {
-  if (!map || map.getNumResults() != rank)
+  if (!map || rank == 0 || map.getNumResults() != rank)
     return false;
   for (unsigned i = 0; i + 1 < rank; ++i) {
     auto dim = dyn_cast<AffineDimExpr>(map.getResult(i));

@@ -213,3 +213,15 @@ func.func @another_order(%x: tensor<4x4x8xf32>) -> tensor<4x4x8xf32> {
   } -> tensor<4x4x8xf32>
   return %result : tensor<4x4x8xf32>
 }
+
+// A quotient of single numbers has no rows: it is left as it is.
+// CHECK-LABEL: func.func @single_numbers
+// CHECK: qcc.generic
+func.func @single_numbers(%x: tensor<f32>, %y: tensor<f32>) -> tensor<f32> {
+  %r = qcc.generic none ins(%x, %y : tensor<f32>, tensor<f32>) maps [affine_map<() -> ()>, affine_map<() -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %q = arith.divf %a, %b : f32
+    qcc.yield %q : f32
+  } -> tensor<f32>
+  return %r : tensor<f32>
+}
