@@ -49,8 +49,8 @@ def cut(model: onnx.ModelProto, before: onnx.ModelProto) -> tuple[onnx.ModelProt
     known = {value.name: value for value in graph.input} | shapes
     del graph.output[:]
     for name in codes:
-        like = known[sources[name].removesuffix("/factors_product")].type.tensor_type.shape
-        dims = [d.dim_value or d.dim_param for d in like.dim]
+        like = known[sources[name].removesuffix("/factors_product")].type.tensor_type
+        dims = [d.dim_value or d.dim_param for d in like.shape.dim] if like.HasField("shape") else None
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.UINT8, dims))
         graph.input.append(helper.make_tensor_value_info(f"{name}.given", TensorProto.UINT8, dims))
     return cut_model, codes
@@ -66,6 +66,11 @@ def groups(model: onnx.ModelProto, before: onnx.ModelProto, feed: dict[str, np.n
     del whole.graph.output[:]
     whole.graph.output.extend(v for v in cut_model.graph.output)
     want = dict(zip(codes, session(whole).run(codes, feed)))
+    # Where ONNX infers no shape, these are the sizes.
+    for value in cut_model.graph.input:
+        if not value.type.tensor_type.HasField("shape"):
+            for size in want[value.name.removesuffix(".given")].shape:
+                value.type.tensor_type.shape.dim.add().dim_value = size
     onnx.save(cut_model, folder / "groups.onnx")
     harness.run(harness.QCC, folder / "groups.onnx", "-o", folder / "groups", "-q")
     given = {f"{name}.given": want[name] for name in codes}
