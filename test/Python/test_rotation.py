@@ -113,12 +113,14 @@ def test_all_layers_of_a_decoder_are_rotated(tmp_path):
 
 
 def test_uneven_rows_round_better(tmp_path):
-    """Some rows of weights are 20 times as large: a scale per column is theirs until they are spread over all."""
+    """Some rows of weights are 20 times as large: a scale per column is theirs until they are spread over all. The other
+    products stay float: their rounding, which no rotation changes, is the larger part of the error of all."""
     path, x = decoder(tmp_path, spread=20.0), tokens()
     exact = run(qcc.compile(path, tmp_path / "exact.qcc", target="avx2"), x)
-    plain = run(build(path, tmp_path, x, name="plain"), x)
-    rotated = run(build(path, tmp_path, x, name="rotated", algo="rotate"), x)
-    assert np.linalg.norm(rotated - exact) < 0.8 * np.linalg.norm(plain - exact)
+    others = r".*\.(q|k|v|o|down)|head"
+    plain = run(build(path, tmp_path, x, name="plain", keep=others), x)
+    rotated = run(build(path, tmp_path, x, name="rotated", algo="rotate", keep=others), x)
+    assert np.linalg.norm(rotated - exact) < 0.5 * np.linalg.norm(plain - exact)
 
 
 def test_others_follow(tmp_path):
