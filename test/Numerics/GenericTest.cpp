@@ -16,7 +16,7 @@ using namespace qcc::test;
 TEST(GenericTest, AgreesWithTheOracleOnRandomShapes) {
   // QCC_TEST_SHAPES: how many (./dev soak asks for more).
   const char *wanted = std::getenv("QCC_TEST_SHAPES");
-  int count = wanted ? std::atoi(wanted) : 200;
+  int count = wanted && *wanted ? std::atoi(wanted) : 200;
   auto emitter = createGenericEmitter();
   std::vector<Capabilities> levels = getRunnableLevels();
   int changed = 0, nonEmpty = 0;

@@ -55,5 +55,5 @@ std::string test::kernelText(const std::vector<std::string> &operands,
 
 int test::getShapeCount(int otherwise) {
   const char *wanted = std::getenv("QCC_TEST_SHAPES");
-  return wanted ? std::atoi(wanted) : otherwise;
+  return wanted && *wanted ? std::atoi(wanted) : otherwise;
 }
