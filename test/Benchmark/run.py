@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # Runs benchmarks by name; called by `./dev bench`.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: run.py [NAME...]
+"""usage: run.py [NAME...] | NAME FLAG...
 
 NAME is what stands after `bench_` in a file of this folder; without names all run. Each writes a dated page below
-docs/benchmarks. Benchmarks inform; they never fail because of a time.
+docs/benchmarks. Flags are those of one benchmark: `NAME --help` shows them. Benchmarks inform; they never fail because of a
+time.
 """
 
 import pathlib
@@ -16,13 +17,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def main() -> None:
     benchmarks = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
-    names = sys.argv[1:] or list(benchmarks)
+    first = next((i for i, text in enumerate(sys.argv) if i and text.startswith("-")), len(sys.argv))
+    names, flags = sys.argv[1:first], sys.argv[first:]
+    if flags and len(names) != 1:
+        sys.exit(f"expected one name before {flags[0]}, but got {' '.join(names) or 'none'}")
+    names = names or list(benchmarks)
     for name in names:
         if name not in benchmarks:
             sys.exit(f"expected one of {' '.join(benchmarks)}, but got {name}")
     for name in names:
         print(f"== {name}", flush=True)
-        subprocess.run([sys.executable, benchmarks[name]], check=True)
+        subprocess.run([sys.executable, benchmarks[name], *flags], check=True)
 
 
 if __name__ == "__main__":
