@@ -27,7 +27,8 @@ def main() -> None:
             sys.exit(f"expected one of {' '.join(benchmarks)}, but got {name}")
     for name in names:
         print(f"== {name}", flush=True)
-        subprocess.run([sys.executable, benchmarks[name], *flags], check=True)
+        if status := subprocess.run([sys.executable, benchmarks[name], *flags]).returncode:
+            sys.exit(status)
 
 
 if __name__ == "__main__":
