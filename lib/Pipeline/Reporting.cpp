@@ -44,36 +44,6 @@ static std::vector<int64_t> assumeSizes(ModuleOp module) {
   return sizes;
 }
 
-/// A size expression at the values of its symbols; in f64, which has no
-/// overflow and more digits than a picture shows.
-static double evaluate(AffineExpr expr, ArrayRef<int64_t> sizes) {
-  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
-    return static_cast<double>(constant.getValue());
-  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
-    return symbol.getPosition() < sizes.size()
-               ? static_cast<double>(sizes[symbol.getPosition()])
-               : 0;
-  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
-  if (!binary)
-    return 0;
-  double left = evaluate(binary.getLHS(), sizes),
-         right = evaluate(binary.getRHS(), sizes);
-  switch (expr.getKind()) {
-  case AffineExprKind::Add:
-    return left + right;
-  case AffineExprKind::Mul:
-    return left * right;
-  case AffineExprKind::FloorDiv:
-    return right > 0 ? std::floor(left / right) : 0;
-  case AffineExprKind::CeilDiv:
-    return right > 0 ? std::ceil(left / right) : 0;
-  case AffineExprKind::Mod:
-    return right > 0 ? left - right * std::floor(left / right) : 0;
-  default:
-    return 0;
-  }
-}
-
 /// A size expression as people write it, with the symbols' names.
 static std::string getSizeText(AffineMapAttr map, ArrayRef<StringRef> names) {
   if (!map)
@@ -232,10 +202,14 @@ OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
        bytes = op->getAttrOfType<AffineMapAttr>("qcc.bytes");
   line.flops = getSizeText(flops, names);
   line.bytes = getSizeText(bytes, names);
+  // A number too large for 64 bits is not shown.
+  auto getNumber = [&](AffineMapAttr map) {
+    return double(evaluateSize(map.getValue().getResult(0), sizes).value_or(0));
+  };
   if (flops)
-    line.flopsAt = evaluate(flops.getValue().getResult(0), sizes);
+    line.flopsAt = getNumber(flops);
   if (bytes)
-    line.bytesAt = evaluate(bytes.getValue().getResult(0), sizes);
+    line.bytesAt = getNumber(bytes);
   line.weightBytes = getWeightBytes(op);
   return line;
 }

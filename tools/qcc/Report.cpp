@@ -26,6 +26,10 @@ static Expected<Report> readArtifact(StringRef path) {
   SmallString<128> file(path);
   if (path.ends_with(".so"))
     sys::path::remove_filename(file);
+  if (!file.empty() && !sys::fs::is_directory(file))
+    return makeError(Diag::BadArtifact, path,
+                     "expected the folder or the library of an artifact, but "
+                     "there is none");
   sys::path::append(file, "report.json");
   if (!sys::fs::exists(file))
     return makeError(Diag::BadArtifact, path,
