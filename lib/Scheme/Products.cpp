@@ -1,6 +1,7 @@
 //===- Products.cpp - which products a scheme can take ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Scheme/Products.h"
+#include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
@@ -18,6 +19,44 @@ void qcc::noteOutcome(Operation *op, StringRef requested, StringRef executed,
   op->setAttr("qcc.requested", b.getStringAttr(requested));
   op->setAttr("qcc.executed", b.getStringAttr(executed));
   op->setAttr("qcc.reason", b.getStringAttr(reason));
+}
+
+/// Sums of so many codes, each at most 255 from its zero point, fit 32 bits.
+static constexpr int64_t kMaxSummed = 1 << 23;
+/// Elements of a window that depthwise kernels add.
+static constexpr int64_t kMaxTaps = 49;
+
+static bool hasExactWindows(PoolOp op) {
+  if (op.getKind() != PoolKind::Average || op.getChannelsLast() ||
+      op.getInput().getType().getRank() > 4)
+    return false;
+  int64_t taps = 1;
+  for (int64_t size : op.getKernel()) {
+    if (size < 1 || size > kMaxTaps)
+      return false;
+    taps *= size;
+  }
+  return taps <= kMaxTaps &&
+         llvm::all_of(op.getPads(), [](int64_t pad) { return pad >= 0; }) &&
+         getConstantSize(getDims(op.getResult().getType())[1]).value_or(0) > 0;
+}
+
+bool qcc::hasExactAverage(Operation *op) {
+  if (op->getNumResults() != 1 ||
+      !cast<RankedTensorType>(op->getResult(0).getType())
+           .getElementType()
+           .isF32())
+    return false;
+  if (auto pool = dyn_cast<PoolOp>(op))
+    return hasExactWindows(pool);
+  auto sum = dyn_cast<GenericOp>(op);
+  if (!sum || sum.getCombiner() != Combiner::Sum ||
+      sum.getInputs().size() != 1 || !sum.getWhole().empty() ||
+      sum.getYielded() != sum.getBlock()->getArgument(0))
+    return false;
+  std::optional<int64_t> count =
+      getConstantSize(product(sum.getOver()->getResults(), op->getContext()));
+  return count && *count <= kMaxSummed;
 }
 
 const Scheme *qcc::findScheme(Location loc, StringRef precision) {

@@ -53,6 +53,17 @@ private:
 void noteOutcome(mlir::Operation *op, llvm::StringRef requested,
                  llvm::StringRef executed, const llvm::Twine &reason);
 
+/// Most positions of a pooling's result along a spatial dimension whose windows
+/// are counted one by one.
+inline constexpr int64_t kMaxPooledSize = 65536;
+
+/// True for an operation that averages or sums floats and whose sums have exact
+/// kernels if they are made of codes of 8 bits with one scale: an average of
+/// windows (`qcc.pool`) of at most 49 elements over one or two spatial
+/// dimensions, whose number of channels is known, and a sum (`qcc.generic`) of
+/// a known number of elements that fits 32 bits.
+bool hasExactAverage(mlir::Operation *op);
+
 /// The scheme that a precision names ("w4a16:g32"); null with a diagnostic at
 /// `loc` if there is none.
 const Scheme *findScheme(mlir::Location loc, llvm::StringRef precision);

@@ -1,5 +1,6 @@
 //===- FormInteger.cpp - integer products from dequantized ones -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Codes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Pass/Pass.h"
@@ -23,57 +24,6 @@ static constexpr int64_t kMaxRows = 33025;
 
 /// Elementwise operations between a sum and where it is quantized again.
 static constexpr unsigned kMaxEpilogue = 8;
-
-namespace {
-/// What a dequantized operand is made of.
-struct Codes {
-  TypedValue<RankedTensorType> codes, scale, zero; ///< zero may be null
-  int64_t axis; ///< of the scale; -1: one for all
-};
-} // namespace
-
-/// The one number that all elements of an integer constant have.
-static std::optional<int64_t> getSplatInteger(Value value) {
-  auto constant = value.getDefiningOp<ConstantOp>();
-  auto dense =
-      constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
-  auto type = dense ? dyn_cast<IntegerType>(dense.getElementType()) : nullptr;
-  if (!type || !dense.isSplat())
-    return std::nullopt;
-  auto number = dense.getSplatValue<APInt>();
-  return type.isUnsigned() ? int64_t(number.getZExtValue())
-                           : number.getSExtValue();
-}
-
-static bool hasOneElement(Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  return type.hasStaticShape() && type.getNumElements() == 1;
-}
-
-static std::optional<Codes> getCodes(Value value) {
-  auto op = value.getDefiningOp<DequantizeOp>();
-  if (!op || op.getBlock() != 0 ||
-      !op.getResult().getType().getElementType().isF32() ||
-      !op.getScale().getType().getElementType().isF32())
-    return std::nullopt;
-  auto type = dyn_cast<IntegerType>(op.getInput().getType().getElementType());
-  // Narrower codes are stored in bytes too, but not all kernels read them so.
-  if (!type || type.getWidth() != 8)
-    return std::nullopt;
-  TypedValue<RankedTensorType> zero;
-  if (op.getZero()) {
-    if (op.getZero().getType().getElementType() != type)
-      return std::nullopt;
-    zero = cast<TypedValue<RankedTensorType>>(op.getZero());
-    if (getSplatInteger(zero) == 0)
-      zero = {};
-  }
-  bool isSingle =
-      hasOneElement(op.getScale()) && (!zero || hasOneElement(zero));
-  return Codes{cast<TypedValue<RankedTensorType>>(op.getInput()),
-               cast<TypedValue<RankedTensorType>>(op.getScale()), zero,
-               isSingle ? -1 : int64_t(op.getAxis())};
-}
 
 /// True for codes with a zero point (or none) that signed codes without one can
 /// stand for: kernels take those.
@@ -100,15 +50,6 @@ static Value centerCodes(OpBuilder &b, Location loc, Value codes) {
                       return arith::XOrIOp::create(inner, args[0], high);
                     });
   return centered.getResult();
-}
-
-/// A tensor of one element as a scalar.
-static Value toScalar(OpBuilder &b, Location loc, Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  if (type.getRank() == 0)
-    return value;
-  return ReshapeOp::create(
-      b, loc, RankedTensorType::get({}, type.getElementType()), value);
 }
 
 /// The scale of products: one factor for all, the other for all or per channel.
@@ -146,8 +87,9 @@ static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
   auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
   noteOutcome(sums.getDefiningOp(), "int8", "int8",
               reason ? reason.getValue() : "as in the model");
-  if (Attribute error = op->getAttr(kLayerErrorAttr))
-    sums.getDefiningOp()->setAttr(kLayerErrorAttr, error);
+  for (StringRef name : {kLayerErrorAttr, kTransformAttr})
+    if (Attribute note = op->getAttr(name))
+      sums.getDefiningOp()->setAttr(name, note);
   auto isScalar = cast<RankedTensorType>(scale.getType()).getRank() == 0;
   rewriter.replaceOpWithNewOp<DequantizeOp>(op, op->getResult(0).getType(),
                                             sums, scale, /*zero=*/Value(),
@@ -352,18 +294,6 @@ struct DropActivation : OpRewritePattern<QuantizeOp> {
         op, [&] { op.getInputMutable().assign(generic.getInputs()[0]); });
     return success();
   }
-
-  static bool isPositive(Value scale) {
-    auto constant = scale.getDefiningOp<ConstantOp>();
-    auto dense =
-        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
-    if (!dense || !dense.isSplat() || !isa<FloatType>(dense.getElementType()))
-      return false;
-    auto number = dense.getSplatValue<APFloat>();
-    // Far from where a code times the scale would vanish or overflow.
-    return number.isFinite() && !number.isZero() && !number.isNegative() &&
-           std::abs(ilogb(number)) <= 100;
-  }
 };
 
 /// Takes the maximum of a window among codes: a positive scale keeps their
@@ -375,7 +305,7 @@ struct PoolCodes : OpRewritePattern<PoolOp> {
     auto source = op.getInput().getDefiningOp<DequantizeOp>();
     std::optional<Codes> codes = getCodes(op.getInput());
     if (op.getKind() != PoolKind::Max || !codes || codes->axis != -1 ||
-        !DropActivation::isPositive(codes->scale) || coversPadding(op))
+        !isPositive(codes->scale) || coversPadding(op))
       return failure();
     auto type = makeTensorType(getDims(op.getResult().getType()),
                                codes->codes.getType().getElementType());
@@ -388,18 +318,6 @@ struct PoolCodes : OpRewritePattern<PoolOp> {
         op, op.getResult().getType(), pooled->getResult(0), source.getScale(),
         source.getZero(), /*axis=*/0, /*block=*/0);
     return success();
-  }
-
-  /// True if a window may lie in the padding: its maximum is no code.
-  static bool coversPadding(PoolOp op) {
-    size_t spatial = op.getKernel().size();
-    for (size_t i = 0; i < 2 * spatial; ++i) {
-      size_t axis = i % spatial;
-      int64_t reach = (op.getKernel()[axis] - 1) * op.getDilations()[axis];
-      if (op.getPads()[i] > reach)
-        return true;
-    }
-    return false;
   }
 };
 
@@ -414,74 +332,12 @@ struct FoldRequantize : OpRewritePattern<QuantizeOp> {
         source.getZero() != op.getZero() || source.getBlock() != 0 ||
         op.getBlock() != 0 || source.getAxis() != op.getAxis() ||
         op.getPrecision() || !hasOneElement(op.getScale()) ||
-        !DropActivation::isPositive(op.getScale()) ||
+        !isPositive(op.getScale()) ||
         !op.getInput().getType().getElementType().isF32() ||
         !isa<IntegerType>(op.getResult().getType().getElementType()))
       return failure();
     rewriter.replaceOp(op, source.getInput());
     return success();
-  }
-};
-
-/// Quantizes what a copy or a concatenation reads instead of its result: codes
-/// are moved in place of floats, and the rounding ends what computes them.
-struct QuantizeBeforeMove : OpRewritePattern<QuantizeOp> {
-  using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(QuantizeOp op,
-                                PatternRewriter &rewriter) const override {
-    Operation *move = op.getInput().getDefiningOp();
-    auto element =
-        dyn_cast<IntegerType>(op.getResult().getType().getElementType());
-    if (!isa_and_nonnull<GenericOp, ConcatOp>(move) || !move->hasOneUse() ||
-        move->getBlock() != op->getBlock() || !element ||
-        element.getWidth() != 8 || !hasOneElement(op.getScale()) ||
-        (op.getZero() && !hasOneElement(op.getZero())) || op.getBlock() != 0 ||
-        op.getPrecision() || !op.getInput().getType().getElementType().isF32())
-      return failure();
-    if (auto generic = dyn_cast<GenericOp>(move))
-      if (!generic.isCopy() || generic.isReduction() ||
-          generic.getInputs().size() != 1 || !generic.getWhole().empty() ||
-          !keepsAll(generic))
-        return failure();
-    // What others read as floats would be stored twice.
-    for (Value input : move->getOperands())
-      if (isConstantExpression(input) || !input.getDefiningOp() ||
-          (!input.hasOneUse() && !input.getDefiningOp<DequantizeOp>()))
-        return failure();
-    SmallVector<Value> codes;
-    rewriter.setInsertionPoint(move);
-    for (Value input : move->getOperands())
-      codes.push_back(
-          QuantizeOp::create(rewriter, op.getLoc(),
-                             makeTensorType(getDims(input.getType()), element),
-                             input, op.getScale(), op.getZero(), op.getAxis(),
-                             op.getBlock(), op.getPrecisionAttr(),
-                             op.getOverflow())
-              .getResult());
-    rewriter.setInsertionPoint(op);
-    if (auto concat = dyn_cast<ConcatOp>(move)) {
-      rewriter.replaceOpWithNewOp<ConcatOp>(op, op.getResult().getType(),
-                                            concat.getAxis(), codes);
-      return success();
-    }
-    auto copy = createGeneric(rewriter, move->getLoc(),
-                              op.getResult().getType(), Combiner::None, codes,
-                              cast<GenericOp>(move).getMap(0), {}, {},
-                              [](ImplicitLocOpBuilder &,
-                                 ValueRange args) -> Value { return args[0]; });
-    rewriter.replaceOp(op, copy.getResult());
-    return success();
-  }
-
-  /// True for a copy whose result has no fewer elements than what it reads: a
-  /// slice would leave codes that nobody needs.
-  static bool keepsAll(GenericOp copy) {
-    std::optional<int64_t> before = getConstantSize(
-                               getNumElements(copy.getInputs()[0].getType())),
-                           after = getConstantSize(
-                               getNumElements(copy.getResult().getType()));
-    return (before && after && *before <= *after) ||
-           copy.getMap(0).isPermutation();
   }
 };
 
@@ -491,7 +347,8 @@ struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
     patterns.add<FormIntConv, FormIntMatMul, CenterWeight<IntConvOp>,
                  CenterWeight<IntMatMulOp>, MultiplyByReciprocal>(
         &getContext());
-    patterns.add<QuantizeBeforeMove>(&getContext(), /*benefit=*/3);
+    populateAveragePatterns(patterns);
+    populateMovePatterns(patterns);
     // Before a product with the reciprocal stands between.
     patterns.add<DropActivation, FoldRequantize, PoolCodes>(&getContext(),
                                                             /*benefit=*/2);

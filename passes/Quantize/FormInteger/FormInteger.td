@@ -13,7 +13,12 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     kept, an activation with nothing below zero is dropped before codes that have nothing below it, and sums are
     quantized again with the reciprocal of the scale.
 
-    Codes of what a copy or a concatenation gives are found before it, so that it moves codes.
+    Averages of windows and sums over dimensions are exact sums of codes in i32, one `qcc.dequantize` and a division by the
+    number of elements, which for windows that the padding cuts is what they have. The scale and that of the codes which an
+    average becomes are one factor.
+
+    Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
+    of one scale moves their codes.
 
     Left alone, for no target has an exact kernel that pays: codes of more than 8 bits, a scale per element along the
     inner dimension, weights whose zero point is not the middle of their codes, so many rows that a sum may not fit 32

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Symbols.h"
+#include "qcc/Scheme/Products.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -67,6 +68,8 @@ static bool isConvolution(Operation *op) {
 /// True for what computes codes and floats alike, in any order of dimensions.
 static bool isFlexible(Operation *op) {
   if (auto generic = dyn_cast<GenericOp>(op)) {
+    if (hasExactAverage(generic))
+      return true;
     if (generic.isReduction() || generic.isCopy() ||
         !generic.getWhole().empty())
       return false;
@@ -78,7 +81,7 @@ static bool isFlexible(Operation *op) {
     return true;
   }
   if (auto pool = dyn_cast<PoolOp>(op))
-    return pool.getKind() == PoolKind::Max;
+    return pool.getKind() == PoolKind::Max || hasExactAverage(pool);
   if (auto reshape = dyn_cast<ReshapeOp>(op))
     return reshape.getInput().getType().getRank() < 4 &&
            reshape.getResult().getType().getRank() < 4;

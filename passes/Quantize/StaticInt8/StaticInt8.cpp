@@ -30,6 +30,9 @@ static constexpr int64_t kMinRows = 16;
 /// more rows may not fit 32 bits.
 static constexpr int64_t kMaxRows = 33025;
 
+/// Copies, concatenations and poolings between integers and an average.
+static constexpr unsigned kMaxMoves = 4;
+
 /// Samples on which activations are ranked.
 static constexpr size_t kRankedSamples = 4;
 
@@ -242,6 +245,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     for (Operation *op : layers)
       add(op->getOperand(0), *getRange(op->getOperand(0))).layers.push_back(op);
     addSummands(layers, add);
+    addAveraged(layers, add);
     addPooled(activations, add);
     SmallVector<Activation> result;
     for (auto &[value, activation] : activations) {
@@ -328,6 +332,25 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       add(value, range);
   }
 
+  /// What averages are taken of, if integers give it: their sums are exact. It
+  /// has a scale of its own, for an average's range is narrower.
+  void addAveraged(ArrayRef<Operation *> layers, Adder add) {
+    llvm::SmallPtrSet<Operation *, 16> integers(layers.begin(), layers.end());
+    SmallVector<Value> found;
+    getOperation().walk([&](Operation *op) {
+      if (!isa<PoolOp, GenericOp>(op) || !hasExactAverage(op))
+        return;
+      Value input = op->getOperand(0);
+      if (isF32(input) && !isConstantExpression(input) &&
+          movesFrom(integers, input))
+        found.push_back(input);
+    });
+    for (Value value : found)
+      if (std::optional<qcc::Range> range = getRange(value))
+        if (!keptFloat.contains(value))
+          add(value, *range);
+  }
+
   /// True if a value is that of one of the operations, after elementwise ones:
   /// others are float whatever is stored of them.
   static bool feedsFrom(const llvm::SmallPtrSetImpl<Operation *> &operations,
@@ -342,6 +365,24 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       value = generic.getInputs()[0];
     }
     return false;
+  }
+
+  /// As feedsFrom, also after what moves elements or joins tensors.
+  static bool movesFrom(const llvm::SmallPtrSetImpl<Operation *> &operations,
+                        Value value, unsigned depth = 0) {
+    if (feedsFrom(operations, value))
+      return true;
+    if (depth == kMaxMoves || !value.getDefiningOp())
+      return false;
+    Operation *op = value.getDefiningOp();
+    if (auto generic = dyn_cast<GenericOp>(op))
+      if (generic.isReduction() || generic.getInputs().size() != 1 ||
+          !generic.getWhole().empty())
+        return false;
+    return isa<ConcatOp, GenericOp, PoolOp, ReshapeOp>(op) &&
+           llvm::all_of(op->getOperands(), [&](Value operand) {
+             return movesFrom(operations, operand, depth + 1);
+           });
   }
 
   void replaceActivation(const Activation &activation) {

@@ -189,3 +189,53 @@ func.func @move_of_shared(%x: tensor<4x8xf32>) -> (tensor<8x4xui8>, tensor<4x8xf
   %2 = qcc.quantize %1, %s : (tensor<8x4xf32>, tensor<f32>) -> tensor<8x4xui8>
   return %2, %0 : tensor<8x4xui8>, tensor<4x8xf32>
 }
+
+// An average of windows is a depthwise convolution with ones. From a scale to the same one no factor is left.
+// CHECK-LABEL: func @average
+// CHECK-DAG: %[[ONE:.*]] = qcc.constant dense<1.000000e+00> : tensor<f32>
+// CHECK: %[[SUMS:.*]] = qcc.int_conv %arg0, %{{.*}} input_zero %{{.*}} {{.*}}groups = 3 : i64{{.*}} (tensor<1x3x8x8xui8>, tensor<3x1x2x2xi8>, tensor<ui8>) -> tensor<1x3x4x4xi32>
+// CHECK: qcc.dequantize %[[SUMS]], %[[ONE]] : (tensor<1x3x4x4xi32>, tensor<f32>) -> tensor<1x3x4x4xf32>
+// CHECK: arith.divf
+// CHECK: qcc.quantize %{{.*}}, %[[ONE]] zero
+// CHECK-NOT: qcc.pool
+func.func @average(%x: tensor<1x3x8x8xui8>) -> tensor<1x3x4x4xui8> {
+  %s = qcc.constant dense<0.3> : tensor<f32> -> tensor<f32>
+  %z = qcc.constant dense<1> : tensor<ui8> -> tensor<ui8>
+  %0 = qcc.dequantize %x, %s zero %z : (tensor<1x3x8x8xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x3x8x8xf32>
+  %1 = qcc.pool average %0 {dilations = array<i64: 1, 1>, kernel = array<i64: 2, 2>, pads = array<i64: 0, 0, 0, 0>, strides = array<i64: 2, 2>} : (tensor<1x3x8x8xf32>) -> tensor<1x3x4x4xf32>
+  %2 = qcc.quantize %1, %s zero %z : (tensor<1x3x4x4xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x3x4x4xui8>
+  return %2 : tensor<1x3x4x4xui8>
+}
+
+// Windows that the padding cuts are divided by what they have.
+// CHECK-LABEL: func @average_of_padding
+// CHECK-DAG: qcc.constant dense<[2.000000e+00, 3.000000e+00, 3.000000e+00, 2.000000e+00]>
+// CHECK-DAG: qcc.constant dense<[2.000000e+00, 3.000000e+00, 3.000000e+00, 3.000000e+00, 2.000000e+00]>
+// CHECK: qcc.int_conv {{.*}}pads = array<i64: 1, 1, 1, 1>
+// CHECK: arith.divf
+func.func @average_of_padding(%x: tensor<1x3x4x5xui8>) -> tensor<1x3x4x5xf32> {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.dequantize %x, %s : (tensor<1x3x4x5xui8>, tensor<f32>) -> tensor<1x3x4x5xf32>
+  %1 = qcc.pool average %0 {dilations = array<i64: 1, 1>, kernel = array<i64: 3, 3>, pads = array<i64: 1, 1, 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x3x4x5xf32>) -> tensor<1x3x4x5xf32>
+  return %1 : tensor<1x3x4x5xf32>
+}
+
+// What may overflow 32 bits stays in f32: a sum of more than 2^23 codes, or of a number that is not known.
+// CHECK-LABEL: func @large_sum
+// CHECK: qcc.generic sum ins(%{{.*}} : tensor<8388609xf32>)
+// CHECK: qcc.generic sum ins(%{{.*}} : tensor<8388608xui8>)
+// CHECK: -> tensor<i32>
+func.func @large_sum(%x: tensor<8388609xui8>, %y: tensor<8388608xui8>) -> (tensor<f32>, tensor<f32>) {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.dequantize %x, %s : (tensor<8388609xui8>, tensor<f32>) -> tensor<8388609xf32>
+  %1 = qcc.generic sum ins(%0 : tensor<8388609xf32>) maps [affine_map<(d0) -> (d0)>] over affine_map<() -> (8388609)> {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<f32>
+  %2 = qcc.dequantize %y, %s : (tensor<8388608xui8>, tensor<f32>) -> tensor<8388608xf32>
+  %3 = qcc.generic sum ins(%2 : tensor<8388608xf32>) maps [affine_map<(d0) -> (d0)>] over affine_map<() -> (8388608)> {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<f32>
+  return %1, %3 : tensor<f32>, tensor<f32>
+}

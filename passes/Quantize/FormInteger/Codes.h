@@ -1,0 +1,46 @@
+//===- Codes.h - operands that are dequantized codes ------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_FORMINTEGER_CODES_H
+#define QCC_PASSES_QUANTIZE_FORMINTEGER_CODES_H
+
+#include "mlir/IR/PatternMatch.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+
+namespace qcc {
+
+/// What a dequantized operand is made of.
+struct Codes {
+  mlir::TypedValue<mlir::RankedTensorType> codes, scale,
+      zero;     ///< zero may be null: none, or 0
+  int64_t axis; ///< of the scale; -1: one for all
+};
+
+/// The codes that `value` is dequantized from: of 8 bits, with a scale of f32
+/// and a zero point of their own type. None if it is made otherwise.
+std::optional<Codes> getCodes(mlir::Value value);
+
+/// The one number that all elements of an integer constant have.
+std::optional<int64_t> getSplatInteger(mlir::Value value);
+
+/// True for a tensor of one element.
+bool hasOneElement(mlir::Value value);
+
+/// A tensor of one element as a scalar.
+mlir::Value toScalar(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value);
+
+/// True for a constant scale far from where a code times it would vanish or
+/// overflow.
+bool isPositive(mlir::Value scale);
+
+/// True if a window of a pooling may lie in the padding.
+bool coversPadding(PoolOp op);
+
+/// Averages of codes: exact sums and one `qcc.dequantize`.
+void populateAveragePatterns(mlir::RewritePatternSet &patterns);
+
+/// Codes in place of floats in what copies, gathers, concatenates and reshapes.
+void populateMovePatterns(mlir::RewritePatternSet &patterns);
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_FORMINTEGER_CODES_H
