@@ -1,6 +1,7 @@
 //===- ConstEval.cpp - values of constant expressions -----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Dialect/QCC/ConstEval.h"
+#include "RowProgram.h"
 #include "ScalarProgram.h"
 #include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/Shape.h"
@@ -194,6 +195,39 @@ bool advance(MutableArrayRef<int64_t> point, ArrayRef<int64_t> extents) {
 }
 } // namespace
 
+/// Evaluates row by row what can be: movement and a few operations on f32, of
+/// operands read by linear maps. False, with nothing written, for the others.
+static bool evaluateRows(GenericOp op, ArrayRef<MappedOperand> inputs,
+                         ArrayRef<int64_t> extents, MutableArrayRef<char> out) {
+  if (extents.empty() ||
+      !llvm::all_of(inputs, [](const auto &input) { return input.linear; }))
+    return false;
+  Type element = op.getResult().getType().getElementType();
+  int64_t bytes = getElementBytes(element), count = extents.back();
+  // Narrower elements are extended when they are stored.
+  bool moves = op.isCopy() && element.isIntOrFloat() &&
+               int64_t(element.getIntOrFloatBitWidth()) == 8 * bytes &&
+               inputs[0].view.elementType == element;
+  std::optional<RowProgram> program =
+      moves ? std::nullopt : RowProgram::compile(op);
+  if (!moves && !program)
+    return false;
+  SmallVector<int64_t> point(extents.size(), 0);
+  SmallVector<RowOperand> rows(inputs.size());
+  char *address = out.data();
+  do {
+    for (auto [row, input] : llvm::zip_equal(rows, inputs))
+      row = {input.view.data + input.offset(point) * input.view.elementBytes,
+             input.coefficients.back()};
+    if (program)
+      program->run(rows, count, address);
+    else
+      copyRow(rows[0].data, rows[0].step, count, bytes, address);
+    address += count * bytes;
+  } while (advance(MutableArrayRef(point).drop_back(), extents.drop_back()));
+  return true;
+}
+
 /// True if all elements of a result are one value: there is nothing to read but
 /// single elements, and the body does not ask where it is.
 static bool isSpread(GenericOp op) {
@@ -256,6 +290,8 @@ static llvm::Error evaluateGeneric(GenericOp op,
       storeScalar(address, element, value);
     return llvm::Error::success();
   }
+  if (!reduces && evaluateRows(op, inputs, extents, out))
+    return llvm::Error::success();
   // Movement needs no program.
   if (op.isCopy()) {
     const TensorView &view = inputs[0].view;
