@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/ScaleFold.h"
 #include "mlir/IR/IRMapping.h"
+#include "qcc/Calibration/Sequence.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
@@ -478,6 +479,9 @@ llvm::Error qcc::scaleGroups(
   IRMapping mapping;
   OwningOpRef<ModuleOp> original =
       cast<ModuleOp>(module.getOperation()->clone(mapping));
+  auto inputs = llvm::map_to_vector(groups, [&](const LinearGroup &group) {
+    return mapping.lookup(group.input);
+  });
   size_t first = 0;
   for (; first < groups.size(); ++first) {
     std::optional<CheckpointRecord> record = checkpoints.read(first);
@@ -493,18 +497,16 @@ llvm::Error qcc::scaleGroups(
                        "numbers are others");
     apply(group, *choice);
   }
-  SmallVector<Value> inputs;
-  for (const LinearGroup &group : groups.drop_front(first))
-    inputs.push_back(mapping.lookup(group.input));
-  if (inputs.empty())
+  if (first == groups.size())
     return llvm::Error::success();
-  return workspace.gather(
-      *original, inputs, [&](size_t i, InputData &data) -> llvm::Error {
-        const LinearGroup &group = groups[first + i];
-        llvm::Expected<ScaleChoice> choice = find(group, data);
-        if (!choice)
-          return choice.takeError();
-        apply(group, *choice);
-        return checkpoints.write(first + i, toRecord(*choice));
-      });
+  return Sequence(workspace, *original)
+      .gather(
+          inputs, [&](size_t i) { return i >= first; },
+          [&](size_t i, InputData &data) -> llvm::Error {
+            llvm::Expected<ScaleChoice> choice = find(groups[i], data);
+            if (!choice)
+              return choice.takeError();
+            apply(groups[i], *choice);
+            return checkpoints.write(i, toRecord(*choice));
+          });
 }

@@ -55,9 +55,9 @@ Sequence::Sequence(Workspace &workspace, ModuleOp module)
   }
 }
 
-Sequence::Ops Sequence::getSlice(Value value) {
+Sequence::Ops Sequence::getSlice(ArrayRef<Value> values) {
   Ops slice;
-  SmallVector<Value> work = {value};
+  SmallVector<Value> work(values);
   while (!work.empty()) {
     Value next = work.pop_back_val();
     Operation *op = next.getDefiningOp();
@@ -86,7 +86,8 @@ SmallVector<Value> Sequence::getResults(const Ops &slice) {
   return results;
 }
 
-OwningOpRef<ModuleOp> Sequence::makeModule(const Ops &slice, Value value,
+OwningOpRef<ModuleOp> Sequence::makeModule(const Ops &slice,
+                                           ArrayRef<Value> values,
                                            ArrayRef<Value> results) {
   OpBuilder b(module.getContext());
   OwningOpRef<ModuleOp> part = ModuleOp::create(module.getLoc());
@@ -117,7 +118,8 @@ OwningOpRef<ModuleOp> Sequence::makeModule(const Ops &slice, Value value,
     ObserveOp::create(b, NameLoc::get(b.getStringAttr(name)),
                       mapping.lookup(observed), name);
   };
-  observe(value, "@0");
+  for (auto [i, value] : llvm::enumerate(values))
+    observe(value, "@" + std::to_string(i));
   for (auto [i, result] : llvm::enumerate(results))
     observe(result, "#" + std::to_string(i));
   func::ReturnOp::create(b, entry.getLoc());
@@ -170,14 +172,14 @@ std::vector<std::string> Sequence::forget(const Ops &slice) {
   return forgotten;
 }
 
-Sequence::Piece Sequence::advance(Value value, bool observeRows) {
-  Ops slice = getSlice(value);
+Sequence::Piece Sequence::advance(ArrayRef<Value> values, bool observeRows) {
+  Ops slice = getSlice(values);
   Piece piece;
   piece.results = getResults(slice);
   SmallVector<Value> observed = piece.results;
   if (observeRows)
-    observed.push_back(value);
-  piece.module = makeModule(slice, value, observed);
+    llvm::append_range(observed, values);
+  piece.module = makeModule(slice, values, observed);
   for (Value result : piece.results) {
     piece.names.push_back("#" + std::to_string(names++));
     kept[result] = piece.names.back();
@@ -322,6 +324,35 @@ void Sequence::skip(Value value, bool rows) {
     skipped.push_back(advance(value, rows));
 }
 
+llvm::Expected<std::vector<InputData>>
+Sequence::gatherPiece(ArrayRef<Value> values,
+                      std::vector<std::vector<float>> *rows) {
+  bool collects = workspace.getRole() == Rounds::Role::Collector;
+  if (!collects)
+    if (llvm::Error error = catchUp())
+      return std::move(error);
+  Piece piece = advance(values, rows != nullptr);
+  if (rows)
+    rows->assign(samples.size(), {});
+  Keeper keeper(piece, samples.size(), inMemory);
+  std::vector<InputData> gathered;
+  if (llvm::Error error = workspace.gatherObserved(
+          *piece.module, values, samples, gathered,
+          [&](size_t sample, StringRef name, ArrayRef<float> elements) {
+            size_t i = getNumber(name);
+            if (i < piece.results.size())
+              keeper.keep(sample, i, elements);
+            else
+              (*rows)[sample].assign(elements.begin(), elements.end());
+          }))
+    return std::move(error);
+  if (collects)
+    skipped.push_back(std::move(piece));
+  else if (llvm::Error error = store(piece, keeper))
+    return std::move(error);
+  return std::move(gathered);
+}
+
 llvm::Expected<InputData>
 Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
   InputData data;
@@ -338,28 +369,43 @@ Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
       return std::move(error);
     return std::move(data);
   }
-  bool collects = workspace.getRole() == Rounds::Role::Collector;
-  if (!collects)
-    if (llvm::Error error = catchUp())
-      return std::move(error);
-  Piece piece = advance(value, rows != nullptr);
-  if (rows)
-    rows->assign(samples.size(), {});
-  Keeper keeper(piece, samples.size(), inMemory);
-  std::vector<InputData> gathered;
-  if (llvm::Error error = workspace.gatherObserved(
-          *piece.module, value, samples, gathered,
-          [&](size_t sample, StringRef name, ArrayRef<float> values) {
-            size_t i = getNumber(name);
-            if (i < piece.results.size())
-              keeper.keep(sample, i, values);
-            else
-              (*rows)[sample].assign(values.begin(), values.end());
-          }))
-    return std::move(error);
-  if (collects)
-    skipped.push_back(std::move(piece));
-  else if (llvm::Error error = store(piece, keeper))
-    return std::move(error);
-  return std::move(gathered[0]);
+  auto gathered = gatherPiece(value, rows);
+  if (!gathered)
+    return gathered.takeError();
+  return std::move(gathered->front());
+}
+
+llvm::Error Sequence::gather(ArrayRef<Value> values,
+                             llvm::function_ref<bool(size_t)> wants,
+                             Workspace::Receiver receive) {
+  if (!canSlice) {
+    auto wanted = llvm::to_vector(
+        llvm::make_filter_range(llvm::seq(values.size()), wants));
+    return workspace.gather(
+        module,
+        llvm::map_to_vector(wanted, [&](size_t i) { return values[i]; }),
+        [&](size_t i, InputData &data) { return receive(wanted[i], data); });
+  }
+  size_t first = 0;
+  while (first < values.size()) {
+    // What is computed together does not depend on what is wanted.
+    size_t begin = first;
+    first += Workspace::countAtOnce(values.drop_front(begin));
+    ArrayRef<Value> together = values.slice(begin, first - begin);
+    if (!llvm::any_of(llvm::seq(begin, first), wants)) {
+      skipped.push_back(advance(together, false));
+      continue;
+    }
+    auto gathered = gatherPiece(together, nullptr);
+    if (!gathered)
+      return gathered.takeError();
+    for (size_t i = begin; i < first; ++i) {
+      InputData data = std::move((*gathered)[i - begin]);
+      if (!wants(i))
+        continue;
+      if (llvm::Error error = receive(i, data))
+        return error;
+    }
+  }
+  return llvm::Error::success();
 }

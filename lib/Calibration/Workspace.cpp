@@ -9,6 +9,7 @@
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/Parallel.h"
+#include "qcc/Support/ScratchFile.h"
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -147,21 +148,52 @@ namespace {
 class KeptRows {
 public:
   KeptRows(size_t values, size_t samples)
-      : arrays(values, std::vector<std::vector<float>>(samples)) {}
+      : arrays(values, std::vector<SmallVector<Rows, 1>>(samples)) {}
   /// Several arrays of a sample (in a loop) follow each other. Samples have
   /// own places.
   void add(size_t value, size_t sample, ArrayRef<float> rows) {
-    if ((bytes += rows.size() * sizeof(float)) <= Workspace::kKeptBytes)
-      llvm::append_range(arrays[value][sample], rows);
+    uint64_t size = rows.size() * sizeof(float), before = bytes.fetch_add(size);
+    Rows &kept = arrays[value][sample].emplace_back();
+    if (before + size <= Workspace::kKeptBytes) {
+      kept.own.assign(rows.begin(), rows.end());
+      kept.rows = kept.own;
+    } else if (areAll()) {
+      addToFile(rows, kept);
+    }
   }
-  bool areAll() const { return bytes <= Workspace::kKeptBytes; }
-  ArrayRef<float> get(size_t value, size_t sample) const {
-    return arrays[value][sample];
+  /// Whether there was room for everything.
+  bool areAll() const { return bytes <= kMaxBytes && !isFull; }
+  /// Calls `take` for the arrays of a sample.
+  void forEach(size_t value, size_t sample,
+               llvm::function_ref<void(ArrayRef<float>)> take) const {
+    for (const Rows &kept : arrays[value][sample])
+      take(kept.rows);
   }
 
 private:
-  std::vector<std::vector<std::vector<float>>> arrays;
+  /// Running the model again is as good as files of this size.
+  static constexpr uint64_t kMaxBytes = uint64_t(16) << 30;
+  struct Rows {
+    std::vector<float> own;
+    ArrayRef<float> rows;
+  };
+
+  void addToFile(ArrayRef<float> rows, Rows &kept) {
+    auto room = file.allocate("calibration", rows.size() * sizeof(float));
+    if (!room) {
+      // Without space the model is run again, which is no error.
+      llvm::consumeError(room.takeError());
+      isFull = true;
+      return;
+    }
+    std::memcpy(room->data(), rows.data(), room->size());
+    kept.rows = {reinterpret_cast<const float *>(room->data()), rows.size()};
+  }
+
+  std::vector<std::vector<SmallVector<Rows, 1>>> arrays;
+  ScratchArena file;
   std::atomic<uint64_t> bytes = 0;
+  std::atomic<bool> isFull = false;
 };
 } // namespace
 
@@ -328,7 +360,8 @@ llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
         onSamples.size(), threads,
         [&](size_t sample) {
           for (size_t i = 0; i < values.size(); ++i)
-            take(i, sample, kept->get(i, sample));
+            kept->forEach(i, sample,
+                          [&](ArrayRef<float> rows) { take(i, sample, rows); });
           return llvm::Error::success();
         },
         [](size_t) {});
@@ -337,6 +370,19 @@ llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
     return gathered.takeError();
   data = std::move(*gathered);
   return llvm::Error::success();
+}
+
+size_t Workspace::countAtOnce(ArrayRef<Value> values) {
+  uint64_t bytes = 0;
+  size_t count = 0;
+  for (Value value : values) {
+    uint64_t channels = getChannels(value);
+    bytes += channels * channels * 4;
+    if (count && bytes > kGramBytes)
+      break;
+    ++count;
+  }
+  return count;
 }
 
 llvm::Error Workspace::gather(ModuleOp module, ArrayRef<Value> values,
@@ -349,15 +395,7 @@ llvm::Error Workspace::gather(ModuleOp module, ArrayRef<Value> values,
   for (Value value : values)
     copied.push_back(mapping.lookup(value));
   for (size_t first = 0; first < copied.size();) {
-    uint64_t bytes = 0;
-    size_t count = 0;
-    while (first + count < copied.size()) {
-      uint64_t channels = getChannels(copied[first + count]);
-      bytes += channels * channels * 4;
-      if (count && bytes > kGramBytes)
-        break;
-      ++count;
-    }
+    size_t count = countAtOnce(ArrayRef(copied).drop_front(first));
     ArrayRef<Value> batch = ArrayRef(copied).slice(first, count);
     OwningOpRef<ModuleOp> observed = makeObserved(*copy, batch);
     std::vector<InputData> data;

@@ -93,6 +93,29 @@ def test_killed_twice(work, tmp_path, algo):
     check_same(tmp_path / "out.qcc", whole(work, algo))
 
 
+def test_killed_between_matrices_that_do_not_fit_together(tmp_path):
+    """Products of so many inputs that their sums are gathered in two runs of the model."""
+    width, random = 3000, np.random.default_rng(3)
+    graph = Graph(("rows", width))
+    value = "x"
+    for i in range(5):
+        gain = 1 + random.standard_normal(width, dtype=np.float32) / 4
+        inner = graph.add("LayerNormalization", value, gain, axis=-1)
+        for k, n in ((width, 24), (24, width)):
+            inner = graph.add("MatMul", inner, random.standard_normal((k, n), dtype=np.float32) / np.float32(k**0.5), name=f"{i}.{k}")
+        value = graph.add("Add", value, inner)
+    graph.save(tmp_path / "m.onnx", value)
+    channels = np.exp(random.standard_normal(width)).astype(np.float32)
+    np.savez(tmp_path / "calib.npz", x=random.standard_normal((40, width), dtype=np.float32) * channels)
+    folder = tmp_path / "checkpoints"
+    words = command(tmp_path, tmp_path / "out.qcc", f"--checkpoint={folder}", "--precision=w4a16", algo="awq")
+    kill_after(words, folder, "*-awq-*-000001")
+    kill_after(words, folder, "*-awq-*-000007")
+    compile_(words)
+    compile_(command(tmp_path, tmp_path / "whole.qcc", "--precision=w4a16", algo="awq"))
+    check_same(tmp_path / "out.qcc", tmp_path / "whole.qcc")
+
+
 @pytest.mark.parametrize("algo,flags", [("clip", ["--calib-mode=parallel"]), ("smoothquant", ["--precision=int8"])])
 def test_finished_work_is_used(work, tmp_path, algo, flags):
     """A run that finds everything finished gives the same bytes; so does one that finds half of it."""

@@ -36,6 +36,14 @@ public:
   llvm::Expected<InputData>
   next(mlir::Value value, std::vector<std::vector<float>> *rows = nullptr);
 
+  /// Data of those of the values that `wants` names by their position, in the
+  /// order of the function, as many at once as fit the memory for sums; weights
+  /// do not change in between. Others are left out as skip() leaves them out.
+  /// Errors: as next, and what `receive` returns.
+  llvm::Error gather(llvm::ArrayRef<mlir::Value> values,
+                     llvm::function_ref<bool(size_t)> wants,
+                     Workspace::Receiver receive);
+
   /// Leaves a value out whose data are not wanted, because what is made of them
   /// is there from a run before. Later values are computed by the same pieces
   /// as if it had been asked for, so that they have the same bits, but only
@@ -54,20 +62,25 @@ private:
   /// Room for an array of a sample.
   class Keeper;
 
-  /// Makes the piece for a value and notes what will be kept of it.
-  Piece advance(mlir::Value value, bool observeRows);
+  /// Makes the piece for values and notes what will be kept of it.
+  Piece advance(llvm::ArrayRef<mlir::Value> values, bool observeRows);
+  /// Data of values that are computed together. `rows` are those of the only
+  /// one.
+  llvm::Expected<std::vector<InputData>>
+  gatherPiece(llvm::ArrayRef<mlir::Value> values,
+              std::vector<std::vector<float>> *rows);
   /// Runs the pieces that were skipped.
   llvm::Error catchUp();
   /// Puts what was observed of a piece's results into the samples.
   llvm::Error store(const Piece &piece, Keeper &keeper);
-  /// What computes a value from arguments, constants and what is kept.
-  Ops getSlice(mlir::Value value);
+  /// What computes values from arguments, constants and what is kept.
+  Ops getSlice(llvm::ArrayRef<mlir::Value> values);
   /// Results of a slice that what comes later reads and that are worth keeping.
   llvm::SmallVector<mlir::Value> getResults(const Ops &slice);
-  /// A module with the slice as its function and observations of `value` and
+  /// A module with the slice as its function and observations of `values` and
   /// `results`.
   mlir::OwningOpRef<mlir::ModuleOp>
-  makeModule(const Ops &slice, mlir::Value value,
+  makeModule(const Ops &slice, llvm::ArrayRef<mlir::Value> values,
              llvm::ArrayRef<mlir::Value> results);
   llvm::SmallVector<int64_t> getShape(mlir::Value value, const Sample &sample);
   /// Names of the arrays that only operations of slices read.

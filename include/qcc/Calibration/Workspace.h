@@ -24,8 +24,8 @@ public:
   /// Bytes of Gram matrices that are gathered in one run over the samples.
   static constexpr uint64_t kGramBytes = uint64_t(128) << 20;
 
-  /// Bytes of rows that are kept so that samples run once; more are computed
-  /// again for their sums.
+  /// Bytes of rows that are kept in memory so that samples run once; more are
+  /// kept in a file without a name or, where there is no room, computed again.
   static constexpr uint64_t kKeptBytes = uint64_t(128) << 20;
 
   Workspace(ParameterStore &parameters, HostExecutor &executor,
@@ -62,6 +62,9 @@ public:
   /// running give.
   llvm::Error gather(mlir::ModuleOp module, llvm::ArrayRef<mlir::Value> values,
                      Receiver receive);
+
+  /// How many of the values, at least one, have sums of at most kGramBytes.
+  static size_t countAtOnce(llvm::ArrayRef<mlir::Value> values);
 
   /// Told of an observation of a run: the sample's position, the name.
   using Listener = llvm::function_ref<void(size_t sample, llvm::StringRef name,
