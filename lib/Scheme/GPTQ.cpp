@@ -1,6 +1,7 @@
 //===- GPTQ.cpp - rounding that makes up for its errors ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Scheme/GPTQ.h"
+#include "Cholesky.h"
 #include "Panel.h"
 #include <Eigen/Dense>
 #include <algorithm>
@@ -23,32 +24,6 @@ static double getMeanDiagonal(const Matrix &h) {
   return mean > 0 ? mean : 1;
 }
 
-/// Factors a matrix with its rows and columns in reverse, damped already, in
-/// place, and writes to `l` [k, k] the lower triangular L with ones on its
-/// diagonal for which the error is d^T H d = sum over i of c_i (L d)_i^2:
-/// H = R R^T has an upper triangular R, a Cholesky factor of the reversed
-/// matrix read backwards; L is R^T with its rows over their diagonal. False if
-/// H is not positive definite as far as doubles tell.
-static bool factor(Matrix &reversed, std::vector<double> &l) {
-  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> cholesky(reversed);
-  if (cholesky.info() != Eigen::Success)
-    return false;
-  if (!(reversed.diagonal().minCoeff() > 0))
-    return false;
-  Eigen::Index k = reversed.rows();
-  l.assign(size_t(k * k), 0.0);
-  bool isFinite = true;
-  for (Eigen::Index i = 0; i < k; ++i) {
-    double diagonal = reversed(k - 1 - i, k - 1 - i);
-    for (Eigen::Index j = 0; j <= i; ++j) {
-      double value = reversed(k - 1 - j, k - 1 - i) / diagonal;
-      isFinite &= std::isfinite(value);
-      l[size_t(i * k + j)] = value;
-    }
-  }
-  return isFinite;
-}
-
 /// Adds to three rows of `sums` [3, kPanel] what rows `first` to `end` of the
 /// differences [k, kPanel] cost, by the factors of three rows of L.
 #if defined(__x86_64__)
@@ -68,22 +43,24 @@ static void addDifferences(const double *const *factors,
       rows[r * 4 + v] = total[r][v];
 }
 
+double gptq::Factor::at(ArrayRef<double> gram, ArrayRef<float> scales,
+                        int64_t i, int64_t j) const {
+  double value = gram[size_t(i * k + j)];
+  return scales.empty()
+             ? value
+             : value / (double(scales[size_t(i)]) * double(scales[size_t(j)]));
+}
+
 gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options,
-                     ArrayRef<float> scales)
+                     ArrayRef<float> scales, unsigned threads)
     : k(k), options(options), order(static_cast<size_t>(k)),
       dead(static_cast<size_t>(k)) {
-  auto at = [&](int64_t i, int64_t j) {
-    double value = gram[size_t(i * k + j)];
-    return scales.empty() ? value
-                          : value / (double(scales[size_t(i)]) *
-                                     double(scales[size_t(j)]));
-  };
   std::iota(order.begin(), order.end(), 0);
   int64_t live = k;
   double mean = 0;
   bool isFinite = true;
   for (int64_t i = 0; i < k; ++i) {
-    double square = at(i, i);
+    double square = at(gram, scales, i, i);
     importance.push_back(float(square));
     // Nothing is known of a dead row and it has no effect.
     dead[size_t(i)] = !(square > 0);
@@ -103,27 +80,60 @@ gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options,
   }
   if (options.actOrder)
     std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      double x = at(a, a), y = at(b, b);
+      double x = at(gram, scales, a, a), y = at(gram, scales, b, b);
       return x != y ? x > y : a < b;
     });
-  Matrix reversed(k, k);
+  lower.resize(size_t(k * k));
+  pivots.resize(size_t(k));
   damping = options.damping;
   for (unsigned attempt = 0; attempt < options.attempts;
        ++attempt, damping *= 2) {
-    for (int64_t i = 0; i < k; ++i)
-      for (int64_t j = 0; j < k; ++j) {
-        int64_t row = order[size_t(k - 1 - i)],
-                column = order[size_t(k - 1 - j)];
-        bool isDead = dead[size_t(row)] || dead[size_t(column)];
-        reversed(i, j) = isDead ? double(i == j) : at(row, column);
-      }
-    reversed.diagonal().array() += damping * mean;
-    if (factor(reversed, lower))
+    added = damping * mean;
+    if (factor(gram, scales, threads))
       return;
   }
-  lower.clear();
+  lower = pivots = {};
   damping = 0;
   fallback = "the inputs' Gram matrix is singular";
+}
+
+/// Factors the damped matrix. The error is d^T H d = sum over i of c_i (L
+/// d)_i^2 with H = R R^T for an upper triangular R, a Cholesky factor of the
+/// matrix in reverse read backwards; L is R^T with its rows over their
+/// diagonal. False if H is not positive definite as far as doubles tell.
+bool gptq::Factor::factor(ArrayRef<double> gram, ArrayRef<float> scales,
+                          unsigned threads) {
+  for (int64_t i = 0; i < k; ++i) {
+    int64_t row = order[size_t(k - 1 - i)];
+    for (int64_t j = 0; j < k; ++j) {
+      int64_t column = order[size_t(k - 1 - j)];
+      bool isDead = dead[size_t(row)] || dead[size_t(column)];
+      // The factor does not look above the diagonal, and the product does not
+      // either.
+      double value = isDead ? double(i == j) : at(gram, scales, row, column);
+      lower[size_t(i * k + j)] = j > i ? 0 : j < i ? value : value + added;
+    }
+  }
+  if (!factorCholesky(lower.data(), k, threads))
+    return false;
+  // Backwards: mirrored at the other diagonal, in place.
+  for (int64_t i = 0; i < k; ++i)
+    for (int64_t j = 0; j <= i && i + j < k - 1; ++j)
+      std::swap(lower[size_t(i * k + j)],
+                lower[size_t((k - 1 - j) * k + k - 1 - i)]);
+  bool isFinite = true;
+  for (int64_t i = 0; i < k; ++i) {
+    double diagonal = lower[size_t(i * k + i)];
+    // Dead rows cost nothing but what the damping adds.
+    pivots[size_t(i)] =
+        dead[size_t(order[size_t(i)])] ? added : diagonal * diagonal;
+    for (int64_t j = 0; j <= i; ++j) {
+      double &value = lower[size_t(i * k + j)];
+      value /= diagonal;
+      isFinite &= std::isfinite(value);
+    }
+  }
+  return isFinite;
 }
 
 namespace {
@@ -131,15 +141,18 @@ namespace {
 class Solver {
 public:
   Solver(const WeightGrid &grid, LayerWeights weights, ArrayRef<int64_t> order,
-         ArrayRef<double> l, bool late, RoundedWeights &result)
-      : grid(grid), original(weights), order(order), l(l), late(late),
-        groupRows(getGroupRows(grid, weights.k)), result(result),
-        differences(size_t(weights.k * kPanel)) {}
+         ArrayRef<double> l, ArrayRef<double> pivots, double added, bool late,
+         RoundedWeights &result)
+      : grid(grid), original(weights), order(order), l(l), pivots(pivots),
+        added(added), late(late), groupRows(getGroupRows(grid, weights.k)),
+        result(result), differences(size_t(weights.k * kPanel)) {}
 
-  void run() {
+  /// Returns the error of the outputs.
+  double run() {
     result.values.resize(size_t(original.k * original.n));
     for (int64_t first = 0; first < original.n; first += kPanel)
       roundPanel(first, std::min(kPanel, original.n - first));
+    return error;
   }
 
 private:
@@ -177,11 +190,13 @@ private:
     const GridAffine *affines =
         result.affines.data() + row / groupRows * original.n + first;
     float *values = result.values.data() + row * original.n + first;
-    double *out = differences.data() + at * kPanel;
+    double *out = differences.data() + at * kPanel, pivot = pivots[size_t(at)];
     for (int64_t j = 0; j < count; ++j) {
       double weight = original.at(row, first + j);
       values[j] = grid.round(float(weight + sums[j]), affines[j]);
       out[j] = weight - double(values[j]);
+      double left = sums[j] + out[j]; // (L d)_i
+      error += pivot * left * left - added * out[j] * out[j];
     }
     std::fill(out + count, out + kPanel, 0.0);
   }
@@ -215,11 +230,14 @@ private:
   LayerWeights original;
   ArrayRef<int64_t> order; ///< rows as they are rounded
   ArrayRef<double> l;      ///< [k, k] in this order
+  ArrayRef<double> pivots; ///< [k]
+  double added;            ///< to the diagonal
   bool late;
   int64_t groupRows;
   RoundedWeights &result;
   /// Of the panel's weights and their numbers, rows in order [k, kPanel].
   std::vector<double> differences;
+  double error = 0;
 };
 } // namespace
 
@@ -242,10 +260,11 @@ gptq::Solution gptq::Factor::solve(const WeightGrid &grid, LayerWeights weights,
   if (!fallback.empty())
     result.weights.values = roundWith(grid, weights, result.weights.affines);
   else
-    Solver(grid, weights, order, lower,
-           options.lateScales && !options.actOrder && scales.empty(),
-           result.weights)
-        .run();
+    result.error =
+        Solver(grid, weights, order, lower, pivots, added,
+               options.lateScales && !options.actOrder && scales.empty(),
+               result.weights)
+            .run();
   return result;
 }
 

@@ -42,3 +42,14 @@ llvm::Error qcc::runParallel(size_t count, unsigned threads,
     thread.join();
   return failure;
 }
+
+void qcc::runParallel(size_t count, unsigned threads,
+                      llvm::function_ref<void(size_t)> step) {
+  llvm::cantFail(runParallel(
+      count, threads,
+      [&](size_t i) {
+        step(i);
+        return llvm::Error::success();
+      },
+      [](size_t) {}));
+}

@@ -15,6 +15,7 @@
 #define QCC_SCHEME_GPTQ_H
 
 #include "qcc/Scheme/Grid.h"
+#include <optional>
 #include <string>
 
 namespace qcc::gptq {
@@ -39,6 +40,9 @@ struct Solution {
   double damping = 0;
   /// Why weights are rounded to nearest instead; empty if they are not.
   std::string fallback;
+  /// The output error of the weights, as getOutputError gives it without the
+  /// damping, up to rounding: it falls off. None for a fallback.
+  std::optional<double> error;
 };
 
 /// What GPTQ needs of the inputs, for any number of layers that share them, and
@@ -48,9 +52,9 @@ class Factor {
 public:
   /// `gram` is [k, k], symmetric; with `scales` [k], its rows and columns are
   /// divided by them. What cannot be factored or is not finite is told by
-  /// solve(). Takes 16 k^2 bytes, and 8 when it is done.
+  /// solve(). Takes 8 k^2 bytes. The result does not depend on `threads`.
   Factor(llvm::ArrayRef<double> gram, int64_t k, const Options &options = {},
-         llvm::ArrayRef<float> scales = {});
+         llvm::ArrayRef<float> scales = {}, unsigned threads = 1);
 
   /// Rounds a layer [k, n]. `scales` ([groups, n]) are used if given, else
   /// those of the grid for the weights. Rows whose inputs are always 0 get
@@ -60,13 +64,21 @@ public:
                  llvm::ArrayRef<GridAffine> scales = {}) const;
 
 private:
+  double at(llvm::ArrayRef<double> gram, llvm::ArrayRef<float> scales,
+            int64_t i, int64_t j) const;
+  bool factor(llvm::ArrayRef<double> gram, llvm::ArrayRef<float> scales,
+              unsigned threads);
+
   int64_t k;
   Options options;
   std::vector<int64_t> order; ///< rows as they are rounded
   std::vector<char> dead;     ///< rows whose inputs are always 0
   std::vector<float> importance;
-  std::vector<double> lower; ///< [k, k]; empty if there is none
-  double damping = 0;
+  /// L, lower triangular [k, k] with ones on its diagonal, and c [k]: the error
+  /// of differences d in this order is the sum over i of c_i (L d)_i^2, minus
+  /// what the damping adds, `added` |d|^2. Empty if there is none.
+  std::vector<double> lower, pivots;
+  double damping = 0, added = 0;
   std::string fallback;
 };
 

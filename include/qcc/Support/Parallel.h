@@ -16,6 +16,10 @@ llvm::Error runParallel(size_t count, unsigned threads,
                         llvm::function_ref<llvm::Error(size_t)> step,
                         llvm::function_ref<void(size_t done)> progress);
 
+/// The same for steps that cannot fail.
+void runParallel(size_t count, unsigned threads,
+                 llvm::function_ref<void(size_t)> step);
+
 } // namespace qcc
 
 #endif // QCC_SUPPORT_PARALLEL_H

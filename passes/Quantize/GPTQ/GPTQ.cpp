@@ -11,6 +11,7 @@
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Parallel.h"
 #include <cmath>
+#include <optional>
 
 namespace qcc {
 #define GEN_PASS_DECL_GPTQ
@@ -30,7 +31,7 @@ constexpr int64_t kPartColumns = 64;
 struct Result {
   StringRef method;
   RoundedWeights weights;
-  double error = 0; ///< of their outputs
+  std::optional<double> error; ///< of their outputs, once it is known
 };
 
 /// Some columns of a layer.
@@ -39,6 +40,7 @@ struct Part {
   const Scheme *scheme = nullptr;
   int64_t first = 0, count = 0;
   std::vector<Result> results;
+  double power = 0; ///< of the float outputs
 };
 
 /// What is known of the inputs of a group.
@@ -104,22 +106,22 @@ private:
     IRMapping mapping;
     OwningOpRef<ModuleOp> original =
         cast<ModuleOp>(getOperation()->clone(mapping));
-    SmallVector<size_t> left;
-    SmallVector<Value> inputs;
-    for (auto [i, group] : llvm::enumerate(groups)) {
+    SmallVector<bool> isLeft;
+    for (size_t i = 0; i < groups.size(); ++i) {
       llvm::Expected<bool> done = resume(i);
       if (!done)
         return done.takeError();
-      if (*done)
-        continue;
-      left.push_back(i);
-      inputs.push_back(mapping.lookup(group.input));
+      isLeft.push_back(!*done);
     }
-    if (left.empty())
+    if (!llvm::is_contained(isLeft, true))
       return llvm::Error::success();
-    return workspace->gather(*original, inputs, [&](size_t i, InputData &data) {
-      return solve(left[i], data, {});
+    auto inputs = llvm::map_to_vector(groups, [&](const LinearGroup &group) {
+      return mapping.lookup(group.input);
     });
+    return Sequence(*workspace, *original)
+        .gather(
+            inputs, [&](size_t i) { return isLeft[i]; },
+            [&](size_t i, InputData &data) { return solve(i, data, {}); });
   }
 
   /// Group after group, on the module as it has become.
@@ -196,27 +198,21 @@ private:
                          getAssignedScheme(layer, scheme_),
                          first,
                          std::min(kPartColumns, n - first),
-                         {}});
+                         {},
+                         0});
     }
     if (has("gptq") || has("gptq-clip"))
-      inputs.factor.emplace(inputs.gram, k, options);
-    if (llvm::Error error = qcc::runParallel(
-            parts.size(), workspace->getThreads(),
-            [&](size_t i) {
-              size_t layer = parts[i].layer;
-              LayerWeights all = {k, getWeightColumns(own[layer]),
-                                  weights[layer]};
-              LayerWeights target = {all.k, all.n, targets[layer]};
-              parts[i].results = roundPart(all, target, parts[i], inputs);
-              return llvm::Error::success();
-            },
-            [](size_t) {}))
-      return error;
+      inputs.factor.emplace(inputs.gram, k, options, ArrayRef<float>(),
+                            workspace->getThreads());
+    runParallel(parts.size(), workspace->getThreads(), [&](size_t i) {
+      size_t layer = parts[i].layer;
+      LayerWeights all = {k, getWeightColumns(own[layer]), weights[layer]};
+      roundPart(all, {all.k, all.n, targets[layer]}, parts[i], inputs);
+    });
     CheckpointRecord record;
     for (auto [i, layer] : llvm::enumerate(own)) {
       LayerWeights original = {k, getWeightColumns(layer), weights[i]};
       Choice chosen = join(parts, i, original);
-      chosen.power = getOutputPower(original, inputs.gram);
       save(record, i, *getAssignedScheme(layer, scheme_), original.n, chosen);
       if (llvm::Error error = replace(layer, chosen))
         return error;
@@ -331,18 +327,21 @@ private:
     return values;
   }
 
-  /// Every method's weights for some columns of a layer, rounded to nearest
-  /// first.
-  std::vector<Result> roundPart(LayerWeights all, LayerWeights allTargets,
-                                const Part &part, const Inputs &inputs) const {
+  /// Finds every method's weights for some columns of a layer, rounded to
+  /// nearest first.
+  void roundPart(LayerWeights all, LayerWeights allTargets, Part &part,
+                 const Inputs &inputs) const {
     std::vector<float> values = getColumns(all, part),
                        targets = getColumns(allTargets, part);
     LayerWeights original = {all.k, part.count, values},
                  target = {all.k, part.count, targets};
     SchemeGrid grid(*part.scheme);
-    std::vector<Result> results;
-    auto offer = [&](StringRef method, RoundedWeights weights) {
-      results.push_back({method, std::move(weights), 0});
+    auto offer = [&](StringRef method, RoundedWeights weights,
+                     std::optional<double> error = std::nullopt) {
+      part.results.push_back({method, std::move(weights), error});
+    };
+    auto offerSolution = [&](StringRef method, gptq::Solution solution) {
+      offer(method, std::move(solution.weights), solution.error);
     };
     offer("rtn",
           roundToNearest(grid, original, getImportance(inputs.gram, all.k)));
@@ -350,15 +349,17 @@ private:
     if (has("clip") || has("gptq-clip"))
       clipped = searchClip(grid, target, inputs.gram);
     if (has("gptq"))
-      offer("gptq", inputs.factor->solve(grid, target).weights);
+      offerSolution("gptq", inputs.factor->solve(grid, target));
     if (has("gptq-clip"))
-      offer("gptq-clip",
-            inputs.factor->solve(grid, target, clipped.affines).weights);
+      offerSolution("gptq-clip",
+                    inputs.factor->solve(grid, target, clipped.affines));
     if (has("clip"))
       offer("clip", std::move(clipped));
-    for (Result &result : results)
-      result.error = getOutputError(target, result.weights.values, inputs.gram);
-    return results;
+    for (Result &result : part.results)
+      if (!result.error)
+        result.error =
+            getOutputError(target, result.weights.values, inputs.gram);
+    part.power = getOutputPower(original, inputs.gram);
   }
 
   /// The method with the least error in a whole layer.
@@ -373,7 +374,7 @@ private:
     for (size_t m = 0; m < own.front()->results.size(); ++m) {
       double error = 0;
       for (const Part *part : own)
-        error += part->results[m].error;
+        error += *part->results[m].error;
       if (m == 0)
         choice.nearest = choice.error = error;
       if (error < choice.error) {
@@ -382,6 +383,8 @@ private:
       }
     }
     choice.method = own.front()->results[best].method.str();
+    for (const Part *part : own)
+      choice.power += part->power;
     auto place = [&](const auto &values, const Part &part, auto &out) {
       size_t rows = values.size() / size_t(part.count);
       out.resize(rows * size_t(original.n));

@@ -106,20 +106,27 @@ private:
           {getWeightRows(layer), getWeightColumns(layer), values.back()});
     }
     SchemeGrid grid(*narrowest);
-    auto solve = [&](LayerWeights weights, ArrayRef<double> gram,
-                     ArrayRef<float> scales) {
-      return gptq::Factor(gram, weights.k, {}, scales)
-          .solve(grid, weights)
-          .weights.values;
-    };
     std::vector<double> gram = data.gram.getMeans();
     std::vector<float> meanAbs = data.gram.getMeanAbs();
     data.gram = Gram();
     awq::Options options;
     options.threads = workspace->getThreads();
+    auto solve = [&](ArrayRef<float> scales) -> awq::ColumnJudge {
+      auto factor = std::make_shared<gptq::Factor>(gram, int64_t(scales.size()),
+                                                   gptq::Options(), scales,
+                                                   options.threads);
+      return [=, &grid, &gram](LayerWeights weights, LayerWeights scaled) {
+        gptq::Solution solution = factor->solve(grid, scaled);
+        return solution.error
+                   ? *solution.error
+                   : awq::getScaledError(weights,
+                                         std::move(solution.weights.values),
+                                         gram, scales);
+      };
+    };
     awq::Result found =
         awq::search(grid, layers, meanAbs, gram, fold.getClasses(), options,
-                    judge == "gptq" ? awq::Rounder(solve) : awq::Rounder());
+                    judge == "gptq" ? awq::Judge(solve) : awq::Judge());
     if (found.isIdentity())
       return leave("no scale is better");
     std::string text;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <tuple>
 
 using namespace qcc;
@@ -81,52 +82,92 @@ struct Candidate {
   double error = std::numeric_limits<double>::infinity();
 };
 
+/// Columns that one thread judges at a time.
+constexpr int64_t kPartColumns = 64;
+
+/// Some columns of a layer.
+struct Part {
+  int64_t k = 0, n = 0;
+  std::vector<float> values; ///< [k, n]
+  LayerWeights get() const { return {k, n, values}; }
+};
+
 class Search {
 public:
+  /// Judges all columns of the layers or, if there is a limit, about so many of
+  /// each, evenly spaced.
   Search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
-         ArrayRef<double> gram)
-      : grid(grid), layers(layers), gram(gram) {
-    for (const LayerWeights &layer : layers)
-      power += getOutputPower(layer, gram);
+         ArrayRef<double> gram, unsigned threads, int64_t limit = 0)
+      : grid(grid), gram(gram) {
+    for (const LayerWeights &layer : layers) {
+      int64_t count = limit ? std::min(layer.n, limit) : layer.n;
+      for (int64_t first = 0; first < count; first += kPartColumns) {
+        int64_t end = std::min(first + kPartColumns, count);
+        parts.push_back({layer.k, end - first, {}});
+        for (int64_t i = 0; i < layer.k; ++i)
+          for (int64_t j = first; j < end; ++j)
+            parts.back().values.push_back(layer.at(i, j * layer.n / count));
+      }
+    }
+    power = sum(threads, [&](const Part &part) {
+      return getOutputPower(part.get(), gram);
+    });
   }
 
   /// Relative output error with these scales; infinite where a scaled weight
   /// is not finite.
-  double getError(ArrayRef<float> scales, awq::Rounder round) const {
-    double error = 0;
-    for (const LayerWeights &layer : layers) {
-      std::vector<float> scaled = awq::scaleRows(layer, scales);
+  double getError(ArrayRef<float> scales, const awq::ColumnJudge &judge,
+                  unsigned threads) const {
+    double error = sum(threads, [&](const Part &part) {
+      std::vector<float> scaled = awq::scaleRows(part.get(), scales);
       if (!std::all_of(scaled.begin(), scaled.end(),
                        [](float w) { return std::isfinite(w); }))
         return std::numeric_limits<double>::infinity();
-      std::vector<float> rounded =
-          round({layer.k, layer.n, scaled}, gram, scales);
-      // What the inputs are divided by, the weights are divided by instead.
-      for (int64_t i = 0; i < layer.k; ++i)
-        for (int64_t j = 0; j < layer.n; ++j)
-          rounded[size_t(i * layer.n + j)] /= scales[size_t(i)];
-      error += getOutputError(layer, rounded, gram);
-    }
+      return judge(part.get(), {part.k, part.n, scaled});
+    });
     // Infinite, so that it is never chosen, where it is not a number.
     return error >= 0 ? error / (power > 0 ? power : 1)
                       : std::numeric_limits<double>::infinity();
   }
 
-  std::vector<float> roundNearest(LayerWeights weights,
-                                  ArrayRef<float> scales) const {
-    std::vector<float> importance = getImportance(gram, weights.k);
+  /// Judges by rounding to nearest.
+  awq::ColumnJudge judgeNearest(ArrayRef<float> scales) const {
+    std::vector<float> importance = getImportance(gram, int64_t(scales.size()));
     for (auto [value, scale] : llvm::zip_equal(importance, scales))
       value = float(double(value) / (double(scale) * double(scale)));
-    return roundToNearest(grid, weights, importance).values;
+    return [this, scales, importance = std::move(importance)](
+               LayerWeights weights, LayerWeights scaled) {
+      return awq::getScaledError(
+          weights, roundToNearest(grid, scaled, importance).values, gram,
+          scales);
+    };
   }
 
 private:
+  /// The sum of a number of each part, in their order.
+  double sum(unsigned threads,
+             llvm::function_ref<double(const Part &)> get) const {
+    std::vector<double> numbers(parts.size());
+    runParallel(parts.size(), threads,
+                [&](size_t i) { numbers[i] = get(parts[i]); });
+    return std::accumulate(numbers.begin(), numbers.end(), 0.0);
+  }
+
   const WeightGrid &grid;
-  ArrayRef<LayerWeights> layers;
   ArrayRef<double> gram;
+  std::vector<Part> parts;
   double power = 0;
 };
 } // namespace
+
+double awq::getScaledError(LayerWeights weights, std::vector<float> rounded,
+                           ArrayRef<double> gram, ArrayRef<float> scales) {
+  // What the inputs are divided by, the weights are divided by instead.
+  for (int64_t i = 0; i < weights.k; ++i)
+    for (int64_t j = 0; j < weights.n; ++j)
+      rounded[size_t(i * weights.n + j)] /= scales[size_t(i)];
+  return getOutputError(weights, rounded, gram);
+}
 
 /// Every candidate but the identity, with its scales.
 static std::vector<Candidate> makeCandidates(const WeightGrid &grid,
@@ -159,49 +200,23 @@ static std::vector<Candidate> makeCandidates(const WeightGrid &grid,
   return result;
 }
 
-/// Some columns of a layer, evenly spaced.
-static std::vector<float> takeColumns(LayerWeights layer, int64_t count) {
-  std::vector<float> values(static_cast<size_t>(layer.k * count));
-  for (int64_t i = 0; i < layer.k; ++i)
-    for (int64_t j = 0; j < count; ++j)
-      values[size_t(i * count + j)] = layer.at(i, j * layer.n / count);
-  return values;
-}
-
 awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
                         ArrayRef<float> meanAbs, ArrayRef<double> gram,
                         ArrayRef<int64_t> classOf, const Options &options,
-                        Rounder judge) {
+                        Judge judge) {
   Result result;
   result.scales.assign(meanAbs.size(), 1.0f);
   if (layers.empty() || meanAbs.empty())
     return result;
-  Search search(grid, layers, gram);
-  auto nearest = [&](LayerWeights weights, ArrayRef<double>,
-                     ArrayRef<float> scales) {
-    return search.roundNearest(weights, scales);
-  };
   std::vector<Candidate> candidates =
       makeCandidates(grid, layers, meanAbs, classOf, options);
   // Ranks are those on some columns, which is all of them for small layers.
-  std::vector<std::vector<float>> columns;
-  std::vector<LayerWeights> parts;
-  for (const LayerWeights &layer : layers) {
-    int64_t count = std::min(layer.n, options.rankedColumns);
-    columns.push_back(takeColumns(layer, count));
-    parts.push_back({layer.k, count, columns.back()});
-  }
-  Search ranking(grid, parts, gram);
-  auto compare = [&](const Search &by, Rounder round, uint64_t threads) {
-    llvm::cantFail(runParallel(
-        candidates.size(), unsigned(threads),
-        [&](size_t i) {
-          candidates[i].error = by.getError(candidates[i].scales, round);
-          return llvm::Error::success();
-        },
-        [](size_t) {}));
-  };
-  compare(ranking, nearest, options.threads);
+  Search ranking(grid, layers, gram, options.threads, options.rankedColumns);
+  runParallel(candidates.size(), options.threads, [&](size_t i) {
+    ArrayRef<float> scales = candidates[i].scales;
+    candidates[i].error =
+        ranking.getError(scales, ranking.judgeNearest(scales), 1);
+  });
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate &a, const Candidate &b) {
               // Ties have an order too, so that results do not depend on the
@@ -210,19 +225,22 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
                      std::tie(b.error, b.byWeights, b.exponent);
             });
   candidates.resize(std::min<size_t>(candidates.size(), options.judged));
-  Rounder last = judge ? judge : Rounder(nearest);
-  uint64_t judgeBytes = 16 * uint64_t(gram.size());
-  compare(search, last,
-          judge ? std::min<uint64_t>(options.threads,
-                                     1 + options.judgeBytes / judgeBytes)
-                : options.threads);
-  result.errorBefore = result.errorAfter = search.getError(result.scales, last);
-  for (Candidate &candidate : candidates)
-    if (candidate.error < result.errorAfter) {
-      result.errorAfter = candidate.error;
-      result.scales = std::move(candidate.scales);
-      result.exponent = candidate.exponent;
-      result.byWeights = candidate.byWeights;
-    }
+  // One after the other: a judge may take much memory, and has its threads.
+  Search search(grid, layers, gram, options.threads);
+  auto getError = [&](ArrayRef<float> scales) {
+    return search.getError(scales,
+                           judge ? judge(scales) : search.judgeNearest(scales),
+                           options.threads);
+  };
+  result.errorBefore = result.errorAfter = getError(result.scales);
+  for (Candidate &candidate : candidates) {
+    candidate.error = getError(candidate.scales);
+    if (candidate.error >= result.errorAfter)
+      continue;
+    result.errorAfter = candidate.error;
+    result.scales = std::move(candidate.scales);
+    result.exponent = candidate.exponent;
+    result.byWeights = candidate.byWeights;
+  }
   return result;
 }

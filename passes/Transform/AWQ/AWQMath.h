@@ -11,6 +11,7 @@
 
 #include "qcc/Scheme/Grid.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
+#include <functional>
 
 namespace qcc::awq {
 
@@ -27,17 +28,16 @@ struct Options {
   int64_t rankedColumns = 256;
   unsigned judged = 3;
   unsigned threads = 1; ///< that compare candidates; they change no result
-  /// Bytes that the judge may take for all but the first thread; one call takes
-  /// 16 k^2.
-  uint64_t judgeBytes = uint64_t(128) << 20;
 };
 
-/// Rounds the scaled weights of a layer for inputs that are divided by the
-/// scales [k], whose Gram matrix is `gram` over the scales of row and column;
-/// values of [k, n]. Called by several threads at once.
-using Rounder = llvm::function_ref<std::vector<float>(
-    LayerWeights weights, llvm::ArrayRef<double> gram,
-    llvm::ArrayRef<float> scales)>;
+/// The output error of some columns of a layer, [k, n], once their scaled
+/// weights are rounded; the inputs are divided by the scales. Called by several
+/// threads at once.
+using ColumnJudge =
+    std::function<double(LayerWeights weights, LayerWeights scaled)>;
+/// Makes what judges columns with these scales [k]. Called by one thread; may
+/// use all.
+using Judge = llvm::function_ref<ColumnJudge(llvm::ArrayRef<float> scales)>;
 
 struct Result {
   /// What weights are multiplied by and inputs divided by, for each of k
@@ -61,7 +61,13 @@ struct Result {
 Result search(const WeightGrid &grid, llvm::ArrayRef<LayerWeights> layers,
               llvm::ArrayRef<float> meanAbs, llvm::ArrayRef<double> gram,
               llvm::ArrayRef<int64_t> classOf = {}, const Options &options = {},
-              Rounder judge = nullptr);
+              Judge judge = nullptr);
+
+/// The output error of columns of a layer, [k, n], that get the weights
+/// `rounded` for inputs that are divided by the scales [k].
+double getScaledError(LayerWeights weights, std::vector<float> rounded,
+                      llvm::ArrayRef<double> gram,
+                      llvm::ArrayRef<float> scales);
 
 /// [k, n] with rows multiplied by the scales.
 std::vector<float> scaleRows(LayerWeights weights,

@@ -162,11 +162,12 @@ TEST(AWQ, TheJudgeDecides) {
   Layer layer(11);
   Asymmetric grid(2, 8);
   LayerWeights weights = layer.get();
-  auto judge = [&](LayerWeights scaled, llvm::ArrayRef<double> gram,
-                   llvm::ArrayRef<float> scales) {
-    return gptq::Factor(gram, scaled.k, {}, scales)
-        .solve(grid, scaled)
-        .weights.values;
+  auto judge = [&](llvm::ArrayRef<float> scales) -> awq::ColumnJudge {
+    auto factor = std::make_shared<gptq::Factor>(
+        layer.gram, int64_t(scales.size()), gptq::Options(), scales);
+    return [=, &grid](LayerWeights, LayerWeights scaled) {
+      return factor->solve(grid, scaled).error.value();
+    };
   };
   awq::Result found =
       awq::search(grid, weights, layer.meanAbs, layer.gram, {}, {}, judge);
@@ -177,11 +178,9 @@ TEST(AWQ, TheJudgeDecides) {
               1e-9);
   EXPECT_LE(found.errorAfter, found.errorBefore);
   // A judge to whom scaling is worse keeps the identity.
-  auto hostile = [&](LayerWeights scaled, llvm::ArrayRef<double>,
-                     llvm::ArrayRef<float>) {
-    if (scaled.values[0] == layer.w[0])
-      return std::vector<float>(scaled.values);
-    return std::vector<float>(scaled.values.size());
+  auto hostile = [&](llvm::ArrayRef<float> scales) -> awq::ColumnJudge {
+    bool isIdentity = llvm::all_of(scales, [](float s) { return s == 1; });
+    return [=](LayerWeights, LayerWeights) { return isIdentity ? 0.0 : 1.0; };
   };
   found =
       awq::search(grid, weights, layer.meanAbs, layer.gram, {}, {}, hostile);

@@ -126,6 +126,25 @@ TEST(GPTQ, EqualsBrainSurgeryInTheOrderOfActivations) {
   }
 }
 
+TEST(GPTQ, TellsTheErrorOfItsWeights) {
+  // Several panels of columns, blocks of rows, rows that are dead, a matrix of
+  // less than full rank.
+  for (int64_t k : {20, 131, 300}) {
+    Layer layer(unsigned(k), k, 21);
+    for (int64_t i = 0; i < k; ++i)
+      layer.gram[size_t(7 * k + i)] = layer.gram[size_t(i * k + 7)] = 0;
+    for (bool actOrder : {false, true}) {
+      gptq::Options options;
+      options.actOrder = actOrder;
+      gptq::Solution solution =
+          gptq::solve(Asymmetric(3, 8), layer.weights, layer.gram, options);
+      double error = layer.getError(solution.weights.values);
+      ASSERT_TRUE(solution.error);
+      EXPECT_NEAR(*solution.error, error, 1e-9 * error);
+    }
+  }
+}
+
 TEST(GPTQ, ColumnsDoNotMatterToEachOther) {
   // 37 columns are two panels and a part of one.
   Layer layer(9, 50, 37);
