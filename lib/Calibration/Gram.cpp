@@ -3,6 +3,7 @@
 #include "qcc/Calibration/Gram.h"
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <mutex>
 
@@ -10,14 +11,15 @@ using namespace qcc;
 
 /// Elements are at most 2^kBits units.
 static constexpr int kBits = 20;
-/// Rows of a chunk: sums of that many products are integers that doubles hold,
-/// so that they are exact in any order and on any instruction set.
-static constexpr size_t kChunk = size_t(1) << 12;
+/// Rows of a chunk: sums of that many products are integers below 2^49, which
+/// doubles hold, so that they are exact in any order and on any instruction
+/// set; and its tiles stay in the second-level cache.
+static constexpr size_t kChunk = size_t(1) << 8;
 /// Bytes of a chunk of wide activations.
 static constexpr size_t kPanelBytes = size_t(16) << 20;
 /// Channels of a tile, and rows whose products are summed in registers: both
 /// tiles of a step fit in the first-level cache.
-static constexpr size_t kTile = 32, kStep = 32;
+static constexpr size_t kTile = 48, kStep = 32;
 
 void ChannelRange::add(llvm::ArrayRef<float> values) {
   size_t channels = largest.size();
@@ -57,7 +59,7 @@ Gram::Gram(const ChannelRange &range, unsigned headroom)
 typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
 
 /// Adds to `sums` [kTile, kTile] the products of two panels [count, kTile].
-/// Sums of 4 x 8 elements stay in registers for the rows of a step. Products
+/// Sums of 6 x 8 elements stay in registers for the rows of a step. Products
 /// and sums are exact, so that fusing them changes nothing.
 #if defined(__x86_64__)
 __attribute__((target_clones("arch=x86-64-v3", "default")))
@@ -66,36 +68,53 @@ static void multiplyPanels(const double *left, const double *right,
                            size_t count, double *sums) {
 #pragma clang fp contract(fast)
   for (size_t first = 0; first < count; first += kStep) {
-    size_t end = std::min(first + kStep, count);
-    for (size_t i = 0; i < kTile; i += 4)
-      for (size_t j = 0; j < kTile; j += 8) {
-        Double4 a0 = {}, a1 = {}, b0 = {}, b1 = {}, c0 = {}, c1 = {}, d0 = {},
-                d1 = {};
+    size_t end = std::min(first + kStep, count), next = end;
+    for (size_t i = 0; i < kTile; i += 6)
+      for (size_t j = 0; j < kTile; j += 8, ++next) {
+        // A row of the next step for each block of sums: panels come from the
+        // last cache, in an order that it does not foresee.
+        if (next < end + kStep)
+          for (size_t line = next * kTile; line < (next + 1) * kTile;
+               line += 8) {
+            __builtin_prefetch(left + line);
+            __builtin_prefetch(right + line);
+          }
+        Double4 block[6][2] = {};
         for (size_t t = first; t < end; ++t) {
           const double *l = left + t * kTile + i;
-          const double *r = right + t * kTile + j;
-          Double4 x = *reinterpret_cast<const Double4 *>(r),
-                  y = *reinterpret_cast<const Double4 *>(r + 4);
-          a0 += l[0] * x, a1 += l[0] * y;
-          b0 += l[1] * x, b1 += l[1] * y;
-          c0 += l[2] * x, c1 += l[2] * y;
-          d0 += l[3] * x, d1 += l[3] * y;
+          const auto *r =
+              reinterpret_cast<const Double4 *>(right + t * kTile + j);
+#pragma clang loop unroll(full)
+          for (int row = 0; row < 6; ++row) {
+            block[row][0] += l[row] * r[0];
+            block[row][1] += l[row] * r[1];
+          }
         }
-        double *out = sums + i * kTile + j;
-        *reinterpret_cast<Double4 *>(out) += a0;
-        *reinterpret_cast<Double4 *>(out + 4) += a1;
-        *reinterpret_cast<Double4 *>(out + kTile) += b0;
-        *reinterpret_cast<Double4 *>(out + kTile + 4) += b1;
-        *reinterpret_cast<Double4 *>(out + 2 * kTile) += c0;
-        *reinterpret_cast<Double4 *>(out + 2 * kTile + 4) += c1;
-        *reinterpret_cast<Double4 *>(out + 3 * kTile) += d0;
-        *reinterpret_cast<Double4 *>(out + 3 * kTile + 4) += d1;
+        for (int row = 0; row < 6; ++row)
+          for (int v = 0; v < 2; ++v)
+            reinterpret_cast<Double4 *>(sums + (i + row) * kTile + j)[v] +=
+                block[row][v];
       }
   }
 }
 
 static void addAtomic(int64_t &sum, int64_t value) {
   std::atomic_ref(sum).fetch_add(value, std::memory_order_relaxed);
+}
+
+/// 1.5 * 2^52: numbers below 2^51 added to it lose what is behind the point.
+static constexpr double kMagic = 6755399441055744.0;
+
+/// A number rounded to an integer, ties to even, where it is below 2^51; what
+/// is larger stays larger than 2^50.
+static double roundToUnit(double value) { return (value + kMagic) - kMagic; }
+
+/// Adds integers below 2^51 to sums: their bits behind the addition, for which
+/// any machine has vectors, unlike for conversions to 64 bits.
+static void addIntegers(const double *values, size_t count, int64_t *sums) {
+  for (size_t i = 0; i < count; ++i)
+    sums[i] += std::bit_cast<int64_t>(values[i] + kMagic) -
+               std::bit_cast<int64_t>(kMagic);
 }
 
 void Gram::addTile(const double *panels, size_t count, size_t rowTile,
@@ -109,17 +128,9 @@ void Gram::addTile(const double *panels, size_t count, size_t rowTile,
   for (size_t i = 0; i < kTile && rowTile + i < channels; ++i) {
     size_t row = rowTile + i,
            end = std::min(kTile, row + 1 - std::min(columnTile, row + 1));
-    int64_t *out = sums.data() + row * (row + 1) / 2 + columnTile;
-    for (size_t j = 0; j < end; ++j)
-      out[j] += int64_t(products[i * kTile + j]);
+    addIntegers(products + i * kTile, end,
+                sums.data() + row * (row + 1) / 2 + columnTile);
   }
-}
-
-/// A number rounded to an integer, ties to even, where it is below 2^51; what
-/// is larger stays larger than 2^50.
-static double roundToUnit(double value) {
-  constexpr double kMagic = 6755399441055744.0; // 1.5 * 2^52
-  return (value + kMagic) - kMagic;
 }
 
 void Gram::add(llvm::ArrayRef<float> values) {

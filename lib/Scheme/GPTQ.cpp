@@ -145,13 +145,13 @@ public:
          RoundedWeights &result)
       : grid(grid), original(weights), order(order), l(l), pivots(pivots),
         added(added), late(late), groupRows(getGroupRows(grid, weights.k)),
-        result(result), differences(size_t(weights.k * kPanel)) {}
+        result(result) {}
 
   /// Returns the error of the outputs.
   double run() {
     result.values.resize(size_t(original.k * original.n));
-    for (int64_t first = 0; first < original.n; first += kPanel)
-      roundPanel(first, std::min(kPanel, original.n - first));
+    for (int64_t first = 0; first < original.n; first += kPanel * kPanels)
+      roundColumns(first, std::min(kPanel * kPanels, original.n - first));
     return error;
   }
 
@@ -160,27 +160,44 @@ private:
   /// rows before it, row i has the least cost if (L d)_i = 0, which is what
   /// moving the rows that are left after each rounding comes to: the number of
   /// the grid nearest to the weight that this asks for is taken.
-  void roundPanel(int64_t first, int64_t count) {
-    int64_t k = original.k;
+  void roundColumns(int64_t first, int64_t count) {
+    int64_t k = original.k, panels = (count + kPanel - 1) / kPanel;
+    all.assign(size_t(panels * k * kPanel), 0.0);
+    PanelProduct product(l.data(), k, k, panels);
+    for (int64_t row = 0; row < k; row += kBlockRows) {
+      int64_t end = std::min(row + kBlockRows, k);
+      product.compute(row, end - row, row, all.data());
+      for (int64_t p = 0; p < panels; ++p) {
+        differences = all.data() + p * k * kPanel;
+        roundBlock(row, end, product.getSums(0, p), first + p * kPanel,
+                   std::min(kPanel, count - p * kPanel));
+      }
+    }
+  }
+
+  /// Rounds the rows of a block in one panel; `products` [rows, kPanel] are
+  /// theirs with the rows before the block.
+  void roundBlock(int64_t begin, int64_t end, const double *products,
+                  int64_t first, int64_t count) {
     double sums[3 * kPanel];
-    for (int64_t row = 0; row < k; row += 3) {
-      int64_t end = std::min(row + 3, k);
+    for (int64_t row = begin; row < end; row += 3) {
       // Rows behind the last one repeat it and are left out below.
       const double *factors[3];
       for (int64_t r = 0; r < 3; ++r)
-        factors[r] = l.data() + std::min(row + r, k - 1) * k;
-      std::fill(std::begin(sums), std::end(sums), 0.0);
-      addDifferences(factors, differences.data(), 0, row, sums);
-      for (int64_t at = row; at < end; ++at) {
+        factors[r] = l.data() + std::min(row + r, end - 1) * original.k;
+      std::copy_n(products + (row - begin) * kPanel, 3 * kPanel, sums);
+      addDifferences(factors, differences, begin, row, sums);
+      int64_t last = std::min(row + 3, end);
+      for (int64_t at = row; at < last; ++at) {
         if (late && at % groupRows == 0)
           chooseScales(at, first, count);
         roundRow(at, first, count, sums + (at - row) * kPanel);
         // The other rows of the step have not seen this one.
-        for (int64_t later = at + 1; later < end; ++later)
+        for (int64_t later = at + 1; later < last; ++later)
           for (int64_t j = 0; j < count; ++j)
-            sums[(later - row) * kPanel + j] = std::fma(
-                factorOf(later, at), differences[size_t(at * kPanel + j)],
-                sums[(later - row) * kPanel + j]);
+            sums[(later - row) * kPanel + j] =
+                std::fma(factorOf(later, at), differences[at * kPanel + j],
+                         sums[(later - row) * kPanel + j]);
       }
     }
   }
@@ -190,7 +207,7 @@ private:
     const GridAffine *affines =
         result.affines.data() + row / groupRows * original.n + first;
     float *values = result.values.data() + row * original.n + first;
-    double *out = differences.data() + at * kPanel, pivot = pivots[size_t(at)];
+    double *out = differences + at * kPanel, pivot = pivots[size_t(at)];
     for (int64_t j = 0; j < count; ++j) {
       double weight = original.at(row, first + j);
       values[j] = grid.round(float(weight + sums[j]), affines[j]);
@@ -209,7 +226,7 @@ private:
     std::vector<double> moved(static_cast<size_t>(row + rows));
     for (int64_t j = 0; j < count; ++j) {
       for (int64_t m = 0; m < row; ++m)
-        moved[size_t(m)] = differences[size_t(m * kPanel + j)];
+        moved[size_t(m)] = differences[m * kPanel + j];
       for (int64_t i = row; i < row + rows; ++i) {
         double sum = 0;
         for (int64_t m = 0; m < i; ++m)
@@ -235,8 +252,10 @@ private:
   bool late;
   int64_t groupRows;
   RoundedWeights &result;
-  /// Of the panel's weights and their numbers, rows in order [k, kPanel].
-  std::vector<double> differences;
+  /// Of weights and their numbers, rows in order: [panels, k, kPanel], and
+  /// those of the panel that is rounded.
+  std::vector<double> all;
+  double *differences = nullptr;
   double error = 0;
 };
 } // namespace

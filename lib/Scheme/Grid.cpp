@@ -80,30 +80,36 @@ std::vector<float> qcc::roundWith(const WeightGrid &grid, LayerWeights weights,
 // Errors
 //===----------------------------------------------------------------------===//
 
-/// Sets `forms` [kPanel] to d^T G d for the columns d of `panel` [k, kPanel].
-/// Only the lower triangle of the symmetric G counts, whose rows are `stride`
-/// apart.
+/// Adds to `forms` [kPanel] what the rows `first` to `end` of the lower
+/// triangle of G give of d^T G d for the columns d of `panel` [k, kPanel].
+/// `products`, [rows, kPanel], are those of these rows with the rows before
+/// `first`; the rows of G are `stride` apart.
 #if defined(__x86_64__)
 __attribute__((target_clones("arch=x86-64-v3", "default")))
 #endif
-static void getPanelForms(const double *gram, size_t stride,
-                          const double *panel, size_t k, double *forms) {
-  Double4 total[4] = {};
-  for (size_t row = 0; row < k; row += 3) {
+static void addForms(const double *gram, int64_t stride, const double *panel,
+                     int64_t first, int64_t end, const double *products,
+                     double *forms) {
+  auto *total = reinterpret_cast<Double4 *>(forms);
+  for (int64_t row = first; row < end; row += 3) {
     // Rows behind the last one repeat it and are left out below.
     const double *g[3];
-    for (size_t r = 0; r < 3; ++r)
-      g[r] = gram + std::min(row + r, k - 1) * stride;
-    Double4 sums[3][4] = {};
-    addPanelRows(g, panel, 0, int64_t(row), sums);
-    for (size_t r = 0; r < 3 && row + r < k; ++r) {
+    Double4 sums[3][4];
+    for (int64_t r = 0; r < 3; ++r) {
+      g[r] = gram + std::min(row + r, end - 1) * stride;
+      for (int v = 0; v < 4; ++v)
+        sums[r][v] = reinterpret_cast<const Double4 *>(
+            products + (row - first + r) * kPanel)[v];
+    }
+    addPanelRows(g, panel, first, row, sums);
+    for (int64_t r = 0; r < 3 && row + r < end; ++r) {
       const auto *own =
           reinterpret_cast<const Double4 *>(panel + (row + r) * kPanel);
       double x = g[r][row + r];
-      for (size_t v = 0; v < 4; ++v) {
+      for (int v = 0; v < 4; ++v) {
         // What is left of the triangle, twice what is below the diagonal, and
         // the diagonal.
-        for (size_t c = row; c < row + r; ++c) {
+        for (int64_t c = row; c < row + r; ++c) {
           double y = g[r][c];
           sums[r][v] = __builtin_elementwise_fma(
               Double4{y, y, y, y},
@@ -116,43 +122,54 @@ static void getPanelForms(const double *gram, size_t stride,
       }
     }
   }
-  for (size_t v = 0; v < 4; ++v)
-    reinterpret_cast<Double4 *>(forms)[v] = total[v];
 }
 
-/// d_j^T G d_j for n columns d_j of k elements, which `get(i, j)` gives.
+/// d_j^T G d_j for n columns d_j of k elements, which `get(i, j)` gives. Only
+/// the lower triangle of the symmetric G counts.
 template <typename Get>
-static std::vector<double> getForms(const double *gram, size_t stride, size_t k,
-                                    size_t n, Get get) {
-  std::vector<double> forms(n), panel(k * kPanel);
-  for (size_t first = 0; first < n && k; first += kPanel) {
-    size_t count = std::min<size_t>(kPanel, n - first);
-    for (size_t i = 0; i < k; ++i)
-      for (size_t j = 0; j < kPanel; ++j)
-        panel[i * kPanel + j] = j < count ? get(i, first + j) : 0.0;
-    double part[kPanel];
-    getPanelForms(gram, stride, panel.data(), k, part);
-    std::copy_n(part, count, forms.begin() + first);
+static std::vector<double> getForms(const double *gram, int64_t stride,
+                                    int64_t k, int64_t n, Get get) {
+  std::vector<double> forms(static_cast<size_t>(n)), columns;
+  constexpr int64_t kColumns = kPanel * kPanels;
+  for (int64_t begin = 0; begin < n && k; begin += kColumns) {
+    int64_t count = std::min(kColumns, n - begin),
+            panels = (count + kPanel - 1) / kPanel;
+    columns.assign(size_t(panels * k * kPanel), 0.0);
+    for (int64_t p = 0; p < panels; ++p) {
+      double *column = columns.data() + p * k * kPanel;
+      int64_t start = begin + p * kPanel, width = std::min(kPanel, n - start);
+      for (int64_t i = 0; i < k; ++i)
+        for (int64_t j = 0; j < width; ++j)
+          column[i * kPanel + j] = get(i, start + j);
+    }
+    PanelProduct product(gram, stride, k, panels);
+    double part[kColumns] = {};
+    for (int64_t first = 0; first < k; first += kBlockRows) {
+      int64_t end = std::min(first + kBlockRows, k);
+      product.compute(first, end - first, first, columns.data());
+      for (int64_t p = 0; p < panels; ++p)
+        addForms(gram, stride, columns.data() + p * k * kPanel, first, end,
+                 product.getSums(0, p), part + p * kPanel);
+    }
+    std::copy_n(part, count, forms.begin() + begin);
   }
   return forms;
 }
 
 double qcc::getOutputError(LayerWeights weights, ArrayRef<float> rounded,
                            ArrayRef<double> gram) {
-  size_t k = size_t(weights.k), n = size_t(weights.n);
+  int64_t k = weights.k, n = weights.n;
   std::vector<double> forms =
-      getForms(gram.data(), k, k, n, [&](size_t i, size_t j) {
-        return double(weights.values[i * n + j]) - double(rounded[i * n + j]);
+      getForms(gram.data(), k, k, n, [&](int64_t i, int64_t j) {
+        return double(weights.at(i, j)) - double(rounded[size_t(i * n + j)]);
       });
   return std::accumulate(forms.begin(), forms.end(), 0.0);
 }
 
 double qcc::getOutputPower(LayerWeights weights, ArrayRef<double> gram) {
-  size_t k = size_t(weights.k), n = size_t(weights.n);
   std::vector<double> forms =
-      getForms(gram.data(), k, k, n, [&](size_t i, size_t j) {
-        return double(weights.values[i * n + j]);
-      });
+      getForms(gram.data(), weights.k, weights.k, weights.n,
+               [&](int64_t i, int64_t j) { return double(weights.at(i, j)); });
   return std::accumulate(forms.begin(), forms.end(), 0.0);
 }
 
@@ -221,9 +238,8 @@ private:
   std::vector<double> getCosts(const Matrix &difference) const {
     size_t n = size_t(weights.n), stride = size_t(weights.k);
     if (exact)
-      return getForms(block, stride, size_t(rows), n, [&](size_t i, size_t j) {
-        return difference.data()[i * n + j];
-      });
+      return getForms(block, weights.k, rows, weights.n,
+                      [&](int64_t i, int64_t j) { return difference(i, j); });
     std::vector<double> costs(n);
     for (size_t i = 0; i < size_t(rows); ++i)
       for (size_t j = 0; j < n; ++j) {

@@ -25,7 +25,7 @@ using namespace qcc;
 namespace {
 
 /// Columns of a layer that are rounded by one thread at a time.
-constexpr int64_t kPartColumns = 64;
+constexpr int64_t kPartColumns = 128;
 
 /// Some columns' weights by some method.
 struct Result {

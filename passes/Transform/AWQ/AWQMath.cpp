@@ -83,7 +83,7 @@ struct Candidate {
 };
 
 /// Columns that one thread judges at a time.
-constexpr int64_t kPartColumns = 64;
+constexpr int64_t kPartColumns = 128;
 
 /// Some columns of a layer.
 struct Part {
@@ -211,7 +211,9 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
   std::vector<Candidate> candidates =
       makeCandidates(grid, layers, meanAbs, classOf, options);
   // Ranks are those on some columns, which is all of them for small layers.
-  Search ranking(grid, layers, gram, options.threads, options.rankedColumns);
+  int64_t columns =
+      std::max<int64_t>(options.rankedWeights / int64_t(meanAbs.size()), 16);
+  Search ranking(grid, layers, gram, options.threads, columns);
   runParallel(candidates.size(), options.threads, [&](size_t i) {
     ArrayRef<float> scales = candidates[i].scales;
     candidates[i].error =

@@ -23,9 +23,10 @@ struct Options {
   /// The largest scale over the smallest is at most this: what is folded into
   /// other weights must not overflow.
   double maxRatio = 1e4;
-  /// Candidates are ranked by rounding to nearest, on this many columns of each
-  /// layer, evenly spaced; the best `judged` are compared on all of them.
-  int64_t rankedColumns = 256;
+  /// Candidates are ranked by rounding to nearest, on as many columns of each
+  /// layer, evenly spaced, as have so many weights, at least 16; the best
+  /// `judged` are compared on all of them.
+  int64_t rankedWeights = int64_t(1) << 19;
   unsigned judged = 3;
   unsigned threads = 1; ///< that compare candidates; they change no result
 };
