@@ -2,7 +2,7 @@
 # Accuracy of the quantization algorithms on small trained language models: ./dev bench quantization
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_quantization.py [--model=NAME] [--part=PART]... [--case=CASE]... [--algorithm=NAME]... [--rows=N]
-                             [--calibration-rows=N] [--mode=MODE] [--results=FILE] [--page=FILE]
+                             [--calibration-rows=N] [--mode=MODE] [--outliers=FACTOR] [--results=FILE] [--page=FILE]
 
 Compiles a trained decoder ($QCC_TEST_DATA/models/llm/lm-s; stories260K and tinystories-656k are brought to ONNX first) with each
 algorithm and measures perplexity and KL divergence from the float model on evaluation tokens, with bootstrap intervals over rows.
@@ -12,8 +12,8 @@ Parts (default: all):
            of the loss of rounding to nearest that is recovered: (log ppl(RTN) - log ppl) / (log ppl(RTN) - log ppl(float)), and by KL
            1 - KL / KL(RTN)
   presets  every preset, rounded to nearest
-  outliers SmoothQuant and rotation on a copy of lm-s with outlier channels: norm gains times 64 in four channels and the rows of the
-           weights behind them over 64, which changes nothing in float
+  outliers SmoothQuant and rotation on a copy of lm-s with outlier channels: norm gains times FACTOR (256) in four channels and the
+           rows of the weights behind them over it, which changes nothing in float
 
 --results keeps what was measured: cases in it are not measured again, so that a long run can be stopped. It says which build
 measured them; those of another build are measured anew.
@@ -196,7 +196,7 @@ def table_presets(bench: Bench, arguments) -> list[str]:
     return lines
 
 
-def add_outliers(folder: pathlib.Path, factor: float = 64.0) -> pathlib.Path:
+def add_outliers(folder: pathlib.Path, factor: float) -> pathlib.Path:
     """The model with gains of its norms larger in four channels, and the weights behind them smaller."""
     model = onnx.load(MODEL / "decoder.onnx")
     onnx.load_external_data_for_model(model, str(MODEL))
@@ -249,10 +249,10 @@ def write_page(page: pathlib.Path, title: str, lines: list[str]) -> None:
 def open_model(arguments, folder: pathlib.Path, outliers: bool = False) -> Bench:
     rows, name = arguments.calibration_rows, arguments.model
     if name == "lm-s":
-        model = add_outliers(folder) if outliers else MODEL / "decoder.onnx"
+        model = add_outliers(folder, arguments.outliers) if outliers else MODEL / "decoder.onnx"
         calibration = np.load(MODEL / "calib_tokens.npz")["input_ids"][:rows]
         tokens = np.load(MODEL / "eval_tokens.npz")["input_ids"][: arguments.rows]
-        return Bench(arguments, folder, model, calibration, tokens, HEAD, "outliers" if outliers else name)
+        return Bench(arguments, folder, model, calibration, tokens, HEAD, f"outliers{arguments.outliers:g}" if outliers else name)
     command = [sys.executable, SOURCE / "python" / "tools" / "stories_to_onnx.py", DATA / "models" / "llm" / name, folder / name,
                f"--text={DATA / 'eval' / 'tinystories' / 'tinystories_a.txt'}"]  # fmt: skip
     subprocess.run(command, check=True)
@@ -269,6 +269,7 @@ def main() -> None:
     parser.add_argument("--mode", default="sequential")
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--algorithm", action="append", choices=[name for name, _, _ in ALGORITHMS])
+    parser.add_argument("--outliers", type=float, default=256)
     parser.add_argument("--results", type=pathlib.Path)
     parser.add_argument("--page", type=pathlib.Path)
     arguments = parser.parse_args()
