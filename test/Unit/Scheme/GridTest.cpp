@@ -21,6 +21,24 @@ TEST(Grid, ErrorThroughTheGramMatrixIsThatOfTheOutputs) {
   EXPECT_NEAR(getOutputPower(layer, gram), power, 1e-9 * power);
 }
 
+TEST(Grid, ErrorsOfManyColumnsAndRowsAreThose) {
+  // Around the sizes of blocks: rows by 96, columns by 128, panels by 16.
+  for (auto [k, n] : {std::pair<int64_t, int64_t>(95, 16),
+                      {97, 17},
+                      {130, 127},
+                      {193, 129},
+                      {260, 150}}) {
+    std::vector<float> w = makeWeights(unsigned(k), k, n),
+                       x = makeInputs(unsigned(n), 50, k);
+    LayerWeights layer = {k, n, w};
+    std::vector<float> rounded = roundToNearest(Asymmetric(3, 0), layer).values;
+    double expected = measureError(x, layer, rounded);
+    EXPECT_NEAR(getOutputError(layer, rounded, makeGram(x, k)), expected,
+                1e-9 * expected)
+        << k << " " << n;
+  }
+}
+
 TEST(Grid, RoundingIsIdempotentAndWithinHalfAStep) {
   std::vector<float> w = makeWeights(3, 40, 7);
   Asymmetric grid(4, 16); // the last group has 8 rows
