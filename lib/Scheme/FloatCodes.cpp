@@ -42,6 +42,9 @@ public:
   std::optional<int32_t> getZero() const override { return 0; }
   bool hasHalfScales() const override { return true; }
   bool isLinear() const override { return false; }
+  TokenFormat getTokenFormat() const override {
+    return mantissa == 3 ? TokenFormat::E4M3 : TokenFormat::E5M2;
+  }
 
   GroupAffine choose(ArrayRef<float> weights, ArrayRef<float>) const override {
     return {getLargest(weights) / magnitudes[count - 1], 0};

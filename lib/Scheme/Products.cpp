@@ -85,6 +85,11 @@ qcc::findFormats(MLIRContext *context, StringRef precision) {
         return found.takeError();
       scheme = *found;
     }
+    if (scheme && scheme->roundsTokens() && words.size() > 1)
+      return makeError(Diag::UnsupportedScheme, "",
+                       "expected '" + word +
+                           "' alone: what its activations cost is not measured "
+                           "among others; drop ':token'");
     if (llvm::is_contained(formats, scheme))
       return makeError(Diag::UnsupportedScheme, "",
                        "expected each precision once, but got '" + word +

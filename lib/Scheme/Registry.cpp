@@ -23,6 +23,7 @@ struct Parameters {
   bool perTensor = false;
   StringRef grid;
   bool clip = false;
+  bool tokens = false; ///< activations are rounded too
 };
 
 /// A scheme with parameters: what is the same for all schemes.
@@ -36,7 +37,7 @@ public:
                   ? 0
                   : parameters.group.value_or(base.getGroup())),
         perTensor(parameters.perTensor || base.isPerTensor()),
-        clip(parameters.clip) {}
+        clip(parameters.clip), tokens(parameters.tokens) {}
 
   StringRef getKey() const override { return key; }
   StringRef getSummary() const override { return base.getSummary(); }
@@ -50,6 +51,8 @@ public:
   bool isPerTensor() const override { return perTensor; }
   bool isLinear() const override { return base.isLinear(); }
   ArrayRef<StringRef> getGrids() const override { return base.getGrids(); }
+  TokenFormat getTokenFormat() const override { return base.getTokenFormat(); }
+  bool roundsTokens() const override { return tokens; }
 
   GroupAffine choose(ArrayRef<float> weights,
                      ArrayRef<float> importance) const override;
@@ -84,7 +87,7 @@ private:
   std::unique_ptr<Scheme> owned;
   std::string key;
   int64_t group;
-  bool perTensor, clip;
+  bool perTensor, clip, tokens;
 };
 } // namespace
 
@@ -171,6 +174,11 @@ static bool readParameter(const Scheme &scheme, StringRef word,
     parameters.clip = true;
     return true;
   }
+  if (word == "token" && scheme.getTokenFormat() != TokenFormat::None) {
+    bool first = !parameters.tokens;
+    parameters.tokens = true;
+    return first;
+  }
   if (parameters.group || parameters.perTensor)
     return false;
   if (word == "tensor") {
@@ -196,7 +204,8 @@ static std::string getCanonicalKey(const Scheme &scheme,
                              : ":channel";
   if (!parameters.grid.empty() && parameters.grid != scheme.getGrids().front())
     key += ":" + parameters.grid.str();
-  return key + (parameters.clip ? ":clip" : "");
+  return key + (parameters.tokens ? ":token" : "") +
+         (parameters.clip ? ":clip" : "");
 }
 
 static llvm::Error makeUnknownKey(ArrayRef<const Scheme *> schemes,
@@ -234,6 +243,8 @@ llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {
                           ", channel, tensor, clip";
       for (StringRef grid : base->getGrids())
         known += ", " + grid.str();
+      if (base->getTokenFormat() != TokenFormat::None)
+        known += ", token";
       return makeError(Diag::UnsupportedScheme, "",
                        "expected each parameter of '" + base->getKey() +
                            "' at most once (" + known + "), but got '" + word +

@@ -312,3 +312,49 @@ def test_arithmetic_on_codes_is_refused(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 25)], ir_version=12), str(path))
     with pytest.raises(qcc.CompileError, match="rectify.*expected a Cast before input 0"):
         qcc.compile(path, tmp_path / "m.qcc")
+
+
+# --- activations in FP8, a scale per token ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["reference", "avx2"])
+@pytest.mark.parametrize("precision,name", [("fp8:token", "e4m3fn"), ("fp8:tensor:token", "e4m3fn"), ("fp8-e5m2:token", "e5m2")])
+def test_activations_are_rounded_per_token(tmp_path, precision, name, target):
+    """A product of rounded rows, by the definition in f64: rows of all sizes, of zeros, with one row and several."""
+    random = np.random.default_rng(2)
+    weight = random.standard_normal((48, 20), dtype=np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("batch", "tokens", 48))
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [given], [result], [onnx.numpy_helper.from_array(weight, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc", precision=precision, target=target)
+    small = FORMATS[name]
+    table = small.decode()
+
+    def round_to(values, scales):
+        return table[small.encode((values / scales).astype(np.float64), saturate=True)]
+
+    top = np.float32(table[small.largest])
+    scales = np.abs(weight).max(axis=None if "tensor" in precision else 0) / top
+    rounded = round_to(weight, scales) * np.float64(scales)
+    model = qcc.load(artifact)
+    for shape in ((1, 1), (3, 5)):
+        x = random.standard_normal((*shape, 48), dtype=np.float32) * np.exp(6 * random.standard_normal((*shape, 1))).astype(np.float32)
+        if shape[0] > 1:
+            x[0, 0] = 0
+            x[1, 2] = 1e-43  # whose scale would be 0
+        rows = (np.abs(x).max(axis=-1, keepdims=True) / top).astype(np.float32)
+        rows[rows == 0] = 1
+        expected = round_to(x, rows) @ rounded * rows
+        got = next(iter(model({"x": x}).values()))
+        assert np.all(np.abs(got - expected) <= 1e-6 * np.abs(round_to(x, rows)) @ np.abs(rounded) * rows)
+
+
+@pytest.mark.parametrize(
+    "precision,text",
+    [("w4a16:token", "expected each parameter of 'w4a16'"), ("fp8:token:token", "at most once"), ("w8a16,fp8:token", "drop ':token'")],
+)
+def test_tokens_are_rounded_by_fp8_alone(precision, text):
+    done = subprocess.run([qcc._driver._find_driver(), "m.onnx", f"--precision={precision}", "--max-size=0.5x"], capture_output=True, text=True)
+    assert done.returncode == 4 and text in done.stderr and "QCC-E307" in done.stderr, done.stderr

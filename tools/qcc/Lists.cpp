@@ -82,6 +82,8 @@ Error runSchemes(Session &session) {
     raw_string_ostream(bits) << format("%.4g", getStoredBits(*scheme));
     for (StringRef grid : scheme->getGrids())
       parameters += " " + grid.str();
+    if (scheme->getTokenFormat() != TokenFormat::None)
+      parameters += " token";
     bool integer = scheme->getCompute() == SchemeCompute::Integer;
     rows.push_back({scheme->getKey().str(), bits, integer ? "int8" : "f32",
                     targets, scheme->getSummary().str(), parameters});

@@ -47,6 +47,9 @@ enum class SchemeCompute {
   Float,
 };
 
+/// Floats of 8 bits for activations (OCP 8-bit floating point specification).
+enum class TokenFormat { None, E4M3, E5M2 };
+
 /// The map of a group of one column from codes to weights. For linear schemes
 /// weight = scale * (code - zero), for others see Scheme::value.
 struct GroupAffine {
@@ -111,6 +114,13 @@ public:
   /// Whether value() is `scale * (code - zero)`. Else it is `scale` times a
   /// number of the code alone, and the zero point is only the code of 0.
   virtual bool isLinear() const { return true; }
+
+  /// What activations can be rounded to as well, with a scale per token (row),
+  /// if the parameter `token` asks for it. For float compute: products are
+  /// those of the rounded numbers in f32, times the scale.
+  virtual TokenFormat getTokenFormat() const { return TokenFormat::None; }
+  /// Whether that was asked for.
+  virtual bool roundsTokens() const { return false; }
 
   /// Names of the conventions by which scales can be chosen (`sym`, `asym`),
   /// the default first; none if there is one only.
@@ -217,6 +227,7 @@ public:
   /// The scheme that a precision names: a key and parameters, joined by `:`.
   ///   gN       groups of N rows     channel  a scale per column
   ///   tensor   one scale            clip     clip the range for least error
+  ///   token    activations in the format of Scheme::getTokenFormat
   ///   sym, asym, ...                a convention of Scheme::getGrids
   /// Errors (UnsupportedScheme) name the nearest key, or what parameters there
   /// are. The object lives as long as the registry; its key is canonical.

@@ -1,6 +1,7 @@
 //===- DecomposeRow.cpp - row-wise operations as generics -------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "DecomposeDetail.h"
+#include "qcc/Dialect/QCC/SmallFloat.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -309,4 +310,69 @@ LogicalResult decomposition::decomposeRow(QuantizeRowsOp op,
                       });
   rewriter.replaceOp(op, {codes, scales, sums});
   return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Floats of 8 bits
+//===----------------------------------------------------------------------===//
+
+/// The map of a row's place to its scale.
+static AffineMap getScaleMap(unsigned rank, MLIRContext *context) {
+  SmallVector<AffineExpr> read;
+  for (unsigned i = 0; i + 1 < rank; ++i)
+    read.push_back(getAffineDimExpr(i, context));
+  read.push_back(getAffineConstantExpr(0, context));
+  return AffineMap::get(rank, 0, read, context);
+}
+
+RoundedTokens qcc::roundTokens(OpBuilder &builder, Location loc, Value input,
+                               FloatType format) {
+  MLIRContext *context = builder.getContext();
+  auto type = cast<RankedTensorType>(input.getType());
+  SmallVector<AffineExpr> dims = getDims(type);
+  unsigned rank = unsigned(dims.size());
+  AffineMap identity = builder.getMultiDimIdentityMap(rank),
+            row = leading(rank, rank - 1, context);
+  Type real = builder.getF32Type();
+  Value largest = createGeneric(
+      builder, loc, makeTensorType(ArrayRef(dims).drop_back(), real),
+      Combiner::Max, input, identity, {}, dims.back(),
+      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        return math::AbsFOp::create(b, args[0]);
+      });
+  SmallVector<AffineExpr> scaleDims = dims;
+  scaleDims.back() = getAffineConstantExpr(1, context);
+  double top =
+      APFloat::getLargest(format.getFloatSemantics()).convertToDouble();
+  Value scales = createGeneric(
+      builder, loc, makeTensorType(scaleDims, real), Combiner::None, largest,
+      row, {}, {}, [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        Value scale =
+            arith::DivFOp::create(b, args[0], Body(b).real(real, top));
+        Value isZero = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ,
+                                             scale, Body(b).real(real, 0));
+        return arith::SelectOp::create(b, isZero, Body(b).real(real, 1), scale);
+      });
+  Value values =
+      createGeneric(builder, loc, type, Combiner::None, {input, scales},
+                    {identity, getScaleMap(rank, context)}, {}, {},
+                    [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+                      Value unit = arith::DivFOp::create(b, args[0], args[1]);
+                      return decodeSmallFloat(
+                          b, encodeSmallFloat(b, unit, format, {}), format);
+                    });
+  return {values, scales};
+}
+
+Value qcc::scaleTokens(OpBuilder &builder, Location loc, Value values,
+                       Value scales) {
+  auto type = cast<RankedTensorType>(values.getType());
+  unsigned rank = unsigned(type.getRank());
+  return createGeneric(builder, loc, type, Combiner::None, {values, scales},
+                       {builder.getMultiDimIdentityMap(rank),
+                        getScaleMap(rank, builder.getContext())},
+                       {}, {},
+                       [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+                         return arith::MulFOp::create(b, args[0], args[1]);
+                       });
 }

@@ -92,10 +92,19 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     auto format = FormatAttr::get(op.getContext(), target.getKey(), group,
                                   target.getZero().has_value());
     Value encoded = encode(b, op, encodedType(target, type), weight, format);
-    if (target.getCompute() == SchemeCompute::Float)
-      return replace(op, key,
-                     QMatMulOp::create(b, loc, op.getResult().getType(),
-                                       op.getLhs(), encoded, format, n));
+    if (target.getCompute() == SchemeCompute::Float) {
+      RoundedTokens tokens = {op.getLhs(), {}};
+      if (target.roundsTokens()) {
+        tokens = roundTokens(b, loc, op.getLhs(), getTokenType(target, b));
+        noteOutcome(tokens.values.getDefiningOp(), key, key, getReason(op));
+      }
+      auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
+                                       tokens.values, encoded, format, n);
+      return replace(op, key, product,
+                     tokens.scales ? scaleTokens(b, loc, product.getResult(),
+                                                 tokens.scales)
+                                   : product.getResult());
+    }
     SmallVector<AffineExpr> dims = getDims(op.getLhs().getType());
     auto activation = [&](Type element, int64_t last) {
       dims.back() = getAffineConstantExpr(last, op.getContext());
@@ -109,15 +118,21 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
                                      rows.getResults(), encoded, format, n);
     noteOutcome(rows, key, key, getReason(op));
-    replace(op, key, product);
+    replace(op, key, product, product.getResult());
   }
 
-  void replace(MatMulOp op, StringRef key, QMatMulOp product) {
+  static FloatType getTokenType(const Scheme &scheme, Builder &b) {
+    if (scheme.getTokenFormat() == TokenFormat::E4M3)
+      return b.getType<Float8E4M3FNType>();
+    return b.getType<Float8E5M2Type>();
+  }
+
+  void replace(MatMulOp op, StringRef key, QMatMulOp product, Value result) {
     noteOutcome(product, key, key, getReason(op));
     for (StringRef name : {kAlgorithmAttr, kErrorAttr, kTransformAttr})
       if (Attribute value = op->getAttr(name))
         product->setAttr(name, value);
-    op.getResult().replaceAllUsesWith(product.getResult());
+    op.getResult().replaceAllUsesWith(result);
     op.erase();
   }
 

@@ -25,6 +25,21 @@ createGeneric(mlir::OpBuilder &builder, mlir::Location loc,
 GenericOp permute(mlir::OpBuilder &builder, mlir::Location loc,
                   mlir::Value input, llvm::ArrayRef<int64_t> permutation);
 
+/// A tensor as numbers that a float of 8 bits has, in f32, times a scale for
+/// each row (last dimension, which the scales [..., 1] have once).
+struct RoundedTokens {
+  mlir::Value values, scales;
+};
+/// Rounds an f32 tensor to E4M3FN or E5M2, to nearest with ties to even. The
+/// scale of a row is its largest magnitude over the largest float, 1 for rows
+/// of which that is 0 (quantization.md, FP8 per token). Rows with NaN or
+/// infinite elements become NaN.
+RoundedTokens roundTokens(mlir::OpBuilder &builder, mlir::Location loc,
+                          mlir::Value input, mlir::FloatType format);
+/// `values` with each row times its scale [..., 1].
+mlir::Value scaleTokens(mlir::OpBuilder &builder, mlir::Location loc,
+                        mlir::Value values, mlir::Value scales);
+
 /// True for the named operations that `decompose` can replace.
 bool isDecomposable(mlir::Operation *op);
 
