@@ -6,6 +6,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Import/ONNX/WriteQdq.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include <cmath>
 
@@ -87,7 +88,7 @@ static QdqActivation describeActivation(QuantizeOp op) {
 }
 
 /// Rounds as `qcc.quantize` does what StaticInt8 gives it.
-static void roundWeight(QdqWeight &weight) {
+static void roundToBytes(QdqWeight &weight) {
   int64_t channels = weight.shape[size_t(weight.axis)], inner = 1;
   for (size_t i = size_t(weight.axis) + 1; i < weight.shape.size(); ++i)
     inner *= weight.shape[i];
@@ -135,7 +136,7 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
         };
         // What is rounded may be the model's weight times scales.
         weight.floats = read(op.getInput());
-        roundWeight(weight);
+        roundToBytes(weight);
         if (GenericOp product = getEqualised(op.getInput()))
           weight.floats = read(product.getInputs()[0]);
         weights.push_back(std::move(weight));
@@ -143,5 +144,12 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
   });
   if (failure)
     return std::move(failure);
-  return writeQdq(options.model, *parameters, activations, weights);
+  std::vector<QdqCorrection> corrections;
+  module->walk([&](Operation *op) {
+    if (auto values = op->getAttrOfType<DenseF32ArrayAttr>(kCorrectionAttr))
+      corrections.push_back({getNodeName(op->getLoc()).str(),
+                             std::vector<float>(values.asArrayRef())});
+  });
+  return writeQdq(options.model, *parameters, activations, weights,
+                  corrections);
 }

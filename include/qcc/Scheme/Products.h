@@ -30,6 +30,8 @@ inline constexpr llvm::StringLiteral kAssignmentAttr = "qcc.assignment";
 /// The relative error of a layer's result in its precision, on exact inputs
 /// (f32).
 inline constexpr llvm::StringLiteral kLayerErrorAttr = "qcc.layer_error";
+/// What was added to each output channel of a layer in int8 (array of f32).
+inline constexpr llvm::StringLiteral kCorrectionAttr = "qcc.correction";
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
 /// Adds to what is told of the transforms of a product.

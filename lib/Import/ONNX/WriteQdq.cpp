@@ -5,6 +5,7 @@
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringMap.h"
 #include <cstring>
+#include <map>
 
 using namespace qcc;
 using llvm::StringRef;
@@ -22,16 +23,21 @@ public:
         parameters(parameters) {}
 
   llvm::Expected<std::string> run(llvm::ArrayRef<QdqActivation> activations,
-                                  llvm::ArrayRef<QdqWeight> weights);
+                                  llvm::ArrayRef<QdqWeight> weights,
+                                  llvm::ArrayRef<QdqCorrection> corrections);
 
 private:
   void readGraph();
   llvm::Error inlineExternalData();
   llvm::Error quantize(const QdqWeight &weight);
   llvm::Error quantize(const QdqActivation &activation);
+  llvm::Error correct(const QdqCorrection &correction);
+  std::optional<std::vector<float>> readConstant(StringRef tensor) const;
   void insertNodes();
 
   StringRef findRoot(StringRef tensor) const;
+  /// The only output of a node as the model calls it.
+  const std::string &getOutput(int node) const;
   std::string makeName(const llvm::Twine &base);
   onnx::TensorProto &addInitializer(const std::string &name,
                                     onnx::TensorProto::DataType type,
@@ -51,6 +57,7 @@ private:
   llvm::StringMap<int> makers;         ///< position by output
   llvm::StringMap<std::string> copied; ///< what an Identity gives again
   llvm::StringMap<int> initializers;
+  std::map<int, std::string> corrected; ///< outputs that an Add gives now
   llvm::StringSet<> names;
   std::vector<onnx::NodeProto> first;               ///< nodes at the start
   std::vector<std::vector<onnx::NodeProto>> behind; ///< behind each node
@@ -100,6 +107,11 @@ StringRef Writer::findRoot(StringRef tensor) const {
     tensor = found->second;
   }
   return tensor;
+}
+
+const std::string &Writer::getOutput(int node) const {
+  auto found = corrected.find(node);
+  return found == corrected.end() ? graph.node(node).output(0) : found->second;
 }
 
 std::string Writer::makeName(const llvm::Twine &base) {
@@ -178,6 +190,64 @@ readFloats(const onnx::TensorProto &tensor) {
   return values;
 }
 
+/// The elements of an initializer or a Constant's value of f32, behind copies.
+std::optional<std::vector<float>> Writer::readConstant(StringRef tensor) const {
+  StringRef root = findRoot(tensor);
+  if (auto initializer = initializers.find(root);
+      initializer != initializers.end())
+    return readFloats(graph.initializer(initializer->second));
+  auto maker = makers.find(root);
+  if (maker == makers.end() ||
+      graph.node(maker->second).op_type() != "Constant")
+    return std::nullopt;
+  for (const onnx::AttributeProto &attribute :
+       graph.node(maker->second).attribute())
+    if (attribute.name() == "value")
+      return readFloats(attribute.t());
+  return std::nullopt;
+}
+
+llvm::Error Writer::correct(const QdqCorrection &correction) {
+  std::string where = "node '" + correction.node + "'";
+  auto found = nodes.find(correction.node);
+  if (found == nodes.end() || graph.node(found->second).output_size() != 1)
+    return refuse(where, "expected a node of the main graph with one output");
+  onnx::NodeProto &node = *graph.mutable_node(found->second);
+  int64_t channels = int64_t(correction.values.size());
+  std::string output = node.output(0);
+  if (node.op_type() == "Conv") {
+    std::vector<float> bias = correction.values;
+    if (node.input_size() > 2 && !node.input(2).empty()) {
+      std::optional<std::vector<float>> before = readConstant(node.input(2));
+      if (!before || before->size() != bias.size())
+        return refuse(where, "expected the bias to be a constant of the model");
+      for (size_t i = 0; i < bias.size(); ++i)
+        bias[i] += (*before)[i];
+    }
+    std::string name = makeName(output + "/bias");
+    addInitializer(name, onnx::TensorProto::FLOAT, channels, bias.data(),
+                   bias.size() * sizeof(float));
+    while (node.input_size() < 3)
+      node.add_input();
+    node.set_input(2, name);
+    return llvm::Error::success();
+  }
+  std::string name = makeName(output + "/correction"),
+              before = makeName(output + "/uncorrected");
+  addInitializer(name, onnx::TensorProto::FLOAT, channels,
+                 correction.values.data(), size_t(channels) * sizeof(float));
+  onnx::NodeProto sum;
+  sum.set_op_type("Add");
+  sum.set_name(makeName(output + "/Add"));
+  sum.add_input(before);
+  sum.add_input(name);
+  sum.add_output(output);
+  node.set_output(0, before);
+  corrected[found->second] = output;
+  behind[size_t(found->second)].push_back(std::move(sum));
+  return llvm::Error::success();
+}
+
 llvm::Error Writer::quantize(const QdqWeight &weight) {
   std::string where = "node '" + weight.node + "'";
   auto found = nodes.find(weight.node);
@@ -188,18 +258,7 @@ llvm::Error Writer::quantize(const QdqWeight &weight) {
       node.op_type() != "Gemm")
     return refuse(where, "a weight of operator " + node.op_type() +
                              " has no form in ONNX as codes");
-  StringRef root = findRoot(node.input(1));
-  std::optional<std::vector<float>> floats;
-  if (auto initializer = initializers.find(root);
-      initializer != initializers.end()) {
-    floats = readFloats(graph.initializer(initializer->second));
-  } else if (auto maker = makers.find(root); maker != makers.end()) {
-    const onnx::NodeProto &constant = graph.node(maker->second);
-    if (constant.op_type() == "Constant")
-      for (const onnx::AttributeProto &attribute : constant.attribute())
-        if (attribute.name() == "value")
-          floats = readFloats(attribute.t());
-  }
+  std::optional<std::vector<float>> floats = readConstant(node.input(1));
   if (!floats || floats->size() != weight.floats.size() ||
       std::memcmp(floats->data(), weight.floats.data(),
                   floats->size() * sizeof(float)) != 0)
@@ -232,7 +291,7 @@ llvm::Error Writer::quantize(const QdqActivation &activation) {
       return refuse("node '" + activation.node + "'",
                     "expected a node of the main graph with one output, which "
                     "becomes codes");
-    tensor = graph.node(found->second).output(0);
+    tensor = getOutput(found->second);
   }
   auto maker = makers.find(tensor);
   bool isInput = llvm::any_of(
@@ -323,12 +382,17 @@ void Writer::insertNodes() {
 
 llvm::Expected<std::string>
 Writer::run(llvm::ArrayRef<QdqActivation> activations,
-            llvm::ArrayRef<QdqWeight> weights) {
+            llvm::ArrayRef<QdqWeight> weights,
+            llvm::ArrayRef<QdqCorrection> corrections) {
   readGraph();
   if (llvm::Error error = inlineExternalData())
     return std::move(error);
   for (const QdqWeight &weight : weights)
     if (llvm::Error error = quantize(weight))
+      return std::move(error);
+  // Before their results are rounded.
+  for (const QdqCorrection &correction : corrections)
+    if (llvm::Error error = correct(correction))
       return std::move(error);
   for (const QdqActivation &activation : activations)
     if (llvm::Error error = quantize(activation))
@@ -344,7 +408,8 @@ Writer::run(llvm::ArrayRef<QdqActivation> activations,
 llvm::Expected<std::string>
 qcc::writeQdq(StringRef path, const ParameterStore &parameters,
               llvm::ArrayRef<QdqActivation> activations,
-              llvm::ArrayRef<QdqWeight> weights) {
+              llvm::ArrayRef<QdqWeight> weights,
+              llvm::ArrayRef<QdqCorrection> corrections) {
   auto file = MappedFile::open(path);
   if (!file)
     return file.takeError();
@@ -353,5 +418,6 @@ qcc::writeQdq(StringRef path, const ParameterStore &parameters,
   if (bytes.size() > kMaxModelBytes ||
       !model.ParseFromArray(bytes.data(), int(bytes.size())))
     return makeError(Diag::BadModelFile, path, "expected an ONNX model");
-  return Writer(std::move(model), parameters).run(activations, weights);
+  return Writer(std::move(model), parameters)
+      .run(activations, weights, corrections);
 }

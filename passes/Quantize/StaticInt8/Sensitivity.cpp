@@ -13,8 +13,9 @@
 using namespace mlir;
 using namespace qcc;
 
-/// Name of the input with the switches: no model's, for names of tensors that a
-/// model gives its inputs are its own to choose but this is added behind them.
+/// Name of the input with the switches and the corrections: no model's, for
+/// names of tensors that a model gives its inputs are its own to choose but
+/// this is added behind them.
 static constexpr llvm::StringLiteral kSwitches = "qcc.switches";
 /// Most samples that are run; they are spread over all.
 static constexpr size_t kMostSamples = 32;
@@ -46,10 +47,26 @@ static Value select(OpBuilder &b, Value low, Value high, Value switches,
       .getResult();
 }
 
+/// `low` with the numbers from `offset` on added to a layer's output channels.
+static Value correct(OpBuilder &b, Operation *layer, Value low, Value numbers,
+                     size_t offset) {
+  auto type = cast<RankedTensorType>(low.getType());
+  return createGeneric(
+             b, low.getLoc(), type, Combiner::None, {low, numbers},
+             {b.getMultiDimIdentityMap(unsigned(type.getRank())),
+              getOutputChannelMap(layer, int64_t(offset))},
+             {}, {},
+             [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
+               return arith::AddFOp::create(body, args[0], args[1]);
+             })
+      .getResult();
+}
+
 /// Computes a layer in both ways: observes the exact result as `=`, that of
 /// codes as `~`, and gives the one that the switch says.
 static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
-                         Value switches, size_t number, size_t layerNumber) {
+                         Value switches, size_t number, size_t layerNumber,
+                         size_t offset) {
   OpBuilder b(layer->getContext());
   b.setInsertionPointAfter(layer);
   Operation *low = b.clone(*layer);
@@ -57,9 +74,12 @@ static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
   low->setOperand(1, quantizeWeight(b, layer, scales));
   Value exact = layer->getResult(0);
   low->moveBefore(b.getInsertionBlock(), b.getInsertionPoint());
+  Value moved = low->getResult(0);
+  if (getChannelPlaces(layer).channels)
+    moved = correct(b, layer, moved, switches, offset);
   observe(b, exact, "=" + Twine(layerNumber));
-  observe(b, low->getResult(0), "~" + Twine(layerNumber));
-  Value chosen = select(b, low->getResult(0), exact, switches, number);
+  observe(b, moved, "~" + Twine(layerNumber));
+  Value chosen = select(b, moved, exact, switches, number);
   exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
     return use.getOwner() != chosen.getDefiningOp() &&
            !isa<ObserveOp>(use.getOwner());
@@ -76,8 +96,17 @@ SwitchedModel::create(Workspace &workspace, ModuleOp module,
       cast<ModuleOp>(module.getOperation()->clone(mapping));
   func::FuncOp entry = *copy->getOps<func::FuncOp>().begin();
   OpBuilder b(entry);
-  auto type =
-      RankedTensorType::get({int64_t(activations.size())}, b.getF32Type());
+  model->numSwitches = activations.size();
+  size_t channels = 0;
+  for (const Activation &activation : activations)
+    for (Operation *layer : activation.layers) {
+      model->places.push_back(getChannelPlaces(layer));
+      channels += model->places.back().channels;
+    }
+  model->corrections.resize(channels);
+  int64_t numNumbers = int64_t(model->numSwitches + channels);
+  auto type = RankedTensorType::get({numNumbers}, b.getF32Type());
+  size_t offset = model->numSwitches;
   unsigned position = entry.getNumArguments();
   if (failed(entry.insertArgument(position, type,
                                   b.getDictionaryAttr(b.getNamedAttr(
@@ -98,11 +127,13 @@ SwitchedModel::create(Workspace &workspace, ModuleOp module,
       return user != codes.first && user != chosen.getDefiningOp() &&
              readsCodes(use) && !layers.contains(user);
     });
-    for (Operation *layer : activation.layers)
+    for (Operation *layer : activation.layers) {
       mapping.map(layer->getResult(0),
                   switchLayer(mapping.lookup(layer), codes.forLayers,
                               activation.scales, switches, number,
-                              model->layers++));
+                              model->layers, offset));
+      offset += model->places[model->layers++].channels;
+    }
   }
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);
@@ -123,7 +154,7 @@ SwitchedModel::create(Workspace &workspace, ModuleOp module,
     array.name = kSwitches;
     array.code = 2; // DLPack's float
     array.bits = 32;
-    array.shape = {int64_t(activations.size())};
+    array.shape = {numNumbers};
     sample.arrays.push_back(std::move(array));
   }
   return std::move(model);
@@ -133,6 +164,7 @@ llvm::Error SwitchedModel::runSamples(const std::vector<bool> &switches,
                                       size_t count,
                                       Workspace::Listener listener) {
   std::vector<float> values(switches.begin(), switches.end());
+  values.insert(values.end(), corrections.begin(), corrections.end());
   auto *bytes = reinterpret_cast<const char *>(values.data());
   for (Sample &sample : samples)
     sample.arrays.back().bytes.assign(bytes,
@@ -153,7 +185,8 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
   std::vector<std::vector<float>> pending(samples.size());
   std::vector<std::vector<Products>> ofLayers(samples.size(),
                                               std::vector<Products>(layers));
-  size_t numSwitches = size_t(samples.front().arrays.back().shape.front());
+  channelErrors.assign(layers, std::vector<ChannelErrors>(samples.size()));
+  corrections.assign(corrections.size(), 0);
   if (llvm::Error error = runSamples(
           std::vector<bool>(numSwitches), samples.size(),
           [&](size_t sample, StringRef name, ArrayRef<float> values) {
@@ -162,8 +195,13 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
               exact[sample][number] = values.vec();
             else if (name.front() == '=')
               pending[sample] = values.vec();
-            else
+            else {
               ofLayers[sample][number].add(pending[sample], values);
+              auto [channels, inner] = places[number];
+              if (channels && inner)
+                channelErrors[number][sample].add(pending[sample], values,
+                                                  channels, inner);
+            }
           }))
     return std::move(error);
   std::vector<double> errors;
@@ -174,6 +212,23 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
     errors.push_back(all.getError());
   }
   return std::move(errors);
+}
+
+std::vector<std::optional<Correction>> SwitchedModel::findCorrections() const {
+  std::vector<std::optional<Correction>> result;
+  for (const std::vector<ChannelErrors> &samplesOfLayer : channelErrors)
+    result.push_back(correctBias(samplesOfLayer));
+  return result;
+}
+
+void SwitchedModel::setCorrections(
+    ArrayRef<std::optional<Correction>> newCorrections) {
+  corrections.clear();
+  for (auto [place, correction] : llvm::zip_equal(places, newCorrections))
+    if (correction)
+      llvm::append_range(corrections, correction->values);
+    else
+      corrections.resize(corrections.size() + place.channels);
 }
 
 llvm::Expected<Agreement> SwitchedModel::run(const std::vector<bool> &switches,

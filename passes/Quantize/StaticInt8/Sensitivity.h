@@ -4,6 +4,8 @@
 #define QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITY_H
 
 #include "Activations.h"
+#include "Bias.h"
+#include "BiasMath.h"
 #include "SensitivityMath.h"
 #include "qcc/Calibration/Workspace.h"
 #include "llvm/ADT/MapVector.h"
@@ -28,8 +30,14 @@ public:
   size_t getNumSamples() const { return samples.size(); }
   /// The relative error of each layer alone, in the order of activations and
   /// their layers, on exact inputs: of a run in float. Also keeps its outputs
-  /// to compare with.
+  /// to compare with, and what `findCorrections` needs. Without corrections.
   llvm::Expected<std::vector<double>> measureLayers();
+  /// What to add to the output channels of each layer; none where that does not
+  /// help. Layers whose number of pixels is not known have none. After
+  /// measureLayers.
+  std::vector<std::optional<Correction>> findCorrections() const;
+  /// Runs add these to the layers in int8 from now on.
+  void setCorrections(llvm::ArrayRef<std::optional<Correction>> corrections);
   /// How near the outputs are to those in float, on the first `count` samples,
   /// with the activations in int8 whose switch is on. After measureLayers.
   llvm::Expected<Agreement> run(const std::vector<bool> &switches,
@@ -43,8 +51,11 @@ private:
   Workspace &workspace;
   std::unique_ptr<HostProgram> program;
   std::vector<Sample> samples;
-  size_t outputs = 0, layers = 0;
+  size_t outputs = 0, layers = 0, numSwitches = 0;
   std::vector<std::vector<std::vector<float>>> exact; ///< [sample][output]
+  std::vector<ChannelPlaces> places;                  ///< of each layer
+  std::vector<float> corrections; ///< of all layers' channels, one by one
+  std::vector<std::vector<ChannelErrors>> channelErrors; ///< [layer][sample]
 };
 
 } // namespace qcc

@@ -1,6 +1,7 @@
 //===- StaticInt8.cpp - int8 with scales from calibration -------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Activations.h"
+#include "Bias.h"
 #include "Equalize.h"
 #include "Sensitivity.h"
 #include "Speed.h"
@@ -13,6 +14,7 @@
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/Support/FormatVariadic.h"
 #include <cmath>
 
 namespace qcc {
@@ -92,6 +94,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       return signalPassFailure();
     for (const Activation &activation : collect(candidates))
       replaceActivation(activation);
+    for (Operation *layer : candidates)
+      if (auto found = corrections.find(layer); found != corrections.end())
+        addToChannels(layer, found->second);
     dropRanges();
   }
 
@@ -148,63 +153,105 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   /// Channels are equalised first where that makes them better.
   llvm::Expected<std::vector<bool>>
   findSensitive(Workspace &workspace, SmallVector<Activation> &activations) {
-    std::vector<bool> none(activations.size()), all(activations.size(), true);
-    auto model = createSwitched(workspace, activations);
-    if (!model)
-      return model.takeError();
-    if (!(*model)->hasOutputs() || minCosine <= 0)
-      return none;
-    size_t count = (*model)->getNumSamples();
-    llvm::Expected<Agreement> whole = (*model)->run(all, count);
-    if (!whole)
-      return whole.takeError();
+    std::vector<bool> none(activations.size());
+    auto found = measure(workspace, activations);
+    if (!found)
+      return found.takeError();
+    Measured measured = std::move(*found);
+    bool isJudged = measured.model->hasOutputs() && minCosine > 0;
     // Other samples are worse than those of which the ranges are.
-    double bound = 1 - (1 - minCosine) / 2, cosine = whole->getLeastCosine();
-    if (cosine >= bound)
-      return none;
-    SmallVector<Activation> divided(activations);
-    llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
-    if (!changed)
-      return changed.takeError();
-    if (*changed) {
-      auto other = createSwitched(workspace, divided);
-      if (!other)
-        return other.takeError();
-      llvm::Expected<Agreement> better = (*other)->run(all, count);
-      if (!better)
-        return better.takeError();
-      if (better->getLeastCosine() > cosine) {
-        cosine = better->getLeastCosine();
-        model = std::move(other);
-        for (const Activation &activation : divided)
-          if (!activation.scales.empty())
-            equalised.insert({activation.value, activation});
+    double bound = isJudged ? 1 - (1 - minCosine) / 2 : -1;
+    if (measured.getLeastCosine() < bound) {
+      SmallVector<Activation> divided(activations);
+      llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
+      if (!changed)
+        return changed.takeError();
+      if (*changed) {
+        auto other = measure(workspace, divided);
+        if (!other)
+          return other.takeError();
+        if (other->getLeastCosine() > measured.getLeastCosine()) {
+          measured = std::move(*other);
+          for (const Activation &activation : divided)
+            if (!activation.scales.empty())
+              equalised.insert({activation.value, activation});
+        }
       }
     }
-    if (cosine >= bound)
+    noteLayers(measured, activations);
+    if (measured.getLeastCosine() >= bound)
       return none;
-    return keepWorst(**model, activations.size(), bound);
+    return keepWorst(*measured.model, activations.size(), bound);
   }
 
-  /// The model with switches; notes the error of each layer alone.
-  llvm::Expected<std::unique_ptr<SwitchedModel>>
-  createSwitched(Workspace &workspace, ArrayRef<Activation> activations) {
+  /// The model with switches and what was found with it.
+  struct Measured {
+    std::unique_ptr<SwitchedModel> model;
+    std::vector<double> errors; ///< of each layer alone
+    std::vector<std::optional<Correction>> corrections;
+    std::optional<Agreement> whole; ///< all in int8; none without outputs
+
+    double getLeastCosine() const {
+      return whole ? whole->getLeastCosine() : 1;
+    }
+  };
+
+  /// Compiles the model with switches and runs it. Corrections are those that
+  /// do not change the outputs more than none do.
+  llvm::Expected<Measured> measure(Workspace &workspace,
+                                   ArrayRef<Activation> activations) {
     auto model = SwitchedModel::create(workspace, getOperation(), activations);
     if (!model)
       return model.takeError();
-    llvm::Expected<std::vector<double>> errors = (*model)->measureLayers();
+    Measured result{std::move(*model), {}, {}, {}};
+    llvm::Expected<std::vector<double>> errors = result.model->measureLayers();
     if (!errors)
       return errors.takeError();
+    result.errors = std::move(*errors);
+    result.corrections.resize(result.errors.size());
+    std::vector<bool> all(activations.size(), true);
+    size_t count = result.model->getNumSamples();
+    if (result.model->hasOutputs()) {
+      llvm::Expected<Agreement> plain = result.model->run(all, count);
+      if (!plain)
+        return plain.takeError();
+      result.whole = std::move(*plain);
+    }
+    if (!correctBias)
+      return std::move(result);
+    auto found = result.model->findCorrections();
+    result.model->setCorrections(found);
+    if (result.whole) {
+      llvm::Expected<Agreement> better = result.model->run(all, count);
+      if (!better)
+        return better.takeError();
+      if (better->getMeanError() > result.whole->getMeanError()) {
+        result.model->setCorrections(result.corrections);
+        return std::move(result);
+      }
+      result.whole = std::move(*better);
+    }
+    result.corrections = std::move(found);
+    return std::move(result);
+  }
+
+  /// Keeps the error of each layer alone and its correction.
+  void noteLayers(Measured &measured, ArrayRef<Activation> activations) {
     Builder b(&getContext());
     size_t next = 0;
     for (const Activation &activation : activations)
       for (Operation *layer : activation.layers) {
+        double error = measured.errors[next];
+        if (std::optional<Correction> &found = measured.corrections[next++]) {
+          error = found->error;
+          notes[layer] = llvm::formatv("bias corrected: error {0:f4} to {1:f4}",
+                                       found->before, found->after);
+          corrections[layer] = std::move(found->values);
+        }
         // Samples with infinities give none.
-        double error = (*errors)[next++];
         if (std::isfinite(error))
           layer->setAttr(kLayerErrorAttr, b.getF32FloatAttr(float(error)));
       }
-    return std::move(*model);
   }
 
   /// Those that alone change the outputs most, as few as the bound needs.
@@ -398,8 +445,11 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       layer->setOperand(0, codes.forLayers);
       layer->setOperand(1, quantizeWeight(b, layer, activation.scales));
       noteOutcome(layer, "int8", "int8", "as asked");
+      std::string note = notes.lookup(layer);
       if (!activation.scales.empty())
-        layer->setAttr(kTransformAttr, b.getStringAttr("channels equalised"));
+        note = "channels equalised" + (note.empty() ? "" : "; " + note);
+      if (!note.empty())
+        layer->setAttr(kTransformAttr, b.getStringAttr(note));
     }
   }
 
@@ -407,6 +457,10 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   llvm::DenseSet<Value> keptFloat;
   /// Activations whose channels are divided.
   llvm::DenseMap<Value, Activation> equalised;
+  /// What is added to the channels of layers that stay in int8, and what is
+  /// told of it.
+  llvm::DenseMap<Operation *, std::vector<float>> corrections;
+  llvm::DenseMap<Operation *, std::string> notes;
   std::string sensitiveReason = "kept: outputs would change too much";
 };
 

@@ -39,10 +39,17 @@ struct QdqWeight {
   std::vector<float> floats; ///< must be the model's weight
 };
 
+/// What is added to each output channel of a node.
+struct QdqCorrection {
+  std::string node;
+  std::vector<float> values;
+};
+
 /// The model of a file with QuantizeLinear and DequantizeLinear behind the
 /// activations and codes in place of the weights, as bytes of ONNX. Before
 /// opset 13 the two operators are those of com.microsoft, which have scales per
-/// axis at any opset. External data become part of the file; `parameters` are
+/// axis at any opset. Corrections are part of the bias of Conv, and an Add
+/// behind other nodes. External data become part of the file; `parameters` are
 /// the weights as imported. Nodes are named as Import names them. Errors:
 /// UnsupportedForm with the node or tensor: what is rounded is not a tensor of
 /// the main graph, the weight is not the one of the file, a node has other
@@ -50,7 +57,8 @@ struct QdqWeight {
 llvm::Expected<std::string> writeQdq(llvm::StringRef path,
                                      const ParameterStore &parameters,
                                      llvm::ArrayRef<QdqActivation> activations,
-                                     llvm::ArrayRef<QdqWeight> weights);
+                                     llvm::ArrayRef<QdqWeight> weights,
+                                     llvm::ArrayRef<QdqCorrection> corrections);
 
 } // namespace qcc
 

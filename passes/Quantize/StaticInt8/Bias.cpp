@@ -1,0 +1,98 @@
+//===- Bias.cpp - adding corrections to layers ------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Bias.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
+
+using namespace mlir;
+using namespace qcc;
+
+ChannelPlaces qcc::getChannelPlaces(Operation *layer) {
+  SmallVector<AffineExpr> dims = getDims(layer->getResult(0).getType());
+  ChannelPlaces places;
+  if (isa<MatMulOp>(layer)) {
+    places.channels = size_t(getConstantSize(dims.back()).value_or(0));
+    places.inner = 1;
+    return places;
+  }
+  places.channels = size_t(getConstantSize(dims[1]).value_or(0));
+  std::optional<int64_t> inner = getConstantSize(
+      product(ArrayRef(dims).drop_front(2), layer->getContext()));
+  places.inner = size_t(inner.value_or(0));
+  return places;
+}
+
+AffineMap qcc::getOutputChannelMap(Operation *layer, int64_t offset) {
+  MLIRContext *context = layer->getContext();
+  auto rank =
+      unsigned(cast<RankedTensorType>(layer->getResult(0).getType()).getRank());
+  return AffineMap::get(
+      rank, 0,
+      getAffineDimExpr(isa<MatMulOp>(layer) ? rank - 1 : 1, context) + offset);
+}
+
+static Value add(ImplicitLocOpBuilder &b, ValueRange args) {
+  return arith::AddFOp::create(b, args[0], args[1]);
+}
+
+/// The addition of a constant number to each channel that alone reads a
+/// layer's result, if there is one.
+static GenericOp findBias(Operation *layer) {
+  Value result = layer->getResult(0);
+  if (!result.hasOneUse())
+    return {};
+  auto op = dyn_cast<GenericOp>(*result.getUsers().begin());
+  if (!op || op.isReduction() || op.getInputs().size() != 2 ||
+      !op.getWhole().empty() || op.getInputs()[0] != result ||
+      !op.getMap(0).isIdentity() || !isConstantExpression(op.getInputs()[1]))
+    return {};
+  auto sum = op.getYielded().getDefiningOp<arith::AddFOp>();
+  if (!sum || sum.getLhs() != op.getBlock()->getArgument(0) ||
+      sum.getRhs() != op.getBlock()->getArgument(1))
+    return {};
+  // One element for each channel, read by the channel alone.
+  auto type = cast<RankedTensorType>(op.getInputs()[1].getType());
+  size_t channels = getChannelPlaces(layer).channels;
+  AffineExpr channel = getOutputChannelMap(layer, 0).getResult(0);
+  if (!type.hasStaticShape() || !type.getElementType().isF32() ||
+      size_t(type.getNumElements()) != channels)
+    return {};
+  for (auto [size, read] :
+       llvm::zip_equal(type.getShape(), op.getMap(1).getResults()))
+    if (size != 1 && read != channel)
+      return {};
+  return op;
+}
+
+void qcc::addToChannels(Operation *layer, ArrayRef<float> values) {
+  OpBuilder b(layer->getContext());
+  Location loc = layer->getLoc();
+  layer->setAttr(kCorrectionAttr, b.getDenseF32ArrayAttr(values));
+  if (GenericOp bias = findBias(layer)) {
+    b.setInsertionPoint(bias);
+    Value before = bias.getInputs()[1];
+    auto type = cast<RankedTensorType>(before.getType());
+    Value constant =
+        ConstantOp::create(b, loc, type, DenseElementsAttr::get(type, values));
+    AffineMap same = b.getMultiDimIdentityMap(unsigned(type.getRank()));
+    bias->setOperand(1, createGeneric(b, loc, type, Combiner::None,
+                                      {before, constant}, {same, same}, {}, {},
+                                      add)
+                            .getResult());
+    return;
+  }
+  b.setInsertionPointAfter(layer);
+  Value result = layer->getResult(0);
+  auto type = cast<RankedTensorType>(result.getType());
+  auto vector = RankedTensorType::get({int64_t(values.size())}, b.getF32Type());
+  Value constant = ConstantOp::create(b, loc, vector,
+                                      DenseElementsAttr::get(vector, values));
+  auto moved =
+      createGeneric(b, loc, type, Combiner::None, {result, constant},
+                    {b.getMultiDimIdentityMap(unsigned(type.getRank())),
+                     getOutputChannelMap(layer, 0)},
+                    {}, {}, add);
+  result.replaceAllUsesExcept(moved.getResult(), moved);
+}

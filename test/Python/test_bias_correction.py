@@ -1,0 +1,124 @@
+# Corrected biases of int8 with calibration: what the report says, the model that is written, and other samples.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import filecmp
+import json
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import qcc
+from onnx import TensorProto, helper, numpy_helper
+
+QCC = pathlib.Path(__file__).resolve().parents[2] / "build" / "bin" / "qcc"
+CALIBRATED = 16
+
+
+def save(path, dims=("N", 24, 20, 20)):
+    """A convolution with a bias and one without, a product without and a Gemm with one."""
+    rng = np.random.default_rng(4)
+    weights = {
+        "w": rng.standard_normal((48, 24, 3, 3)) / 15, "wb": rng.standard_normal(48), "v": rng.standard_normal((64, 48, 3, 3)) / 21,
+        "m": rng.standard_normal((64, 80)) / 8, "g": rng.standard_normal((32, 80)) / 9, "gb": rng.standard_normal(32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "wb"], ["a"], "first", pads=[1, 1, 1, 1]), helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "v"], ["c"], "second"), helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"]), helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("MatMul", ["f", "m"], ["h"], "third"), helper.make_node("Relu", ["h"], ["i"]),
+        helper.make_node("Gemm", ["i", "g", "gb"], ["y"], "fourth", transB=1),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [dims[0], 32])],
+        [numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bias")
+    save(folder / "m.onnx")
+    # Positive pixels: the rounding of a weight moves the mean.
+    x = np.random.default_rng(5).random((48, 24, 20, 20), np.float32)
+    np.savez(folder / "c.npz", x=x[:CALIBRATED])
+    np.save(folder / "x.npy", x)
+    flags = {"precision": "int8", "calib": folder / "c.npz", "target": "avx2"}
+    qcc.compile(folder / "m.onnx", folder / "int8", **flags)
+    qcc.compile(folder / "m.onnx", folder / "f32")
+    return folder
+
+
+def lines(artifact):
+    ops = json.loads((artifact / "report.json").read_text())["ops"]
+    return {op["node"]: op for op in ops if op.get("transform", "").startswith("bias corrected")}
+
+
+def test_report(folder):
+    found = lines(folder / "int8")
+    assert set(found) >= {"first", "second"}
+    for op in found.values():
+        words = op["transform"].split()
+        assert words[:3] == ["bias", "corrected:", "error"] and words[4] == "to"
+        assert 0 < float(words[5]) < float(words[3])
+        assert op["executed"] == "int8" and 0 < op["layer_error"] < float(words[3])
+
+
+def test_written(folder):
+    """The model that is written has the corrections: ONNX Runtime's outputs are the artifact's, and nearer to f32 than without."""
+    command = [QCC, folder / "m.onnx", "--precision=int8", f"--calib={folder / 'c.npz'}", "--target=avx2", "-q"]
+    subprocess.run([*command, "--emit=qdq-onnx", "-o", folder / "q.onnx"], check=True)
+    written = onnx.load(folder / "q.onnx")
+    onnx.checker.check_model(written)
+    weights = {w.name: numpy_helper.to_array(w) for w in written.graph.initializer}
+    biases = {node.name: weights[node.input[2]] for node in written.graph.node if node.op_type == "Conv"}
+    assert {name: len(bias) for name, bias in biases.items()} == {"first": 48, "second": 64}
+    assert np.abs(biases["first"] - weights["wb"]).max() > 0
+    sums = [node for node in written.graph.node if node.op_type == "Add"]
+    assert len(sums) == len(set(lines(folder / "int8")) & {"third", "fourth"})
+    x = np.load(folder / "x.npy")[CALIBRATED:]
+    qcc.compile(folder / "q.onnx", folder / "again", target="avx2")
+    exact, low, again = (qcc.load(folder / name)({"x": x})["y"] for name in ("f32", "int8", "again"))
+    assert np.mean(np.abs(low - again) <= 1e-5 * np.abs(low).max()) >= 0.99
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (peer,) = onnxruntime.InferenceSession(written.SerializeToString(), options).run(None, {"x": x})
+    assert np.abs(low - peer).max() <= 0.02 * np.abs(low).max()
+    # Without corrections: the biases of the model, and nothing added.
+    plain = onnx.ModelProto()
+    plain.CopyFrom(written)
+    for node in plain.graph.node:
+        if node.op_type == "Conv":
+            node.input[2] = "wb" if node.name == "first" else ""
+    for tensor in plain.graph.initializer:
+        if tensor.name.endswith("/correction"):
+            tensor.raw_data = bytes(len(tensor.raw_data))
+    (other,) = onnxruntime.InferenceSession(plain.SerializeToString(), options).run(None, {"x": x})
+    assert np.linalg.norm(low - exact) < 0.9 * np.linalg.norm(other - exact)
+
+
+def test_same_bytes(folder):
+    """Any number of threads finds the same corrections."""
+    for jobs in (1, 3):
+        qcc.compile(folder / "m.onnx", folder / f"jobs{jobs}", precision="int8", calib=folder / "c.npz", target="avx2", jobs=jobs)
+    for name in ("libmodel.so", "manifest.json"):
+        assert filecmp.cmp(folder / "jobs1" / name, folder / "jobs3" / name, shallow=False), name
+
+
+def test_statistics_alone(folder):
+    """Without samples nothing is measured and nothing corrected."""
+    subprocess.run([QCC, "calibrate", folder / "m.onnx", f"--calib={folder / 'c.npz'}", "-o", folder / "s.stats", "-q"], check=True)
+    qcc.compile(folder / "m.onnx", folder / "stats", precision="int8", stats=folder / "s.stats", target="avx2")
+    assert not lines(folder / "stats")
+
+
+def test_sizes_that_are_not_known(folder):
+    """Pixels that the model does not count: products are corrected, convolutions are not."""
+    save(folder / "n.onnx", ("N", 24, "H", "W"))
+    qcc.compile(folder / "n.onnx", folder / "any", precision="int8", calib=folder / "c.npz", target="avx2")
+    assert set(lines(folder / "any")) <= {"third", "fourth"}
