@@ -14,6 +14,7 @@
 #include "qcc/Pipeline/Verify.h"
 #include "qcc/Plugin/Plugin.h"
 #include "qcc/Scheme/Products.h"
+#include "qcc/Scheme/StoredFloats.h"
 #include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
@@ -102,6 +103,12 @@ llvm::Error Compilation::readPrecision() {
     return known.takeError();
   if (llvm::Error error = checkBudgets(options.budgets))
     return error;
+  for (const Scheme *scheme : *known)
+    if (scheme && isa<StoredFloatScheme>(scheme) && algorithms.chooses())
+      return makeError(Diag::UnsupportedScheme, "--precision",
+                       "awq, clip and gptq choose scales and codes: expected a "
+                       "precision that has them, but got '" +
+                           scheme->getKey().str() + "'");
   for (const Scheme *scheme : *known)
     if (scheme && scheme->isPerTensor() && algorithms.chooses())
       return makeError(Diag::UnsupportedScheme, "--precision",

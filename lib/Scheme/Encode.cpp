@@ -1,6 +1,6 @@
 //===- Encode.cpp - weights to codes and to bytes ---------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "qcc/Scheme/Scheme.h"
+#include "qcc/Scheme/StoredFloats.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/APFloat.h"
 #include <cmath>
@@ -233,6 +233,64 @@ static void writeGroup(const Scheme &scheme, const EncodedLayout &layout,
                 out.slice(layout.codeOffset + u * unit.bytes, unit.bytes));
 }
 
+/// The rounded weights of a scheme that stores floats, row-major [k, n].
+static llvm::Error roundFloats(const StoredFloatScheme &scheme,
+                               const WeightSource &source,
+                               MutableArrayRef<float> out) {
+  if (!source.scales.empty() || !source.zeros.empty())
+    return makeError(Diag::BadTensor, "",
+                     "expected no scales, as '" + scheme.getKey() +
+                         "' has none");
+  for (auto [i, rounded] : llvm::enumerate(out)) {
+    float weight;
+    std::memcpy(&weight, source.weights.data() + i * sizeof(float),
+                sizeof(float));
+    rounded = std::isfinite(weight) ? scheme.round(weight) : weight;
+    if (!std::isfinite(rounded))
+      return makeError(Diag::BadTensor, "",
+                       "expected finite weights that '" + scheme.getKey() +
+                           "' can hold, but got " +
+                           (std::isnan(weight) ? "NaN"
+                            : std::isinf(weight)
+                                ? "infinity"
+                                : "one that rounds to infinity") +
+                           " in row " + llvm::Twine(int64_t(i) / source.n) +
+                           " of column " + llvm::Twine(int64_t(i) % source.n));
+  }
+  return llvm::Error::success();
+}
+
+static llvm::Error encodeFloats(const StoredFloatScheme &scheme,
+                                const WeightSource &source,
+                                const EncodedLayout &layout,
+                                MutableArrayRef<char> out) {
+  std::vector<float> rounded(size_t(source.k * source.n));
+  if (llvm::Error error = roundFloats(scheme, source, rounded))
+    return error;
+  CodeUnit unit = scheme.getUnit();
+  std::vector<float> grid(size_t(unit.k * kSchemeColumns));
+  for (int64_t block = 0; block < layout.blocks; ++block) {
+    MutableArrayRef<char> bytes =
+        out.slice(block * layout.groupBytes, layout.groupBytes);
+    for (int64_t j = 0; j < kSchemeColumns; ++j) {
+      float one = 1;
+      std::memcpy(bytes.data() + j * sizeof(one), &one, sizeof(one));
+    }
+    for (int64_t u = 0; u < layout.groupK / unit.k; ++u) {
+      for (auto [i, weight] : llvm::enumerate(grid)) {
+        int64_t row = u * unit.k + int64_t(i) / kSchemeColumns,
+                at = block * kSchemeColumns + int64_t(i) % kSchemeColumns;
+        weight = row < source.k && at < source.n
+                     ? rounded[size_t(row * source.n + at)]
+                     : 0.0f;
+      }
+      scheme.store(grid,
+                   bytes.slice(layout.codeOffset + u * unit.bytes, unit.bytes));
+    }
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error qcc::encodeWeight(const Scheme &scheme, const WeightSource &source,
                               MutableArrayRef<char> out) {
   std::optional<EncodedLayout> layout =
@@ -242,6 +300,8 @@ llvm::Error qcc::encodeWeight(const Scheme &scheme, const WeightSource &source,
                      "cannot be stored as '" + scheme.getKey() + "'");
   if (llvm::Error error = checkSizes(scheme, source, *layout))
     return error;
+  if (const auto *floats = dyn_cast<StoredFloatScheme>(&scheme))
+    return encodeFloats(*floats, source, *layout, out);
   ColumnEncoder encoder(scheme, *layout, source);
   if (llvm::Error error = encoder.begin())
     return error;
@@ -279,6 +339,8 @@ llvm::Error qcc::roundWeight(const Scheme &scheme, const WeightSource &source,
                      "cannot be stored as '" + scheme.getKey() + "'");
   if (llvm::Error error = checkSizes(scheme, source, *layout))
     return error;
+  if (const auto *floats = dyn_cast<StoredFloatScheme>(&scheme))
+    return roundFloats(*floats, source, out);
   ColumnEncoder encoder(scheme, *layout, source);
   if (llvm::Error error = encoder.begin())
     return error;

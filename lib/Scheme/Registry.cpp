@@ -1,7 +1,7 @@
 //===- Registry.cpp - schemes by name and parameters ------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/IR/DialectInterface.h"
-#include "qcc/Scheme/Scheme.h"
+#include "qcc/Scheme/StoredFloats.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringExtras.h"
 #include <cmath>
@@ -148,6 +148,10 @@ bool SchemeRegistry::add(std::unique_ptr<Scheme> scheme) {
     return false;
   std::string key = scheme->getKey().str();
   bases.push_back(std::move(scheme));
+  if (isa<StoredFloatScheme>(*bases.back())) {
+    defaults.push_back(bases.back().get());
+    return true;
+  }
   std::unique_ptr<Scheme> &whole = made[key];
   whole = std::make_unique<ConfiguredScheme>(*bases.back(), nullptr,
                                              Parameters(), key);
@@ -235,6 +239,14 @@ llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {
   const Scheme *base = getBase(words[0]);
   if (!base)
     return makeUnknownKey(defaults, words[0]);
+  // Without scales there is nothing that parameters could change.
+  if (isa<StoredFloatScheme>(base)) {
+    if (words.size() > 1)
+      return makeError(Diag::UnsupportedScheme, "",
+                       "expected no parameters, as '" + base->getKey() +
+                           "' has no scales, but got '" + words[1] + "'");
+    return base;
+  }
   Parameters parameters;
   for (StringRef word : ArrayRef(words).drop_front())
     if (!readParameter(*base, word, parameters)) {

@@ -31,7 +31,7 @@ import onnx
 import qcc
 from onnx import helper, numpy_helper
 
-SPEED = ["int8", "w4a8", "w8a16", "fp8", "w6a16", "w4a16", "w4a16:g32", "w4a16:sym", "nf4", "w3a16", "w2a16"]
+SPEED = ["int8", "w4a8", "w8a16", "fp8", "w6a16", "w4a16", "w4a16:g32", "w4a16:sym", "nf4", "w3a16", "w2a16", "bf16"]
 ACCURACY = [
     "int8", "w4a8", "w8a16", "fp8", "fp8-e5m2", "w6a16", "w4a16", "w4a16:channel", "w4a16:channel:clip", "w4a16:sym",
     "w4a16:sym-mid", "w4a16:sym-narrow", "w4a16:g32", "nf4", "w3a16", "w3a16:channel", "w3a16:channel:clip", "w3a16:g64",

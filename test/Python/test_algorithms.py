@@ -321,6 +321,12 @@ def test_one_scale_for_all_columns_is_refused(tmp_path):
     assert "expected no 'tensor'" in text
 
 
+@pytest.mark.parametrize("algo", ["awq", "clip", "gptq"])
+def test_floats_have_no_scales_to_choose(tmp_path, algo):
+    text = refuse(network(tmp_path), tmp_path, 4, "QCC-E307", samples(), algo=algo, precision="bf16")
+    assert "choose scales and codes" in text and "'bf16'" in text
+
+
 def test_modes_are_known(tmp_path):
     refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo="gptq", calib_mode="fast")
 

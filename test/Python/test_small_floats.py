@@ -358,3 +358,25 @@ def test_activations_are_rounded_per_token(tmp_path, precision, name, target):
 def test_tokens_are_rounded_by_fp8_alone(precision, text):
     done = subprocess.run([qcc._driver._find_driver(), "m.onnx", f"--precision={precision}", "--max-size=0.5x"], capture_output=True, text=True)
     assert done.returncode == 4 and text in done.stderr and "QCC-E307" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_weights_in_bfloat16(tmp_path, target):
+    random = np.random.default_rng(7)
+    weight = random.standard_normal((80, 37), dtype=np.float32)
+    weight[0, :3] = np.float32([1.00390625, 1.01171875, -1e-40])  # ties to either side; a subnormal
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("rows", 80))
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [given], [result], [onnx.numpy_helper.from_array(weight, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    model = qcc.load(qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc", precision="bf16", target=target, require_fused=True))
+    bits = weight.view(np.uint32)
+    rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+    assert rounded[0, 0] == 1 and rounded[0, 1] == np.float32(1.015625)
+    for rows in (1, 3, 50):
+        x = random.standard_normal((rows, 80), dtype=np.float32)
+        got = next(iter(model({"x": x}).values())).astype(np.float64)
+        np.testing.assert_allclose(got, x.astype(np.float64) @ rounded, rtol=0, atol=1e-6 * (np.abs(x) @ np.abs(rounded)).max())
+        exact = x.astype(np.float64) @ weight
+        assert (got * exact).sum() / np.sqrt((got**2).sum() * (exact**2).sum()) > 0.9999

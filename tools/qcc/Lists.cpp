@@ -4,6 +4,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Pipeline/AlgorithmList.h"
 #include "qcc/Scheme/Products.h"
+#include "qcc/Scheme/StoredFloats.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Target/Target.h"
 #include "llvm/ADT/STLExtras.h"
@@ -78,7 +79,9 @@ Error runSchemes(Session &session) {
   std::vector<std::vector<std::string>> rows = {
       {"f32", "32", "f32", targets, "32-bit floats, nothing is quantized", ""}};
   for (const Scheme *scheme : getSchemes(&context).all()) {
-    std::string bits, parameters = "gN channel tensor clip";
+    std::string bits, parameters;
+    if (!isa<StoredFloatScheme>(scheme))
+      parameters = "gN channel tensor clip";
     raw_string_ostream(bits) << format("%.4g", getStoredBits(*scheme));
     for (StringRef grid : scheme->getGrids())
       parameters += " " + grid.str();

@@ -128,7 +128,8 @@ const char *const kPrecisions[] = {"w4a16",
                                    "nf4",
                                    "nf4:g32",
                                    "nf4:channel",
-                                   "w4a16:tensor:sym-narrow:clip"};
+                                   "w4a16:tensor:sym-narrow:clip",
+                                   "bf16"};
 
 class DecodeMatMulTest : public testing::TestWithParam<size_t> {};
 
@@ -150,7 +151,7 @@ TEST_P(DecodeMatMulTest, BitsAreThoseOfTheDecodedWeight) {
   ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
   // Shapes of its own for each level, which compile faster than the same for
   // all; four for each precision, so that it is tried at every level.
-  size_t shapes = size_t(getShapeCount(84)), step = std::size(kPrecisions);
+  size_t shapes = size_t(getShapeCount(88)), step = std::size(kPrecisions);
   for (size_t i = GetParam(), round = 0; i < shapes; i += step, ++round) {
     uint64_t seed = i + round;
     Random random(seed);
@@ -174,6 +175,11 @@ TEST(DecodeMatMul, SeveralPanelsOfGroups) {
 TEST(DecodeMatMul, SeveralPanelsWithoutGroups) {
   X86 x86;
   check(x86, x86.levels(), "w3a16:channel", 7, 4999, 20, true, 3);
+}
+
+TEST(DecodeMatMul, SeveralPanelsOfStoredFloats) {
+  X86 x86;
+  check(x86, x86.levels(), "bf16", 7, 4999, 20, true, 5);
 }
 
 TEST(DecodeMatMul, SeveralPanelsOfOneRow) {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/IR/MLIRContext.h"
 #include "qcc/Scheme/BitFields.h"
-#include "qcc/Scheme/Scheme.h"
+#include "qcc/Scheme/StoredFloats.h"
 #include "llvm/ADT/APFloat.h"
 #include "gtest/gtest.h"
 #include <cmath>
@@ -109,6 +109,7 @@ TEST_F(FormatsTest, StoredBitsCountScalesAndZeros) {
   EXPECT_EQ(getStoredBits(get("w2a16")), 2 + 24.0 / 64);
   EXPECT_EQ(getStoredBits(get("nf4")), 4.25);
   EXPECT_EQ(getStoredBits(get("fp8")), 8);
+  EXPECT_EQ(getStoredBits(get("bf16")), 16);
 }
 
 TEST_F(FormatsTest, ConventionsGiveTheScalesOfTheirNames) {
@@ -277,6 +278,93 @@ TEST_F(FormatsTest, OneScaleForAWholeTensor) {
   std::vector<float> rounded(6);
   ASSERT_FALSE(roundWeight(scheme, {3, 2, bytes}, rounded));
   EXPECT_EQ(rounded, (std::vector<float>{1, 2, 3, -7, 0, 3}));
+}
+
+namespace {
+float fromBits(uint32_t bits) { return llvm::bit_cast<float>(bits); }
+} // namespace
+
+TEST_F(FormatsTest, Bfloat16RoundsToNearest) {
+  const auto &scheme = llvm::cast<StoredFloatScheme>(get("bf16"));
+  auto expectRound = [&](uint32_t from, uint32_t to) {
+    EXPECT_EQ(llvm::bit_cast<uint32_t>(scheme.round(fromBits(from))), to)
+        << std::hex << from;
+  };
+  expectRound(0x3f800000, 0x3f800000);
+  expectRound(0x3f808000, 0x3f800000); // ties to even
+  expectRound(0x3f818000, 0x3f820000);
+  expectRound(0x3f807fff, 0x3f800000);
+  expectRound(0x3f808001, 0x3f810000);
+  expectRound(0xbf818000, 0xbf820000);
+  expectRound(0x3fffffff, 0x40000000); // into the exponent
+  expectRound(0x80000000, 0x80000000);
+  expectRound(0x00008000, 0x00000000); // subnormal
+  expectRound(0x00008001, 0x00010000);
+  expectRound(0x007fffff, 0x00800000); // the least normal
+  expectRound(0x7f7f7fff, 0x7f7f0000); // the largest stays finite
+  expectRound(0x7f7f8000, 0x7f800000);
+  // Every 9973rd finite float, as another implementation rounds.
+  for (uint64_t bits = 0; bits < 0xff800000u; bits += 9973) {
+    float weight = fromBits(uint32_t(bits));
+    if (!std::isfinite(weight))
+      continue;
+    llvm::APFloat rounded(weight);
+    bool inexact;
+    rounded.convert(llvm::APFloat::BFloat(), llvm::APFloat::rmNearestTiesToEven,
+                    &inexact);
+    ASSERT_EQ(llvm::bit_cast<uint32_t>(scheme.round(weight)) >> 16,
+              rounded.bitcastToAPInt().getZExtValue())
+        << std::hex << bits;
+  }
+}
+
+TEST_F(FormatsTest, Bfloat16StoresRowsOfWords) {
+  const Scheme &scheme = get("bf16");
+  std::vector<float> weights = makeWeights(size_t(70 * 19));
+  ArrayRef<char> source(reinterpret_cast<const char *>(weights.data()),
+                        weights.size() * 4);
+  auto layout = getEncodedLayout(scheme, 70, 19);
+  ASSERT_TRUE(layout);
+  std::vector<char> out(size_t(layout->totalBytes), char(0x55));
+  std::vector<float> rounded(weights.size());
+  ASSERT_FALSE(encodeWeight(scheme, {70, 19, source}, out));
+  ASSERT_FALSE(roundWeight(scheme, {70, 19, source}, rounded));
+  for (int64_t row = 0; row < layout->groupK; ++row)
+    for (int64_t at = 0; at < layout->blocks * kSchemeColumns; ++at) {
+      uint16_t word;
+      std::memcpy(&word,
+                  out.data() + at / 16 * layout->groupBytes +
+                      layout->codeOffset + row * 32 + at % 16 * 2,
+                  2);
+      float want = row < 70 && at < 19 ? rounded[size_t(row * 19 + at)] : 0.0f;
+      ASSERT_EQ(llvm::bit_cast<uint32_t>(want), uint32_t(word) << 16)
+          << row << " " << at;
+    }
+}
+
+TEST_F(FormatsTest, Bfloat16RefusesWhatItCannotHold) {
+  const Scheme &scheme = get("bf16");
+  std::vector<float> rounded(4);
+  auto refuse = [&](float weight, ArrayRef<char> scales = {}) {
+    std::vector<float> weights{1, 2, weight, 3};
+    ArrayRef<char> bytes(reinterpret_cast<const char *>(weights.data()), 16);
+    WeightSource source{2, 2, bytes};
+    source.scales = scales;
+    return llvm::toString(roundWeight(scheme, source, rounded));
+  };
+  EXPECT_EQ(refuse(3.3e38f), "");
+  EXPECT_NE(refuse(fromBits(0x7f7f8000)).find("rounds to infinity in row 1"),
+            std::string::npos);
+  EXPECT_NE(refuse(fromBits(0xff7fffff)).find("rounds to infinity"),
+            std::string::npos);
+  EXPECT_NE(refuse(fromBits(0x7fc00000)).find("NaN"), std::string::npos);
+  EXPECT_NE(refuse(fromBits(0xff800000)).find("got infinity"),
+            std::string::npos);
+  const char scales[8] = {};
+  EXPECT_NE(refuse(0, scales).find("expected no scales"), std::string::npos);
+  for (const char *bad : {"bf16:g32", "bf16:clip", "bf16:tensor", "bf16:"})
+    EXPECT_NE(getProblem(bad).find("expected no parameters"), std::string::npos)
+        << bad;
 }
 
 TEST_F(FormatsTest, BitFieldsUseEveryBit) {

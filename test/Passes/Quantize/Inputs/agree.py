@@ -20,7 +20,7 @@ for precision in ["f32", *sys.argv[2:]]:
     plain = plain or results[0]
     for name, want in results[0].items():
         # Codes of activations may differ where f32 sums of the layer before do.
-        bound = 1e-5 if precision.startswith(("f32", "w8a16", "w6", "w4a16", "w3", "w2", "fp8", "nf4")) else 2e-2
+        bound = 1e-5 if precision.startswith(("f32", "w8a16", "w6", "w4a16", "w3", "w2", "fp8", "nf4", "bf16")) else 2e-2
         numpy.testing.assert_allclose(results[1][name], want, rtol=0, atol=bound * numpy.abs(want).max(), err_msg=f"{precision} {name}")
         # And it is not the float model.
         assert precision == "f32" or numpy.abs(want - plain[name]).max() > 1e-4 * numpy.abs(want).max(), precision
