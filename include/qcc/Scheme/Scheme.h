@@ -78,6 +78,8 @@ public:
   virtual mlir::Value lookup(llvm::ArrayRef<float> table, mlir::Value indices);
 };
 
+class StoredFloatScheme;
+
 /// A storage and compute format. Objects are immutable and shared by threads.
 ///
 /// Who writes a scheme says in choose() how the scale of some weights is found,
@@ -114,6 +116,9 @@ public:
   /// Whether value() is `scale * (code - zero)`. Else it is `scale` times a
   /// number of the code alone, and the zero point is only the code of 0.
   virtual bool isLinear() const { return true; }
+
+  /// The scheme as one without scales and codes (StoredFloats.h), if it is.
+  virtual const StoredFloatScheme *asStoredFloats() const { return nullptr; }
 
   /// What activations can be rounded to as well, with a scale per token (row),
   /// if the parameter `token` asks for it. For float compute: products are

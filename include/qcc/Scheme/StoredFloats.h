@@ -8,9 +8,8 @@
 namespace qcc {
 
 /// A scheme that stores each weight as a narrower float: there is no scale to
-/// choose and no code to assign, a weight is rounded and that is all. It is
-/// told from others by its largest code, 0, which no scheme with codes has; its
-/// one code means 0. Algorithms that choose scales or codes do not apply.
+/// choose and no code to assign, a weight is rounded and that is all. Its one
+/// code means 0. Algorithms that choose scales or codes do not apply.
 ///
 /// The layout is that of a scheme with scales of whole channels, all of them 1,
 /// so kernels need not know of it. The product is computed in f32.
@@ -37,9 +36,8 @@ public:
     llvm::fill(bytes, 0);
   }
 
-  static bool classof(const Scheme *scheme) {
-    return scheme->getMaxCode() == 0;
-  }
+  const StoredFloatScheme *asStoredFloats() const final { return this; }
+  static bool classof(const Scheme *scheme) { return scheme->asStoredFloats(); }
 };
 
 } // namespace qcc
