@@ -44,7 +44,7 @@ DATA = pathlib.Path(os.environ.get("QCC_TEST_DATA", SOURCE.parent / "shared"))
 MODEL = DATA / "models" / "llm" / "lm-s"
 CASES = {"w4_channel": "w4a16:channel", "w4_g128": "w4a16:g128", "w3_channel": "w3a16:channel", "w3_g64": "w3a16:g64",
          "w2_g32": "w2a16:g32"}  # fmt: skip
-PRESETS = ["int8", "w4a8", "w8a16", "w6a16", "w4a16", "w3a16", "w2a16", "fp8", "fp8:token", "fp8:tensor", "fp8-e5m2",
+PRESETS = ["bf16", "int8", "w4a8", "w8a16", "w6a16", "w4a16", "w3a16", "w2a16", "fp8", "fp8:token", "fp8:tensor", "fp8-e5m2",
            "nf4"]  # fmt: skip
 # Name in the table, --algo, name in reference.json.
 ALGORITHMS = [
