@@ -12,10 +12,10 @@ namespace qcc {
 /// is above the diagonal is neither read nor written. False, with the matrix
 /// spoiled, if A is not positive definite as far as doubles tell. Takes k^3 / 6
 /// fused products and about 8 * 96 * k bytes; its bits depend neither on
-/// threads nor on the machine. Why not Eigen's: that is compiled for any
-/// machine of the architecture, which is a quarter of the speed of one with
-/// AVX2, and uses one thread; at k = 8192 this is minutes for each group of
-/// layers.
+/// threads nor on the machine. Why not Eigen's:
+/// compiled for any machine of the architecture it takes twice as long on one
+/// thread, which is all it uses (k = 4096 on a Zen 3: 2.4 s, this 1.2 s, on two
+/// threads 0.7 s).
 bool factorCholesky(double *matrix, int64_t k, unsigned threads);
 
 } // namespace qcc

@@ -20,7 +20,8 @@ struct RowOperand {
 
 /// The body of a generic that is a few sums and products of f32, run for many
 /// elements at once: what scales, shifts and merges weights is of this kind,
-/// and looking at each instruction once per element takes thirty times as long.
+/// and looking at each instruction for each element costs more than the
+/// arithmetic.
 /// Results have the bits of ScalarProgram's.
 class RowProgram {
 public:

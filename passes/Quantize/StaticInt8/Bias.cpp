@@ -24,7 +24,8 @@ ChannelPlaces qcc::getChannelPlaces(Operation *layer) {
   return places;
 }
 
-AffineMap qcc::getOutputChannelMap(Operation *layer, int64_t offset) {
+/// Reads element `offset + channel` of a vector for each element of a result.
+static AffineMap getOutputChannelMap(Operation *layer, int64_t offset) {
   MLIRContext *context = layer->getContext();
   auto rank =
       unsigned(cast<RankedTensorType>(layer->getResult(0).getType()).getRank());
@@ -35,6 +36,17 @@ AffineMap qcc::getOutputChannelMap(Operation *layer, int64_t offset) {
 
 static Value add(ImplicitLocOpBuilder &b, ValueRange args) {
   return arith::AddFOp::create(b, args[0], args[1]);
+}
+
+Value qcc::addNumbers(OpBuilder &b, Operation *layer, Value value,
+                      Value numbers, int64_t offset) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return createGeneric(b, value.getLoc(), type, Combiner::None,
+                       {value, numbers},
+                       {b.getMultiDimIdentityMap(unsigned(type.getRank())),
+                        getOutputChannelMap(layer, offset)},
+                       {}, {}, add)
+      .getResult();
 }
 
 /// The addition of a constant number to each channel that alone reads a
@@ -85,14 +97,9 @@ void qcc::addToChannels(Operation *layer, ArrayRef<float> values) {
   }
   b.setInsertionPointAfter(layer);
   Value result = layer->getResult(0);
-  auto type = cast<RankedTensorType>(result.getType());
   auto vector = RankedTensorType::get({int64_t(values.size())}, b.getF32Type());
   Value constant = ConstantOp::create(b, loc, vector,
                                       DenseElementsAttr::get(vector, values));
-  auto moved =
-      createGeneric(b, loc, type, Combiner::None, {result, constant},
-                    {b.getMultiDimIdentityMap(unsigned(type.getRank())),
-                     getOutputChannelMap(layer, 0)},
-                    {}, {}, add);
-  result.replaceAllUsesExcept(moved.getResult(), moved);
+  Value moved = addNumbers(b, layer, result, constant);
+  result.replaceAllUsesExcept(moved, moved.getDefiningOp());
 }

@@ -15,8 +15,11 @@ struct ChannelPlaces {
 };
 ChannelPlaces getChannelPlaces(mlir::Operation *layer);
 
-/// Reads element `offset + channel` of a vector for each element of a result.
-mlir::AffineMap getOutputChannelMap(mlir::Operation *layer, int64_t offset);
+/// `value`, which has the shape of a layer's result, with the elements of a
+/// vector from `offset` on added to its output channels.
+mlir::Value addNumbers(mlir::OpBuilder &b, mlir::Operation *layer,
+                       mlir::Value value, mlir::Value numbers,
+                       int64_t offset = 0);
 
 /// Adds a number to each output channel of a layer: to the bias that is added
 /// to it, if that is all that reads it, else behind it. The numbers are kept in

@@ -47,21 +47,6 @@ static Value select(OpBuilder &b, Value low, Value high, Value switches,
       .getResult();
 }
 
-/// `low` with the numbers from `offset` on added to a layer's output channels.
-static Value correct(OpBuilder &b, Operation *layer, Value low, Value numbers,
-                     size_t offset) {
-  auto type = cast<RankedTensorType>(low.getType());
-  return createGeneric(
-             b, low.getLoc(), type, Combiner::None, {low, numbers},
-             {b.getMultiDimIdentityMap(unsigned(type.getRank())),
-              getOutputChannelMap(layer, int64_t(offset))},
-             {}, {},
-             [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
-               return arith::AddFOp::create(body, args[0], args[1]);
-             })
-      .getResult();
-}
-
 /// Computes a layer in both ways: observes the exact result as `=`, that of
 /// codes as `~`, and gives the one that the switch says.
 static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
@@ -76,7 +61,7 @@ static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
   low->moveBefore(b.getInsertionBlock(), b.getInsertionPoint());
   Value moved = low->getResult(0);
   if (getChannelPlaces(layer).channels)
-    moved = correct(b, layer, moved, switches, offset);
+    moved = addNumbers(b, layer, moved, switches, int64_t(offset));
   observe(b, exact, "=" + Twine(layerNumber));
   observe(b, moved, "~" + Twine(layerNumber));
   Value chosen = select(b, moved, exact, switches, number);

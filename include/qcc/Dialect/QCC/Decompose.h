@@ -32,7 +32,7 @@ struct RoundedTokens {
 };
 /// Rounds an f32 tensor to E4M3FN or E5M2, to nearest with ties to even. The
 /// scale of a row is its largest magnitude over the largest float, 1 for rows
-/// of which that is 0 (quantization.md, FP8 per token). Rows with NaN or
+/// of which that is 0 (dynamic FP8 of llm-compressor). Rows with NaN or
 /// infinite elements become NaN.
 RoundedTokens roundTokens(mlir::OpBuilder &builder, mlir::Location loc,
                           mlir::Value input, mlir::FloatType format);
