@@ -89,6 +89,8 @@ std::string writeRecipe(const Recipe &recipe) {
      << ", nan: " << quoteYaml(recipe.nonFinite);
   if (recipe.minCosine != Recipe().minCosine)
     os << ", min_cos: " << format("%.9g", recipe.minCosine);
+  if (recipe.correctBias != Recipe().correctBias)
+    os << ", correct_bias: " << (recipe.correctBias ? "true" : "false");
   os << "}\n"
      << "dims: " << writePairs(recipe.dims) << "\n"
      << "states: " << writePairs(recipe.states) << "\n"
@@ -253,7 +255,9 @@ private:
          {"method",
           [&](const Yaml &v) { return readText(v, recipe.rangeMethod); }},
          {"nan", [&](const Yaml &v) { return readText(v, recipe.nonFinite); }},
-         {"min_cos", [&](const Yaml &v) { return readCosine(v); }}});
+         {"min_cos", [&](const Yaml &v) { return readCosine(v); }},
+         {"correct_bias",
+          [&](const Yaml &v) { return readBool(v, recipe.correctBias); }}});
   }
 
   Error readTop(const Yaml &root) {

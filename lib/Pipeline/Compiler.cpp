@@ -268,6 +268,7 @@ llvm::Error Compilation::quantize() {
       llvm::append_range(settings.keep, options.keep);
       settings.target = options.target;
       settings.minCosine = options.minCosine;
+      settings.correctBias = options.correctBias;
       passes.addPass(createStaticInt8(settings));
     }
     if (options.emitQdq)

@@ -56,6 +56,7 @@ Recipe Compilation::getRecipe() {
   recipe.states = options.states;
   recipe.keep = options.keep;
   recipe.minCosine = options.minCosine;
+  recipe.correctBias = options.correctBias;
   recipe.requireFused = options.requireFused;
   recipe.embedWeights = options.embedWeights;
   recipe.rangeMethod =

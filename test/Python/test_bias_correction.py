@@ -110,6 +110,25 @@ def test_same_bytes(folder):
         assert filecmp.cmp(folder / "jobs1" / name, folder / "jobs3" / name, shallow=False), name
 
 
+def test_not_asked_for(folder):
+    """Without corrections, by flag or recipe, no bias changes; the recipe gives the same bytes, and flags have the last word."""
+    flags = {"precision": "int8", "calib": folder / "c.npz", "target": "avx2"}
+    qcc.compile(folder / "m.onnx", folder / "plain", no_correct_bias=True, **flags)
+    assert not lines(folder / "plain")
+    assert (folder / "plain" / "libmodel.so").read_bytes() != (folder / "int8" / "libmodel.so").read_bytes()
+    recipe = folder / "plain" / "recipe.yaml"
+    assert "correct_bias: false" in recipe.read_text()
+    assert "correct_bias" not in (folder / "int8" / "recipe.yaml").read_text()
+    qcc.compile(folder / "m.onnx", folder / "same", recipe=recipe, calib=folder / "c.npz")
+    qcc.compile(folder / "m.onnx", folder / "corrected", recipe=recipe, calib=folder / "c.npz", correct_bias=True)
+    for name in ("libmodel.so", "manifest.json", "recipe.yaml"):
+        assert filecmp.cmp(folder / "plain" / name, folder / "same" / name, shallow=False), name
+        assert filecmp.cmp(folder / "int8" / name, folder / "corrected" / name, shallow=False), name
+    recipe.write_text("schema: qcc-recipe/1\ncalibration: {corect_bias: false}\n")
+    with pytest.raises(qcc.CompileError, match="correct_bias"):
+        qcc.compile(folder / "m.onnx", folder / "bad", recipe=recipe, **flags)
+
+
 def test_statistics_alone(folder):
     """Without samples nothing is measured and nothing corrected."""
     subprocess.run([QCC, "calibrate", folder / "m.onnx", f"--calib={folder / 'c.npz'}", "-o", folder / "s.stats", "-q"], check=True)

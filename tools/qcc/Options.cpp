@@ -268,6 +268,7 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
   options.states = recipe->states;
   options.keep = recipe->keep;
   options.minCosine = recipe->minCosine;
+  options.correctBias = recipe->correctBias;
   options.requireFused = recipe->requireFused;
   options.embedWeights = recipe->embedWeights;
   options.budgets = recipe->budgets;
@@ -404,6 +405,9 @@ Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
   if (const Arg *arg =
           line.args.getLastArg(OPT_embed_weights, OPT_no_embed_weights))
     options.embedWeights = arg->getOption().matches(OPT_embed_weights);
+  if (const Arg *arg =
+          line.args.getLastArg(OPT_correct_bias, OPT_no_correct_bias))
+    options.correctBias = arg->getOption().matches(OPT_correct_bias);
   options.cacheDir = getCacheDir(line);
   options.workerProgram = self.str();
   options.plugins = line.args.getAllArgValues(OPT_load_plugin);

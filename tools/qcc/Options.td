@@ -106,6 +106,10 @@ def tokens : Setting<"tokens", "NAME", [EvalVis],
 def min_cos : Setting<"min-cos", "X", [CompileVis, EvalVis],
                       "Least cosine with fp32, for which int8 keeps layers (default: 0.99; 0: none); eval exits with 6">,
               Group<grp_data>;
+def no_correct_bias : Switch<"no-correct-bias", [CompileVis], "int8 with --calib: do not add the mean error of layers to their biases">,
+                      Group<grp_data>;
+def correct_bias : Switch<"correct-bias", [CompileVis], "int8 with --calib: correct biases (the default), whatever the recipe says">,
+                   Group<grp_data>, Flags<[HelpHidden]>;
 def max_drop : Setting<"max-drop", "X", [CompileVis, EvalVis],
                        "Loss of top1 or perplexity allowed, as 0.01 or 1%: a budget of mixed precision; eval exits with 6">,
                Group<grp_data>;

@@ -63,6 +63,9 @@ struct CompileOptions {
   /// --min-cos: layers whose int8 makes outputs on the calibration data differ
   /// more than that from those in float stay float; 0: none does.
   double minCosine = 0.99;
+  /// --no-correct-bias: biases of layers in int8 stay as they are; else they
+  /// are corrected where there are samples.
+  bool correctBias = true;
   bool requireFused = false;
   std::optional<bool> embedWeights;       ///< none: below 16 MiB
   unsigned jobs = 0;                      ///< 0: all cores

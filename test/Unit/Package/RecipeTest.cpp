@@ -14,6 +14,8 @@ static void expectSame(const Recipe &a, const Recipe &b) {
   EXPECT_EQ(a.dims, b.dims);
   EXPECT_EQ(a.states, b.states);
   EXPECT_EQ(a.keep, b.keep);
+  EXPECT_EQ(a.minCosine, b.minCosine);
+  EXPECT_EQ(a.correctBias, b.correctBias);
   EXPECT_EQ(a.requireFused, b.requireFused);
   EXPECT_EQ(a.embedWeights, b.embedWeights);
   EXPECT_EQ(a.rangeMethod, b.rangeMethod);
@@ -53,6 +55,8 @@ TEST(Recipe, ReadsWhatItWrote) {
   recipe.embedWeights = false;
   recipe.rangeMethod = "percentile:99.9";
   recipe.nonFinite = "skip";
+  recipe.minCosine = 0.95;
+  recipe.correctBias = false;
   expectRoundTrip(recipe);
 }
 
