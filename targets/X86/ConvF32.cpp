@@ -5,9 +5,12 @@
 // Output channels are the rows and output pixels the columns of a tile. The
 // weight is packed [G][O/mr][K][mr] with K = I * kh * kw; the input pixels of a
 // tile are copied to a panel [K][nr] in scratch, where padding, strides and
-// dilations vanish, and serve all output channels from there. K is cut by
-// channels so that the panel stays in a quarter of L2; partial sums lie in the
-// output.
+// dilations vanish, and serve all output channels from there. Where a vector of
+// pixels lies in one row and its windows in the image nothing is masked, and
+// channels are copied one after the other, in the order of memory. K is cut by
+// channels so that the panels stay in a part of L2; partial sums lie in the
+// output. On AVX2 a panel is as wide as a register tile: read from end to end,
+// written in whole lines.
 //
 //===----------------------------------------------------------------------===//
 #include "ConvShape.h"
@@ -23,14 +26,18 @@ using namespace qcc::x86;
 namespace {
 
 /// Scratch for the panels of a task: most of half of the smallest L2 of an
-/// AVX-512 core.
-constexpr int64_t kPanelBytes = 384 << 10;
+/// AVX-512 core, a third of that of AVX2 cores.
+constexpr int64_t kPanelBytes = 384 << 10, kSmallPanelBytes = 160 << 10;
+/// Tiles of pixels that share asking for the weights that come next.
+constexpr int64_t kPrefetchParts = 3;
 /// Output channels below which a task's channels are not cut.
 constexpr int64_t kChunkChannels = 256;
 /// Tasks that make cutting channels unnecessary.
 constexpr int64_t kWantedTasks = 4;
 /// Taps of a window whose masks are kept at once.
 constexpr int64_t kUnrolledTaps = 9;
+/// Widest window whose rows are copied by unrolled code.
+constexpr int64_t kUnrolledWidth = 16;
 
 struct TileShape {
   int64_t mr, nr;
@@ -38,10 +45,11 @@ struct TileShape {
 
 /// The tile that computes the fewest idle elements; more pixels first, since
 /// each tile reads all weights.
-TileShape chooseTile(int64_t channels, std::optional<int64_t> pixels,
+TileShape chooseTile(int64_t channels, std::optional<int64_t> pixels, bool flat,
                      bool avx512) {
+  // Of a row alone a task takes more than a register tile.
   if (!avx512)
-    return {6, 48};
+    return {6, flat ? 16 : 48};
   TileShape best{8, 48};
   double bestCost = 1e300;
   for (TileShape t : {TileShape{8, 48}, TileShape{6, 64}}) {
@@ -59,12 +67,22 @@ TileShape chooseTile(int64_t channels, std::optional<int64_t> pixels,
 
 /// Tiles of pixels of a task. Weights are read once per task, and input rows in
 /// longer runs; but a small image must give work to several threads.
-int64_t chooseTiles(std::optional<int64_t> numTiles, bool flat) {
+int64_t chooseTiles(std::optional<int64_t> numTiles, bool flat, int64_t nr) {
   if (!flat || !numTiles)
     return 1;
-  if (*numTiles >= 16)
-    return 4;
-  return llvm::divideCeil(*numTiles, *numTiles >= 8 ? 4 : 2);
+  int64_t most = std::max<int64_t>((nr > 16 ? 192 : 128) / nr, 1),
+          few = most / 2;
+  if (*numTiles <= few)
+    return std::max<int64_t>(*numTiles, 1);
+  int64_t tasks = std::max<int64_t>(llvm::divideCeil(*numTiles, most), 4);
+  return llvm::divideCeil(*numTiles, tasks);
+}
+
+/// Input channels of a block of K: blocks of about the same size.
+int64_t chooseBlock(int64_t channels, int64_t channelBytes, bool avx512) {
+  int64_t fits = (avx512 ? kPanelBytes : kSmallPanelBytes) / channelBytes;
+  fits = std::clamp<int64_t>(fits, 1, channels);
+  return llvm::divideCeil(channels, llvm::divideCeil(channels, fits));
 }
 
 class ConvF32Emitter final : public KernelEmitter {
@@ -88,7 +106,9 @@ private:
   void emitBlock(Value channelBegin, int64_t channels, bool first, bool last);
   void emitPack(Value channelBegin, int64_t channels);
   void copyPixels(Value base, Value from, Value k, int64_t kCount);
-  void packVector(Value base, Value pixel, Value target, int64_t channels);
+  Value findInside(Value pixel);
+  void packInside(Value from, Value k, Value target);
+  void packMasked(Value base, Value pixel, Value target, int64_t channels);
   void emitChannels(Value kBegin, int64_t kCount, bool first, bool last);
   void emitPanel(Value panel, int64_t liveRows, Value kBegin, int64_t kCount,
                  bool first, bool last);
@@ -108,6 +128,7 @@ private:
   unsigned lanes, tileRows, tileVectors;
   // Of the current task.
   Value image, group, firstPanel, endPanel, row, column, live;
+  Value ahead; ///< bytes from a panel's weights to those that are read next
   LogicalResult status = success();
 };
 
@@ -150,13 +171,13 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   std::optional<int64_t> pixels =
       getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
   int64_t perGroup = *shape.outChannels / shape.groups;
-  TileShape tile = chooseTile(perGroup, pixels, avx512);
+  TileShape tile = chooseTile(perGroup, pixels, flat, avx512);
   AffineExpr tiles = shape.getTiles(flat, tile.nr);
-  int64_t taskTiles = chooseTiles(getConstantSize(tiles), flat);
+  int64_t taskTiles = chooseTiles(getConstantSize(tiles), flat, tile.nr);
   tiles = simplifySize(tiles.ceilDiv(taskTiles));
   int64_t channelBytes = shape.kernelSize() * tile.nr * taskTiles * 4;
-  int64_t blockChannels = std::clamp<int64_t>(kPanelBytes / channelBytes, 1,
-                                              *shape.inChannels / shape.groups);
+  int64_t blockChannels =
+      chooseBlock(*shape.inChannels / shape.groups, channelBytes, avx512);
   if (!getStoredType(dispatch.getBody().front()).isF32())
     blockChannels = *shape.inChannels / shape.groups;
   int64_t panels = llvm::divideCeil(perGroup, tile.mr), chunk = panels;
@@ -186,7 +207,9 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   schedule.packs.push_back({weight.getArgNumber(),
                             layout + std::to_string(shape.groups), tile.mr,
                             false});
-  schedule.scratchBytes = blockChannels * channelBytes;
+  // Behind the panels, a number for each pixel at most.
+  schedule.scratchBytes =
+      blockChannels * channelBytes + tile.nr * taskTiles * 4;
   return schedule;
 }
 
@@ -298,17 +321,64 @@ void Conv::emitPack(Value channelBegin, int64_t channels) {
     return;
   }
   Value vectors = b.divFloor(b.add(live, b.idx(lanes - 1)), b.idx(lanes));
-  b.forLoop(b.idx(0), vectors, b.idx(1), [&](Value v) {
-    Value at = b.mul(v, b.idx(lanes));
+  auto target = [&](Value at) {
     Value panel = b.mul(b.divFloor(at, b.idx(nr)), b.idx(kCount * nr));
-    packVector(base, b.add(column, at), b.add(panel, b.mod(at, b.idx(nr))),
-               channels);
+    return b.add(panel, b.mod(at, b.idx(nr)));
+  };
+  auto masked = [&](Value at) {
+    packMasked(base, b.add(column, at), target(at), channels);
+  };
+  auto forVectors = [&](llvm::function_ref<void(Value)> body) {
+    b.forLoop(
+        b.idx(0), vectors, b.idx(1),
+        [&](Value v) { body(b.mul(v, b.idx(lanes))); },
+        KernelBuilder::LoopHint::NoUnroll);
+  };
+  if (shape.strideWidth > 2 || shape.spreadHeight > 1 ||
+      shape.spreadWidth > 1 || shape.kernelWidth > kUnrolledWidth) {
+    forVectors(masked);
+    return;
+  }
+  // Channel after channel, each in the order of memory.
+  Value table = b.elementPointer(
+      b.scratch(), f32,
+      b.idx(blockChannels * taskTiles * shape.kernelSize() * nr));
+  auto entry = [&](Value at) {
+    return b.elementPointer(table, b.getI32Type(), at);
+  };
+  auto where = [&](bool isInside, Value at, function_ref<void(Value)> body) {
+    Value from = arith::IndexCastOp::create(
+        b, b.getIndexType(), b.load(entry(at), b.getI32Type(), b.idx(0)));
+    Value wanted = isInside ? b.less(b.idx(-1), from) : b.less(from, b.idx(0));
+    auto branch = scf::IfOp::create(b, wanted, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard restore(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    body(from);
+  };
+  forVectors([&](Value at) {
+    Value from = arith::IndexCastOp::create(b, b.getI32Type(),
+                                            findInside(b.add(column, at)));
+    b.store(from, entry(at), b.getI32Type(), b.idx(0));
   });
+  b.forLoop(
+      b.idx(0), b.idx(channels), b.idx(1),
+      [&](Value c) {
+        Value pointer = b.elementPointer(base, f32, b.mul(c, perImage));
+        forVectors([&](Value at) {
+          where(true, at, [&](Value from) {
+            packInside(b.elementPointer(pointer, f32, from),
+                       b.mul(c, b.idx(shape.kernelSize())), target(at));
+          });
+        });
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+  forVectors([&](Value at) { where(false, at, [&](Value) { masked(at); }); });
 }
 
 /// One channel of a pointwise convolution: the pixels as they lie.
 void Conv::copyPixels(Value base, Value from, Value k, int64_t kCount) {
-  Value whole = b.divFloor(live, b.idx(nr));
+  Value whole = b.divFloor(live, b.idx(nr)),
+        perChannel = b.size(shape.inHeight * shape.inWidth);
   from = b.add(from, column);
   auto target = [&](Value tile, Value at) {
     return b.add(b.mul(b.add(b.mul(tile, b.idx(kCount)), k), b.idx(nr)), at);
@@ -317,6 +387,7 @@ void Conv::copyPixels(Value base, Value from, Value k, int64_t kCount) {
       b.idx(0), whole, b.idx(1),
       [&](Value tile) {
         Value start = b.add(from, b.mul(tile, b.idx(nr)));
+        prefetchToL1(b, base, b.mul(b.add(start, perChannel), b.idx(4)));
         for (int64_t at = 0; at < nr; at += lanes)
           b.store(b.load(base, f32, b.add(start, b.idx(at)), lanes),
                   b.scratch(), f32, target(tile, b.idx(at)));
@@ -334,10 +405,70 @@ void Conv::copyPixels(Value base, Value from, Value k, int64_t kCount) {
       KernelBuilder::LoopHint::NoUnroll);
 }
 
-/// One vector of pixels in all taps and channels. With a small window all masks
-/// are kept and the taps run inside, so that a channel's rows are read while
-/// they are in L1.
-void Conv::packVector(Value base, Value pixel, Value target, int64_t channels) {
+/// The offset in a channel of what the first tap reads for a vector of pixels
+/// of one row whose windows lie in the image; -1 for others.
+Value Conv::findInside(Value pixel) {
+  Value first = row, at = pixel;
+  if (flat && getConstantSize(shape.outHeight) != 1) {
+    Value width = b.size(shape.outWidth);
+    first = b.add(row, b.divFloor(pixel, width));
+    at = b.mod(pixel, width);
+  }
+  Value y = b.sub(b.mul(first, b.idx(shape.strideHeight)), b.idx(shape.padTop)),
+        x = b.sub(b.mul(at, b.idx(shape.strideWidth)), b.idx(shape.padLeft));
+  auto within = [&](Value from, int64_t reach, Value size) -> Value {
+    return arith::AndIOp::create(b, b.less(b.idx(-1), from),
+                                 b.less(b.add(from, b.idx(reach - 1)), size));
+  };
+  int64_t rows = (shape.kernelHeight - 1) * shape.dilationHeight + 1,
+          columns = (shape.kernelWidth - 1) * shape.dilationWidth;
+  Value offset = b.add(b.mul(y, b.size(shape.inWidth)), x);
+  // Offsets are kept as 32 bits.
+  Value isInside = arith::AndIOp::create(
+      b, within(at, lanes, b.size(shape.outWidth)),
+      arith::AndIOp::create(b, within(y, rows, b.size(shape.inHeight)),
+                            within(x, columns + shape.strideWidth * lanes,
+                                   b.size(shape.inWidth))));
+  isInside =
+      arith::AndIOp::create(b, isInside, b.less(offset, b.idx(INT32_MAX)));
+  return arith::SelectOp::create(b, isInside, offset, b.idx(-1));
+}
+
+/// All taps of a vector of pixels in a channel, from `from` on. Meanwhile the
+/// next channel is brought to L1.
+void Conv::packInside(Value from, Value k, Value target) {
+  Value perImage = b.size(shape.inHeight * shape.inWidth),
+        rowStep = b.mul(b.size(shape.inWidth), b.idx(shape.dilationHeight));
+  SmallVector<int64_t> even;
+  for (unsigned i = 0; i < lanes; ++i)
+    even.push_back(2 * i);
+  auto packRow = [&](Value kh) {
+    Value pointer = b.elementPointer(from, f32, b.mul(kh, rowStep)),
+          first = b.add(k, b.mul(kh, b.idx(shape.kernelWidth)));
+    prefetchToL1(b, pointer, b.mul(perImage, b.idx(4)));
+    for (int64_t kw = 0; kw < shape.kernelWidth; ++kw) {
+      int64_t at = kw * shape.dilationWidth;
+      Value pixels = b.load(pointer, f32, b.idx(at), lanes);
+      if (shape.strideWidth == 2)
+        pixels = vector::ShuffleOp::create(
+            b, pixels, b.load(pointer, f32, b.idx(at + lanes), lanes), even);
+      b.store(pixels, b.scratch(), f32,
+              b.add(b.mul(b.add(first, b.idx(kw)), b.idx(nr)), target));
+    }
+  };
+  if (shape.kernelSize() > kUnrolledTaps) {
+    b.forLoop(b.idx(0), b.idx(shape.kernelHeight), b.idx(1), packRow,
+              KernelBuilder::LoopHint::NoUnroll);
+    return;
+  }
+  for (int64_t kh = 0; kh < shape.kernelHeight; ++kh)
+    packRow(b.idx(kh));
+}
+
+/// A vector of pixels in all taps and channels, wherever it is. With a small
+/// window all masks are kept and the taps run inside, so that a channel's rows
+/// are read while they are in L1.
+void Conv::packMasked(Value base, Value pixel, Value target, int64_t channels) {
   Value perImage = b.size(shape.inHeight * shape.inWidth);
   PixelReader reader(b, shape, flat, lanes);
   if (flat)
@@ -399,6 +530,13 @@ void Conv::emitPanel(Value panel, int64_t liveRows, Value kBegin,
   Value at = b.mul(b.add(b.mul(flatPanel, b.idx(inputs)), kBegin), b.idx(mr));
   Value channel = b.add(b.mul(group, b.idx(*shape.outChannels / shape.groups)),
                         b.mul(panel, b.idx(mr)));
+  // What is read next: the same inputs of the next panel, after the last one
+  // the next inputs of the first.
+  Value next = b.mul(b.add(b.sub(firstPanel, panel), b.idx(1)), b.idx(inputs));
+  next = arith::SelectOp::create(
+      b, b.less(b.add(panel, b.idx(1)), endPanel), b.idx(inputs),
+      b.add(b.sub(next, b.idx(inputs)), b.idx(kCount)));
+  ahead = b.mul(next, b.idx(mr * 4));
   for (int64_t r = 0; r < liveRows; r += tileRows) {
     unsigned rows = std::min<int64_t>(tileRows, liveRows - r);
     emitColumns(b.add(channel, b.idx(r)),
@@ -480,18 +618,19 @@ void Conv::emitTile(Value channel, Value weights, unsigned rows,
   Value panel =
       b.elementPointer(b.scratch(), f32,
                        b.add(b.mul(tileIndex, b.idx(kCount * nr)), tileColumn));
-  int64_t panelBytes =
-      *shape.inChannels / shape.groups * shape.kernelSize() * mr * 4;
+  // Each tile asks for a part of the weights that come next.
+  int64_t parts = std::clamp<int64_t>(taskTiles, 1, kPrefetchParts),
+          stride = mr * 4 / parts;
+  Value part = b.mul(b.mod(tileIndex, b.idx(parts)), b.idx(stride * kCount));
+  Value from = b.add(ahead, part);
   SmallVector<Value> sums = emitFmaLoop(
       b, tile, b.idx(kCount), init,
       [&](unsigned r, Value k) {
         return b.load(weights, f32, b.add(b.mul(k, b.idx(mr)), b.idx(r)));
       },
       [&](unsigned v, Value k) {
-        // The same block of K of the next output channels.
         if (v == 0)
-          prefetchToL2(b, weights,
-                       b.add(b.idx(panelBytes), b.mul(k, b.idx(mr * 4))));
+          prefetchToL2(b, weights, b.add(from, b.mul(k, b.idx(stride))));
         return b.load(panel, f32, b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)),
                       lanes);
       });

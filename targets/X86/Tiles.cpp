@@ -48,10 +48,20 @@ SmallVector<Value> x86::emitFmaLoop(KernelBuilder &b, const Tile &tile,
       KernelBuilder::LoopHint::NoUnroll);
 }
 
-void x86::prefetchToL2(KernelBuilder &b, Value pointer, Value offset) {
-  constexpr unsigned read = 0, toL2 = 2, data = 1;
+/// `locality` 3 is L1, 2 is L2.
+static void prefetch(KernelBuilder &b, Value pointer, Value offset,
+                     unsigned locality) {
+  constexpr unsigned read = 0, data = 1;
   LLVM::Prefetch::create(b, b.elementPointer(pointer, b.getI8Type(), offset),
-                         read, toL2, data);
+                         read, locality, data);
+}
+
+void x86::prefetchToL1(KernelBuilder &b, Value pointer, Value offset) {
+  prefetch(b, pointer, offset, 3);
+}
+
+void x86::prefetchToL2(KernelBuilder &b, Value pointer, Value offset) {
+  prefetch(b, pointer, offset, 2);
 }
 
 SmallVector<Value> x86::zeros(KernelBuilder &b, unsigned count,

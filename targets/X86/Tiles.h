@@ -50,7 +50,9 @@ llvm::SmallVector<mlir::Value> emitFmaLoop(KernelBuilder &b, const Tile &tile,
                                            llvm::ArrayRef<mlir::Value> init,
                                            TileLoad scalar, TileLoad vector);
 
-/// Asks for the cache line at byte `offset` of `pointer` to be brought to L2.
+/// Asks for the cache line at byte `offset` of `pointer`, which may be any
+/// address, to be brought to L1 or L2.
+void prefetchToL1(KernelBuilder &b, mlir::Value pointer, mlir::Value offset);
 void prefetchToL2(KernelBuilder &b, mlir::Value pointer, mlir::Value offset);
 
 /// Zeros of `count` vectors.

@@ -68,4 +68,4 @@ func.func @activations(%x: tensor<2x5x70xf32>, %y: tensor<2x70x9xf32>) -> tensor
 
 // CHECK: qcc.kernel @[[GEMM]] {kernel = "gemm.f32", nr = 64 : i64}
 // CHECK: qcc.kernel @k1_conv {
-// CHECK-SAME: kernel = "conv.f32", nr = 48 : i64, scratch = 55296 : i64, tiles = 4 : i64, window = array<i64: 3, 3>
+// CHECK-SAME: kernel = "conv.f32", nr = 48 : i64, scratch = 56064 : i64, tiles = 4 : i64, window = array<i64: 3, 3>
