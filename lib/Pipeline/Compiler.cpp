@@ -250,7 +250,8 @@ llvm::Error Compilation::assign() {
 
 llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
-  bool isStatic = isStaticInt8();
+  bool isStatic = isStaticInt8(),
+       isDynamic = !isStatic && !isMixed && basePrecision == "int8";
   if (options.emitQdq && !isStatic)
     return makeError(Diag::Usage, "--emit=qdq-onnx",
                      "expected --precision=int8 with --calib or --stats and "
@@ -263,12 +264,13 @@ llvm::Error Compilation::quantize() {
   }
   WorkspaceScope scope(&context, workspace.get());
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
-    if (isStatic) {
+    if (isStatic || isDynamic) {
       StaticInt8Options settings;
       llvm::append_range(settings.keep, options.keep);
       settings.target = options.target;
       settings.minCosine = options.minCosine;
       settings.correctBias = options.correctBias;
+      settings.dynamic = isDynamic;
       passes.addPass(createStaticInt8(settings));
     }
     if (options.emitQdq)

@@ -223,11 +223,65 @@ struct SinkBelowConcat : OpRewritePattern<ConcatOp> {
   }
 };
 
+/// Finds extremes of a permuted tensor in the order of its source: they are the
+/// same in any order, and memory is read as it lies.
+struct ReorderExtremes : OpRewritePattern<GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GenericOp op,
+                                PatternRewriter &rewriter) const override {
+    bool isExtreme =
+        op.getCombiner() == Combiner::Max || op.getCombiner() == Combiner::Min;
+    if (!isExtreme || !op.getWhole().empty() || op.getInputs().empty())
+      return failure();
+    AffineMap map = op.getMap(0);
+    unsigned kept = op.getNumParallel();
+    std::optional<Permutation> found = getPermutation(op.getInputs()[0]);
+    if (!found || map.getNumSymbols() ||
+        !llvm::all_of(map.getResults(),
+                      [](AffineExpr read) { return isa<AffineDimExpr>(read); }))
+      return failure();
+    // How the source is read, and its reduced dimensions in its order.
+    SmallVector<AffineExpr> reads(map.getNumResults());
+    for (auto [i, from] : llvm::enumerate(found->order))
+      reads[from] = map.getResult(i);
+    SmallVector<AffineExpr> places, over;
+    for (unsigned dim = 0; dim < op.getNumDims(); ++dim)
+      places.push_back(getAffineDimExpr(dim, getContext()));
+    for (AffineExpr read : reads)
+      if (unsigned dim = cast<AffineDimExpr>(read).getPosition(); dim >= kept) {
+        places[dim] = getAffineDimExpr(kept + over.size(), getContext());
+        over.push_back(op.getOver()->getResult(dim - kept));
+      }
+    bool usesPlaces = false;
+    op.getBody().walk([&](IndexOp) { usesPlaces = true; });
+    if (over.size() != op.getNumReduction() || usesPlaces)
+      return failure();
+    auto move = [&](ArrayRef<AffineExpr> exprs, unsigned symbols) {
+      SmallVector<AffineExpr> moved;
+      for (AffineExpr expr : exprs)
+        moved.push_back(expr.replaceDims(places));
+      return AffineMap::get(op.getNumDims(), symbols, moved, getContext());
+    };
+    SmallVector<Value> inputs(op.getInputs());
+    SmallVector<AffineMap> maps{move(reads, 0)};
+    inputs[0] = found->source;
+    for (unsigned i = 1; i < inputs.size(); ++i)
+      maps.push_back(
+          move(op.getMap(i).getResults(), op.getMap(i).getNumSymbols()));
+    rewriter.modifyOpInPlace(op, [&] {
+      op.getInputsMutable().assign(inputs);
+      op.setMapsAttr(rewriter.getAffineMapArrayAttr(maps));
+      op.setOverAttr(AffineMapAttr::get(makeSizeMap(over, getContext())));
+    });
+    return success();
+  }
+};
+
 struct LayoutPass : qcc::impl::LayoutBase<LayoutPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<MergePermutations, SinkBelowElementwise, SinkBelowCopy,
-                 SinkBelowConcat>(&getContext());
+                 SinkBelowConcat, ReorderExtremes>(&getContext());
     GreedyRewriteConfig config;
     // Every pattern moves a copy down the graph or removes one.
     config.setMaxIterations(GreedyRewriteConfig::kNoLimit);

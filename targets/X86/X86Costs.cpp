@@ -76,6 +76,15 @@ double x86::estimatePool(int64_t reads, bool inIntegers,
   return double(reads) * (level.hasAvx512 ? perRead / 2 : perRead);
 }
 
+double x86::estimateSampleCodes(int64_t elements, bool hasZero,
+                                const Capabilities &level) {
+  // A pass for the range, one that rounds; a third where padding has to be made
+  // of zero points. Some launches.
+  double perElement = hasZero ? 0.7 : 0.4;
+  return 500 +
+         double(elements) * (level.hasAvx512 ? perElement / 2 : perElement);
+}
+
 double x86::estimateBorder(int64_t elements, bool toCodes, bool permuted,
                            const Capabilities &) {
   // Codes are rounded by what makes the floats, so that there only their order

@@ -11,6 +11,8 @@ namespace qcc::x86 {
 double estimateProduct(const ProductShape &shape, bool inIntegers,
                        const Capabilities &level);
 double estimatePool(int64_t reads, bool inIntegers, const Capabilities &level);
+double estimateSampleCodes(int64_t elements, bool hasZero,
+                           const Capabilities &level);
 double estimateBorder(int64_t elements, bool toCodes, bool permuted,
                       const Capabilities &level);
 

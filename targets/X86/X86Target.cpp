@@ -51,6 +51,10 @@ public:
                       const Capabilities &level) const override {
     return x86::estimatePool(reads, inIntegers, level);
   }
+  double estimateSampleCodes(int64_t elements, bool hasZero,
+                             const Capabilities &level) const override {
+    return x86::estimateSampleCodes(elements, hasZero, level);
+  }
   double estimateBorder(int64_t elements, bool toCodes, bool permuted,
                         const Capabilities &level) const override {
     return x86::estimateBorder(elements, toCodes, permuted, level);

@@ -81,6 +81,12 @@ public:
                               const Capabilities & /*level*/) const {
     return 0;
   }
+  /// Of finding the range of each sample of a tensor and making its codes,
+  /// with a zero point if some may be negative.
+  virtual double estimateSampleCodes(int64_t /*elements*/, bool /*hasZero*/,
+                                     const Capabilities & /*level*/) const {
+    return 0;
+  }
   /// Of making codes of floats that a float operation leaves, or of bringing
   /// floats that an integer operation leaves to where float operations read
   /// them; `permuted`: their channels are moved too.

@@ -1,6 +1,7 @@
 //===- Speed.cpp - products that integers would not make faster -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Speed.h"
+#include "DynamicConv.h"
 #include "RegionCut.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
@@ -22,9 +23,9 @@ namespace {
 class Chooser {
 public:
   Chooser(ModuleOp module, ArrayRef<Operation *> candidates,
-          const Target &target, const Capabilities &level)
+          const Target &target, const Capabilities &level, bool isDynamic)
       : module(module), candidates(candidates.begin(), candidates.end()),
-        target(target), level(level),
+        target(target), level(level), isDynamic(isDynamic),
         symbols(getSymbolNames(module).size(), kUnknownSize) {}
 
   /// Takes sizes that are not known from a sample's inputs.
@@ -35,6 +36,7 @@ public:
 private:
   bool addOperation(Operation *op);
   void addValue(Value value);
+  bool isFlexible(Operation *op);
   RegionCut::Node getNode(Value value);
   int64_t getSize(AffineExpr expr);
   int64_t getElements(Value value);
@@ -50,6 +52,7 @@ private:
   llvm::SetVector<Operation *> candidates;
   const Target &target;
   const Capabilities &level;
+  bool isDynamic;
   SmallVector<int64_t> symbols; ///< what each counts as
   RegionCut cut;
   RegionCut::Node outside = 0; ///< inputs, outputs
@@ -66,10 +69,10 @@ static bool isConvolution(Operation *op) {
 }
 
 /// True for what computes codes and floats alike, in any order of dimensions.
-static bool isFlexible(Operation *op) {
+bool Chooser::isFlexible(Operation *op) {
   if (auto generic = dyn_cast<GenericOp>(op)) {
     if (hasExactAverage(generic))
-      return true;
+      return !isDynamic;
     if (generic.isReduction() || generic.isCopy() ||
         !generic.getWhole().empty())
       return false;
@@ -81,7 +84,8 @@ static bool isFlexible(Operation *op) {
     return true;
   }
   if (auto pool = dyn_cast<PoolOp>(op))
-    return pool.getKind() == PoolKind::Max || hasExactAverage(pool);
+    return !isDynamic &&
+           (pool.getKind() == PoolKind::Max || hasExactAverage(pool));
   if (auto reshape = dyn_cast<ReshapeOp>(op))
     return reshape.getInput().getType().getRank() < 4 &&
            reshape.getResult().getType().getRank() < 4;
@@ -167,13 +171,25 @@ void Chooser::addValue(Value value) {
   auto type = dyn_cast<RankedTensorType>(value.getType());
   if (!type || !type.getElementType().isF32() || isConstantExpression(value))
     return;
-  llvm::SmallSetVector<RegionCut::Node, 8> readers;
+  llvm::SmallSetVector<RegionCut::Node, 8> readers, rounding;
   for (OpOperand &use : value.getUses()) {
     auto found = nodes.find(use.getOwner());
     readers.insert(found == nodes.end() ? outside : found->second);
+    if (candidates.contains(use.getOwner()))
+      rounding.insert(found->second);
   }
   int64_t elements = getElements(value);
   bool permuted = isPermuted(value);
+  if (isDynamic) {
+    // Once for all that read the codes.
+    if (!rounding.empty())
+      cut.addValue(outside, rounding.getArrayRef(),
+                   toTime(target.estimateSampleCodes(
+                       elements, !isNeverNegative(value), level)),
+                   0);
+    if (!permuted)
+      return;
+  }
   cut.addValue(getNode(value), readers.getArrayRef(),
                toTime(target.estimateBorder(elements, true, permuted, level)),
                toTime(target.estimateBorder(elements, false, permuted, level)));
@@ -238,13 +254,12 @@ bool Chooser::run(SmallVectorImpl<Operation *> &chosen) {
   return true;
 }
 
-SmallVector<Operation *> qcc::chooseFaster(ModuleOp module,
-                                           ArrayRef<Operation *> candidates,
-                                           const Target &target,
-                                           const Capabilities &level,
-                                           ArrayRef<Sample> samples) {
+SmallVector<Operation *>
+qcc::chooseFaster(ModuleOp module, ArrayRef<Operation *> candidates,
+                  const Target &target, const Capabilities &level,
+                  ArrayRef<Sample> samples, bool isDynamic) {
   SmallVector<Operation *> chosen;
-  Chooser chooser(module, candidates, target, level);
+  Chooser chooser(module, candidates, target, level, isDynamic);
   if (!samples.empty())
     chooser.setSizes(samples.front());
   if (!chooser.run(chosen))

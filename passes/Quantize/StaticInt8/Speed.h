@@ -16,10 +16,15 @@ namespace qcc {
 /// them where the target has no figures. Sizes that are not known count as 1
 /// where they are an input's first dimension, else as in the first of the
 /// samples, and as 64 where that does not say.
+///
+/// `isDynamic`: of convolutions whose input is rounded with scales found at run
+/// time. Between them are floats, so other operations gain nothing, and only
+/// the order of dimensions differs at borders.
 llvm::SmallVector<mlir::Operation *>
 chooseFaster(mlir::ModuleOp module,
              llvm::ArrayRef<mlir::Operation *> candidates, const Target &target,
-             const Capabilities &level, llvm::ArrayRef<Sample> samples = {});
+             const Capabilities &level, llvm::ArrayRef<Sample> samples = {},
+             bool isDynamic = false);
 
 } // namespace qcc
 

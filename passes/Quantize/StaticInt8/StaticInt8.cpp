@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Activations.h"
 #include "Bias.h"
+#include "DynamicConv.h"
 #include "Equalize.h"
 #include "Sensitivity.h"
 #include "Speed.h"
@@ -84,14 +85,21 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     KeepRules rules;
     if (failed(rules.parse(getOperation().getLoc(), keep)))
       return signalPassFailure();
-    SmallVector<Operation *> candidates;
+    SmallVector<Operation *> candidates, others;
     getOperation().walk([&](Operation *op) {
-      if (isa<MatMulOp, ConvOp, ConvTransposeOp>(op) &&
-          !isConstantExpression(op->getResult(0)) && choose(op, rules))
-        candidates.push_back(op);
+      if (!isa<MatMulOp, ConvOp, ConvTransposeOp>(op) ||
+          isConstantExpression(op->getResult(0)))
+        return;
+      // Of products others find scales at run time.
+      bool isKnown = getRange(op->getOperand(0)).has_value();
+      if ((!dynamic || isKnown || !isa<MatMulOp>(op)) && choose(op, rules) &&
+          (isKnown || (dynamic && isa<ConvOp>(op))))
+        (isKnown ? candidates : others).push_back(op);
     });
-    if (failed(dropSlow(candidates)) || failed(keepSensitive(candidates)))
+    if (failed(dropSlow(candidates)) || failed(keepSensitive(candidates)) ||
+        failed(dropSlow(others, /*isDynamic=*/true)))
       return signalPassFailure();
+    makeAllDynamic(others);
     for (const Activation &activation : collect(candidates))
       replaceActivation(activation);
     for (Operation *layer : candidates)
@@ -101,8 +109,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   }
 
   /// Leaves the candidates that integers make faster.
-  LogicalResult dropSlow(SmallVector<Operation *> &candidates) {
-    if (target.empty())
+  LogicalResult dropSlow(SmallVector<Operation *> &candidates,
+                         bool isDynamic = false) {
+    if (target.empty() || candidates.empty())
       return success();
     auto found = getTargets(&getContext()).find(target);
     if (!found)
@@ -112,13 +121,30 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       samples = workspace->getSamples();
     SmallVector<Operation *> faster =
         chooseFaster(getOperation(), candidates, *found->first,
-                     found->second.front(), samples);
+                     found->second.front(), samples, isDynamic);
     llvm::SmallPtrSet<Operation *, 16> chosen(faster.begin(), faster.end());
     for (Operation *op : candidates)
       if (!chosen.contains(op))
         noteOutcome(op, "int8", "f32", "kept: not faster");
     candidates = std::move(faster);
     return success();
+  }
+
+  /// Convolutions get codes of their inputs with scales of samples; those of
+  /// one value read the same.
+  static void makeAllDynamic(ArrayRef<Operation *> layers) {
+    llvm::DenseMap<Value, SampleCodes> codes;
+    for (Operation *layer : layers) {
+      auto conv = cast<ConvOp>(layer);
+      Value value = conv.getInput();
+      auto [found, isNew] = codes.try_emplace(value);
+      if (isNew) {
+        OpBuilder b(layer->getContext());
+        b.setInsertionPointAfterValue(value);
+        found->second = createSampleCodes(b, value);
+      }
+      makeDynamic(conv, found->second);
+    }
   }
 
   /// Leaves the candidates with which the outputs on the calibration samples
@@ -318,8 +344,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     });
   }
 
-  /// True if an operation with a weight is to be quantized; else notes why not,
-  /// or nothing where only its range is missing.
+  /// True if an operation with a weight may be quantized; else notes why not.
   bool choose(Operation *op, const KeepRules &rules) {
     StringRef rule = rules.match(getNodeName(op->getLoc()));
     if (!rule.empty()) {
@@ -331,7 +356,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       noteOutcome(op, "int8", "f32", obstacle);
       return false;
     }
-    return getRange(op->getOperand(0)).has_value();
+    return true;
   }
 
   /// The earlier operands of sums of several activations, if integers give

@@ -3,7 +3,7 @@
 include "mlir/Pass/PassBase.td"
 
 def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
-  let summary = "quantizes activations with calibrated scales and weights per channel, as explicit codes";
+  let summary = "quantizes activations with calibrated scales, or those of convolutions with scales of samples, and weights per channel, as explicit codes";
   let description = [{
     Puts a pair of `qcc.quantize` and `qcc.dequantize` behind each activation that a product or convolution with a
     constant weight reads and whose range is known (`qcc.range`, two floats, on its operation or argument), and behind
@@ -20,6 +20,9 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     The mean of what rounding changes in each output channel of a layer, over the samples, is added to its bias, where means
     over half of the samples lower the layer's squared error on the others.
 
+    With `dynamic`, convolutions whose range is not known get codes whose scale and zero point are found at run time, from the
+    least and the largest element of each sample (index of the first dimension).
+
     Each operation with a weight says in `qcc.requested`, `qcc.executed` and `qcc.reason` what became of it. Those with
     no known range are left to schemes that find scales at run time.
   }];
@@ -27,6 +30,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
     Option<"target", "target", "std::string", "\"\"", "a value of --target, for what is faster in f32; none: nothing is">,
     Option<"minCosine", "min-cosine", "double", "0.99", "least cosine of the outputs with those in f32; 0: any">,
+    Option<"dynamic", "dynamic", "bool", "false", "quantize convolutions of no known range with scales found at run time">,
     Option<"correctBias", "correct-bias", "bool", "true", "add the mean of each channel's error to the bias">,
   ];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

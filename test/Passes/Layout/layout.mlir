@@ -93,3 +93,36 @@ func.func @resize(%x: tensor<1x4x4x8xui8>) -> tensor<1x8x8x8xui8> {
   } -> tensor<1x8x8x8xui8>
   return %1 : tensor<1x8x8x8xui8>
 }
+
+// Extremes are found in the order of the source: the rows that are kept, then what is reduced as it lies.
+// CHECK-LABEL: func.func @extremes
+// CHECK: %[[MOST:.*]] = qcc.generic max ins(%arg0, %arg1 : tensor<2x4x6x8xf32>, tensor<8xf32>) maps [#[[ROWS:.*]], #[[CHANNEL:.*]]] over #[[OVER:.*]] {
+// CHECK: return %[[MOST]]
+func.func @extremes(%x: tensor<2x4x6x8xf32>, %y: tensor<8xf32>) -> tensor<2x4xf32> {
+  %0 = qcc.generic none ins(%x : tensor<2x4x6x8xf32>) maps [#last] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x8x4x6xf32>
+  %1 = qcc.generic max ins(%0, %y : tensor<2x8x4x6xf32>, tensor<8xf32>) maps [affine_map<(d0, d1, d2, d3) -> (d0, d2, d1, d3)>, affine_map<(d0, d1, d2, d3) -> (d2)>] over affine_map<() -> (8, 6)> {
+  ^bb0(%a: f32, %b: f32):
+    %s = arith.addf %a, %b : f32
+    qcc.yield %s : f32
+  } -> tensor<2x4xf32>
+  return %1 : tensor<2x4xf32>
+}
+
+// Sums of floats keep their order.
+// CHECK-LABEL: func.func @sums
+// CHECK: %[[MOVED:.*]] = qcc.generic none ins(%arg0
+// CHECK: qcc.generic sum ins(%[[MOVED]]
+func.func @sums(%x: tensor<2x4x6x8xf32>) -> tensor<2x4xf32> {
+  %0 = qcc.generic none ins(%x : tensor<2x4x6x8xf32>) maps [#last] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x8x4x6xf32>
+  %1 = qcc.generic sum ins(%0 : tensor<2x8x4x6xf32>) maps [affine_map<(d0, d1, d2, d3) -> (d0, d2, d1, d3)>] over affine_map<() -> (8, 6)> {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x4xf32>
+  return %1 : tensor<2x4xf32>
+}
