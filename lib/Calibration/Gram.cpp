@@ -3,23 +3,31 @@
 #include "qcc/Calibration/Gram.h"
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
+#include <cstring>
 #include <mutex>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 using namespace qcc;
 
-/// Elements are at most 2^kBits units.
-static constexpr int kBits = 20;
-/// Rows of a chunk: sums of that many products are integers below 2^49, which
-/// doubles hold, so that they are exact in any order and on any instruction
-/// set; and its tiles stay in the second-level cache.
-static constexpr size_t kChunk = size_t(1) << 8;
-/// Bytes of a chunk of wide activations.
-static constexpr size_t kPanelBytes = size_t(16) << 20;
-/// Channels of a tile, and rows whose products are summed in registers: both
-/// tiles of a step fit in the first-level cache.
-static constexpr size_t kTile = 48, kStep = 32;
+/// Elements are below 2^kBits units: the products of kGroup pairs of rows fit
+/// 32 bits.
+static constexpr int kBits = 14, kLargest = (1 << kBits) - 1;
+static constexpr size_t kGroup = 4;
+/// Channels of a tile, and pairs of rows of a step: both tiles of a step fit in
+/// the first-level cache.
+static constexpr size_t kTile = 48, kStep = 64;
+/// Pairs of rows whose sums are added to those of all rows at once, which are
+/// far from the processor.
+static constexpr size_t kChunk = 2 * kStep;
+/// Bytes of the tiles of all channels that are multiplied at once: they stay in
+/// the last cache.
+static constexpr size_t kPanelBytes = size_t(8) << 20;
+static_assert(2 * kGroup * uint64_t(kLargest) * kLargest < uint64_t(1) << 31);
+/// Sums of halves of so many groups fit 32 bits.
+static_assert(kStep / kGroup < size_t(1) << 15);
 
 void ChannelRange::add(llvm::ArrayRef<float> values) {
   size_t channels = largest.size();
@@ -55,81 +63,178 @@ Gram::Gram(const ChannelRange &range, unsigned headroom)
   }
 }
 
-/// Four doubles at any address.
-typedef double Double4 __attribute__((vector_size(32), aligned(8), may_alias));
+namespace {
+/// Elements of two rows in 48 channels: what `pmaddwd` multiplies.
+struct alignas(32) Pairs {
+  int16_t values[kTile][2];
+};
+} // namespace
 
-/// Adds to `sums` [kTile, kTile] the products of two panels [count, kTile].
-/// Sums of 6 x 8 elements stay in registers for the rows of a step. Products
-/// and sums are exact, so that fusing them changes nothing.
+/// Adds to `sums` [kTile, kTile] the products of `count` pairs of rows, at most
+/// kStep, in two tiles.
+static void multiplyPlain(const Pairs *left, const Pairs *right, size_t count,
+                          int64_t *sums) {
+  for (size_t t = 0; t < count; ++t)
+    for (size_t i = 0; i < kTile; ++i)
+      for (size_t j = 0; j < kTile; ++j)
+        for (int row = 0; row < 2; ++row)
+          sums[i * kTile + j] += int64_t(left[t].values[i][row]) *
+                                 int64_t(right[t].values[j][row]);
+}
+
 #if defined(__x86_64__)
-__attribute__((target_clones("arch=x86-64-v3", "default")))
-#endif
-static void multiplyPanels(const double *left, const double *right,
-                           size_t count, double *sums) {
-#pragma clang fp contract(fast)
-  for (size_t first = 0; first < count; first += kStep) {
-    size_t end = std::min(first + kStep, count), next = end;
-    for (size_t i = 0; i < kTile; i += 6)
-      for (size_t j = 0; j < kTile; j += 8, ++next) {
-        // A row of the next step for each block of sums: panels come from the
-        // last cache, in an order that it does not foresee.
-        if (next < end + kStep)
-          for (size_t line = next * kTile; line < (next + 1) * kTile;
-               line += 8) {
-            __builtin_prefetch(left + line);
-            __builtin_prefetch(right + line);
-          }
-        Double4 block[6][2] = {};
-        for (size_t t = first; t < end; ++t) {
-          const double *l = left + t * kTile + i;
-          const auto *r =
-              reinterpret_cast<const Double4 *>(right + t * kTile + j);
+/// The same. Sums of 2 x 16 elements stay in registers: those of a group of
+/// rows, and of their upper and lower halves over all groups, which is cheaper
+/// than to widen each.
+__attribute__((target("avx2"))) static void multiplyVectors(const Pairs *left,
+                                                            const Pairs *right,
+                                                            size_t count,
+                                                            int64_t *sums) {
+  const __m256i mask = _mm256_set1_epi32(0xffff);
+  for (size_t i = 0; i < kTile; i += 2)
+    for (size_t j = 0; j < kTile; j += 16) {
+      __m256i low[2][2], high[2][2];
+      for (int at = 0; at < 4; ++at)
+        low[at / 2][at % 2] = high[at / 2][at % 2] = _mm256_setzero_si256();
+      for (size_t first = 0; first < count; first += kGroup) {
+        __m256i group[2][2];
 #pragma clang loop unroll(full)
-          for (int row = 0; row < 6; ++row) {
-            block[row][0] += l[row] * r[0];
-            block[row][1] += l[row] * r[1];
+        for (size_t t = 0; t < kGroup; ++t) {
+          const Pairs &l = left[first + t], &r = right[first + t];
+#pragma clang loop unroll(full)
+          for (int v = 0; v < 2; ++v) {
+            __m256i own = _mm256_load_si256(
+                reinterpret_cast<const __m256i *>(r.values[j + size_t(v) * 8]));
+#pragma clang loop unroll(full)
+            for (size_t row = 0; row < 2; ++row) {
+              int32_t pair;
+              std::memcpy(&pair, l.values[i + row], sizeof(pair));
+              __m256i product = _mm256_madd_epi16(_mm256_set1_epi32(pair), own);
+              group[row][v] =
+                  t ? _mm256_add_epi32(group[row][v], product) : product;
+            }
           }
         }
-        for (int row = 0; row < 6; ++row)
-          for (int v = 0; v < 2; ++v)
-            reinterpret_cast<Double4 *>(sums + (i + row) * kTile + j)[v] +=
-                block[row][v];
+#pragma clang loop unroll(full)
+        for (int at = 0; at < 4; ++at) {
+          __m256i sum = group[at / 2][at % 2];
+          low[at / 2][at % 2] = _mm256_add_epi32(low[at / 2][at % 2],
+                                                 _mm256_and_si256(sum, mask));
+          high[at / 2][at % 2] = _mm256_add_epi32(high[at / 2][at % 2],
+                                                  _mm256_srai_epi32(sum, 16));
+        }
       }
-  }
+      for (size_t at = 0; at < 4; ++at) {
+        alignas(32) int32_t lows[8], highs[8];
+        _mm256_store_si256(reinterpret_cast<__m256i *>(lows),
+                           low[at / 2][at % 2]);
+        _mm256_store_si256(reinterpret_cast<__m256i *>(highs),
+                           high[at / 2][at % 2]);
+        int64_t *out = sums + (i + at / 2) * kTile + j + at % 2 * 8;
+        for (int lane = 0; lane < 8; ++lane)
+          out[lane] += int64_t(highs[lane]) * (1 << 16) + lows[lane];
+      }
+    }
+}
+#endif
+
+/// Adds to `sums` [kTile, kTile] the products of `count` pairs of rows, a
+/// multiple of kGroup, in two tiles. Integers: any way gives the same.
+static void multiplyTiles(const Pairs *left, const Pairs *right, size_t count,
+                          int64_t *sums) {
+  auto *multiply = multiplyPlain;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2"))
+    multiply = multiplyVectors;
+#endif
+  for (size_t first = 0; first < count; first += kStep)
+    multiply(left + first, right + first, std::min(kStep, count - first), sums);
 }
 
 static void addAtomic(int64_t &sum, int64_t value) {
   std::atomic_ref(sum).fetch_add(value, std::memory_order_relaxed);
 }
 
-/// 1.5 * 2^52: numbers below 2^51 added to it lose what is behind the point.
-static constexpr double kMagic = 6755399441055744.0;
-
-/// A number rounded to an integer, ties to even, where it is below 2^51; what
-/// is larger stays larger than 2^50.
-static double roundToUnit(double value) { return (value + kMagic) - kMagic; }
-
-/// Adds integers below 2^51 to sums: their bits behind the addition, for which
-/// any machine has vectors, unlike for conversions to 64 bits.
-static void addIntegers(const double *values, size_t count, int64_t *sums) {
-  for (size_t i = 0; i < count; ++i)
-    sums[i] += std::bit_cast<int64_t>(values[i] + kMagic) -
-               std::bit_cast<int64_t>(kMagic);
+/// 1.5 * 2^52: numbers below 2^51 added to it lose what is behind the point,
+/// ties to even; what is larger stays larger than 2^50.
+static double roundToUnit(double value) {
+  constexpr double kMagic = 6755399441055744.0;
+  return (value + kMagic) - kMagic;
 }
 
-void Gram::addTile(const double *panels, size_t count, size_t rowTile,
-                   size_t columnTile) {
-  size_t channels = exponents.size();
-  alignas(64) double products[kTile * kTile] = {};
-  multiplyPanels(panels + rowTile * count, panels + columnTile * count, count,
-                 products);
+namespace {
+/// Rows of all channels in units, by tiles.
+class Panels {
+public:
+  explicit Panels(llvm::ArrayRef<int> exponents)
+      : channels(exponents.size()), tiles((channels + kTile - 1) / kTile),
+        pairs(
+            std::clamp(kPanelBytes / (tiles * sizeof(Pairs)) / kGroup * kGroup,
+                       kGroup, kChunk)),
+        panels(tiles * pairs), magnitudes(channels) {
+    for (int exponent : exponents)
+      factors.push_back(std::ldexp(1.0, -exponent));
+  }
+
+  /// Rows that fit.
+  size_t getRows() const { return 2 * pairs; }
+  size_t getTiles() const { return tiles; }
+  /// Of `count` rows.
+  static size_t countPairs(size_t count) {
+    return (count + 2 * kGroup - 1) / (2 * kGroup) * kGroup;
+  }
+  const Pairs *getTile(size_t tile) const {
+    return panels.data() + tile * pairs;
+  }
+  /// Sums of |x| since the last call, by channel.
+  uint64_t takeMagnitude(size_t channel) {
+    return std::exchange(magnitudes[channel], 0);
+  }
+
+  /// Takes the next rows [count, channels]; returns how many elements do not
+  /// fit and were left out.
+  uint64_t take(const float *values, size_t count) {
+    uint64_t left = 0;
+    std::fill(panels.begin(), panels.end(), Pairs{});
+    for (size_t r = 0; r < count; ++r)
+      for (size_t tile = 0; tile < tiles; ++tile)
+        left += takeRow(values + r * channels, r, tile);
+    return left;
+  }
+
+private:
+  uint64_t takeRow(const float *row, size_t r, size_t tile) {
+    Pairs &out = panels[tile * pairs + r / 2];
+    uint64_t left = 0;
+    size_t first = tile * kTile, count = std::min(kTile, channels - first);
+    for (size_t j = 0; j < count; ++j) {
+      double scaled = double(row[first + j]) * factors[first + j];
+      // Also where it is not a number.
+      bool fits = std::fabs(scaled) <= double(1 << kBits);
+      left += !fits;
+      auto unit = int32_t(roundToUnit(std::clamp(
+          fits ? scaled : 0.0, -double(kLargest), double(kLargest))));
+      out.values[j][r % 2] = int16_t(unit);
+      magnitudes[first + j] += uint32_t(std::abs(unit));
+    }
+    return left;
+  }
+
+  size_t channels, tiles, pairs;
+  std::vector<Pairs> panels;   ///< [tiles, pairs], padded with zeros
+  std::vector<double> factors; ///< from numbers to units
+  std::vector<uint64_t> magnitudes;
+};
+} // namespace
+
+void Gram::addTile(const int64_t *products, size_t row, size_t column) {
   // One thread at a time in these rows: cheaper than an atomic sum for each.
-  std::lock_guard<std::mutex> lock(locks.get(rowTile / kTile));
-  for (size_t i = 0; i < kTile && rowTile + i < channels; ++i) {
-    size_t row = rowTile + i,
-           end = std::min(kTile, row + 1 - std::min(columnTile, row + 1));
-    addIntegers(products + i * kTile, end,
-                sums.data() + row * (row + 1) / 2 + columnTile);
+  std::lock_guard<std::mutex> lock(locks.get(row));
+  for (size_t i = row * kTile, end = std::min(i + kTile, exponents.size());
+       i < end; ++i, products += kTile) {
+    int64_t *out = sums.data() + i * (i + 1) / 2 + column * kTile;
+    for (size_t j = 0; j < kTile && column * kTile + j <= i; ++j)
+      out[j] += products[j];
   }
 }
 
@@ -137,45 +242,22 @@ void Gram::add(llvm::ArrayRef<float> values) {
   size_t channels = exponents.size();
   if (!channels)
     return;
-  size_t tiles = (channels + kTile - 1) / kTile;
+  Panels panels(exponents);
   size_t all = values.size() / channels;
-  std::vector<double> panels;
-  std::vector<double> magnitudes(channels);
   uint64_t left = 0;
-  std::vector<double> factors(channels);
-  for (size_t i = 0; i < channels; ++i)
-    factors[i] = std::ldexp(1.0, -exponents[i]);
-  // Several threads have panels.
-  size_t chunk =
-      std::clamp(kPanelBytes / (tiles * kTile * sizeof(double)), kStep, kChunk);
-  for (size_t first = 0; first < all; first += chunk) {
-    size_t count = std::min(chunk, all - first);
-    // Tiles of channels [tiles][count][kTile], padded with zeros.
-    panels.assign(tiles * count * kTile, 0.0);
-    for (size_t r = 0; r < count; ++r)
-      for (size_t tile = 0; tile < tiles; ++tile) {
-        double *out = panels.data() + (tile * count + r) * kTile;
-        size_t end = std::min(kTile, channels - tile * kTile);
-        const float *in = values.data() + (first + r) * channels + tile * kTile;
-        for (size_t j = 0; j < end; ++j) {
-          size_t i = tile * kTile + j;
-          double unit = roundToUnit(double(in[j]) * factors[i]);
-          // Also where it is not a number.
-          bool fits = std::fabs(unit) <= double(1 << kBits);
-          left += !fits;
-          out[j] = fits ? unit : 0.0;
-          magnitudes[i] += std::fabs(out[j]);
-        }
+  for (size_t first = 0; first < all; first += panels.getRows()) {
+    size_t count = std::min(panels.getRows(), all - first);
+    left += panels.take(values.data() + first * channels, count);
+    for (size_t row = 0; row < panels.getTiles(); ++row)
+      for (size_t column = 0; column <= row; ++column) {
+        int64_t products[kTile * kTile] = {};
+        multiplyTiles(panels.getTile(row), panels.getTile(column),
+                      Panels::countPairs(count), products);
+        addTile(products, row, column);
       }
-    for (size_t row = 0; row < tiles; ++row)
-      for (size_t column = 0; column <= row; ++column)
-        addTile(panels.data(), count, row * kTile, column * kTile);
-    // Integers below 2^32, exact.
-    for (size_t i = 0; i < channels; ++i) {
-      addAtomic(absSums[i], int64_t(magnitudes[i]));
-      magnitudes[i] = 0;
-    }
   }
+  for (size_t i = 0; i < channels; ++i)
+    addAtomic(absSums[i], int64_t(panels.takeMagnitude(i)));
   std::atomic_ref(rows).fetch_add(all, std::memory_order_relaxed);
   std::atomic_ref(outliers).fetch_add(left, std::memory_order_relaxed);
 }
@@ -204,13 +286,17 @@ bool Gram::merge(llvm::ArrayRef<int64_t> otherSums,
 
 std::vector<double> Gram::getMeans() const {
   size_t k = exponents.size();
-  std::vector<double> result(k * k);
+  std::vector<double> result(k * k), units;
+  for (int exponent : exponents)
+    units.push_back(std::ldexp(1.0, exponent));
   double count = double(std::max<uint64_t>(rows, 1));
-  for (size_t i = 0; i < k; ++i)
-    for (size_t j = 0; j <= i; ++j)
-      result[i * k + j] = result[j * k + i] =
-          std::ldexp(double(sums[i * (i + 1) / 2 + j]) / count,
-                     exponents[i] + exponents[j]);
+  // Columns of a large matrix are far apart: tiles stay in a cache.
+  for (size_t tile = 0; tile < k; tile += kTile)
+    for (size_t first = 0; first <= tile; first += kTile)
+      for (size_t i = tile; i < std::min(tile + kTile, k); ++i)
+        for (size_t j = first; j < std::min(first + kTile, i + 1); ++j)
+          result[i * k + j] = result[j * k + i] =
+              double(sums[i * (i + 1) / 2 + j]) / count * (units[i] * units[j]);
   return result;
 }
 

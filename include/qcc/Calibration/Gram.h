@@ -4,8 +4,11 @@
 // The Gram matrix of the rows of an activation is gathered in two passes. The
 // first finds the largest magnitude of each channel, from which each gets a
 // unit, a power of two. In the second, elements are rounded to units, so that
-// they are integers below 2^20, and products of them are added as integers.
-// Sums are the same for any split of the rows among threads or machines.
+// they are integers below 2^14, and products of them are added as integers.
+// Sums are the same for any split of the rows among threads or machines. They
+// are those of inputs that are at most 2^-14 of their channel's largest away:
+// with n rows, the square of what a channel's sum is off by is less than
+// n 2^-28 of the square of that largest, which is part of the sum.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QCC_CALIBRATION_GRAM_H
@@ -80,8 +83,8 @@ private:
     std::array<std::mutex, 16> stripes;
   };
 
-  void addTile(const double *panels, size_t count, size_t rowTile,
-               size_t columnTile);
+  /// Adds the products of two tiles of channels.
+  void addTile(const int64_t *products, size_t row, size_t column);
 
   /// A unit of channel i is 2^exponents[i].
   std::vector<int> exponents;

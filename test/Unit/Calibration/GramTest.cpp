@@ -67,29 +67,71 @@ TEST(Gram, ThreadsAndMergesGiveTheSameSums) {
   EXPECT_TRUE(whole.getSums() == merged.getSums());
 }
 
+/// Half a unit: how far an element may be from what is added for it.
+double getHalfUnit(float largest) {
+  return std::ldexp(1.0, std::ilogb(largest) - 14);
+}
+
 TEST(Gram, MeansAreThoseOfTheProducts) {
   size_t channels = 37, rows = 3000;
   std::vector<float> values = makeRows(3, rows, channels);
+  ChannelRange range = getRange(values, channels);
   Gram gram = gather(values, channels, 1000);
   std::vector<double> means = gram.getMeans();
   std::vector<float> meanAbs = gram.getMeanAbs();
+  std::vector<double> squares(channels);
   for (size_t i = 0; i < channels; ++i) {
     double magnitude = 0;
-    for (size_t r = 0; r < rows; ++r)
-      magnitude += std::fabs(double(values[r * channels + i])) / rows;
-    EXPECT_NEAR(meanAbs[i], magnitude, 1e-5 * magnitude);
+    for (size_t r = 0; r < rows; ++r) {
+      double x = values[r * channels + i];
+      magnitude += std::fabs(x) / double(rows);
+      squares[i] += x * x / double(rows);
+    }
+    EXPECT_NEAR(meanAbs[i], magnitude, getHalfUnit(range.largest[i]));
+  }
+  for (size_t i = 0; i < channels; ++i)
     for (size_t j = 0; j < channels; ++j) {
-      double expected = 0, size = 0;
-      for (size_t r = 0; r < rows; ++r) {
-        double product =
-            double(values[r * channels + i]) * values[r * channels + j];
-        expected += product / rows;
-        size += std::fabs(product) / rows;
-      }
-      EXPECT_NEAR(means[i * channels + j], expected, 4e-6 * size);
+      double expected = 0;
+      for (size_t r = 0; r < rows; ++r)
+        expected += double(values[r * channels + i]) *
+                    values[r * channels + j] / double(rows);
+      // |x + d|^2 for differences of at most half a unit in each row, by
+      // Cauchy and Schwarz.
+      double ofI = getHalfUnit(range.largest[i]),
+             ofJ = getHalfUnit(range.largest[j]);
+      EXPECT_NEAR(means[i * channels + j], expected,
+                  ofI * std::sqrt(squares[j]) + ofJ * std::sqrt(squares[i]) +
+                      ofI * ofJ);
+      // They are spread evenly in either direction, so that most cancels: six
+      // standard deviations.
+      EXPECT_NEAR(
+          means[i * channels + j], expected,
+          6 * std::sqrt((ofI * ofI * squares[j] + ofJ * ofJ * squares[i]) /
+                        (3 * double(rows))) +
+              ofI * ofJ);
       EXPECT_EQ(means[i * channels + j], means[j * channels + i]);
     }
-  }
+}
+
+/// A few rows that are far larger than the others leave those fewer bits.
+TEST(Gram, OutliersHardlyChangeWhatChannelsHaveInCommon) {
+  size_t channels = 24, rows = 4096;
+  std::vector<float> values = makeRows(8, rows, channels);
+  for (size_t i = 0; i < channels; i += 3)
+    values[(7 * i + 1) * channels + i] *= 2000;
+  std::vector<double> means = gather(values, channels, 512).getMeans();
+  for (size_t i = 0; i < channels; ++i)
+    for (size_t j = 0; j < channels; ++j) {
+      double product = 0, ofI = 0, ofJ = 0;
+      for (size_t r = 0; r < rows; ++r) {
+        double x = values[r * channels + i], y = values[r * channels + j];
+        product += x * y / double(rows);
+        ofI += x * x / double(rows);
+        ofJ += y * y / double(rows);
+      }
+      EXPECT_NEAR(means[i * channels + j], product, 1e-4 * std::sqrt(ofI * ofJ))
+          << i << ' ' << j;
+    }
 }
 
 TEST(Gram, CrossProductsAreThoseOfTheRows) {
@@ -150,8 +192,9 @@ TEST(Gram, HugeAndTinyChannelsKeepTheirBits) {
   std::vector<float> values = {huge, tiny, -huge, tiny};
   Gram gram = gather(values, 2, 1);
   std::vector<double> means = gram.getMeans();
-  EXPECT_NEAR(means[0] / (double(huge) * huge), 1, 1e-5);
-  EXPECT_NEAR(means[3] / (double(tiny) * tiny), 1, 1e-5);
+  // Elements are within 2^-14 of the largest.
+  EXPECT_NEAR(means[0] / (double(huge) * huge), 1, std::ldexp(1.0, -13));
+  EXPECT_NEAR(means[3] / (double(tiny) * tiny), 1, std::ldexp(1.0, -13));
   EXPECT_EQ(means[1], 0.0);
 }
 
