@@ -3,8 +3,10 @@
 #include "qcc/Scheme/GPTQ.h"
 #include "Cholesky.h"
 #include "Panel.h"
+#include "qcc/Support/Parallel.h"
 #include <Eigen/Dense>
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 
@@ -22,6 +24,35 @@ using FloatMap =
 static double getMeanDiagonal(const Matrix &h) {
   double mean = h.diagonal().mean();
   return mean > 0 ? mean : 1;
+}
+
+/// Rows that a thread takes at a time.
+static constexpr int64_t kStripe = 64;
+
+/// Calls `body` for each of k rows, on several threads.
+static void forStripes(int64_t k, unsigned threads,
+                       llvm::function_ref<void(int64_t row)> body) {
+  runParallel(size_t((k + kStripe - 1) / kStripe), threads, [&](size_t stripe) {
+    int64_t first = int64_t(stripe) * kStripe;
+    for (int64_t row = first, end = std::min(first + kStripe, k); row < end;
+         ++row)
+      body(row);
+  });
+}
+
+/// Turns a lower triangular matrix [k, k] round its other diagonal, in place.
+static void mirror(double *matrix, int64_t k, unsigned threads) {
+  // Columns of a large matrix are far apart: blocks stay in a cache.
+  constexpr int64_t kBlock = 16;
+  runParallel(size_t((k + kBlock - 1) / kBlock), threads, [&](size_t number) {
+    int64_t first = int64_t(number) * kBlock;
+    for (int64_t begin = 0; begin <= first; begin += kBlock)
+      for (int64_t i = first; i < std::min(first + kBlock, k); ++i)
+        for (int64_t j = begin,
+                     end = std::min({begin + kBlock, i + 1, k - 1 - i});
+             j < end; ++j)
+          std::swap(matrix[i * k + j], matrix[(k - 1 - j) * k + k - 1 - i]);
+  });
 }
 
 /// Adds to three rows of `sums` [3, kPanel] what rows `first` to `end` of the
@@ -103,36 +134,35 @@ gptq::Factor::Factor(ArrayRef<double> gram, int64_t k, const Options &options,
 /// diagonal. False if H is not positive definite as far as doubles tell.
 bool gptq::Factor::factor(ArrayRef<double> gram, ArrayRef<float> scales,
                           unsigned threads) {
-  for (int64_t i = 0; i < k; ++i) {
+  // The factor does not look above the diagonal, and the product does not
+  // either.
+  forStripes(k, threads, [&](int64_t i) {
     int64_t row = order[size_t(k - 1 - i)];
-    for (int64_t j = 0; j < k; ++j) {
+    for (int64_t j = 0; j <= i; ++j) {
       int64_t column = order[size_t(k - 1 - j)];
       bool isDead = dead[size_t(row)] || dead[size_t(column)];
-      // The factor does not look above the diagonal, and the product does not
-      // either.
       double value = isDead ? double(i == j) : at(gram, scales, row, column);
-      lower[size_t(i * k + j)] = j > i ? 0 : j < i ? value : value + added;
+      lower[size_t(i * k + j)] = j < i ? value : value + added;
     }
-  }
+  });
   if (!factorCholesky(lower.data(), k, threads))
     return false;
-  // Backwards: mirrored at the other diagonal, in place.
-  for (int64_t i = 0; i < k; ++i)
-    for (int64_t j = 0; j <= i && i + j < k - 1; ++j)
-      std::swap(lower[size_t(i * k + j)],
-                lower[size_t((k - 1 - j) * k + k - 1 - i)]);
-  bool isFinite = true;
-  for (int64_t i = 0; i < k; ++i) {
+  mirror(lower.data(), k, threads);
+  std::atomic<bool> isFinite = true;
+  forStripes(k, threads, [&](int64_t i) {
     double diagonal = lower[size_t(i * k + i)];
     // Dead rows cost nothing but what the damping adds.
     pivots[size_t(i)] =
         dead[size_t(order[size_t(i)])] ? added : diagonal * diagonal;
+    bool isRowFinite = true;
     for (int64_t j = 0; j <= i; ++j) {
       double &value = lower[size_t(i * k + j)];
       value /= diagonal;
-      isFinite &= std::isfinite(value);
+      isRowFinite &= std::isfinite(value);
     }
-  }
+    if (!isRowFinite)
+      isFinite = false;
+  });
   return isFinite;
 }
 

@@ -94,13 +94,13 @@ struct Part {
 
 class Search {
 public:
-  /// Judges all columns of the layers or, if there is a limit, about so many of
-  /// each, evenly spaced.
+  /// Judges as many columns of each layer, evenly spaced, as have so many
+  /// weights, at least 16.
   Search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
-         ArrayRef<double> gram, unsigned threads, int64_t limit = 0)
+         ArrayRef<double> gram, unsigned threads, int64_t limit)
       : grid(grid), gram(gram) {
     for (const LayerWeights &layer : layers) {
-      int64_t count = limit ? std::min(layer.n, limit) : layer.n;
+      int64_t count = std::min(layer.n, std::max<int64_t>(limit / layer.k, 16));
       for (int64_t first = 0; first < count; first += kPartColumns) {
         int64_t end = std::min(first + kPartColumns, count);
         parts.push_back({layer.k, end - first, {}});
@@ -210,10 +210,7 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
     return result;
   std::vector<Candidate> candidates =
       makeCandidates(grid, layers, meanAbs, classOf, options);
-  // Ranks are those on some columns, which is all of them for small layers.
-  int64_t columns =
-      std::max<int64_t>(options.rankedWeights / int64_t(meanAbs.size()), 16);
-  Search ranking(grid, layers, gram, options.threads, columns);
+  Search ranking(grid, layers, gram, options.threads, options.rankedWeights);
   runParallel(candidates.size(), options.threads, [&](size_t i) {
     ArrayRef<float> scales = candidates[i].scales;
     candidates[i].error =
@@ -228,7 +225,7 @@ awq::Result awq::search(const WeightGrid &grid, ArrayRef<LayerWeights> layers,
             });
   candidates.resize(std::min<size_t>(candidates.size(), options.judged));
   // One after the other: a judge may take much memory, and has its threads.
-  Search search(grid, layers, gram, options.threads);
+  Search search(grid, layers, gram, options.threads, options.judgedWeights);
   auto getError = [&](ArrayRef<float> scales) {
     return search.getError(scales,
                            judge ? judge(scales) : search.judgeNearest(scales),

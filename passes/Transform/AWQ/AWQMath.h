@@ -24,10 +24,12 @@ struct Options {
   /// other weights must not overflow.
   double maxRatio = 1e4;
   /// Candidates are ranked by rounding to nearest, on as many columns of each
-  /// layer, evenly spaced, as have so many weights, at least 16; the best
-  /// `judged` are compared on all of them.
+  /// layer, evenly spaced, as have so many weights, at least 16.
   int64_t rankedWeights = int64_t(1) << 19;
+  /// So many of the best are compared, all on the same columns, as many as have
+  /// so many weights.
   unsigned judged = 3;
+  int64_t judgedWeights = int64_t(1) << 22;
   unsigned threads = 1; ///< that compare candidates; they change no result
 };
 
@@ -58,7 +60,8 @@ struct Result {
 /// Each exponent of the grid is tried with weights rounded to nearest; the best
 /// ones and no scaling at all are then compared by `judge`, if there is one,
 /// else by rounding to nearest.
-/// The result is never worse than no scaling by the last comparison.
+/// The result is never worse than no scaling by the last comparison. Errors are
+/// those of the columns that are compared.
 Result search(const WeightGrid &grid, llvm::ArrayRef<LayerWeights> layers,
               llvm::ArrayRef<float> meanAbs, llvm::ArrayRef<double> gram,
               llvm::ArrayRef<int64_t> classOf = {}, const Options &options = {},
