@@ -143,9 +143,14 @@ LogicalResult qcc::emitCode(ModuleOp module, const Capabilities &caps,
     if (function.isDeclaration())
       continue;
     function.addFnAttr(llvm::Attribute::NoUnwind);
-    if (caps.vectorBits)
-      function.addFnAttr("prefer-vector-width",
-                         std::to_string(caps.vectorBits));
+    if (!caps.vectorBits)
+      continue;
+    function.addFnAttr("prefer-vector-width", std::to_string(caps.vectorBits));
+    // The ABI aligns stacks to 16 bytes, and it is too late for more when
+    // registers are spilled: vectors would lie across lines of the cache, or
+    // not, as the caller's stack happens to be.
+    function.addFnAttr(llvm::Attribute::getWithStackAlignment(
+        context, llvm::Align(caps.vectorBits / 8)));
   }
   optimize(*translated, *machine);
 
