@@ -15,6 +15,7 @@
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace qcc;
@@ -118,7 +119,7 @@ private:
   void walkUnit(const Group &group, Value unit, Value firstRow, int64_t rows,
                 MutableArrayRef<Value> carried, Consume consume);
   Group loadGroup(Value block, unsigned blocks, Value group);
-  Value scale(const Group &group, unsigned v, Value code);
+  Value scale(const Group &group, unsigned v, Value code, unsigned shift);
   void emitStores(Value block, unsigned blocks, Value row, unsigned rows,
                   ArrayRef<Value> sums, bool last);
   Value getLive(Value column);
@@ -373,7 +374,7 @@ SmallVector<Value> DecodeGemm::walkGroup(Value block, unsigned blocks,
                                          ArrayRef<Value> carried,
                                          Consume consume) {
   // So many rows are unrolled.
-  constexpr int64_t kUnrolled = 32;
+  constexpr int64_t kUnrolled = 8;
   Group loaded = loadGroup(block, blocks, group);
   int64_t whole = rows / unit.k, left = rows % unit.k;
   auto one = [&](Value u, int64_t live, MutableArrayRef<Value> values) {
@@ -416,11 +417,14 @@ void DecodeGemm::walkUnit(const Group &group, Value index, Value firstRow,
       prefetchToL2(b, pointer, b.add(offset, b.idx(next + line)));
   }
   for (Value pointer : group.units)
-    decoded.emplace_back(b, scheme, b.load(pointer, i8, offset, unit.bytes));
+    decoded.emplace_back(b, scheme, b.load(pointer, i8, offset, unit.bytes),
+                         /*inPlace=*/scheme.hasHalfScales());
   for (int64_t r = 0; r < rows; ++r)
     for (unsigned v = 0; v < decoded.size(); ++v)
       consume(b.add(firstRow, b.idx(r)), v,
-              scale(group, v, decoded[v].take(b, unsigned(r))), carried);
+              scale(group, v, decoded[v].take(b, unsigned(r)),
+                    decoded[v].getShift(unsigned(r))),
+              carried);
   for (DecodedUnit &each : decoded)
     each.finish();
 }
@@ -463,9 +467,15 @@ DecodeGemm::Group DecodeGemm::loadGroup(Value block, unsigned blocks,
   return loaded;
 }
 
-/// scale * (code - zero), rounded once.
-Value DecodeGemm::scale(const Group &group, unsigned v, Value code) {
+/// scale * (code - zero), rounded once, of 2^shift times a code.
+Value DecodeGemm::scale(const Group &group, unsigned v, Value code,
+                        unsigned shift) {
   Value scales = group.scales[v], zero = group.zeros[v];
+  // Exact for halves; the same for all units of a group, so that it moves out
+  // of the loop over them.
+  if (shift)
+    scales = arith::MulFOp::create(
+        b, scales, b.constant(std::ldexp(1.0, -int(shift)), floats));
   if (!zero)
     return arith::MulFOp::create(b, code, scales);
   if (scheme.hasHalfScales())

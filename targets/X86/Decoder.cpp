@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 #include <numeric>
 
 using namespace mlir;
@@ -64,7 +65,31 @@ Value Decoder::lookup(ArrayRef<float> table, Value indices) {
   return arith::SelectOp::create(*this, isHigh, high, low);
 }
 
-DecodedUnit::DecodedUnit(KernelBuilder &b, const Scheme &scheme, Value bytes) {
+/// Converts the bits of a code where they are in a word, if `value` is a code
+/// that was moved to the lowest bits, masked and converted. Returns how far it
+/// is from there. A multiple of a power of two of few bits is exact in f32.
+static unsigned convertInPlace(Decoder &b, Value &value) {
+  auto convert = value.getDefiningOp<arith::SIToFPOp>();
+  auto clean =
+      convert ? convert.getIn().getDefiningOp<arith::AndIOp>() : nullptr;
+  auto move = clean ? clean.getLhs().getDefiningOp<arith::ShRUIOp>() : nullptr;
+  APInt bits, shift;
+  if (!move || !matchPattern(clean.getRhs(), m_ConstantInt(&bits)) ||
+      !matchPattern(move.getRhs(), m_ConstantInt(&shift)) ||
+      bits.getBitWidth() != 32 || bits.getActiveBits() > 24 ||
+      // The sign of a word must stay 0.
+      shift.getZExtValue() + bits.getActiveBits() > 31)
+    return 0;
+  auto type = cast<VectorType>(clean.getType());
+  Value mask =
+      b.splat(type, double(bits.getZExtValue() << shift.getZExtValue()));
+  Value code = arith::AndIOp::create(b, move.getLhs(), mask);
+  value = arith::SIToFPOp::create(b, value.getType(), code);
+  return unsigned(shift.getZExtValue());
+}
+
+DecodedUnit::DecodedUnit(KernelBuilder &b, const Scheme &scheme, Value bytes,
+                         bool inPlace) {
   Operation *before = bytes.getDefiningOp();
   assert(before && before->getBlock() == b.getInsertionBlock() &&
          "bytes are loaded where they are decoded");
@@ -75,6 +100,8 @@ DecodedUnit::DecodedUnit(KernelBuilder &b, const Scheme &scheme, Value bytes) {
     old.insert(&*it);
   Decoder decoder(b);
   results = scheme.decode(decoder, bytes);
+  for (Value &result : results)
+    shifts.push_back(inPlace ? convertInPlace(decoder, result) : 0);
   for (auto it = std::next(before->getIterator()); it != b.getInsertionPoint();
        ++it)
     if (!old.contains(&*it)) {

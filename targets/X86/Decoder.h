@@ -29,14 +29,20 @@ private:
 /// many rows does not fit the registers at once.
 class DecodedUnit {
 public:
-  DecodedUnit(KernelBuilder &b, const Scheme &scheme, mlir::Value bytes);
+  /// With `inPlace`, codes that are cut out of words stay where they are in
+  /// them, which saves moving them: results are multiples, see getShift.
+  DecodedUnit(KernelBuilder &b, const Scheme &scheme, mlir::Value bytes,
+              bool inPlace = false);
   /// Result `i`, with what it needs moved to where `b` is now.
   mlir::Value take(KernelBuilder &b, unsigned i);
+  /// Result `i` is 2^getShift(i) times the decoded value.
+  unsigned getShift(unsigned i) const { return shifts[i]; }
   /// Erases what no taken result needs. No take() after this.
   void finish();
 
 private:
   llvm::SmallVector<mlir::Value> results;
+  llvm::SmallVector<unsigned> shifts;
   llvm::SmallVector<mlir::Operation *> built;       ///< in order
   llvm::SmallPtrSet<mlir::Operation *, 32> waiting; ///< not yet moved
 };
