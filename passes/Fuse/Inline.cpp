@@ -77,6 +77,27 @@ static bool separatesEpilogue(GenericOp producer, GenericOp consumer,
          producer->hasOneUse() && mayBeEpilogue(producer);
 }
 
+/// True if the consumer would take the rounding to codes from the product that
+/// the producer ends, to become the epilogue of a later one: of the earlier one
+/// sums of 32 bits would be stored and read in place of bytes.
+static bool takesCodes(GenericOp producer, GenericOp consumer) {
+  RankedTensorType type = producer.getResult().getType();
+  if (!type.getElementType().isInteger(8) || !mayBeEpilogue(producer))
+    return false;
+  for (auto [i, input] : llvm::enumerate(consumer.getInputs())) {
+    Operation *other = input.getDefiningOp();
+    if (!other || other->getBlock() != producer->getBlock() ||
+        !producer->isBeforeInBlock(other) || !consumer.getMap(i).isIdentity() ||
+        !hasOneReader(input))
+      continue;
+    auto generic = dyn_cast<GenericOp>(other);
+    if (isa<IntConvOp, IntMatMulOp>(other) ||
+        (generic && mayBeEpilogue(generic)))
+      return true;
+  }
+  return false;
+}
+
 /// Most nodes of a model whose operations become one. Each merge copies the
 /// bodies of both, so without a limit a chain of elementwise nodes takes time
 /// that grows with the square of its length; so long ones are split, at the
@@ -96,7 +117,8 @@ static bool mayInline(GenericOp producer, GenericOp consumer, AffineMap map) {
   // What a loop's body reads is computed once, before the loop.
   if (producer->getBlock() != consumer->getBlock())
     return false;
-  if (separatesEpilogue(producer, consumer, map))
+  if (separatesEpilogue(producer, consumer, map) ||
+      takesCodes(producer, consumer))
     return false;
   bool once = producer->hasOneUse() && readsOnce(map);
   if (once || producer.isCopy())

@@ -184,3 +184,30 @@ func.func @sizes_in_both_maps(%x: tensor<?xf32, #size>) -> tensor<?xf32, #twice>
   } -> tensor<?xf32, #twice>
   return %1 : tensor<?xf32, #twice>
 }
+
+// Of a sum of two products the earlier one stores codes, not sums of 32 bits.
+// CHECK-LABEL: func.func @sum_of_products
+// CHECK: qcc.dispatch
+// CHECK: qcc.int_matmul
+// CHECK: arith.trunci
+// CHECK: qcc.dispatch
+// CHECK: qcc.int_matmul
+// CHECK: arith.extsi
+// CHECK-NOT: qcc.dispatch
+// CHECK: return
+func.func @sum_of_products(%x: tensor<4x16xi8>, %w: tensor<16x8xi8>, %v: tensor<16x8xi8>) -> tensor<4x8xi32> {
+  %0 = qcc.int_matmul %x, %w : (tensor<4x16xi8>, tensor<16x8xi8>) -> tensor<4x8xi32>
+  %1 = qcc.generic none ins(%0 : tensor<4x8xi32>) maps [#id2] {
+  ^bb0(%a: i32):
+    %b = arith.trunci %a : i32 to i8
+    qcc.yield %b : i8
+  } -> tensor<4x8xi8>
+  %2 = qcc.int_matmul %x, %v : (tensor<4x16xi8>, tensor<16x8xi8>) -> tensor<4x8xi32>
+  %3 = qcc.generic none ins(%1, %2 : tensor<4x8xi8>, tensor<4x8xi32>) maps [#id2, #id2] {
+  ^bb0(%a: i8, %b: i32):
+    %c = arith.extsi %a : i8 to i32
+    %d = arith.addi %b, %c : i32
+    qcc.yield %d : i32
+  } -> tensor<4x8xi32>
+  return %3 : tensor<4x8xi32>
+}
