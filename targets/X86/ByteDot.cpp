@@ -327,10 +327,16 @@ SmallVector<Value> ByteDot::emitPairs(const Place &at, ArrayRef<Value> blocks) {
   for (unsigned r = 0; r < at.rows; ++r)
     pointers.push_back(
         wordRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
+  // A weight that does not fit L2 beside the rows comes from further away.
+  bool isFar = blockBytes * sizes.blocks() > b.caps().l2Bytes / 2;
   return b.forLoop(
       b.idx(0), b.idx(llvm::divideCeil(sizes.terms(), 2)), b.idx(1), init,
       [&](Value pair, ArrayRef<Value> carried) {
         SmallVector<Value> sums(carried), factors;
+        if (isFar && blocks.size() == 1)
+          prefetchToL2(b, blocks[0],
+                       b.add(b.idx(blockBytes + kDotHeader),
+                             b.mul(pair, b.idx(4 * kColumns))));
         Value first =
             b.add(b.idx(kDotHeader / 2), b.mul(pair, b.idx(2 * kColumns)));
         for (Value block : blocks)

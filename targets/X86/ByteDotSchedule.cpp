@@ -21,8 +21,11 @@ static constexpr int64_t kTileGrain = ByteTiles::kAtOnce * ByteTiles::kRows;
 static constexpr int64_t kTileSpeed = 8;
 /// Tasks that make cutting columns unnecessary.
 static constexpr int64_t kWantedTasks = 4;
-/// Bytes of a task's rows as words: a quarter of the smallest L2 of AVX2.
-static constexpr int64_t kWordBytes = 128 << 10;
+/// Bytes of a task's rows as words: a part of L2 that leaves room for a block
+/// of columns. Each task reads all weights, which need not fit L2.
+static constexpr int64_t kWordBytes = 192 << 10;
+/// Rows of a tile of words, and tasks that make cutting columns unnecessary.
+static constexpr int64_t kWordGrain = 4, kWantedWordTasks = 8;
 /// Bytes of a task's rows that are copied for AMX: half of its smallest L2.
 static constexpr int64_t kCopiedBytes = 1 << 20;
 
@@ -109,8 +112,23 @@ static RankedTensorType getWeightType(Operation *op,
   return isTaken ? type : RankedTensorType();
 }
 
+/// Rows of a task of words: as many as fit, the same in all tasks but the last.
+static int64_t getWordRows(const DotSizes &sizes) {
+  int64_t rowBytes = WordRows::getRowBytes(sizes.terms()),
+          rows = std::clamp<int64_t>(kWordBytes / rowBytes / kWordGrain *
+                                         kWordGrain,
+                                     kRowGrain, kMaxTaskRows);
+  std::optional<int64_t> known = getConstantSize(sizes.rows);
+  if (!known || *known <= 0)
+    return rows;
+  int64_t tasks = llvm::divideCeil(*known, rows);
+  return llvm::alignTo(llvm::divideCeil(*known, tasks), kWordGrain);
+}
+
 /// Rows of a task.
 static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
+  if (schedule.isPaired)
+    return getWordRows(sizes);
   int64_t perRow = sizes.terms() * sizes.outputs,
           grain = schedule.hasTiles ? kTileGrain : kRowGrain,
           wanted = kTaskProducts * (schedule.hasTiles ? kTileSpeed : 1);
@@ -120,8 +138,6 @@ static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
   auto fit = [&](int64_t bytes, int64_t perRow) {
     rows = std::clamp<int64_t>(bytes / perRow / grain * grain, grain, rows);
   };
-  if (schedule.isPaired)
-    fit(kWordBytes, WordRows::getRowBytes(sizes.terms()));
   if (schedule.hasTiles)
     fit(kCopiedBytes, ByteTiles::getRowBytes(sizes.taps, sizes.inputs));
   return rows;
@@ -138,9 +154,10 @@ static int64_t getLeastRows(AffineExpr rows) {
 static int64_t getTaskBlocks(const DotSizes &sizes,
                              const DotSchedule &schedule) {
   int64_t rowTasks = llvm::divideCeil(getLeastRows(sizes.rows), schedule.rows);
-  if (rowTasks * sizes.groups >= kWantedTasks)
+  int64_t wantedTasks = schedule.isPaired ? kWantedWordTasks : kWantedTasks;
+  if (rowTasks * sizes.groups >= wantedTasks)
     return sizes.blocks();
-  int64_t wanted = llvm::divideCeil(kWantedTasks, rowTasks * sizes.groups);
+  int64_t wanted = llvm::divideCeil(wantedTasks, rowTasks * sizes.groups);
   int64_t blocks = std::max<int64_t>(llvm::divideCeil(sizes.blocks(), wanted),
                                      std::min<int64_t>(sizes.blocks(), 2));
   if (schedule.hasTiles)
