@@ -17,6 +17,9 @@
 // loads, multiplies and adds, in the tile of an f32 product: two rows of the
 // weight in place of one.
 //
+// A weight of 4 bits is expanded to these layouts in scratch, some blocks of
+// columns at a time, once per task (NibblePanel.h).
+//
 // With AMX, products of 16 rows and more are made in tile registers, of the
 // weight as VNNI kernels read it (ByteTiles.h).
 //
@@ -24,6 +27,7 @@
 #include "ByteDotSchedule.h"
 #include "ByteTiles.h"
 #include "Emitters.h"
+#include "NibblePanel.h"
 #include "Tiles.h"
 #include "WordRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -71,6 +75,8 @@ private:
   void emitStores(const Place &at, ArrayRef<Value> blocks,
                   ArrayRef<Value> sums);
   SmallVector<Value> getBlocks(Value block, unsigned count);
+  SmallVector<Value> getStoredBlocks(Value block, unsigned count);
+  void expandBlocks(Value block, unsigned count);
   SmallVector<Value> emitCorrections(ArrayRef<Value> blocks, Value shift);
   void emitRow(Value row, Value block, ArrayRef<Value> sums,
                ArrayRef<Value> corrections);
@@ -87,7 +93,8 @@ private:
   bool isWide;   ///< the weight's codes are words
   bool isPaired; ///< so are the rows that it is multiplied with
   std::optional<WordRows> wordRows;
-  std::optional<ByteTiles> tiles; ///< where the level has them
+  std::optional<ByteTiles> tiles;   ///< where the level has them
+  std::optional<NibblePanel> panel; ///< of a weight of 4 bits
   Type i8, i32, stored;
   Value weight, out, zero;
   SmallVector<AffineExpr> leading; ///< of the result, all but the last
@@ -150,9 +157,16 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
   if (b.caps().hasAmx && schedule.hasTiles)
     tiles.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
                   llvm::alignTo(before, 64));
+  if (isPaired)
+    blockBytes = kDotHeader + llvm::alignTo(sizes.terms(), 2) * kColumns * 2;
+  if (schedule.isNibble) {
+    blockBytes = NibblePanel::getStoredBytes(sizes, schedule);
+    panel.emplace(b, sizes, schedule,
+                  b.elementPointer(b.scratch(), i8,
+                                   b.idx(getPanelOffset(sizes, schedule))));
+  }
   if (!isPaired)
     return;
-  blockBytes = kDotHeader + llvm::alignTo(sizes.terms(), 2) * kColumns * 2;
   wordRows.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
                    llvm::alignTo(before, 64));
 }
@@ -257,6 +271,7 @@ void ByteDot::sweepTiles(Value endRow) {
         return needsRowBlock(sizes.blocks(), taskBlocks, ByteTiles::kAtOnce, n);
       },
       [&](Value block, unsigned blocks) {
+        expandBlocks(block, blocks);
         emitRowBlocks(
             b, b.idx(0), count, ByteTiles::kAtOnce,
             [&](unsigned n) {
@@ -276,6 +291,7 @@ void ByteDot::sweep(Value rowBegin, Value rowEnd,
         return needsRowBlock(sizes.blocks(), taskBlocks, maxBlocks, n);
       },
       [&](Value block, unsigned blocks) {
+        expandBlocks(block, blocks);
         unsigned maxRows = known == 1 ? 1 : getMaxRows(blocks);
         emitRowBlocks(
             b, rowBegin, rowEnd, maxRows,
@@ -286,8 +302,25 @@ void ByteDot::sweep(Value rowBegin, Value rowEnd,
       });
 }
 
-/// Where `count` blocks of the weight begin.
+/// Where `count` blocks of the weight begin, expanded.
 SmallVector<Value> ByteDot::getBlocks(Value block, unsigned count) {
+  if (!panel)
+    return getStoredBlocks(block, count);
+  SmallVector<Value> blocks;
+  for (unsigned v = 0; v < count; ++v)
+    blocks.push_back(panel->getBlock(v));
+  return blocks;
+}
+
+/// Brings blocks of a weight of 4 bits to where getBlocks() finds them.
+void ByteDot::expandBlocks(Value block, unsigned count) {
+  if (!panel)
+    return;
+  for (auto [v, from] : llvm::enumerate(getStoredBlocks(block, count)))
+    panel->expand(from, unsigned(v));
+}
+
+SmallVector<Value> ByteDot::getStoredBlocks(Value block, unsigned count) {
   SmallVector<Value> blocks;
   Value first = b.add(b.mul(group, b.idx(sizes.blocks())), block);
   for (unsigned v = 0; v < count; ++v)

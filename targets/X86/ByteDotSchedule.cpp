@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "ByteDotSchedule.h"
 #include "ByteTiles.h"
+#include "NibblePanel.h"
 #include "Tiles.h"
 #include "WordRows.h"
 
@@ -19,6 +20,8 @@ static constexpr int64_t kTileGrain = ByteTiles::kAtOnce * ByteTiles::kRows;
 /// An AMX unit makes as many products in the time (1,024 per cycle in place of
 /// 128 of VNNI).
 static constexpr int64_t kTileSpeed = 8;
+/// Each task expands a weight of 4 bits again: it gets as many times the rows.
+static constexpr int64_t kExpandedRows = 2;
 /// Tasks that make cutting columns unnecessary.
 static constexpr int64_t kWantedTasks = 4;
 /// Bytes of a task's rows as words: a part of L2 that leaves room for a block
@@ -39,8 +42,8 @@ DictionaryAttr DotSchedule::toAttr(MLIRContext *context) const {
   };
   return builder.getDictionaryAttr(
       {number("blocks", blocks), number("inputs", inputs),
-       flag("paired", isPaired), number("rows", rows), flag("tiles", hasTiles),
-       flag("wide", isWide),
+       flag("nibbles", isNibble), flag("paired", isPaired),
+       number("rows", rows), flag("tiles", hasTiles), flag("wide", isWide),
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
 }
 
@@ -57,6 +60,7 @@ DotSchedule DotSchedule::get(DictionaryAttr params) {
           flag("wide"),
           flag("paired"),
           flag("tiles"),
+          flag("nibbles"),
           SmallVector<int64_t>(
               params.getAs<DenseI64ArrayAttr>("window").asArrayRef())};
 }
@@ -106,7 +110,8 @@ static RankedTensorType getWeightType(Operation *op,
                  op->getOperand(0) != weight &&
                  llvm::hasSingleElement(weight.getUses()) &&
                  type.hasStaticShape() && type.getNumElements() != 0 &&
-                 type.getElementType().isSignlessInteger(8) &&
+                 (type.getElementType().isSignlessInteger(8) ||
+                  type.getElementType().isSignlessInteger(4)) &&
                  input.getElementType().getIntOrFloatBitWidth() == 8 &&
                  type.getRank() <= (isa<IntConvOp>(op) ? 4 : 2);
   return isTaken ? type : RankedTensorType();
@@ -131,7 +136,8 @@ static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
     return getWordRows(sizes);
   int64_t perRow = sizes.terms() * sizes.outputs,
           grain = schedule.hasTiles ? kTileGrain : kRowGrain,
-          wanted = kTaskProducts * (schedule.hasTiles ? kTileSpeed : 1);
+          wanted = kTaskProducts * (schedule.hasTiles ? kTileSpeed : 1) *
+                   (schedule.isNibble ? kExpandedRows : 1);
   int64_t rows = std::clamp<int64_t>(
       llvm::alignTo(llvm::divideCeil(wanted, perRow), grain), grain,
       kMaxTaskRows);
@@ -166,6 +172,23 @@ static int64_t getTaskBlocks(const DotSizes &sizes,
   return blocks;
 }
 
+/// Scratch for what a task knows of its rows.
+static int64_t getRowBytes(const DotSizes &sizes, const DotSchedule &cut) {
+  int64_t bytes = 0;
+  auto add = [&](int64_t more) { bytes = llvm::alignTo(bytes, 64) + more; };
+  if (!cut.window.empty())
+    add(ByteRows::getScratchBytes(sizes.inputs, cut.rows * sizes.taps));
+  if (cut.isPaired)
+    add(WordRows::getBytes(sizes.terms(), cut.rows));
+  if (cut.hasTiles)
+    add(ByteTiles::getBytes(sizes.taps, sizes.inputs, cut.rows));
+  return bytes;
+}
+
+int64_t x86::getPanelOffset(const DotSizes &sizes, const DotSchedule &cut) {
+  return int64_t(llvm::alignTo(getRowBytes(sizes, cut), 64));
+}
+
 std::optional<KernelSchedule>
 x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
                      function_ref<bool(unsigned)> isConstant) {
@@ -192,6 +215,7 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
   cut.hasTiles =
       llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; }) &&
       (!known || *known >= ByteTiles::kRows);
+  cut.isNibble = type.getElementType().isInteger(4);
   cut.rows = getTaskRows(sizes, cut);
   cut.blocks = getTaskBlocks(sizes, cut);
   if (isConv)
@@ -201,21 +225,19 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
   schedule.params = cut.toAttr(op->getContext());
   schedule.tasks = sizes.rows.ceilDiv(cut.rows) *
                    llvm::divideCeil(sizes.blocks(), cut.blocks) * sizes.groups;
-  std::string layout = cut.isPaired ? "pair16" : cut.isWide ? "dot16" : "dot";
+  std::string layout = cut.isPaired ? "pair" : "dot";
+  if (cut.isNibble)
+    layout += "4";
+  else if (cut.isWide)
+    layout += "16";
   if (isConv)
     layout += ":" + std::to_string(sizes.groups);
   schedule.packs.push_back(
       {cast<BlockArgument>(op->getOperand(1)).getArgNumber(), layout,
        kDotColumns, false});
-  if (isConv)
+  schedule.scratchBytes = getRowBytes(sizes, cut);
+  if (cut.isNibble)
     schedule.scratchBytes =
-        ByteRows::getScratchBytes(sizes.inputs, cut.rows * sizes.taps);
-  auto add = [&](int64_t bytes) {
-    schedule.scratchBytes = llvm::alignTo(schedule.scratchBytes, 64) + bytes;
-  };
-  if (cut.isPaired)
-    add(WordRows::getBytes(sizes.terms(), cut.rows));
-  if (cut.hasTiles)
-    add(ByteTiles::getBytes(sizes.taps, sizes.inputs, cut.rows));
+        getPanelOffset(sizes, cut) + NibblePanel::getBytes(sizes, cut);
   return schedule;
 }

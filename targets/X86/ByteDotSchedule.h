@@ -26,12 +26,17 @@ struct DotSchedule {
   bool isWide;    ///< the weight's codes are words
   bool isPaired;  ///< so are the rows that it is multiplied with
   bool hasTiles;  ///< levels with AMX make products of 16 rows and more in it
+  bool isNibble;  ///< the weight is stored in 4 bits and expanded in scratch
   llvm::SmallVector<int64_t> window; ///< of a convolution, else empty
 
   /// To and from the parameters of a KernelSchedule.
   mlir::DictionaryAttr toAttr(mlir::MLIRContext *context) const;
   static DotSchedule get(mlir::DictionaryAttr params);
 };
+
+/// Where in scratch the blocks of a weight of 4 bits are expanded, in bytes;
+/// `cut.window` is empty for a product of matrices.
+int64_t getPanelOffset(const DotSizes &sizes, const DotSchedule &cut);
 
 /// The product in a body that the emitter takes, or null.
 mlir::Operation *findByteDot(mlir::Block &body);

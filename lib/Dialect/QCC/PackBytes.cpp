@@ -25,15 +25,29 @@ bool qcc::isByteLayout(StringRef layout) {
   if (layout == "tap")
     return true;
   StringRef name = layout.take_until([](char c) { return c == ':'; });
-  return name == "dot" || name == "dot16" || name == "pair16";
+  return name == "dot" || name == "dot16" || name == "pair16" ||
+         name == "dot4" || name == "pair4";
 }
 
 /// Codes in pairs of rows, counted through all taps.
-static bool isPaired(StringRef layout) { return layout.starts_with("pair16"); }
+static bool isPaired(StringRef layout) { return layout.starts_with("pair"); }
+
+/// Two codes in a byte.
+static bool isNibble(StringRef layout) {
+  return layout.starts_with("dot4") || layout.starts_with("pair4");
+}
 
 /// Bytes of a stored code.
 static int64_t getCodeBytes(StringRef layout) {
-  return layout.starts_with("dot16") || isPaired(layout) ? 2 : 1;
+  return layout.starts_with("dot16") || layout.starts_with("pair16") ? 2 : 1;
+}
+
+/// Writes the code that `dot` or `pair16` has at `at` as half a byte.
+static void storeNibble(char *codes, int64_t at, int8_t code, bool pairs) {
+  int64_t bytes = pairs ? kPairNibbles : kDotStepNibbles;
+  int64_t unit = at / (2 * bytes), place = at % (2 * bytes);
+  char &byte = codes[unit * bytes + place % bytes];
+  byte = char(byte | (code & 15) << (place < bytes ? 0 : 4));
 }
 
 /// Product of sizes that are at least 1, none on overflow.
@@ -49,7 +63,7 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
                                            StringRef layout, bool transposed) {
   if (!multiply(shape))
     return std::nullopt;
-  if (layout == "dot" || layout == "dot16" || layout == "pair16") {
+  if (layout != "tap" && !layout.contains(':')) {
     if (shape.size() != 2)
       return std::nullopt;
     if (transposed)
@@ -65,9 +79,8 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
     return ByteWeight{1, shape[0], taps, 1, 0, row, 1, taps};
   }
   int64_t groups = 0;
-  if (!(layout.consume_front("dot:") || layout.consume_front("dot16:") ||
-        layout.consume_front("pair16:")) ||
-      layout.getAsInteger(10, groups) || groups < 1 || shape[0] % groups != 0)
+  if (layout.split(':').second.getAsInteger(10, groups) || groups < 1 ||
+      shape[0] % groups != 0)
     return std::nullopt;
   int64_t outputs = shape[0] / groups;
   return ByteWeight{groups,        outputs, taps, shape[1],
@@ -78,7 +91,8 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
                                      bool transposed) {
   std::optional<ByteWeight> w =
       viewBytes(weight.getShape(), layout, transposed);
-  if (!w || !weight.getElementType().isSignlessInteger(8))
+  if (!w ||
+      !weight.getElementType().isSignlessInteger(isNibble(layout) ? 4 : 8))
     return {};
   // All that follows fits: nothing is larger than 128 times the weight and its
   // columns.
@@ -90,7 +104,9 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
                                  IntegerType::get(context, 32));
   int64_t codes = isPaired(layout) ? llvm::alignTo(w->taps * w->inputs, 2)
                                    : w->taps * w->steps() * kDotRows;
-  int64_t block = kDotHeader + codes * kDotColumns * getCodeBytes(layout);
+  int64_t block = kDotHeader + (isNibble(layout) ? codes * kDotColumns / 2
+                                                 : codes * kDotColumns *
+                                                       getCodeBytes(layout));
   return RankedTensorType::get({w->groups, w->blocks(), block},
                                IntegerType::get(context, 8));
 }
@@ -107,7 +123,8 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       int64_t(out.size()) != size)
     return failure();
   std::memset(out.data(), 0, out.size());
-  bool isTap = layout == "tap", pairs = isPaired(layout);
+  bool isTap = layout == "tap", pairs = isPaired(layout),
+       nibbles = isNibble(layout);
   int64_t codeBytes = getCodeBytes(layout);
   int64_t width = w->blocks() * kDotColumns,
           block = isTap ? 0 : packed.getDimSize(2);
@@ -120,6 +137,8 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       for (int64_t t = 0; t < w->taps; ++t)
         for (int64_t i = 0; i < w->inputs; ++i) {
           auto code = int8_t(column[t * w->tapStride + i * w->inputStride]);
+          if (nibbles) // what a byte of i4 has above its lowest bits is open
+            code = int8_t(((code & 15) ^ 8) - 8);
           sum += code;
           if (isTap) {
             int32_t wide = code;
@@ -130,6 +149,10 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           int64_t at = (step * kDotColumns + lane) * kDotRows + i % kDotRows;
           if (int64_t row = t * w->inputs + i; pairs)
             at = (row / 2 * kDotColumns + lane) * 2 + row % 2;
+          if (nibbles) {
+            storeNibble(target + kDotHeader, at, code, pairs);
+            continue;
+          }
           if (codeBytes == 1) {
             target[kDotHeader + at] = char(code);
             continue;

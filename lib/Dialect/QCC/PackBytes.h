@@ -8,11 +8,11 @@
 
 namespace qcc {
 
-/// True for `dot`, `dot:G`, the same with `dot16`, and `tap`
-/// (qcc/Dialect/QCC/Pack.h).
+/// True for `dot`, `dot:G`, the same with `dot16`, `pair16`, `dot4` and
+/// `pair4`, and `tap` (qcc/Dialect/QCC/Pack.h).
 bool isByteLayout(llvm::StringRef layout);
 
-/// The packed type of a static weight of bytes; null where it does not fit.
+/// The packed type of a static weight of bytes, or of i4 in bytes; null where it does not fit.
 mlir::RankedTensorType packedByteType(mlir::RankedTensorType weight,
                                       llvm::StringRef layout, bool transposed);
 

@@ -22,15 +22,14 @@ bool qcc::hasOneElement(Value value) {
   return type.hasStaticShape() && type.getNumElements() == 1;
 }
 
-std::optional<Codes> qcc::getCodes(Value value) {
+static std::optional<Codes> getCodes(Value value, unsigned width) {
   auto op = value.getDefiningOp<DequantizeOp>();
   if (!op || op.getBlock() != 0 ||
       !op.getResult().getType().getElementType().isF32() ||
       !op.getScale().getType().getElementType().isF32())
     return std::nullopt;
   auto type = dyn_cast<IntegerType>(op.getInput().getType().getElementType());
-  // Narrower codes are stored in bytes too, but not all kernels read them so.
-  if (!type || type.getWidth() != 8)
+  if (!type || type.getWidth() != width)
     return std::nullopt;
   TypedValue<RankedTensorType> zero;
   if (op.getZero()) {
@@ -45,6 +44,22 @@ std::optional<Codes> qcc::getCodes(Value value) {
   return Codes{cast<TypedValue<RankedTensorType>>(op.getInput()),
                cast<TypedValue<RankedTensorType>>(op.getScale()), zero,
                isSingle ? -1 : int64_t(op.getAxis())};
+}
+
+std::optional<Codes> qcc::getCodes(Value value) {
+  // Narrower codes are stored in bytes too, but not all kernels read them so.
+  return ::getCodes(value, 8);
+}
+
+std::optional<Codes> qcc::getWeightCodes(ConvOp op) {
+  std::optional<Codes> codes = ::getCodes(op.getWeight(), 4);
+  if (!codes)
+    return ::getCodes(op.getWeight(), 8);
+  auto type = codes->codes.getType();
+  bool isDepthwise = op.getGroups() > 1 && type.getDimSize(1) == 1;
+  if (isDepthwise || codes->zero || !type.getElementType().isSignlessInteger())
+    return std::nullopt;
+  return codes;
 }
 
 Value qcc::toScalar(OpBuilder &b, Location loc, Value value) {

@@ -19,6 +19,10 @@ struct Codes {
 /// and a zero point of their own type. None if it is made otherwise.
 std::optional<Codes> getCodes(mlir::Value value);
 
+/// The same of the weight of a convolution, which may also have signed codes of
+/// 4 bits without a zero point: kernels have a layout for them.
+std::optional<Codes> getWeightCodes(ConvOp op);
+
 /// The one number that all elements of an integer constant have.
 std::optional<int64_t> getSplatInteger(mlir::Value value);
 

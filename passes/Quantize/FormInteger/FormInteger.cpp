@@ -83,10 +83,18 @@ static LogicalResult refuse(PatternRewriter &rewriter, Operation *op,
 /// `sums` as floats with the scale of `axis`, in place of `op`.
 static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
                             Value sums, Value scale, int64_t axis) {
-  // Another pass may have asked for it.
-  auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
-  noteOutcome(sums.getDefiningOp(), "int8", "int8",
-              reason ? reason.getValue() : "as in the model");
+  // Another pass may have asked for it, or for fewer bits.
+  auto getNote = [&](StringRef name, StringRef otherwise) {
+    auto note = op->getAttrOfType<StringAttr>(name);
+    return note ? note.getValue() : otherwise;
+  };
+  bool isNarrow =
+      cast<RankedTensorType>(sums.getDefiningOp()->getOperand(1).getType())
+          .getElementTypeBitWidth() == 4;
+  StringRef executed = isNarrow ? "w4a8" : "int8",
+            requested = getNote("qcc.requested", executed);
+  noteOutcome(sums.getDefiningOp(), requested == "w4a8" ? requested : executed,
+              executed, getNote("qcc.reason", "as in the model"));
   for (StringRef name : {kLayerErrorAttr, kTransformAttr})
     if (Attribute note = op->getAttr(name))
       sums.getDefiningOp()->setAttr(name, note);
@@ -103,7 +111,7 @@ struct FormIntConv : OpRewritePattern<ConvOp> {
   LogicalResult matchAndRewrite(ConvOp op,
                                 PatternRewriter &rewriter) const override {
     std::optional<Codes> input = getCodes(op.getInput()),
-                         weight = getCodes(op.getWeight());
+                         weight = getWeightCodes(op);
     if (!input || !weight)
       return failure();
     auto type = weight->codes.getType();

@@ -42,6 +42,11 @@ Bytes randomBytes(Random &random, size_t count) {
   return bytes;
 }
 
+/// The code that a weight's byte holds: i4 in its lowest bits.
+int64_t readWeight(char byte, bool isNibble) {
+  return isNibble ? ((byte & 15) ^ 8) - 8 : int64_t(int8_t(byte));
+}
+
 /// The text after the product `%c` of type [dims] i32: a scale, a bias per
 /// channel (the last dimension) and rounding to ui8.
 std::string epilogue(const std::vector<Dim> &dims, const std::string &bias) {
@@ -111,6 +116,7 @@ struct Conv {
   int64_t images, channels, size[2], outputs, kernel[2], stride[2], pad[2],
       dilation[2], groups;
   bool dynamicBatch, dynamicSize;
+  bool isNibble = false; ///< the weight is i4
 
   int64_t out(int i) const {
     return (size[i] + 2 * pad[i] - (kernel[i] - 1) * dilation[i] - 1) /
@@ -150,7 +156,8 @@ struct Conv {
 };
 
 std::string Conv::text() const {
-  std::string x = tensor(input(), ops.element()), w = tensor(weight(), "i8"),
+  std::string x = tensor(input(), ops.element()),
+              w = tensor(weight(), isNibble ? "i4" : "i8"),
               sums = tensor(result(), "i32"),
               y = ops.requantize ? tensor(result(), "ui8") : sums;
   std::vector<std::string> operands{x, w};
@@ -191,7 +198,8 @@ int64_t Conv::sum(const Bytes &x, const Bytes &w, int64_t zero,
           continue;
         int64_t from =
             ((image * size[0] + row) * size[1] + column) * channels + first + c;
-        int64_t code = w[((o * per + c) * kernel[0] + kh) * kernel[1] + kw];
+        int64_t code = readWeight(
+            w[((o * per + c) * kernel[0] + kh) * kernel[1] + kw], isNibble);
         total += (ops.read(x[from]) - zero) * code;
       }
   return total;
@@ -247,6 +255,7 @@ Conv randomConv(Random &random, bool depthwise) {
       }
     conv.dynamicBatch = random.range(0, 1);
     conv.dynamicSize = random.range(0, 2) == 0;
+    conv.isNibble = !depthwise && random.range(0, 2) == 0;
   } while (!conv.valid());
   return conv;
 }
@@ -312,12 +321,14 @@ struct Product {
   Operands ops;
   int64_t batch, rows, k, n;
   bool isDynamic;
+  bool isNibble = false; ///< the weight is i4
 
   std::vector<Dim> lead(int64_t last) const {
     return {batch, isDynamic ? Dim(rows, "s0") : Dim(rows), last};
   }
   std::string text() const {
-    std::string x = tensor(lead(k), ops.element()), w = tensor({k, n}, "i8"),
+    std::string x = tensor(lead(k), ops.element()),
+                w = tensor({k, n}, isNibble ? "i4" : "i8"),
                 sums = tensor(lead(n), "i32"), types = x + ", " + w, zero;
     std::vector<std::string> operands{x, w};
     if (ops.requantize)
@@ -359,7 +370,7 @@ void check(const X86 &x86, const std::string &levels, const Product &product,
             int64_t total = 0;
             for (int64_t i = 0; i < k; ++i)
               total += (product.ops.read(x[at / n * k + i]) - zero) *
-                       int64_t(w[i * n + at % n]);
+                       readWeight(w[i * n + at % n], product.isNibble);
             return total;
           });
 }
@@ -421,7 +432,8 @@ TEST(ByteDotTest, ProductsAreExact) {
                     random.range(0, 3) ? random.range(1, 30) : 1,
                     random.range(1, 90),
                     random.range(1, 150),
-                    bool(random.range(0, 1))};
+                    bool(random.range(0, 1)),
+                    random.range(0, 2) == 0};
     check(x86, x86.levels()[seed % x86.levels().size()], product, seed);
   }
 }
@@ -440,7 +452,8 @@ TEST(ByteDotTest, ProductsInTilesAreExact) {
         random.range(0, 2) ? random.range(1, 230) : 16 * random.range(1, 8),
         random.range(0, 2) ? random.range(1, 300) : 4 * random.range(1, 70),
         random.range(1, 150),
-        bool(random.range(0, 1))};
+        bool(random.range(0, 1)),
+        random.range(0, 2) == 0};
     check(x86, kTileLevels[seed % std::size(kTileLevels)], product, seed);
   }
 }

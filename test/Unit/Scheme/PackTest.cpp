@@ -71,7 +71,9 @@ namespace {
 /// Packs the bytes 1, 2, 3, ... (up to 120, then again) of a shape.
 std::vector<char> packBytes(MLIRContext &context, ArrayRef<int64_t> shape,
                             StringRef layout, bool transposed = false) {
-  auto from = RankedTensorType::get(shape, IntegerType::get(&context, 8));
+  bool isNibble = layout.contains('4');
+  auto from = RankedTensorType::get(
+      shape, IntegerType::get(&context, isNibble ? 4 : 8));
   RankedTensorType to = packedType(from, layout, kDotColumns, transposed);
   std::vector<char> in(from.getNumElements());
   for (size_t i = 0; i < in.size(); ++i)
@@ -154,6 +156,45 @@ TEST_F(PackTest, PairsGoThroughAllTaps) {
       }
     EXPECT_EQ(readInt(out, g * 384), sum);
   }
+}
+
+TEST_F(PackTest, CodesOfFourBitsShareBytes) {
+  // Bytes 1, 2, 3, ...: their lowest bits are the codes.
+  auto code = [](int number) { return (((1 + number % 120) & 15) ^ 8) - 8; };
+  auto half = [](char byte, bool high) {
+    return ((((high ? byte >> 4 : byte) & 15) ^ 8) - 8);
+  };
+  std::vector<char> steps = packBytes(context, {5, 17}, "dot4"),
+                    pairs = packBytes(context, {2, 3, 1, 3}, "pair4:2");
+  ASSERT_EQ(steps.size(), 2u * (64 + 2 * 32));
+  for (int n = 0; n < 32; ++n) {
+    int32_t sum = 0;
+    for (int k = 0; k < 8; ++k) {
+      int want = k < 5 && n < 17 ? code(k * 17 + n) : 0;
+      int place = n % 16 * 4 + k % 4;
+      sum += want;
+      EXPECT_EQ(
+          half(steps[n / 16 * 128 + 64 + k / 4 * 32 + place % 32], place >= 32),
+          want)
+          << k << ", " << n;
+    }
+    EXPECT_EQ(readInt(steps, n / 16 * 128 + n % 16 * 4), sum) << n;
+  }
+  ASSERT_EQ(pairs.size(), 2u * (64 + 5 * 16));
+  for (int g = 0; g < 2; ++g)
+    for (int row = 0; row < 10; ++row)
+      for (int lane = 0; lane < 16; ++lane) {
+        int place = lane * 2 + row % 2;
+        int want =
+            row < 9 && lane == 0 ? code(g * 9 + row % 3 * 3 + row / 3) : 0;
+        EXPECT_EQ(
+            half(pairs[g * 144 + 64 + row / 2 * 16 + place % 16], place >= 16),
+            want)
+            << row << ", " << lane;
+      }
+  EXPECT_FALSE(
+      packedType(RankedTensorType::get({4, 4}, IntegerType::get(&context, 4)),
+                 "dot", 16, false));
 }
 
 TEST_F(PackTest, TapStoresARowPerTap) {

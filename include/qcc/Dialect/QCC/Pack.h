@@ -26,10 +26,17 @@
 //                 [G, ceil(O/G/16)] { i32 sums[16], i16 [rows/2][16][2] }
 //                 where row `tap * I + i` is input `i` of a tap, and the last
 //                 row is filled up with zeros where there is an odd number
+//   dot4, dot4:G  i4 weights (an element in each byte of the source) in the
+//                 order of `dot`, two codes in a byte: of each step's 64 codes
+//                 byte `i` of 32 holds code `i` in its low half and code
+//                 `i + 32` in its high one, in two's complement
+//   pair4, pair4:G
+//                 the same in the order of `pair16`: of each pair's 32 codes
+//                 byte `i` of 16 holds the codes `i` and `i + 16`
 //   tap           i8 [C, 1, kernel...] of a depthwise convolution widened to
 //                 i32 [1 + taps, C up to a multiple of 16]; first the sums
 //
-// `nr` is 16 for `dot`, `dot16`, `pair16` and `tap`.
+// `nr` is 16 for `dot`, `dot16`, `pair16`, `dot4`, `pair4` and `tap`.
 //
 // Columns past the last one are zero. The layout belongs to the weight: every
 // feature level of an artifact reads the same bytes.
@@ -49,6 +56,9 @@ inline constexpr int64_t kDotColumns = 16;
 inline constexpr int64_t kDotRows = 4;
 /// Bytes before the codes of a block of `dot`: the sums.
 inline constexpr int64_t kDotHeader = kDotColumns * 4;
+/// Bytes of a step of `dot4` and of a pair of rows of `pair4`.
+inline constexpr int64_t kDotStepNibbles = kDotColumns * kDotRows / 2;
+inline constexpr int64_t kPairNibbles = kDotColumns;
 
 /// The type that a weight of static type `weight` has in a layout; null if the
 /// layout is not known or does not fit the weight (rank, groups, a size that
