@@ -93,7 +93,17 @@ private:
   llvm::Error quantize();
   /// True if activations get scales from statistics.
   bool isStaticInt8() const {
-    return statistics && basePrecision == "int8" && usesStatistics();
+    return statistics && takesRanges() && usesStatistics();
+  }
+  /// True for the precisions whose activations can have scales from statistics:
+  /// `int8`, and `w4a8` with any parameters, for convolutions, unless an
+  /// algorithm is asked for: then that one alone chooses weights.
+  bool takesRanges() const {
+    return basePrecision == "int8" ||
+           (isNarrow() && options.algorithms.empty());
+  }
+  bool isNarrow() const {
+    return llvm::StringRef(basePrecision).split(':').first == "w4a8";
   }
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();

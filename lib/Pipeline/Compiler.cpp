@@ -252,7 +252,7 @@ llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
   bool isStatic = isStaticInt8(),
        isDynamic = !isStatic && !isMixed && basePrecision == "int8";
-  if (options.emitQdq && !isStatic)
+  if (options.emitQdq && (!isStatic || isNarrow()))
     return makeError(Diag::Usage, "--emit=qdq-onnx",
                      "expected --precision=int8 with --calib or --stats and "
                      "without --algo");
@@ -267,6 +267,7 @@ llvm::Error Compilation::quantize() {
     if (isStatic || isDynamic) {
       StaticInt8Options settings;
       llvm::append_range(settings.keep, options.keep);
+      settings.scheme = basePrecision;
       settings.target = options.target;
       settings.minCosine = options.minCosine;
       settings.correctBias = options.correctBias;

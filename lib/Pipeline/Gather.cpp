@@ -114,7 +114,7 @@ Compilation::runCalibrator(ArrayRef<Sample> samples, StringRef data,
 
 llvm::Error Compilation::makeWorkspace() {
   // Scales that calibration gives are tried on its samples.
-  bool tries = options.precision == "int8" && !options.calibration.empty();
+  bool tries = !isMixed && takesRanges() && !options.calibration.empty();
   if (options.algorithms.empty() && !isMixed && !tries)
     return llvm::Error::success();
   if (basePrecision == "f32" &&

@@ -57,8 +57,8 @@ MODELS = {
 }
 
 
-def build(name: str, folder: pathlib.Path, *flags: str) -> tuple[qcc.Model, qcc.Model, np.ndarray]:
-    """The model in fp32 and int8 and the samples to measure on."""
+def build(name: str, folder: pathlib.Path, *flags: str, precision: str = "int8") -> tuple[qcc.Model, qcc.Model, np.ndarray]:
+    """The model in fp32 and a precision, as `f32` and its name in `folder`, and the samples to measure on."""
     model = MODELS[name]
     path = harness.MODELS / model.path
     if not path.exists():
@@ -69,9 +69,9 @@ def build(name: str, folder: pathlib.Path, *flags: str) -> tuple[qcc.Model, qcc.
     samples = model.samples()
     np.savez(folder / "calibration.npz", **{given: samples[: model.calibration]})
     harness.run(harness.QCC, path, "-o", folder / "f32", "-q")
-    harness.run(harness.QCC, path, "-o", folder / "int8", "-q", "--precision=int8",
+    harness.run(harness.QCC, path, "-o", folder / precision, "-q", f"--precision={precision}",
                 f"--calib={folder / 'calibration.npz'}", *flags)
-    return qcc.load(folder / "f32"), qcc.load(folder / "int8"), samples[model.calibration :]
+    return qcc.load(folder / "f32"), qcc.load(folder / precision), samples[model.calibration :]
 
 
 def cosine(parts: np.ndarray) -> float:

@@ -26,6 +26,7 @@ import qdq
 import quantized
 import refused
 import stateful
+import w4a8
 import written
 
 # The bound on the compiler's anonymous memory: half of the model and this.
@@ -96,6 +97,7 @@ def main() -> None:
     work += refused.all_refused()
     work += qdq.all_qdq(options.soak)
     work += int8.all_int8()
+    work += w4a8.all_w4a8()
     work += written.all_written()
     work += stateful.all_stateful()
     work += promises.all_promises(options.soak)

@@ -12,7 +12,8 @@ namespace qcc {
 /// `pair4`, and `tap` (qcc/Dialect/QCC/Pack.h).
 bool isByteLayout(llvm::StringRef layout);
 
-/// The packed type of a static weight of bytes, or of i4 in bytes; null where it does not fit.
+/// The packed type of a static weight of bytes, or of i4 in bytes; null where
+/// it does not fit.
 mlir::RankedTensorType packedByteType(mlir::RankedTensorType weight,
                                       llvm::StringRef layout, bool transposed);
 

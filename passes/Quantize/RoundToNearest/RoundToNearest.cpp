@@ -76,6 +76,11 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     return reason ? reason.getValue() : "as asked";
   }
 
+  /// What was asked for: a pass before may have kept a product at more bits.
+  StringRef getRequested(Operation *op, StringRef key) {
+    return getReason(op).starts_with("kept") ? StringRef(scheme) : key;
+  }
+
   void rewrite(MatMulOp op, const Scheme &target) {
     StringRef key = op->hasAttr(kAssignedAttr) ? target.getKey() : scheme;
     OpBuilder b(op);
@@ -117,7 +122,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                        op.getLhs(), group);
     auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
                                      rows.getResults(), encoded, format, n);
-    noteOutcome(rows, key, key, getReason(op));
+    noteOutcome(rows, getRequested(op, key), key, getReason(op));
     replace(op, key, product, product.getResult());
   }
 
@@ -128,8 +133,9 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   }
 
   void replace(MatMulOp op, StringRef key, QMatMulOp product, Value result) {
-    noteOutcome(product, key, key, getReason(op));
-    for (StringRef name : {kAlgorithmAttr, kErrorAttr, kTransformAttr})
+    noteOutcome(product, getRequested(op, key), key, getReason(op));
+    for (StringRef name :
+         {kAlgorithmAttr, kErrorAttr, kLayerErrorAttr, kTransformAttr})
       if (Attribute value = op->getAttr(name))
         product->setAttr(name, value);
     op.getResult().replaceAllUsesWith(result);

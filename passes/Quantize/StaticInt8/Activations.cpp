@@ -11,9 +11,6 @@
 using namespace mlir;
 using namespace qcc;
 
-/// Largest code of a weight.
-static constexpr double kMaxCode = 127;
-
 std::optional<qcc::Range> qcc::getRange(Value value) {
   while (auto reshape = value.getDefiningOp<ReshapeOp>())
     value = reshape.getInput();
@@ -133,9 +130,10 @@ static Value scaleInputs(OpBuilder &b, Operation *layer,
 }
 
 Value qcc::quantizeWeight(OpBuilder &b, Operation *layer,
-                          ArrayRef<float> scales) {
+                          ArrayRef<float> scales, unsigned bits) {
   MLIRContext *context = b.getContext();
   Location loc = layer->getLoc();
+  double maxCode = (1 << (bits - 1)) - 1;
   Value weight = layer->getOperand(1);
   if (!scales.empty())
     weight = scaleInputs(b, layer, scales);
@@ -165,19 +163,26 @@ Value qcc::quantizeWeight(OpBuilder &b, Operation *layer,
       createGeneric(
           b, loc, channels, Combiner::None, largest,
           b.getMultiDimIdentityMap(1), {}, {},
-          [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
+          [&](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
             auto number = [&](double value) -> Value {
               return arith::ConstantOp::create(
                   body, body.getF32FloatAttr(float(value)));
             };
-            Value least = number(kMaxCode * 0x1p-126);
+            Value least = number(maxCode * 0x1p-126);
             Value bounded = arith::MaximumFOp::create(body, args[0], least);
-            return arith::DivFOp::create(body, bounded, number(kMaxCode));
+            return arith::DivFOp::create(body, bounded, number(maxCode));
           })
           .getResult();
-  auto codes = QuantizeOp::create(b, loc, type.clone(b.getI8Type()), weight,
-                                  scale, /*zero=*/Value(), axis, /*block=*/0,
-                                  /*precision=*/TypeAttr(), /*overflow=*/false);
+  return createWeightCodes(b, loc, weight, scale, axis, bits);
+}
+
+Value qcc::createWeightCodes(OpBuilder &b, Location loc, Value weight,
+                             Value scale, int64_t axis, unsigned bits) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  auto codes = QuantizeOp::create(
+      b, loc, type.clone(b.getIntegerType(bits)), weight, scale,
+      /*zero=*/Value(), axis, /*block=*/0, /*precision=*/TypeAttr(),
+      /*overflow=*/false);
   return DequantizeOp::create(b, loc, type, codes.getResult(), scale,
                               /*zero=*/Value(), axis, /*block=*/0)
       .getResult();

@@ -46,9 +46,15 @@ bool readsCodes(mlir::OpOperand &use);
 
 /// The weight of a product or convolution, multiplied by the scales of its
 /// inputs if there are any, as signed codes with a scale per output channel, a
-/// constant expression, and the floats that these stand for.
+/// constant expression, and the floats that these stand for. `bits` is 8 or 4.
 mlir::Value quantizeWeight(mlir::OpBuilder &b, mlir::Operation *layer,
-                           llvm::ArrayRef<float> scales);
+                           llvm::ArrayRef<float> scales, unsigned bits = 8);
+
+/// A weight as signed codes of `bits` with the scales of an axis, and the
+/// floats that these stand for.
+mlir::Value createWeightCodes(mlir::OpBuilder &b, mlir::Location loc,
+                              mlir::Value weight, mlir::Value scale,
+                              int64_t axis, unsigned bits);
 
 } // namespace qcc
 

@@ -47,24 +47,37 @@ static Value select(OpBuilder &b, Value low, Value high, Value switches,
       .getResult();
 }
 
-/// Computes a layer in both ways: observes the exact result as `=`, that of
-/// codes as `~`, and gives the one that the switch says.
+namespace {
+/// What a layer's results are chosen by: positions among the numbers of the
+/// input.
+struct LayerSwitches {
+  size_t activation, correction, narrow;
+};
+} // namespace
+
+/// Computes a layer in all ways: observes the exact result as `=`, that of
+/// codes as `~`, and gives the one that the switches say. `narrowWeight` may be
+/// null.
 static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
-                         Value switches, size_t number, size_t layerNumber,
-                         size_t offset) {
+                         llvm::function_ref<Value(OpBuilder &)> narrowWeight,
+                         Value switches, size_t layerNumber, LayerSwitches at) {
   OpBuilder b(layer->getContext());
   b.setInsertionPointAfter(layer);
-  Operation *low = b.clone(*layer);
-  low->setOperand(0, input);
-  low->setOperand(1, quantizeWeight(b, layer, scales));
-  Value exact = layer->getResult(0);
-  low->moveBefore(b.getInsertionBlock(), b.getInsertionPoint());
-  Value moved = low->getResult(0);
+  auto multiply = [&](Value weight) {
+    Operation *low = b.clone(*layer);
+    low->setOperand(0, input);
+    low->setOperand(1, weight);
+    return low->getResult(0);
+  };
+  Value exact = layer->getResult(0),
+        moved = multiply(quantizeWeight(b, layer, scales));
+  if (narrowWeight)
+    moved = select(b, multiply(narrowWeight(b)), moved, switches, at.narrow);
   if (getChannelPlaces(layer).channels)
-    moved = addNumbers(b, layer, moved, switches, int64_t(offset));
+    moved = addNumbers(b, layer, moved, switches, int64_t(at.correction));
   observe(b, exact, "=" + Twine(layerNumber));
   observe(b, moved, "~" + Twine(layerNumber));
-  Value chosen = select(b, moved, exact, switches, number);
+  Value chosen = select(b, moved, exact, switches, at.activation);
   exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
     return use.getOwner() != chosen.getDefiningOp() &&
            !isa<ObserveOp>(use.getOwner());
@@ -72,24 +85,48 @@ static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
   return chosen;
 }
 
-llvm::Expected<std::unique_ptr<SwitchedModel>>
-SwitchedModel::create(Workspace &workspace, ModuleOp module,
-                      ArrayRef<Activation> activations) {
+/// Computes a product with two weights, both in float, as switchLayer: sums of
+/// codes differ by the rounding of activations, which is far less.
+static void switchProduct(MatMulOp product,
+                          llvm::function_ref<Value(OpBuilder &)> createWeight,
+                          Value switches, size_t number, size_t layerNumber) {
+  OpBuilder b(product.getContext());
+  b.setInsertionPointAfter(product);
+  Value exact = product.getResult(), weight = createWeight(b),
+        low =
+            MatMulOp::create(b, product.getLoc(), product.getResult().getType(),
+                             product.getLhs(), weight, /*trans_a=*/false,
+                             /*trans_b=*/false);
+  observe(b, exact, "=" + Twine(layerNumber));
+  observe(b, low, "~" + Twine(layerNumber));
+  Value chosen = select(b, low, exact, switches, number);
+  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
+    return use.getOwner() != chosen.getDefiningOp() &&
+           !isa<ObserveOp>(use.getOwner());
+  });
+}
+
+llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
+    Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
+    const NarrowWeights &weights, ArrayRef<MatMulOp> products) {
   std::unique_ptr<SwitchedModel> model(new SwitchedModel(workspace));
   IRMapping mapping;
   OwningOpRef<ModuleOp> copy =
       cast<ModuleOp>(module.getOperation()->clone(mapping));
   func::FuncOp entry = *copy->getOps<func::FuncOp>().begin();
   OpBuilder b(entry);
-  model->numSwitches = activations.size();
+  model->numSwitches = activations.size() + products.size();
   size_t channels = 0;
   for (const Activation &activation : activations)
     for (Operation *layer : activation.layers) {
       model->places.push_back(getChannelPlaces(layer));
       channels += model->places.back().channels;
     }
+  model->places.resize(model->places.size() + products.size());
   model->corrections.resize(channels);
-  int64_t numNumbers = int64_t(model->numSwitches + channels);
+  model->narrow.assign(model->places.size(), true);
+  size_t firstNarrow = model->numSwitches + channels;
+  auto numNumbers = int64_t(firstNarrow + model->places.size());
   auto type = RankedTensorType::get({numNumbers}, b.getF32Type());
   size_t offset = model->numSwitches;
   unsigned position = entry.getNumArguments();
@@ -113,12 +150,28 @@ SwitchedModel::create(Workspace &workspace, ModuleOp module,
              readsCodes(use) && !layers.contains(user);
     });
     for (Operation *layer : activation.layers) {
+      Operation *own = mapping.lookup(layer);
+      auto narrow = [&](OpBuilder &at) {
+        return weights.create(at, layer, own, activation.scales);
+      };
+      llvm::function_ref<Value(OpBuilder &)> narrowWeight;
+      if (weights.contains(layer))
+        narrowWeight = narrow;
       mapping.map(layer->getResult(0),
-                  switchLayer(mapping.lookup(layer), codes.forLayers,
-                              activation.scales, switches, number,
-                              model->layers, offset));
+                  switchLayer(own, codes.forLayers, activation.scales,
+                              narrowWeight, switches, model->layers,
+                              {number, offset, firstNarrow + model->layers}));
       offset += model->places[model->layers++].channels;
     }
+  }
+  for (auto [i, product] : llvm::enumerate(products)) {
+    MatMulOp original = product;
+    switchProduct(
+        cast<MatMulOp>(mapping.lookup(original.getOperation())),
+        [&](OpBuilder &at) {
+          return weights.createProductWeight(at, original);
+        },
+        switches, activations.size() + i, model->layers++);
   }
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);
@@ -150,6 +203,7 @@ llvm::Error SwitchedModel::runSamples(const std::vector<bool> &switches,
                                       Workspace::Listener listener) {
   std::vector<float> values(switches.begin(), switches.end());
   values.insert(values.end(), corrections.begin(), corrections.end());
+  values.insert(values.end(), narrow.begin(), narrow.end());
   auto *bytes = reinterpret_cast<const char *>(values.data());
   for (Sample &sample : samples)
     sample.arrays.back().bytes.assign(bytes,

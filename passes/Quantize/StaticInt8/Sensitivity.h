@@ -6,6 +6,7 @@
 #include "Activations.h"
 #include "Bias.h"
 #include "BiasMath.h"
+#include "Narrow.h"
 #include "SensitivityMath.h"
 #include "qcc/Calibration/Workspace.h"
 #include "llvm/ADT/MapVector.h"
@@ -18,10 +19,15 @@ namespace qcc {
 class SwitchedModel {
 public:
   /// Compiles the copy. `activations` are values of `module`, which is not
-  /// changed; each has a switch. Errors: what compiling gives.
+  /// changed; each has a switch. Layers with a weight of 4 bits are computed
+  /// with 8 as well. `products` read floats, are computed with their weights of
+  /// 4 bits as well and count as layers behind those of the activations; their
+  /// switches follow those of the activations. Errors: what compiling gives.
   static llvm::Expected<std::unique_ptr<SwitchedModel>>
   create(Workspace &workspace, mlir::ModuleOp module,
-         llvm::ArrayRef<Activation> activations);
+         llvm::ArrayRef<Activation> activations,
+         const NarrowWeights &weights = {},
+         llvm::ArrayRef<MatMulOp> products = {});
 
   /// True if the model has outputs of f32, so that there is something to
   /// compare.
@@ -38,6 +44,9 @@ public:
   std::vector<std::optional<Correction>> findCorrections() const;
   /// Runs add these to the layers in int8 from now on.
   void setCorrections(llvm::ArrayRef<std::optional<Correction>> corrections);
+  /// Of each layer: whether runs take the weight of 4 bits where it has one;
+  /// all do at first.
+  void setNarrow(const std::vector<bool> &newNarrow) { narrow = newNarrow; }
   /// How near the outputs are to those in float, on the first `count` samples,
   /// with the activations in int8 whose switch is on. After measureLayers.
   llvm::Expected<Agreement> run(const std::vector<bool> &switches,
@@ -54,6 +63,7 @@ private:
   size_t outputs = 0, layers = 0, numSwitches = 0;
   std::vector<std::vector<std::vector<float>>> exact; ///< [sample][output]
   std::vector<ChannelPlaces> places;                  ///< of each layer
+  std::vector<bool> narrow;                           ///< of each layer
   std::vector<float> corrections; ///< of all layers' channels, one by one
   std::vector<std::vector<ChannelErrors>> channelErrors; ///< [layer][sample]
 };

@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Activations.h"
 #include "Bias.h"
+#include "Collect.h"
 #include "DynamicConv.h"
 #include "Equalize.h"
-#include "Sensitivity.h"
+#include "Measure.h"
 #include "Speed.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -32,17 +33,6 @@ static constexpr int64_t kMinRows = 16;
 /// Products of two bytes, one of them up to 255 away from its zero point, of
 /// more rows may not fit 32 bits.
 static constexpr int64_t kMaxRows = 33025;
-
-/// Copies, concatenations and poolings between integers and an average.
-static constexpr unsigned kMaxMoves = 4;
-
-/// Samples on which activations are ranked.
-static constexpr size_t kRankedSamples = 4;
-
-static bool isF32(Value value) {
-  auto type = dyn_cast<RankedTensorType>(value.getType());
-  return type && type.getElementType().isF32();
-}
 
 /// Why an operation with a weight stays float whatever is known of its input;
 /// empty if nothing speaks against it.
@@ -76,18 +66,22 @@ static std::string getObstacle(Operation *op) {
 
 namespace {
 
-using Adder = llvm::function_ref<Activation &(Value, qcc::Range)>;
-
 struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   using StaticInt8Base::StaticInt8Base;
 
   void runOnOperation() override {
+    if (scheme != "int8" && !isNarrow()) {
+      emitCoded(getOperation().getLoc(), Diag::UnsupportedScheme)
+          << "expected int8 or w4a8, but got '" << scheme << "'";
+      return signalPassFailure();
+    }
     KeepRules rules;
     if (failed(rules.parse(getOperation().getLoc(), keep)))
       return signalPassFailure();
     SmallVector<Operation *> candidates, others;
     getOperation().walk([&](Operation *op) {
       if (!isa<MatMulOp, ConvOp, ConvTransposeOp>(op) ||
+          (isNarrow() && isa<MatMulOp>(op)) ||
           isConstantExpression(op->getResult(0)))
         return;
       // Of products others find scales at run time.
@@ -97,6 +91,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
         (isKnown ? candidates : others).push_back(op);
     });
     if (failed(dropSlow(candidates)) || failed(keepSensitive(candidates)) ||
+        failed(narrowWeights(candidates, rules)) ||
         failed(dropSlow(others, /*isDynamic=*/true)))
       return signalPassFailure();
     makeAllDynamic(others);
@@ -125,7 +120,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     llvm::SmallPtrSet<Operation *, 16> chosen(faster.begin(), faster.end());
     for (Operation *op : candidates)
       if (!chosen.contains(op))
-        noteOutcome(op, "int8", "f32", "kept: not faster");
+        noteOutcome(op, scheme, "f32", "kept: not faster");
     candidates = std::move(faster);
     return success();
   }
@@ -164,7 +159,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
         keptFloat.insert(activation.value);
       else if (isKept)
         for (Operation *layer : activation.layers) {
-          noteOutcome(layer, "int8", "f32", sensitiveReason);
+          noteOutcome(layer, scheme, "f32", sensitiveReason);
           dropped.insert(layer);
         }
     if (dropped.empty())
@@ -180,7 +175,8 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   llvm::Expected<std::vector<bool>>
   findSensitive(Workspace &workspace, SmallVector<Activation> &activations) {
     std::vector<bool> none(activations.size());
-    auto found = measure(workspace, activations);
+    auto found = Measured::create(workspace, getOperation(), activations, {},
+                                  correctBias);
     if (!found)
       return found.takeError();
     Measured measured = std::move(*found);
@@ -193,7 +189,8 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       if (!changed)
         return changed.takeError();
       if (*changed) {
-        auto other = measure(workspace, divided);
+        auto other = Measured::create(workspace, getOperation(), divided, {},
+                                      correctBias);
         if (!other)
           return other.takeError();
         if (other->getLeastCosine() > measured.getLeastCosine()) {
@@ -204,108 +201,162 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
         }
       }
     }
-    noteLayers(measured, activations);
+    noteLayers(measured, activations, [](Operation *) { return true; });
+    leastCosine = std::max(measured.getLeastCosine(), bound);
     if (measured.getLeastCosine() >= bound)
       return none;
-    return keepWorst(*measured.model, activations.size(), bound);
+    SwitchedModel &model = *measured.model;
+    return keepWorst(activations.size(), model.getNumSamples(), bound,
+                     [&](const std::vector<bool> &on, size_t n) {
+                       return model.run(on, n);
+                     });
   }
 
-  /// The model with switches and what was found with it.
-  struct Measured {
-    std::unique_ptr<SwitchedModel> model;
-    std::vector<double> errors; ///< of each layer alone
-    std::vector<std::optional<Correction>> corrections;
-    std::optional<Agreement> whole; ///< all in int8; none without outputs
+  /// True if weights get 4 bits.
+  bool isNarrow() const { return StringRef(scheme).split(':').first == "w4a8"; }
 
-    double getLeastCosine() const {
-      return whole ? whole->getLeastCosine() : 1;
+  /// Gives weights 4 bits where the outputs bear it.
+  LogicalResult narrowWeights(ArrayRef<Operation *> candidates,
+                              const KeepRules &rules) {
+    if (!isNarrow())
+      return success();
+    const Scheme *format = findScheme(getOperation().getLoc(), scheme);
+    if (!format)
+      return failure();
+    SmallVector<Activation> activations = collect(candidates);
+    Workspace *workspace = getWorkspace(&getContext());
+    if (!workspace || !workspace->hasSamples()) {
+      narrow = NarrowWeights::round(activations);
+      return success();
     }
-  };
+    SmallVector<MatMulOp> products;
+    getOperation().walk([&](MatMulOp op) {
+      if (!isConstantExpression(op.getResult()) &&
+          rules.match(getNodeName(op.getLoc())).empty() &&
+          qcc::getObstacle(op, *format).empty())
+        products.push_back(op);
+    });
+    if (llvm::Error error =
+            chooseNarrow(*workspace, activations, products, *format))
+      return qcc::emitError(getOperation().getLoc(), std::move(error));
+    return success();
+  }
 
-  /// Compiles the model with switches and runs it. Corrections are those that
-  /// do not change the outputs more than none do.
-  llvm::Expected<Measured> measure(Workspace &workspace,
-                                   ArrayRef<Activation> activations) {
-    auto model = SwitchedModel::create(workspace, getOperation(), activations);
-    if (!model)
-      return model.takeError();
-    Measured result{std::move(*model), {}, {}, {}};
-    llvm::Expected<std::vector<double>> errors = result.model->measureLayers();
-    if (!errors)
-      return errors.takeError();
-    result.errors = std::move(*errors);
-    result.corrections.resize(result.errors.size());
-    std::vector<bool> all(activations.size(), true);
-    size_t count = result.model->getNumSamples();
-    if (result.model->hasOutputs()) {
-      llvm::Expected<Agreement> plain = result.model->run(all, count);
-      if (!plain)
-        return plain.takeError();
-      result.whole = std::move(*plain);
+  /// Chooses weights of convolutions, and which of them and of the products
+  /// have 8 bits: those that change the outputs most, if all together change
+  /// them by more than int8 may besides what codes of activations do.
+  llvm::Error chooseNarrow(Workspace &workspace,
+                           ArrayRef<Activation> activations,
+                           ArrayRef<MatMulOp> products, const Scheme &format) {
+    auto found = NarrowWeights::choose(workspace, getOperation(), activations,
+                                       products, format);
+    if (!found)
+      return found.takeError();
+    narrow = std::move(*found);
+    if (narrow.empty())
+      return llvm::Error::success();
+    auto measured = Measured::create(workspace, getOperation(), activations,
+                                     narrow, correctBias, products);
+    if (!measured)
+      return measured.takeError();
+    SmallVector<Operation *> layers;
+    for (const Activation &activation : activations)
+      llvm::append_range(layers, activation.layers);
+    layers.append(products.begin(), products.end());
+    bool isJudged = measured->model->hasOutputs() && minCosine > 0;
+    double bound = leastCosine - (1 - minCosine) / 2;
+    if (isJudged && measured->getLeastCosine() < bound) {
+      llvm::Expected<std::vector<bool>> kept =
+          keepWide(*measured, activations.size(), layers, bound);
+      if (!kept)
+        return kept.takeError();
+      for (auto [layer, isWide] : llvm::zip_equal(layers, *kept))
+        if (isWide)
+          keepInBytes(layer);
     }
-    if (!correctBias)
-      return std::move(result);
-    auto found = result.model->findCorrections();
-    result.model->setCorrections(found);
-    if (result.whole) {
-      llvm::Expected<Agreement> better = result.model->run(all, count);
-      if (!better)
-        return better.takeError();
-      if (better->getMeanError() > result.whole->getMeanError()) {
-        result.model->setCorrections(result.corrections);
-        return std::move(result);
+    noteLayers(*measured, activations,
+               [&](Operation *layer) { return narrow.contains(layer); });
+    for (auto [product, error] : llvm::zip_equal(
+             products, ArrayRef(measured->errors).take_back(products.size())))
+      if (narrow.contains(product)) {
+        narrow.apply(product);
+        noteError(product, error);
       }
-      result.whole = std::move(*better);
-    }
-    result.corrections = std::move(found);
-    return std::move(result);
+    return llvm::Error::success();
   }
 
-  /// Keeps the error of each layer alone and its correction.
-  void noteLayers(Measured &measured, ArrayRef<Activation> activations) {
+  /// Keeps a layer's weight at 8 bits because of the outputs.
+  void keepInBytes(Operation *layer) {
+    constexpr StringLiteral reason =
+        "kept in int8: outputs would change too much";
     Builder b(&getContext());
+    if (!narrow.contains(layer))
+      return;
+    narrow.drop(layer);
+    wide[layer] = reason.str();
+    if (isa<MatMulOp>(layer)) {
+      layer->setAttr(kAssignedAttr, b.getStringAttr("int8"));
+      layer->setAttr(kAssignedReasonAttr, b.getStringAttr(reason));
+    }
+  }
+
+  /// Which layers' weights stay at 8 bits, with their corrections from before,
+  /// by what 4 bits do to the outputs.
+  llvm::Expected<std::vector<bool>> keepWide(Measured &measured,
+                                             size_t activations,
+                                             ArrayRef<Operation *> layers,
+                                             double bound) {
+    SwitchedModel &model = *measured.model;
+    return keepWorst(layers.size(), model.getNumSamples(), bound,
+                     [&](const std::vector<bool> &on, size_t count) {
+                       std::vector<std::optional<Correction>> own;
+                       std::vector<bool> switches(activations, true);
+                       for (auto [i, layer] : llvm::enumerate(layers)) {
+                         auto before = corrections.find(layer);
+                         if (on[i] && narrow.contains(layer))
+                           own.push_back(measured.corrections[i]);
+                         else if (before != corrections.end())
+                           own.push_back(Correction{before->second});
+                         else
+                           own.push_back(std::nullopt);
+                         // Of products it is this switch that says.
+                         if (isa<MatMulOp>(layer))
+                           switches.push_back(on[i]);
+                       }
+                       model.setNarrow(on);
+                       model.setCorrections(own);
+                       return model.run(switches, count);
+                     });
+  }
+
+  /// Keeps the error of each layer alone and its correction, of those that are
+  /// concerned.
+  void noteLayers(Measured &measured, ArrayRef<Activation> activations,
+                  llvm::function_ref<bool(Operation *)> isConcerned) {
     size_t next = 0;
     for (const Activation &activation : activations)
       for (Operation *layer : activation.layers) {
-        double error = measured.errors[next];
-        if (std::optional<Correction> &found = measured.corrections[next++]) {
+        size_t number = next++;
+        if (!isConcerned(layer))
+          continue;
+        notes.erase(layer);
+        corrections.erase(layer);
+        double error = measured.errors[number];
+        if (std::optional<Correction> &found = measured.corrections[number]) {
           error = found->error;
           notes[layer] = llvm::formatv("bias corrected: error {0:f4} to {1:f4}",
                                        found->before, found->after);
           corrections[layer] = std::move(found->values);
         }
-        // Samples with infinities give none.
-        if (std::isfinite(error))
-          layer->setAttr(kLayerErrorAttr, b.getF32FloatAttr(float(error)));
+        noteError(layer, error);
       }
   }
 
-  /// Those that alone change the outputs most, as few as the bound needs.
-  static llvm::Expected<std::vector<bool>>
-  keepWorst(SwitchedModel &model, size_t count, double bound) {
-    std::vector<double> alone;
-    for (size_t i = 0; i < count; ++i) {
-      std::vector<bool> one(count);
-      one[i] = true;
-      llvm::Expected<Agreement> agreement = model.run(one, kRankedSamples);
-      if (!agreement)
-        return agreement.takeError();
-      alone.push_back(agreement->getMeanError());
-    }
-    auto holds = [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
-      llvm::Expected<Agreement> agreement =
-          model.run(on, model.getNumSamples());
-      if (!agreement)
-        return agreement.takeError();
-      return agreement->getLeastCosine() >= bound;
-    };
-    llvm::Expected<std::vector<bool>> kept = chooseKept(alone, holds);
-    if (!kept)
-      return kept.takeError();
-    // As long again as the ranking took, within limits.
-    size_t questions = std::clamp<size_t>(
-        kRankedSamples * count / model.getNumSamples(), 8, 24);
-    return releaseKept(alone, std::move(*kept), questions, holds);
+  void noteError(Operation *layer, double error) {
+    Builder b(&getContext());
+    // Samples with infinities give none.
+    if (std::isfinite(error))
+      layer->setAttr(kLayerErrorAttr, b.getF32FloatAttr(float(error)));
   }
 
   /// The activations that become codes for the sake of the layers.
@@ -317,8 +368,8 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     };
     for (Operation *op : layers)
       add(op->getOperand(0), *getRange(op->getOperand(0))).layers.push_back(op);
-    addSummands(layers, add);
-    addAveraged(layers, add);
+    addSummands(getOperation(), layers, keptFloat, add);
+    addAveraged(getOperation(), layers, keptFloat, add);
     addPooled(activations, add);
     SmallVector<Activation> result;
     for (auto &[value, activation] : activations) {
@@ -348,113 +399,15 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   bool choose(Operation *op, const KeepRules &rules) {
     StringRef rule = rules.match(getNodeName(op->getLoc()));
     if (!rule.empty()) {
-      noteOutcome(op, "int8", "f32", "kept: matches --keep=" + rule);
+      noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
       return false;
     }
     std::string obstacle = getObstacle(op);
     if (!obstacle.empty()) {
-      noteOutcome(op, "int8", "f32", obstacle);
+      noteOutcome(op, scheme, "f32", obstacle);
       return false;
     }
     return true;
-  }
-
-  /// The earlier operands of sums of several activations, if integers give
-  /// them: they are stored until the last one is there. That one is in
-  /// registers and stays as it is.
-  void addSummands(ArrayRef<Operation *> layers, Adder add) {
-    llvm::SmallPtrSet<Operation *, 16> integers(layers.begin(), layers.end());
-    SmallVector<Value> found;
-    getOperation().walk([&](GenericOp op) {
-      if (op.isReduction() || isConstantExpression(op.getResult()))
-        return;
-      SmallVector<Value> summands;
-      for (auto [i, input] : llvm::enumerate(op.getInputs()))
-        if (isF32(input) && !isConstantExpression(input) &&
-            op.getMap(i).isIdentity() && input.getDefiningOp() &&
-            input.getDefiningOp()->getBlock() == op->getBlock() &&
-            getDims(input.getType()) == getDims(op.getResult().getType()))
-          summands.push_back(input);
-      if (summands.size() < 2)
-        return;
-      llvm::sort(summands, [](Value a, Value b) {
-        return a.getDefiningOp()->isBeforeInBlock(b.getDefiningOp());
-      });
-      summands.pop_back();
-      llvm::append_range(found, summands);
-    });
-    for (Value value : found)
-      if (std::optional<qcc::Range> range = getRange(value))
-        if (feedsFrom(integers, value) && !keptFloat.contains(value))
-          add(value, *range);
-  }
-
-  /// What the maximum of a window is taken of gets the same codes as the
-  /// maximum: its codes are found among them.
-  void addPooled(const llvm::MapVector<Value, Activation> &activations,
-                 Adder add) {
-    SmallVector<std::pair<Value, qcc::Range>> found;
-    for (const auto &[value, activation] : activations) {
-      auto pool = value.getDefiningOp<PoolOp>();
-      if (pool && pool.getKind() == PoolKind::Max && isF32(pool.getInput()) &&
-          !isa<BlockArgument>(pool.getInput()))
-        found.push_back({pool.getInput(), activation.range});
-    }
-    for (auto &[value, range] : found)
-      add(value, range);
-  }
-
-  /// What averages are taken of, if integers give it: their sums are exact. It
-  /// has a scale of its own, for an average's range is narrower.
-  void addAveraged(ArrayRef<Operation *> layers, Adder add) {
-    llvm::SmallPtrSet<Operation *, 16> integers(layers.begin(), layers.end());
-    SmallVector<Value> found;
-    getOperation().walk([&](Operation *op) {
-      if (!isa<PoolOp, GenericOp>(op) || !hasExactAverage(op))
-        return;
-      Value input = op->getOperand(0);
-      if (isF32(input) && !isConstantExpression(input) &&
-          movesFrom(integers, input))
-        found.push_back(input);
-    });
-    for (Value value : found)
-      if (std::optional<qcc::Range> range = getRange(value))
-        if (!keptFloat.contains(value))
-          add(value, *range);
-  }
-
-  /// True if a value is that of one of the operations, after elementwise ones:
-  /// others are float whatever is stored of them.
-  static bool feedsFrom(const llvm::SmallPtrSetImpl<Operation *> &operations,
-                        Value value) {
-    for (unsigned depth = 0; depth < 8; ++depth) {
-      Operation *op = value.getDefiningOp();
-      if (operations.contains(op))
-        return true;
-      auto generic = dyn_cast_or_null<GenericOp>(op);
-      if (!generic || generic.isReduction() || generic.getInputs().empty())
-        return false;
-      value = generic.getInputs()[0];
-    }
-    return false;
-  }
-
-  /// As feedsFrom, also after what moves elements or joins tensors.
-  static bool movesFrom(const llvm::SmallPtrSetImpl<Operation *> &operations,
-                        Value value, unsigned depth = 0) {
-    if (feedsFrom(operations, value))
-      return true;
-    if (depth == kMaxMoves || !value.getDefiningOp())
-      return false;
-    Operation *op = value.getDefiningOp();
-    if (auto generic = dyn_cast<GenericOp>(op))
-      if (generic.isReduction() || generic.getInputs().size() != 1 ||
-          !generic.getWhole().empty())
-        return false;
-    return isa<ConcatOp, GenericOp, PoolOp, ReshapeOp>(op) &&
-           llvm::all_of(op->getOperands(), [&](Value operand) {
-             return movesFrom(operations, operand, depth + 1);
-           });
   }
 
   void replaceActivation(const Activation &activation) {
@@ -468,9 +421,12 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     for (Operation *layer : activation.layers) {
       b.setInsertionPoint(layer);
       layer->setOperand(0, codes.forLayers);
-      layer->setOperand(1, quantizeWeight(b, layer, activation.scales));
-      noteOutcome(layer, "int8", "int8", "as asked");
+      layer->setOperand(1, createWeight(b, layer, activation.scales));
+      noteWeight(layer);
       std::string note = notes.lookup(layer);
+      if (narrow.contains(layer))
+        note = "weights by " + narrow.getMethod(layer).str() +
+               (note.empty() ? "" : "; " + note);
       if (!activation.scales.empty())
         note = "channels equalised" + (note.empty() ? "" : "; " + note);
       if (!note.empty())
@@ -478,6 +434,24 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     }
   }
 
+  Value createWeight(OpBuilder &b, Operation *layer, ArrayRef<float> scales) {
+    return narrow.contains(layer) ? narrow.create(b, layer, layer, scales)
+                                  : quantizeWeight(b, layer, scales);
+  }
+
+  void noteWeight(Operation *layer) {
+    if (!isNarrow() || narrow.contains(layer))
+      return noteOutcome(layer, scheme, scheme, "as asked");
+    std::string reason = wide.lookup(layer);
+    noteOutcome(layer, scheme, "int8",
+                reason.empty() ? "kept in int8: depthwise" : reason);
+  }
+
+  /// Of the outputs on the samples, with the weights at 8 bits.
+  double leastCosine = 1;
+  /// Weights of 4 bits, and why others have 8.
+  NarrowWeights narrow;
+  llvm::DenseMap<Operation *, std::string> wide;
   /// Summands that stay float although integers give them.
   llvm::DenseSet<Value> keptFloat;
   /// Activations whose channels are divided.

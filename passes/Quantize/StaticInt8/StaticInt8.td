@@ -23,11 +23,17 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     With `dynamic`, convolutions whose range is not known get codes whose scale and zero point are found at run time, from the
     least and the largest element of each sample (index of the first dimension).
 
+    With the scheme `w4a8` weights of convolutions get signed codes of 4 bits, chosen by what they change in the layer's
+    results on the samples; without samples they are rounded to nearest with the scale `max|w| / 7`. Depthwise ones keep
+    8. Products are left to schemes that find scales of activations at run time. Where all this changes the outputs too
+    much, the weights that do so most get 8 bits, products by the scheme `int8` (`qcc.assigned`).
+
     Each operation with a weight says in `qcc.requested`, `qcc.executed` and `qcc.reason` what became of it. Those with
     no known range are left to schemes that find scales at run time.
   }];
   let options = [
     ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
+    Option<"scheme", "scheme", "std::string", "\"int8\"", "a value of --precision: int8 or w4a8">,
     Option<"target", "target", "std::string", "\"\"", "a value of --target, for what is faster in f32; none: nothing is">,
     Option<"minCosine", "min-cosine", "double", "0.99", "least cosine of the outputs with those in f32; 0: any">,
     Option<"dynamic", "dynamic", "bool", "false", "quantize convolutions of no known range with scales found at run time">,

@@ -1,0 +1,79 @@
+//===- Measure.cpp - what low bits cost a model -----------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Measure.h"
+
+using namespace mlir;
+using namespace qcc;
+
+/// Samples on which candidates are ranked.
+static constexpr size_t kRankedSamples = 4;
+
+llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
+                                          ArrayRef<Activation> activations,
+                                          const NarrowWeights &weights,
+                                          bool correctBias,
+                                          ArrayRef<MatMulOp> products) {
+  auto model =
+      SwitchedModel::create(workspace, module, activations, weights, products);
+  if (!model)
+    return model.takeError();
+  Measured result{std::move(*model), {}, {}, {}};
+  llvm::Expected<std::vector<double>> errors = result.model->measureLayers();
+  if (!errors)
+    return errors.takeError();
+  result.errors = std::move(*errors);
+  result.corrections.resize(result.errors.size());
+  std::vector<bool> all(activations.size() + products.size(), true);
+  size_t count = result.model->getNumSamples();
+  if (result.model->hasOutputs()) {
+    llvm::Expected<Agreement> plain = result.model->run(all, count);
+    if (!plain)
+      return plain.takeError();
+    result.whole = std::move(*plain);
+  }
+  if (!correctBias)
+    return std::move(result);
+  auto found = result.model->findCorrections();
+  result.model->setCorrections(found);
+  if (result.whole) {
+    llvm::Expected<Agreement> better = result.model->run(all, count);
+    if (!better)
+      return better.takeError();
+    if (better->getMeanError() > result.whole->getMeanError()) {
+      result.model->setCorrections(result.corrections);
+      return std::move(result);
+    }
+    result.whole = std::move(*better);
+  }
+  result.corrections = std::move(found);
+  return std::move(result);
+}
+
+llvm::Expected<std::vector<bool>> qcc::keepWorst(
+    size_t count, size_t samples, double bound,
+    llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
+                                                 size_t samples)>
+        run) {
+  std::vector<double> alone;
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<bool> one(count);
+    one[i] = true;
+    llvm::Expected<Agreement> agreement = run(one, kRankedSamples);
+    if (!agreement)
+      return agreement.takeError();
+    alone.push_back(agreement->getMeanError());
+  }
+  auto holds = [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
+    llvm::Expected<Agreement> agreement = run(on, samples);
+    if (!agreement)
+      return agreement.takeError();
+    return agreement->getLeastCosine() >= bound;
+  };
+  llvm::Expected<std::vector<bool>> kept = chooseKept(alone, holds);
+  if (!kept)
+    return kept.takeError();
+  // As long again as the ranking took, within limits.
+  size_t questions =
+      std::clamp<size_t>(kRankedSamples * count / samples, 8, 24);
+  return releaseKept(alone, std::move(*kept), questions, holds);
+}

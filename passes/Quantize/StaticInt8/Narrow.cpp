@@ -1,0 +1,319 @@
+//===- Narrow.cpp - weights of convolutions in 4 bits -----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Narrow.h"
+#include "NarrowMath.h"
+#include "mlir/IR/IRMapping.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
+#include "qcc/Scheme/SchemeGrid.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace qcc;
+
+/// Weights per output whose inputs are correlated: the sums of more take longer
+/// than a model's other layers together.
+static constexpr int64_t kMaxGramRows = 2304;
+/// Weights of all products together whose inputs are looked at: more are those
+/// of language models, for which `--algo=gptq` can be asked for.
+static constexpr int64_t kMaxProductWeights = int64_t(1) << 24;
+/// Inputs that sums are made of, from all samples, and the fewest pixels of a
+/// sample.
+static constexpr int64_t kWantedRows = 16384, kLeastPixels = 64;
+/// Every how many pixels are taken where the model does not state how many
+/// there are.
+static constexpr int64_t kUnknownStride = 2;
+/// The scheme whose numbers the weights have: one scale per output.
+static constexpr llvm::StringLiteral kScheme = "w4a8:channel",
+                                     kClipped = "w4a8:channel:clip";
+
+bool qcc::mayBeNarrow(Operation *layer) {
+  auto conv = dyn_cast<ConvOp>(layer);
+  return conv &&
+         (conv.getGroups() == 1 ||
+          cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) > 1);
+}
+
+static RankedTensorType getWeightType(Operation *layer) {
+  return cast<RankedTensorType>(layer->getOperand(1).getType());
+}
+
+/// Weights per output.
+static int64_t getRows(Operation *layer) {
+  RankedTensorType type = getWeightType(layer);
+  return type.getNumElements() / type.getDimSize(0);
+}
+
+/// Every how many pixels, along each dimension, the inputs of a layer are
+/// taken.
+static int64_t getPixelStride(ConvOp conv, size_t samples) {
+  SmallVector<AffineExpr> dims = getDims(conv.getResult().getType());
+  std::optional<int64_t> pixels =
+      getConstantSize(product(ArrayRef(dims).drop_front(2), conv.getContext()));
+  int64_t wanted = std::max(
+      kWantedRows / std::max<int64_t>(int64_t(samples), 1), kLeastPixels);
+  if (!pixels)
+    return kUnknownStride;
+  if (*pixels <= wanted)
+    return 1;
+  double ratio = double(*pixels) / double(wanted),
+         spatial = double(dims.size() - 2);
+  return std::max<int64_t>(int64_t(std::pow(ratio, 1 / spatial)), 1);
+}
+
+/// What the outputs of a convolution without groups are sums of, [N, pixels...,
+/// C * window] f32: a convolution whose weights are those of the unit matrix.
+static Value createInputs(OpBuilder &b, ConvOp conv, Value unit,
+                          int64_t pixelStride) {
+  SmallVector<AffineExpr> dims = getDims(conv.getResult().getType());
+  dims[1] = getAffineConstantExpr(getRows(conv), b.getContext());
+  SmallVector<int64_t> strides(conv.getStrides()), order{0};
+  for (size_t i = 0; i < strides.size(); ++i) {
+    strides[i] *= pixelStride;
+    dims[2 + i] = (dims[2 + i] - 1).floorDiv(pixelStride) + 1;
+    order.push_back(int64_t(2 + i));
+  }
+  order.push_back(1);
+  auto inputs = ConvOp::create(
+      b, conv.getLoc(), makeTensorType(dims, b.getF32Type()), conv.getInput(),
+      unit, strides, conv.getPads(), conv.getDilations(), /*groups=*/1);
+  return permute(b, conv.getLoc(), inputs.getResult(), order).getResult();
+}
+
+/// [n, k] as [k, n].
+static std::vector<float> transpose(ArrayRef<float> in, int64_t n, int64_t k) {
+  std::vector<float> out(in.size());
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < k; ++j)
+      out[size_t(j * n + i)] = in[size_t(i * k + j)];
+  return out;
+}
+
+/// Multiplies a weight by the scales of its input channels.
+static void scaleWeight(std::vector<float> &weight, ConvOp conv,
+                        ArrayRef<float> scales) {
+  if (scales.empty())
+    return;
+  RankedTensorType type = getWeightType(conv);
+  int64_t rows = getRows(conv), inputs = type.getDimSize(1),
+          taps = rows / inputs,
+          perGroup = type.getDimSize(0) / int64_t(conv.getGroups());
+  for (size_t i = 0; i < weight.size(); ++i) {
+    int64_t group = int64_t(i) / rows / perGroup;
+    weight[i] *= scales[size_t(group * inputs + int64_t(i) / taps % inputs)];
+  }
+}
+
+/// Divides inputs by the same scales: rows and columns of a Gram matrix.
+static void scaleGram(std::vector<double> &gram, int64_t rows, int64_t taps,
+                      ArrayRef<float> scales) {
+  if (scales.empty())
+    return;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < rows; ++j)
+      gram[size_t(i * rows + j)] /=
+          double(scales[size_t(i / taps)]) * scales[size_t(j / taps)];
+}
+
+namespace {
+/// A layer whose weight is chosen.
+struct Layer {
+  ConvOp conv;
+  ArrayRef<float> inputScales;
+
+  /// Whether what is known of its inputs is used.
+  bool hasGram() {
+    return conv.getGroups() == 1 && getRows(conv) <= kMaxGramRows;
+  }
+};
+} // namespace
+
+static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations) {
+  SmallVector<Layer> layers;
+  for (const Activation &activation : activations)
+    for (Operation *layer : activation.layers)
+      if (mayBeNarrow(layer))
+        layers.push_back({cast<ConvOp>(layer), activation.scales});
+  return layers;
+}
+
+NarrowWeights NarrowWeights::round(ArrayRef<Activation> activations) {
+  NarrowWeights result;
+  for (Layer layer : collectLayers(activations))
+    result.entries[layer.conv] = {"", "", "rtn"};
+  return result;
+}
+
+llvm::Expected<NarrowWeights>
+NarrowWeights::choose(Workspace &workspace, ModuleOp module,
+                      ArrayRef<Activation> activations,
+                      ArrayRef<MatMulOp> products, const Scheme &scheme) {
+  NarrowWeights result;
+  SmallVector<Layer> layers = collectLayers(activations), known;
+  const SchemeRegistry &schemes = getSchemes(module.getContext());
+  SchemeGrid grid(*schemes.lookup(kScheme)), clipped(*schemes.lookup(kClipped));
+  // Parameters are found by their keys: what defines them here is dropped.
+  IRMapping mapping;
+  OwningOpRef<ModuleOp> copy =
+      cast<ModuleOp>(module.getOperation()->clone(mapping));
+  OpBuilder b(copy->getContext());
+  auto add = [&](Operation *layer, StringRef name, ArrayRef<float> values,
+                 ArrayRef<int64_t> shape) -> llvm::Expected<std::string> {
+    b.setInsertionPoint(mapping.lookup(layer));
+    std::string key = (getNodeName(layer->getLoc()) + "." + name).str();
+    auto param = workspace.addParameter(b, layer->getLoc(), key, values, shape);
+    if (!param)
+      return param.takeError();
+    auto op = param->getDefiningOp<ParamOp>();
+    std::string unique = op.getKey().str();
+    op.erase();
+    return unique;
+  };
+  auto choose = [&](Layer layer, std::vector<double> gram) -> llvm::Error {
+    auto weight = workspace.evaluate(layer.conv.getWeight());
+    if (!weight)
+      return weight.takeError();
+    RankedTensorType type = getWeightType(layer.conv);
+    int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv);
+    scaleWeight(*weight, layer.conv, layer.inputScales);
+    scaleGram(gram, rows, rows / type.getDimSize(1), layer.inputScales);
+    NarrowValues chosen = chooseNarrow(grid, clipped, *weight, outputs, gram);
+    auto values = add(layer.conv, "int4", chosen.values, type.getShape());
+    if (!values)
+      return values.takeError();
+    auto scales = add(layer.conv, "int4.scales", chosen.scales, outputs);
+    if (!scales)
+      return scales.takeError();
+    result.entries[layer.conv] = {*values, *scales, chosen.method};
+    return llvm::Error::success();
+  };
+  SmallVector<Value> inputs;
+  std::map<std::string, std::string> units;
+  for (Layer layer : layers) {
+    if (!layer.hasGram() || workspace.getRole() != Rounds::Role::Alone) {
+      if (llvm::Error error = choose(layer, {}))
+        return std::move(error);
+      continue;
+    }
+    int64_t rows = getRows(layer.conv);
+    SmallVector<int64_t> shape(getWeightType(layer.conv).getShape());
+    shape[0] = rows;
+    std::string name;
+    for (int64_t size : shape)
+      name += "." + std::to_string(size);
+    std::string &key = units[name];
+    if (key.empty()) {
+      std::vector<float> unit(size_t(rows * rows));
+      for (int64_t i = 0; i < rows; ++i)
+        unit[size_t(i * rows + i)] = 1;
+      auto added = add(layer.conv, "unit", unit, shape);
+      if (!added)
+        return added.takeError();
+      key = *added;
+    }
+    auto conv = cast<ConvOp>(mapping.lookup(layer.conv.getOperation()));
+    b.setInsertionPoint(conv);
+    Value unit = ParamOp::create(
+        b, conv.getLoc(), RankedTensorType::get(shape, b.getF32Type()), key);
+    inputs.push_back(createInputs(
+        b, conv, unit,
+        getPixelStride(layer.conv, workspace.getSamples().size())));
+    known.push_back(layer);
+  }
+  SchemeGrid productGrid(scheme);
+  auto chooseProduct = [&](MatMulOp product,
+                           ArrayRef<double> gram) -> llvm::Error {
+    auto weight = workspace.evaluate(product.getRhs());
+    if (!weight)
+      return weight.takeError();
+    RankedTensorType type = getWeightType(product);
+    int64_t k = type.getDimSize(product.getTransB() ? 1 : 0),
+            n = type.getDimSize(product.getTransB() ? 0 : 1);
+    if (product.getTransB())
+      *weight = transpose(*weight, n, k);
+    RoundedChoice chosen = chooseRounded(productGrid, {k, n, *weight}, gram);
+    auto values = add(product, "int4", chosen.weights.values, {k, n});
+    if (!values)
+      return values.takeError();
+    std::vector<float> numbers;
+    for (GridAffine affine : chosen.weights.affines)
+      numbers.push_back(affine.scale);
+    auto scales =
+        add(product, "int4.scales", numbers, {countGroups(productGrid, k), n});
+    if (!scales)
+      return scales.takeError();
+    result.entries[product] = {*values, *scales, chosen.method, chosen.nearest,
+                               chosen.chosen};
+    return llvm::Error::success();
+  };
+  int64_t all = 0;
+  SmallVector<MatMulOp> knownProducts;
+  for (MatMulOp product : products)
+    all += getWeightType(product).getNumElements();
+  for (MatMulOp product : products) {
+    Value input = mapping.lookup(product.getLhs());
+    std::optional<int64_t> rows =
+        getConstantSize(getDims(input.getType()).back());
+    if (all > kMaxProductWeights || !rows || *rows > kMaxGramRows ||
+        workspace.getRole() != Rounds::Role::Alone) {
+      if (llvm::Error error = chooseProduct(product, {}))
+        return std::move(error);
+      continue;
+    }
+    knownProducts.push_back(product);
+    inputs.push_back(input);
+  }
+  if (inputs.empty())
+    return std::move(result);
+  if (llvm::Error error =
+          workspace.gather(*copy, inputs, [&](size_t i, InputData &data) {
+            if (i < known.size())
+              return choose(known[i], data.gram.getMeans());
+            return chooseProduct(knownProducts[i - known.size()],
+                                 data.gram.getMeans());
+          }))
+    return std::move(error);
+  return std::move(result);
+}
+
+Value NarrowWeights::create(OpBuilder &b, Operation *original, Operation *layer,
+                            ArrayRef<float> inputScales) const {
+  const Entry &entry = entries.find(original)->second;
+  if (entry.values.empty())
+    return quantizeWeight(b, layer, inputScales, /*bits=*/4);
+  Location loc = layer->getLoc();
+  auto param = [&](ArrayRef<int64_t> shape, StringRef key) -> Value {
+    return ParamOp::create(b, loc, RankedTensorType::get(shape, b.getF32Type()),
+                           key);
+  };
+  RankedTensorType type = getWeightType(original);
+  return createWeightCodes(b, loc, param(type.getShape(), entry.values),
+                           param(type.getDimSize(0), entry.scales), /*axis=*/0,
+                           /*bits=*/4);
+}
+
+Value NarrowWeights::createProductWeight(OpBuilder &b, MatMulOp product) const {
+  RankedTensorType type = getWeightType(product);
+  SmallVector<int64_t> shape(type.getShape());
+  if (product.getTransB())
+    std::swap(shape[0], shape[1]);
+  return ParamOp::create(b, product.getLoc(), type.clone(shape),
+                         entries.find(product)->second.values);
+}
+
+void NarrowWeights::apply(MatMulOp product) const {
+  const Entry &entry = entries.find(product)->second;
+  OpBuilder b(product);
+  Value weight = createProductWeight(b, product);
+  product.getRhsMutable().assign(weight);
+  product.setTransB(false);
+  product->setAttr(kScalesAttr, b.getStringAttr(entry.scales));
+  product->setAttr(kAlgorithmAttr, b.getStringAttr(entry.method));
+  if (entry.chosen > 0)
+    product->setAttr(kErrorAttr, b.getF32ArrayAttr({float(entry.nearest),
+                                                    float(entry.chosen)}));
+}

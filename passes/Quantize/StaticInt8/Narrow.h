@@ -1,0 +1,71 @@
+//===- Narrow.h - weights of convolutions in 4 bits -------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_NARROW_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_NARROW_H
+
+#include "Activations.h"
+#include "qcc/Calibration/Workspace.h"
+#include "qcc/Scheme/Scheme.h"
+
+namespace qcc {
+
+/// True for a convolution whose weight has a form of 4 bits: all but depthwise
+/// ones, which have a few weights per channel, each with a part in all of its
+/// results.
+bool mayBeNarrow(mlir::Operation *layer);
+
+/// The weights of convolutions as codes of 4 bits with a scale per output
+/// channel, chosen by what they change in the layer's results on the
+/// calibration samples: rounded to nearest, with clipped ranges, by GPTQ, by
+/// GPTQ with clipped ranges, whichever changes them least. Layers with groups
+/// or more than 2304 weights per output know nothing of their inputs and get
+/// the clipped ranges of least error in the weights.
+/// Weights of products are chosen in the same way, on a scheme's numbers;
+/// without inputs, and where those of all products are more than 2^24, they are
+/// rounded to nearest.
+class NarrowWeights {
+public:
+  /// Chooses for all layers of the activations that mayBeNarrow(), with the
+  /// activations' scales of channels, and for products that the scheme can
+  /// take. Errors: as Workspace::gather and addParameter.
+  static llvm::Expected<NarrowWeights>
+  choose(Workspace &workspace, mlir::ModuleOp module,
+         llvm::ArrayRef<Activation> activations,
+         llvm::ArrayRef<MatMulOp> products, const Scheme &scheme);
+  /// For the same layers, rounded to nearest while the artifact is written.
+  static NarrowWeights round(llvm::ArrayRef<Activation> activations);
+
+  bool contains(mlir::Operation *layer) const {
+    return entries.contains(layer);
+  }
+  bool empty() const { return entries.empty(); }
+  /// Leaves this layer's weight at 8 bits.
+  void drop(mlir::Operation *layer) { entries.erase(layer); }
+  /// How the weight was chosen: `rtn`, `clip`, `gptq` or `gptq-clip`.
+  llvm::StringRef getMethod(mlir::Operation *layer) const {
+    return entries.find(layer)->second.method;
+  }
+  /// The weight as the floats that its codes stand for, a constant expression
+  /// at the builder's place; `inputScales` as for quantizeWeight. `original`
+  /// is what choose() was given, `layer` it or its copy.
+  mlir::Value create(mlir::OpBuilder &b, mlir::Operation *original,
+                     mlir::Operation *layer,
+                     llvm::ArrayRef<float> inputScales) const;
+
+  /// The weight [K, N] of a product as the floats that its codes stand for.
+  mlir::Value createProductWeight(mlir::OpBuilder &b, MatMulOp product) const;
+  /// Gives a product this weight, with what RoundToNearest needs to store it.
+  void apply(MatMulOp product) const;
+
+private:
+  struct Entry {
+    std::string values, scales; ///< keys of parameters; "": not chosen by data
+    std::string method;
+    double nearest = 0, chosen = 0; ///< errors of a product
+  };
+  llvm::DenseMap<mlir::Operation *, Entry> entries;
+};
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_NARROW_H

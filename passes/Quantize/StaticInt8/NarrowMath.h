@@ -1,0 +1,45 @@
+//===- NarrowMath.h - rounding convolutions to few bits ---------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_NARROWMATH_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_NARROWMATH_H
+
+#include "qcc/Scheme/Grid.h"
+#include <string>
+#include <vector>
+
+namespace qcc {
+
+/// A layer's weights on a grid and how they were chosen.
+struct RoundedChoice {
+  RoundedWeights weights;
+  std::string method;
+  /// Mean squared errors of the outputs when rounded to nearest and as chosen,
+  /// relative to the mean square of the outputs; 0 without inputs.
+  double nearest = 0, chosen = 0;
+};
+/// Rounds weights by the method of least output error among `rtn`, `clip`,
+/// `gptq` and `gptq-clip`; `gram` [k, k] is the mean of x^T x of the inputs.
+/// Without one to nearest.
+RoundedChoice chooseRounded(const WeightGrid &grid, LayerWeights layer,
+                            llvm::ArrayRef<double> gram);
+
+/// A weight [outputs, rows] on a grid.
+struct NarrowValues {
+  std::vector<float> values; ///< [outputs, rows]
+  std::vector<float> scales; ///< [outputs], none is 0
+  std::string method;
+};
+
+/// Rounds a weight [outputs, rows] to a grid with a scale per output. With
+/// `gram` [rows, rows], the mean of x^T x of the inputs, by the method of least
+/// output error among `rtn`, `clip`, `gptq` and `gptq-clip`; without one to
+/// nearest on `clipped`, the same grid with ranges clipped for least error in
+/// the weights. Outputs whose weights are so small that scales could not be
+/// divided by become zero.
+NarrowValues chooseNarrow(const WeightGrid &grid, const WeightGrid &clipped,
+                          llvm::ArrayRef<float> weight, int64_t outputs,
+                          llvm::ArrayRef<double> gram);
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_NARROWMATH_H
