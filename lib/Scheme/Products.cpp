@@ -21,8 +21,6 @@ void qcc::noteOutcome(Operation *op, StringRef requested, StringRef executed,
   op->setAttr("qcc.reason", b.getStringAttr(reason));
 }
 
-/// Sums of so many codes, each at most 255 from its zero point, fit 32 bits.
-static constexpr int64_t kMaxSummed = 1 << 23;
 /// Elements of a window that depthwise kernels add.
 static constexpr int64_t kMaxTaps = 49;
 
@@ -50,13 +48,9 @@ bool qcc::hasExactAverage(Operation *op) {
   if (auto pool = dyn_cast<PoolOp>(op))
     return hasExactWindows(pool);
   auto sum = dyn_cast<GenericOp>(op);
-  if (!sum || sum.getCombiner() != Combiner::Sum ||
-      sum.getInputs().size() != 1 || !sum.getWhole().empty() ||
-      sum.getYielded() != sum.getBlock()->getArgument(0))
-    return false;
-  std::optional<int64_t> count =
-      getConstantSize(product(sum.getOver()->getResults(), op->getContext()));
-  return count && *count <= kMaxSummed;
+  return sum && sum.getCombiner() == Combiner::Sum &&
+         sum.getInputs().size() == 1 && sum.getWhole().empty() &&
+         sum.getYielded() == sum.getBlock()->getArgument(0);
 }
 
 const Scheme *qcc::findScheme(Location loc, StringRef precision) {

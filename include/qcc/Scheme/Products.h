@@ -62,8 +62,8 @@ inline constexpr int64_t kMaxPooledSize = 65536;
 /// True for an operation that averages or sums floats and whose sums have exact
 /// kernels if they are made of codes of 8 bits with one scale: an average of
 /// windows (`qcc.pool`) of at most 49 elements over one or two spatial
-/// dimensions, whose number of channels is known, and a sum (`qcc.generic`) of
-/// a known number of elements that fits 32 bits.
+/// dimensions, whose number of channels is known, and a sum (`qcc.generic`)
+/// over dimensions.
 bool hasExactAverage(mlir::Operation *op);
 
 /// The scheme that a precision names ("w4a16:g32"); null with a diagnostic at

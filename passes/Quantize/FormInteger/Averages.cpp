@@ -171,7 +171,11 @@ struct FormIntAverage : OpRewritePattern<PoolOp> {
   }
 };
 
-/// Sums codes over whole dimensions.
+/// Sums of so many codes, each at most 255 from its zero point, fit 32 bits.
+constexpr int64_t kMaxSummed = 1 << 23;
+
+/// Sums codes over whole dimensions: in 64 bits where there may be more than
+/// fit 32.
 struct FormIntSum : OpRewritePattern<GenericOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(GenericOp op,
@@ -191,27 +195,53 @@ struct FormIntSum : OpRewritePattern<GenericOp> {
     }
     bool isUnsigned =
         codes->codes.getType().getElementType().isUnsignedInteger();
+    std::optional<int64_t> count =
+        getConstantSize(product(op.getOver()->getResults(), getContext()));
+    bool isLong = !count || *count > kMaxSummed;
+    Type number = rewriter.getIntegerType(isLong ? 64 : 32);
     RankedTensorType result = op.getResult().getType();
     auto sums = createGeneric(
-        rewriter, loc, makeTensorType(getDims(result), rewriter.getI32Type()),
-        Combiner::Sum, inputs, maps, {}, op.getOver()->getResults(),
+        rewriter, loc, makeTensorType(getDims(result), number), Combiner::Sum,
+        inputs, maps, {}, op.getOver()->getResults(),
         [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
           SmallVector<Value> wide;
           for (Value arg : args)
             wide.push_back(
                 isUnsigned
-                    ? arith::ExtUIOp::create(b, b.getI32Type(), arg).getResult()
-                    : arith::ExtSIOp::create(b, b.getI32Type(), arg)
-                          .getResult());
+                    ? arith::ExtUIOp::create(b, number, arg).getResult()
+                    : arith::ExtSIOp::create(b, number, arg).getResult());
           return wide.size() == 1
                      ? wide[0]
                      : arith::SubIOp::create(b, wide[0], wide[1]).getResult();
         });
     noteOutcome(sums, "int8", "int8", "sums codes");
-    rewriter.replaceOpWithNewOp<DequantizeOp>(
-        op, result, sums.getResult(), toScalar(rewriter, loc, codes->scale),
-        /*zero=*/Value(), /*axis=*/0, /*block=*/0);
+    Value scale = toScalar(rewriter, loc, codes->scale);
+    if (isLong)
+      rewriter.replaceOp(op, scaleLong(rewriter, loc, sums.getResult(), scale));
+    else
+      rewriter.replaceOpWithNewOp<DequantizeOp>(op, result, sums.getResult(),
+                                                scale, /*zero=*/Value(),
+                                                /*axis=*/0, /*block=*/0);
     return success();
+  }
+
+  /// What qcc.dequantize would make of integers of 64 bits.
+  static Value scaleLong(OpBuilder &builder, Location loc, Value sums,
+                         Value scale) {
+    auto rank = unsigned(cast<RankedTensorType>(sums.getType()).getRank());
+    return createGeneric(
+               builder, loc,
+               makeTensorType(getDims(sums.getType()), builder.getF32Type()),
+               Combiner::None, {sums, scale},
+               {builder.getMultiDimIdentityMap(rank),
+                AffineMap::get(rank, 0, builder.getContext())},
+               {}, {},
+               [](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+                 return arith::MulFOp::create(
+                     b, arith::SIToFPOp::create(b, b.getF32Type(), args[0]),
+                     args[1]);
+               })
+        .getResult();
   }
 };
 

@@ -13,7 +13,7 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     kept, an activation with nothing below zero is dropped before codes that have nothing below it, and sums are
     quantized again with the reciprocal of the scale.
 
-    Averages of windows and sums over dimensions are exact sums of codes in i32, one `qcc.dequantize` and a division by the
+    Averages of windows and sums over dimensions are exact sums of codes in i32 (i64 where the number of elements is not known), one `qcc.dequantize` and a division by the
     number of elements, which for windows that the padding cuts is what they have. The scale and that of the codes which an
     average becomes are one factor.
 

@@ -220,9 +220,11 @@ func.func @average_of_padding(%x: tensor<1x3x4x5xui8>) -> tensor<1x3x4x5xf32> {
   return %1 : tensor<1x3x4x5xf32>
 }
 
-// What may overflow 32 bits stays in f32: a sum of more than 2^23 codes, or of a number that is not known.
+// What may overflow 32 bits is summed in 64: more than 2^23 codes, or a number that is not known.
 // CHECK-LABEL: func @large_sum
-// CHECK: qcc.generic sum ins(%{{.*}} : tensor<8388609xf32>)
+// CHECK: qcc.generic sum ins(%arg0 : tensor<8388609xui8>)
+// CHECK: arith.extui {{.*}} : i8 to i64
+// CHECK: -> tensor<i64>
 // CHECK: qcc.generic sum ins(%{{.*}} : tensor<8388608xui8>)
 // CHECK: -> tensor<i32>
 func.func @large_sum(%x: tensor<8388609xui8>, %y: tensor<8388608xui8>) -> (tensor<f32>, tensor<f32>) {
