@@ -84,15 +84,6 @@ static Value createInputs(OpBuilder &b, ConvOp conv, Value unit,
   return permute(b, conv.getLoc(), inputs.getResult(), order).getResult();
 }
 
-/// [n, k] as [k, n].
-static std::vector<float> transpose(ArrayRef<float> in, int64_t n, int64_t k) {
-  std::vector<float> out(in.size());
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < k; ++j)
-      out[size_t(j * n + i)] = in[size_t(i * k + j)];
-  return out;
-}
-
 /// Multiplies a weight by the scales of its input channels.
 static void scaleWeight(std::vector<float> &weight, ConvOp conv,
                         ArrayRef<float> scales) {
@@ -148,110 +139,156 @@ NarrowWeights NarrowWeights::round(ArrayRef<Activation> activations) {
   return result;
 }
 
-llvm::Expected<NarrowWeights>
-NarrowWeights::choose(Workspace &workspace, ModuleOp module,
-                      ArrayRef<Activation> activations,
-                      ArrayRef<MatMulOp> products, const Scheme &scheme) {
+/// Chooses weights in a copy of the module, in which it builds what their
+/// inputs are observed by.
+class NarrowWeights::Chooser {
+public:
+  Chooser(Workspace &workspace, ModuleOp module, const Scheme &scheme)
+      : workspace(workspace),
+        copy(cast<ModuleOp>(module.getOperation()->clone(mapping))),
+        b(copy->getContext()), productGrid(scheme),
+        grid(*getSchemes(module.getContext()).lookup(kScheme)),
+        clipped(*getSchemes(module.getContext()).lookup(kClipped)) {}
+
+  llvm::Error takeConvolutions(ArrayRef<Layer> layers);
+  llvm::Error takeProducts(ArrayRef<MatMulOp> products);
+  /// Chooses those whose inputs are looked at.
+  llvm::Error finish();
+
   NarrowWeights result;
-  SmallVector<Layer> layers = collectLayers(activations), known;
-  const SchemeRegistry &schemes = getSchemes(module.getContext());
-  SchemeGrid grid(*schemes.lookup(kScheme)), clipped(*schemes.lookup(kClipped));
-  // Parameters are found by their keys: what defines them here is dropped.
+
+private:
+  /// Shards have no inputs to look at.
+  bool isAlone() const { return workspace.getRole() == Rounds::Role::Alone; }
+  llvm::Error choose(Layer layer, std::vector<double> gram);
+  llvm::Error choose(MatMulOp product, ArrayRef<double> gram);
+  llvm::Expected<std::string> add(Operation *layer, StringRef name,
+                                  ArrayRef<float> values,
+                                  ArrayRef<int64_t> shape);
+  llvm::Expected<Value> createUnit(Layer layer);
+
+  Workspace &workspace;
   IRMapping mapping;
-  OwningOpRef<ModuleOp> copy =
-      cast<ModuleOp>(module.getOperation()->clone(mapping));
-  OpBuilder b(copy->getContext());
-  auto add = [&](Operation *layer, StringRef name, ArrayRef<float> values,
-                 ArrayRef<int64_t> shape) -> llvm::Expected<std::string> {
-    b.setInsertionPoint(mapping.lookup(layer));
-    std::string key = (getNodeName(layer->getLoc()) + "." + name).str();
-    auto param = workspace.addParameter(b, layer->getLoc(), key, values, shape);
-    if (!param)
-      return param.takeError();
-    auto op = param->getDefiningOp<ParamOp>();
-    std::string unique = op.getKey().str();
-    op.erase();
-    return unique;
-  };
-  auto choose = [&](Layer layer, std::vector<double> gram) -> llvm::Error {
-    auto weight = workspace.evaluate(layer.conv.getWeight());
-    if (!weight)
-      return weight.takeError();
-    RankedTensorType type = getWeightType(layer.conv);
-    int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv);
-    scaleWeight(*weight, layer.conv, layer.inputScales);
-    scaleGram(gram, rows, rows / type.getDimSize(1), layer.inputScales);
-    NarrowValues chosen = chooseNarrow(grid, clipped, *weight, outputs, gram);
-    auto values = add(layer.conv, "int4", chosen.values, type.getShape());
-    if (!values)
-      return values.takeError();
-    auto scales = add(layer.conv, "int4.scales", chosen.scales, outputs);
-    if (!scales)
-      return scales.takeError();
-    result.entries[layer.conv] = {*values, *scales, chosen.method};
-    return llvm::Error::success();
-  };
+  OwningOpRef<ModuleOp> copy;
+  OpBuilder b;
+  SchemeGrid productGrid, grid, clipped;
+  /// Layers with inputs, and these: convolutions before products.
+  SmallVector<Layer> known;
+  SmallVector<MatMulOp> knownProducts;
   SmallVector<Value> inputs;
+  /// Keys of unit matrices by their shape.
   std::map<std::string, std::string> units;
+};
+
+/// Adds a parameter of a layer and returns its key.
+llvm::Expected<std::string>
+NarrowWeights::Chooser::add(Operation *layer, StringRef name,
+                            ArrayRef<float> values, ArrayRef<int64_t> shape) {
+  b.setInsertionPoint(mapping.lookup(layer));
+  std::string key = (getNodeName(layer->getLoc()) + "." + name).str();
+  auto param = workspace.addParameter(b, layer->getLoc(), key, values, shape);
+  if (!param)
+    return param.takeError();
+  // Parameters are found by their keys: what defines them here is dropped.
+  auto op = param->getDefiningOp<ParamOp>();
+  std::string unique = op.getKey().str();
+  op.erase();
+  return unique;
+}
+
+llvm::Error NarrowWeights::Chooser::choose(Layer layer,
+                                           std::vector<double> gram) {
+  auto weight = workspace.evaluate(layer.conv.getWeight());
+  if (!weight)
+    return weight.takeError();
+  RankedTensorType type = getWeightType(layer.conv);
+  int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv);
+  scaleWeight(*weight, layer.conv, layer.inputScales);
+  if (!gram.empty())
+    scaleGram(gram, rows, rows / type.getDimSize(1), layer.inputScales);
+  NarrowValues chosen = chooseNarrow(grid, clipped, *weight, outputs, gram);
+  auto values = add(layer.conv, "int4", chosen.values, type.getShape());
+  if (!values)
+    return values.takeError();
+  auto scales = add(layer.conv, "int4.scales", chosen.scales, outputs);
+  if (!scales)
+    return scales.takeError();
+  result.entries[layer.conv] = {*values, *scales, chosen.method};
+  return llvm::Error::success();
+}
+
+llvm::Error NarrowWeights::Chooser::choose(MatMulOp product,
+                                           ArrayRef<double> gram) {
+  auto weight = workspace.evaluate(product.getRhs());
+  if (!weight)
+    return weight.takeError();
+  RankedTensorType type = getWeightType(product);
+  int64_t k = type.getDimSize(product.getTransB() ? 1 : 0),
+          n = type.getDimSize(product.getTransB() ? 0 : 1);
+  if (product.getTransB())
+    *weight = transposeWeight(*weight, n, k);
+  RoundedChoice chosen = chooseRounded(productGrid, {k, n, *weight}, gram);
+  auto values = add(product, "int4", chosen.weights.values, {k, n});
+  if (!values)
+    return values.takeError();
+  std::vector<float> numbers;
+  for (GridAffine affine : chosen.weights.affines)
+    numbers.push_back(affine.scale);
+  auto scales =
+      add(product, "int4.scales", numbers, {countGroups(productGrid, k), n});
+  if (!scales)
+    return scales.takeError();
+  result.entries[product] = {*values, *scales, chosen.method, chosen.nearest,
+                             chosen.chosen};
+  return llvm::Error::success();
+}
+
+/// The unit matrix as a weight of the layer's shape with an output for each
+/// input of its sums.
+llvm::Expected<Value> NarrowWeights::Chooser::createUnit(Layer layer) {
+  int64_t rows = getRows(layer.conv);
+  SmallVector<int64_t> shape(getWeightType(layer.conv).getShape());
+  shape[0] = rows;
+  std::string name;
+  for (int64_t size : shape)
+    name += "." + std::to_string(size);
+  std::string &key = units[name];
+  if (key.empty()) {
+    std::vector<float> unit(size_t(rows * rows));
+    for (int64_t i = 0; i < rows; ++i)
+      unit[size_t(i * rows + i)] = 1;
+    auto added = add(layer.conv, "unit", unit, shape);
+    if (!added)
+      return added.takeError();
+    key = *added;
+  }
+  b.setInsertionPoint(mapping.lookup(layer.conv.getOperation()));
+  return ParamOp::create(b, layer.conv.getLoc(),
+                         RankedTensorType::get(shape, b.getF32Type()), key)
+      .getResult();
+}
+
+llvm::Error NarrowWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
   for (Layer layer : layers) {
-    if (!layer.hasGram() || workspace.getRole() != Rounds::Role::Alone) {
+    if (!layer.hasGram() || !isAlone()) {
       if (llvm::Error error = choose(layer, {}))
-        return std::move(error);
+        return error;
       continue;
     }
-    int64_t rows = getRows(layer.conv);
-    SmallVector<int64_t> shape(getWeightType(layer.conv).getShape());
-    shape[0] = rows;
-    std::string name;
-    for (int64_t size : shape)
-      name += "." + std::to_string(size);
-    std::string &key = units[name];
-    if (key.empty()) {
-      std::vector<float> unit(size_t(rows * rows));
-      for (int64_t i = 0; i < rows; ++i)
-        unit[size_t(i * rows + i)] = 1;
-      auto added = add(layer.conv, "unit", unit, shape);
-      if (!added)
-        return added.takeError();
-      key = *added;
-    }
+    llvm::Expected<Value> unit = createUnit(layer);
+    if (!unit)
+      return unit.takeError();
     auto conv = cast<ConvOp>(mapping.lookup(layer.conv.getOperation()));
-    b.setInsertionPoint(conv);
-    Value unit = ParamOp::create(
-        b, conv.getLoc(), RankedTensorType::get(shape, b.getF32Type()), key);
     inputs.push_back(createInputs(
-        b, conv, unit,
+        b, conv, *unit,
         getPixelStride(layer.conv, workspace.getSamples().size())));
     known.push_back(layer);
   }
-  SchemeGrid productGrid(scheme);
-  auto chooseProduct = [&](MatMulOp product,
-                           ArrayRef<double> gram) -> llvm::Error {
-    auto weight = workspace.evaluate(product.getRhs());
-    if (!weight)
-      return weight.takeError();
-    RankedTensorType type = getWeightType(product);
-    int64_t k = type.getDimSize(product.getTransB() ? 1 : 0),
-            n = type.getDimSize(product.getTransB() ? 0 : 1);
-    if (product.getTransB())
-      *weight = transpose(*weight, n, k);
-    RoundedChoice chosen = chooseRounded(productGrid, {k, n, *weight}, gram);
-    auto values = add(product, "int4", chosen.weights.values, {k, n});
-    if (!values)
-      return values.takeError();
-    std::vector<float> numbers;
-    for (GridAffine affine : chosen.weights.affines)
-      numbers.push_back(affine.scale);
-    auto scales =
-        add(product, "int4.scales", numbers, {countGroups(productGrid, k), n});
-    if (!scales)
-      return scales.takeError();
-    result.entries[product] = {*values, *scales, chosen.method, chosen.nearest,
-                               chosen.chosen};
-    return llvm::Error::success();
-  };
+  return llvm::Error::success();
+}
+
+llvm::Error NarrowWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products) {
   int64_t all = 0;
-  SmallVector<MatMulOp> knownProducts;
   for (MatMulOp product : products)
     all += getWeightType(product).getNumElements();
   for (MatMulOp product : products) {
@@ -259,25 +296,39 @@ NarrowWeights::choose(Workspace &workspace, ModuleOp module,
     std::optional<int64_t> rows =
         getConstantSize(getDims(input.getType()).back());
     if (all > kMaxProductWeights || !rows || *rows > kMaxGramRows ||
-        workspace.getRole() != Rounds::Role::Alone) {
-      if (llvm::Error error = chooseProduct(product, {}))
-        return std::move(error);
+        !isAlone()) {
+      if (llvm::Error error = choose(product, {}))
+        return error;
       continue;
     }
     knownProducts.push_back(product);
     inputs.push_back(input);
   }
+  return llvm::Error::success();
+}
+
+llvm::Error NarrowWeights::Chooser::finish() {
   if (inputs.empty())
-    return std::move(result);
-  if (llvm::Error error =
-          workspace.gather(*copy, inputs, [&](size_t i, InputData &data) {
-            if (i < known.size())
-              return choose(known[i], data.gram.getMeans());
-            return chooseProduct(knownProducts[i - known.size()],
-                                 data.gram.getMeans());
-          }))
+    return llvm::Error::success();
+  return workspace.gather(*copy, inputs, [&](size_t i, InputData &data) {
+    if (i < known.size())
+      return choose(known[i], data.gram.getMeans());
+    return choose(knownProducts[i - known.size()], data.gram.getMeans());
+  });
+}
+
+llvm::Expected<NarrowWeights>
+NarrowWeights::choose(Workspace &workspace, ModuleOp module,
+                      ArrayRef<Activation> activations,
+                      ArrayRef<MatMulOp> products, const Scheme &scheme) {
+  Chooser chooser(workspace, module, scheme);
+  if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
     return std::move(error);
-  return std::move(result);
+  if (llvm::Error error = chooser.takeProducts(products))
+    return std::move(error);
+  if (llvm::Error error = chooser.finish())
+    return std::move(error);
+  return std::move(chooser.result);
 }
 
 Value NarrowWeights::create(OpBuilder &b, Operation *original, Operation *layer,

@@ -58,6 +58,7 @@ public:
   void apply(MatMulOp product) const;
 
 private:
+  class Chooser;
   struct Entry {
     std::string values, scales; ///< keys of parameters; "": not chosen by data
     std::string method;

@@ -9,9 +9,8 @@ using namespace qcc;
 /// Scales below it have reciprocals near overflow.
 static constexpr float kLeastScale = 0x1p-100f;
 
-/// [n, k] as [k, n].
-static std::vector<float> transpose(llvm::ArrayRef<float> in, int64_t n,
-                                    int64_t k) {
+std::vector<float> qcc::transposeWeight(llvm::ArrayRef<float> in, int64_t n,
+                                        int64_t k) {
   std::vector<float> out(in.size());
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < k; ++j)
@@ -56,13 +55,13 @@ NarrowValues qcc::chooseNarrow(const WeightGrid &grid,
                                llvm::ArrayRef<float> weight, int64_t outputs,
                                llvm::ArrayRef<double> gram) {
   int64_t k = int64_t(weight.size()) / outputs;
-  std::vector<float> columns = transpose(weight, outputs, k);
+  std::vector<float> columns = transposeWeight(weight, outputs, k);
   LayerWeights layer{k, outputs, columns};
   RoundedChoice best =
       gram.empty() ? RoundedChoice{roundToNearest(clipped, layer), "clip"}
                    : chooseRounded(grid, layer, gram);
   NarrowValues result{
-      transpose(best.weights.values, k, outputs), {}, best.method};
+      transposeWeight(best.weights.values, k, outputs), {}, best.method};
   for (int64_t o = 0; o < outputs; ++o) {
     float scale = best.weights.affines[size_t(o)].scale;
     bool isTiny = !(std::fabs(scale) >= kLeastScale);

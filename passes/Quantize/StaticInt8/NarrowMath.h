@@ -9,6 +9,10 @@
 
 namespace qcc {
 
+/// A matrix [n, k] as [k, n].
+std::vector<float> transposeWeight(llvm::ArrayRef<float> in, int64_t n,
+                                   int64_t k);
+
 /// A layer's weights on a grid and how they were chosen.
 struct RoundedChoice {
   RoundedWeights weights;
