@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # Speed of int8 with calibrated scales: against own fp32 and ONNX Runtime's int8 and fp32.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: bench_int8.py [--rounds=N] [--seconds=S] [--only=NAME] [--target=T] [--threads=1,2] [--page=FILE]
+"""usage: bench_int8.py [--rounds=N] [--seconds=S] [--only=NAME] [--target=T] [--threads=1,2] [--own] [--page=FILE]
 
 Four contenders in one process, in rounds that run each once, in an order that turns: ours in int8 and fp32, ONNX Runtime's
 in int8 (quantize_static: per channel, symmetric weights, after its own preprocessing) and fp32, with all optimisations and
 the same threads. Both int8 are calibrated on the same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50
 million products, and graphs of known shapes with random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds
 for each model and number of threads.
+
+With --own the contenders are ours alone: fp32, int8 and w4a8 with calibration data, and int8 without, in DATE-int8-own.md.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 LEAST_SAMPLE = 0.004  # seconds of one contender in a round
 OURS, PLAIN, PEER, PEER_PLAIN = "int8", "fp32", "ORT int8", "ORT fp32"
+DYNAMIC, NARROW = "int8 without data", "w4a8"
 
 
 @dataclasses.dataclass
@@ -152,6 +155,13 @@ def cosine(got: list[np.ndarray], want: list[np.ndarray]) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
+def count_products(artifact: pathlib.Path, precision: str) -> str:
+    """How many of an artifact's products and convolutions were executed in a precision."""
+    ops = json.loads((artifact / "report.json").read_text())["ops"]
+    products = [op for op in ops if op["op"].removeprefix("qcc.") in ("conv", "int_conv", "matmul", "int_matmul", "qmatmul")]
+    return f"{sum(op['executed'] == precision for op in products)} of {len(products)}"
+
+
 def measure(subject: Subject, options: argparse.Namespace) -> list[tuple[int, dict[str, list[float]], str]]:
     """Times of all contenders for each number of threads, with what became of the products."""
     results = []
@@ -162,21 +172,27 @@ def measure(subject: Subject, options: argparse.Namespace) -> list[tuple[int, di
         weights = {w.name for w in graph.initializer}
         (name,) = [value.name for value in graph.input if value.name not in weights]
         np.savez(folder / "calibration.npz", **{name: samples})
-        flags = [f"--target={options.target}", "-q", *subject.flags]
-        harness.run(harness.QCC, path, "-o", folder / "fp32", *flags)
-        harness.run(harness.QCC, path, "-o", folder / "int8", "--precision=int8", f"--calib={folder / 'calibration.npz'}", *flags)
-        ops = json.loads((folder / "int8" / "report.json").read_text())["ops"]
-        products = [op for op in ops if op["op"].removeprefix("qcc.") in ("conv", "int_conv", "matmul", "int_matmul", "qmatmul")]
-        fast = sum(op["executed"] == "int8" for op in products)
-        peer = quantize_peer(path, folder, name, samples)
+        calibrated = f"--calib={folder / 'calibration.npz'}"
+        ours = {PLAIN: [], OURS: ["--precision=int8", calibrated]}
+        if options.own:
+            ours |= {DYNAMIC: ["--precision=int8"], NARROW: ["--precision=w4a8", calibrated]}
+        for kind, flags in ours.items():
+            harness.run(harness.QCC, path, "-o", folder / kind, *flags, f"--target={options.target}", "-q", *subject.flags)
+        peer = None if options.own else quantize_peer(path, folder, name, samples)
         feed = {name: samples[:1]}
         for threads in options.threads:
-            ours, plain = (qcc.load(folder / kind, threads=threads) for kind in ("int8", "fp32"))
-            sessions = [session(p, threads) for p in (peer, path)]
-            near = cosine(list(ours(feed).values()), list(plain(feed).values()))
-            runs = {OURS: lambda: ours(feed), PLAIN: lambda: plain(feed)}
-            runs |= {PEER: lambda: sessions[0].run(None, feed), PEER_PLAIN: lambda: sessions[1].run(None, feed)}
-            results.append((threads, race(runs, options.rounds, options.seconds), f"{fast} of {len(products)} | {near:.4f}"))
+            models = {kind: qcc.load(folder / kind, threads=threads) for kind in ours}
+            runs = {kind: lambda model=model: model(feed) for kind, model in models.items()}
+            exact = list(models[PLAIN](feed).values())
+            said = [
+                f"{count_products(folder / kind, kind.split()[0])} | {cosine(list(models[kind](feed).values()), exact):.4f}"
+                for kind in ours
+                if kind != PLAIN
+            ]
+            if peer:
+                sessions = [session(p, threads) for p in (peer, path)]
+                runs |= {PEER: lambda: sessions[0].run(None, feed), PEER_PLAIN: lambda: sessions[1].run(None, feed)}
+            results.append((threads, race(runs, options.rounds, options.seconds), " | ".join(said)))
     return results
 
 
@@ -191,35 +207,44 @@ def main() -> None:
     parser.add_argument("--target", default="native")
     parser.add_argument("--only", default="")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
+    parser.add_argument("--own", action="store_true")
     parser.add_argument("--page", type=pathlib.Path)
     options = parser.parse_args()
     day = datetime.date.today().isoformat()
+    if options.own:
+        names, pairs = (PLAIN, OURS, DYNAMIC, NARROW), [(PLAIN, OURS), (PLAIN, DYNAMIC), (OURS, NARROW)]
+        title, file = "int8 with and without data, and w4a8", f"{day}-int8-own.md"
+        said = " | ".join(f"products in {kind} | cosine" for kind in (OURS, DYNAMIC, NARROW))
+    else:
+        names, pairs = (OURS, PLAIN, PEER, PEER_PLAIN), [(PLAIN, OURS), (PEER, OURS), (PEER_PLAIN, PLAIN)]
+        title, file, said = "int8 against fp32 and ONNX Runtime", f"{day}-int8.md", "products in int8 | cosine"
+    speeds = " | ".join(f"{fast} over {slow}" for slow, fast in pairs)
+    columns = f"| model | threads | {' | '.join(names)} | {speeds} | {said} |"
     lines = [
-        f"# int8 against fp32 and ONNX Runtime, {day}", "",
-        f"`./dev bench int8` at commit {harness.commit()}, `--target={options.target}`, on {harness.cpu_name()}; ONNX Runtime {onnxruntime.__version__}; "
-        f"load average at the start {os.getloadavg()[0]:.1f}.",
-        f"At most {options.rounds} rounds in at most {options.seconds:.0f} s, each running all four contenders once; times are medians, speeds medians of the",
-        "ratio in a round, with quartiles. Cosine: our int8 outputs with our fp32 ones on a calibration sample.", "",
-        "| model | threads | int8 | fp32 | ORT int8 | ORT fp32 | int8 over own fp32 | over ORT int8 | fp32 over ORT fp32 | products in int8 | cosine |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"# {title}, {day}", "",
+        f"`./dev bench int8 {' '.join(word for word in sys.argv[1:] if not word.startswith('--page'))}` at commit {harness.commit()}, "
+        f"`--target={options.target}`, on {harness.cpu_name()}; ONNX Runtime {onnxruntime.__version__}; load average at the start {os.getloadavg()[0]:.1f}.",
+        f"At most {options.rounds} rounds in at most {options.seconds:.0f} s, each running all contenders once; times are medians, speeds medians of the",
+        "ratio in a round, with quartiles. Cosine: our outputs with our fp32 ones on a calibration sample.", "",
+        columns,
+        "|---" * columns.count(" | ") + "|---|",
     ]  # fmt: skip
-    pairs = [(PLAIN, OURS), (PEER, OURS), (PEER_PLAIN, PLAIN)]
     found: dict[int, list[list[float]]] = {}
     for subject in SUBJECTS:
         if options.only not in subject.name:
             continue
-        for threads, times, said in measure(subject, options):
+        for threads, times, outcome in measure(subject, options):
             ratios = [ratio(times, *pair) for pair in pairs]
             found.setdefault(threads, []).append([middle for _, middle, _ in ratios])
-            medians = " | ".join(f"{statistics.median(times[name]) * 1e3:.2f} ms" for name in (OURS, PLAIN, PEER, PEER_PLAIN))
-            speeds = " | ".join(f"{middle:.2f}x ({low:.2f} to {high:.2f})" for low, middle, high in ratios)
-            lines.append(f"| {subject.name} | {threads} | {medians} | {speeds} | {said} |")
+            medians = " | ".join(f"{statistics.median(times[name]) * 1e3:.2f} ms" for name in names)
+            measured = " | ".join(f"{middle:.2f}x ({low:.2f} to {high:.2f})" for low, middle, high in ratios)
+            lines.append(f"| {subject.name} | {threads} | {medians} | {measured} | {outcome} |")
             print(lines[-1], flush=True)
     for threads, rows in found.items():
         means = " | ".join(f"{geometric_mean(list(column)):.2f}x" for column in zip(*rows))
-        lines.append(f"| geometric mean | {threads} | | | | | {means} | | |")
+        lines.append(f"| geometric mean | {threads} | | | | | {means} |" + " |" * (said.count("|") + 1))
         print(lines[-1], flush=True)
-    page = options.page or ROOT / "docs" / "benchmarks" / f"{day}-int8.md"
+    page = options.page or ROOT / "docs" / "benchmarks" / file
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"wrote {page}")
