@@ -7,6 +7,7 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/StringSwitch.h"
 
 namespace qcc {
 #define GEN_PASS_DECL_ROUNDTONEAREST
@@ -39,6 +40,14 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       visit(op, *target, rules);
   }
 
+  /// When a scheme has no kernel for convolutions that has one otherwise.
+  static StringRef getCondition(StringRef scheme) {
+    return llvm::StringSwitch<StringRef>(scheme.split(':').first)
+        .Case("int8", " without calibration data")
+        .Case("w4a8", " without calibration data, or with --algo")
+        .Default("");
+  }
+
   void visit(Operation *op, const Scheme &target, const KeepRules &rules) {
     StringRef rule = rules.match(getNodeName(op->getLoc()));
     if (!rule.empty())
@@ -49,7 +58,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       if (!op->hasAttr("qcc.reason"))
         noteOutcome(op, scheme, "f32",
                     "not supported: convolutions have no kernel for '" +
-                        scheme + "' without calibration data");
+                        scheme + "'" + getCondition(scheme));
       return;
     }
     // A pass before had figures or samples to go by.

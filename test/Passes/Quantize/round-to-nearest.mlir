@@ -1,6 +1,7 @@
 // What --precision does to products with a constant matrix, and what it leaves.
 // RUN: qcc-opt %s --qcc-quantize-rtn="scheme=int8 keep=kept.*" | FileCheck %s
 // RUN: qcc-opt %s --qcc-quantize-rtn="scheme=w4a8 keep=kept.*" | FileCheck %s --check-prefix=W4
+// RUN: qcc-opt %s --qcc-quantize-rtn="scheme=w4a16 keep=kept.*" | FileCheck %s --check-prefix=FLOATS
 // RUN: not qcc-opt %s --qcc-quantize-rtn="scheme=int7" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not qcc-opt %s --qcc-quantize-rtn="keep=(" 2>&1 | FileCheck %s --check-prefix=REGEX
 
@@ -77,6 +78,10 @@ module attributes {qcc.symbols = ["batch"]} {
   // CHECK-LABEL: func @convolution
   // CHECK: qcc.conv
   // CHECK-SAME: qcc.executed = "f32", qcc.reason = "not supported: convolutions have no kernel for 'int8' without calibration data"
+  // W4-LABEL: func @convolution
+  // W4: qcc.reason = "not supported: convolutions have no kernel for 'w4a8' without calibration data, or with --algo"
+  // FLOATS-LABEL: func @convolution
+  // FLOATS: qcc.reason = "not supported: convolutions have no kernel for 'w4a16'"
   func.func @convolution(%x: tensor<1x3x8x8xf32>) -> tensor<1x4x8x8xf32> {
     %w = qcc.param "w" : tensor<4x3x1x1xf32>
     %r = qcc.conv %x, %w {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x3x8x8xf32>, tensor<4x3x1x1xf32>) -> tensor<1x4x8x8xf32>
