@@ -9,6 +9,7 @@
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include <cmath>
+#include <cstring>
 
 using namespace mlir;
 using namespace qcc;
@@ -87,7 +88,8 @@ static QdqActivation describeActivation(QuantizeOp op) {
   return activation;
 }
 
-/// Rounds as `qcc.quantize` does what StaticInt8 gives it.
+/// Rounds as `qcc.quantize` does what StaticInt8 gives it. Scales that nobody
+/// chose are those of the largest weights.
 static void roundToBytes(QdqWeight &weight) {
   int64_t channels = weight.shape[size_t(weight.axis)], inner = 1;
   for (size_t i = size_t(weight.axis) + 1; i < weight.shape.size(); ++i)
@@ -98,8 +100,9 @@ static void roundToBytes(QdqWeight &weight) {
   };
   for (auto [i, value] : llvm::enumerate(weight.floats))
     largest[channelOf(i)] = std::fmax(largest[channelOf(i)], std::fabs(value));
-  for (float most : largest)
-    weight.scales.push_back(most / 127);
+  if (weight.scales.empty())
+    for (float most : largest)
+      weight.scales.push_back(most / 127);
   for (auto [i, value] : llvm::enumerate(weight.floats))
     weight.codes.push_back(
         int8_t(std::nearbyint(value / weight.scales[channelOf(i)])));
@@ -126,7 +129,8 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
         weight.shape.assign(type.getShape().begin(), type.getShape().end());
         weight.axis = int64_t(op.getAxis());
         auto read = [&](Value constant) {
-          std::vector<float> values(size_t(type.getNumElements()));
+          std::vector<float> values(size_t(
+              cast<RankedTensorType>(constant.getType()).getNumElements()));
           auto *bytes = reinterpret_cast<char *>(values.data());
           failure = llvm::joinErrors(
               std::move(failure),
@@ -136,9 +140,18 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
         };
         // What is rounded may be the model's weight times scales.
         weight.floats = read(op.getInput());
+        auto chosenOf = op->getAttrOfType<StringAttr>(kChosenOfAttr);
+        if (chosenOf)
+          weight.scales = read(op.getScale());
         roundToBytes(weight);
-        if (GenericOp product = getEqualised(op.getInput()))
+        if (chosenOf) {
+          ArrayRef<char> bytes = parameters->getBytes(chosenOf.getValue());
+          weight.floats.resize(bytes.size() / sizeof(float));
+          std::memcpy(weight.floats.data(), bytes.data(),
+                      weight.floats.size() * sizeof(float));
+        } else if (GenericOp product = getEqualised(op.getInput())) {
           weight.floats = read(product.getInputs()[0]);
+        }
         weights.push_back(std::move(weight));
       }
   });

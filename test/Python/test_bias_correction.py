@@ -54,19 +54,33 @@ def folder(tmp_path_factory):
     return folder
 
 
+def ops(artifact):
+    return [op for op in json.loads((artifact / "report.json").read_text())["ops"] if op.get("layer_error")]
+
+
 def lines(artifact):
-    ops = json.loads((artifact / "report.json").read_text())["ops"]
-    return {op["node"]: op for op in ops if op.get("transform", "").startswith("bias corrected")}
+    """What is told of corrections, by node."""
+    notes = {op["node"]: note for op in ops(artifact) for note in op.get("transform", "").split("; ")}
+    return {node: note for node, note in notes.items() if note.startswith("bias corrected")}
 
 
 def test_report(folder):
     found = lines(folder / "int8")
-    assert set(found) >= {"first", "second"}
-    for op in found.values():
-        words = op["transform"].split()
-        assert words[:3] == ["bias", "corrected:", "error"] and words[4] == "to"
-        assert 0 < float(words[5]) < float(words[3])
-        assert op["executed"] == "int8" and 0 < op["layer_error"] < float(words[3])
+    # Weights of convolutions are chosen so that outputs keep their means: little is left to correct.
+    assert set(found) >= {"third", "fourth"}
+    for op in ops(folder / "int8"):
+        assert op["executed"] == "int8" and 0 < op["layer_error"] < 0.02
+        if op["node"] in found:
+            words = found[op["node"]].split()
+            assert words[:3] == ["bias", "corrected:", "error"] and words[4] == "to"
+            assert 0 < float(words[5]) <= float(words[3]) and float(words[5]) == pytest.approx(op["layer_error"], abs=1e-4)
+            assert float(words[5]) < float(words[3]) or op["node"] not in ("third", "fourth")
+
+
+def test_weights_are_chosen(folder):
+    """Of convolutions, by what they change in the outputs on the samples."""
+    chosen = {op["node"]: op["transform"].split("; ")[0] for op in ops(folder / "int8") if op["transform"].startswith("weights by")}
+    assert set(chosen) == {"first", "second"} and all(note.startswith("weights by gptq") for note in chosen.values())
 
 
 def test_written(folder):

@@ -32,6 +32,9 @@ inline constexpr llvm::StringLiteral kAssignmentAttr = "qcc.assignment";
 inline constexpr llvm::StringLiteral kLayerErrorAttr = "qcc.layer_error";
 /// What was added to each output channel of a layer in int8 (array of f32).
 inline constexpr llvm::StringLiteral kCorrectionAttr = "qcc.correction";
+/// Of qcc.quantize: the key of the model's weight of which its input was
+/// chosen.
+inline constexpr llvm::StringLiteral kChosenOfAttr = "qcc.chosen_of";
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
 /// Adds to what is told of the transforms of a product.

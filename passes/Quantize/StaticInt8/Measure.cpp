@@ -10,7 +10,7 @@ static constexpr size_t kRankedSamples = 4;
 
 llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
                                           ArrayRef<Activation> activations,
-                                          const NarrowWeights &weights,
+                                          const ChosenWeights &weights,
                                           bool correctBias,
                                           ArrayRef<MatMulOp> products) {
   auto model =

@@ -19,7 +19,7 @@ struct Measured {
   /// Errors: as SwitchedModel.
   static llvm::Expected<Measured>
   create(Workspace &workspace, mlir::ModuleOp module,
-         llvm::ArrayRef<Activation> activations, const NarrowWeights &weights,
+         llvm::ArrayRef<Activation> activations, const ChosenWeights &weights,
          bool correctBias, llvm::ArrayRef<MatMulOp> products = {});
 
   double getLeastCosine() const { return whole ? whole->getLeastCosine() : 1; }

@@ -58,7 +58,8 @@ struct LayerSwitches {
 /// Computes a layer in all ways: observes the exact result as `=`, that of
 /// codes as `~`, and gives the one that the switches say. `narrowWeight` may be
 /// null.
-static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
+static Value switchLayer(Operation *layer, Value input,
+                         llvm::function_ref<Value(OpBuilder &)> wideWeight,
                          llvm::function_ref<Value(OpBuilder &)> narrowWeight,
                          Value switches, size_t layerNumber, LayerSwitches at) {
   OpBuilder b(layer->getContext());
@@ -69,8 +70,7 @@ static Value switchLayer(Operation *layer, Value input, ArrayRef<float> scales,
     low->setOperand(1, weight);
     return low->getResult(0);
   };
-  Value exact = layer->getResult(0),
-        moved = multiply(quantizeWeight(b, layer, scales));
+  Value exact = layer->getResult(0), moved = multiply(wideWeight(b));
   if (narrowWeight)
     moved = select(b, multiply(narrowWeight(b)), moved, switches, at.narrow);
   if (getChannelPlaces(layer).channels)
@@ -108,7 +108,7 @@ static void switchProduct(MatMulOp product,
 
 llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
-    const NarrowWeights &weights, ArrayRef<MatMulOp> products) {
+    const ChosenWeights &weights, ArrayRef<MatMulOp> products) {
   std::unique_ptr<SwitchedModel> model(new SwitchedModel(workspace));
   IRMapping mapping;
   OwningOpRef<ModuleOp> copy =
@@ -151,15 +151,18 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     });
     for (Operation *layer : activation.layers) {
       Operation *own = mapping.lookup(layer);
-      auto narrow = [&](OpBuilder &at) {
+      auto chosenWeight = [&](OpBuilder &at) {
         return weights.create(at, layer, own, activation.scales);
       };
-      llvm::function_ref<Value(OpBuilder &)> narrowWeight;
+      auto plainWeight = [&](OpBuilder &at) {
+        return quantizeWeight(at, own, activation.scales);
+      };
+      llvm::function_ref<Value(OpBuilder &)> wide = plainWeight, narrow;
       if (weights.contains(layer))
-        narrowWeight = narrow;
+        (weights.getBits() == 4 ? narrow : wide) = chosenWeight;
       mapping.map(layer->getResult(0),
-                  switchLayer(own, codes.forLayers, activation.scales,
-                              narrowWeight, switches, model->layers,
+                  switchLayer(own, codes.forLayers, wide, narrow, switches,
+                              model->layers,
                               {number, offset, firstNarrow + model->layers}));
       offset += model->places[model->layers++].channels;
     }

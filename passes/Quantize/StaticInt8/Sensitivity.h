@@ -6,7 +6,7 @@
 #include "Activations.h"
 #include "Bias.h"
 #include "BiasMath.h"
-#include "Narrow.h"
+#include "ChosenWeights.h"
 #include "SensitivityMath.h"
 #include "qcc/Calibration/Workspace.h"
 #include "llvm/ADT/MapVector.h"
@@ -26,7 +26,7 @@ public:
   static llvm::Expected<std::unique_ptr<SwitchedModel>>
   create(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
-         const NarrowWeights &weights = {},
+         const ChosenWeights &weights = {},
          llvm::ArrayRef<MatMulOp> products = {});
 
   /// True if the model has outputs of f32, so that there is something to

@@ -117,9 +117,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     SmallVector<Operation *> faster =
         chooseFaster(getOperation(), candidates, *found->first,
                      found->second.front(), samples, isDynamic);
-    llvm::SmallPtrSet<Operation *, 16> chosen(faster.begin(), faster.end());
+    llvm::SmallPtrSet<Operation *, 16> kept(faster.begin(), faster.end());
     for (Operation *op : candidates)
-      if (!chosen.contains(op))
+      if (!kept.contains(op))
         noteOutcome(op, scheme, "f32", "kept: not faster");
     candidates = std::move(faster);
     return success();
@@ -175,11 +175,10 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   llvm::Expected<std::vector<bool>>
   findSensitive(Workspace &workspace, SmallVector<Activation> &activations) {
     std::vector<bool> none(activations.size());
-    auto found = Measured::create(workspace, getOperation(), activations, {},
-                                  correctBias);
+    auto found = measureBytes(workspace, activations);
     if (!found)
       return found.takeError();
-    Measured measured = std::move(*found);
+    auto [measured, weights] = std::move(*found);
     bool isJudged = measured.model->hasOutputs() && minCosine > 0;
     // Other samples are worse than those of which the ranges are.
     double bound = isJudged ? 1 - (1 - minCosine) / 2 : -1;
@@ -189,18 +188,18 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       if (!changed)
         return changed.takeError();
       if (*changed) {
-        auto other = Measured::create(workspace, getOperation(), divided, {},
-                                      correctBias);
+        auto other = measureBytes(workspace, divided);
         if (!other)
           return other.takeError();
-        if (other->getLeastCosine() > measured.getLeastCosine()) {
-          measured = std::move(*other);
+        if (other->first.getLeastCosine() > measured.getLeastCosine()) {
+          std::tie(measured, weights) = std::move(*other);
           for (const Activation &activation : divided)
             if (!activation.scales.empty())
               equalised.insert({activation.value, activation});
         }
       }
     }
+    chosen = std::move(weights);
     noteLayers(measured, activations, [](Operation *) { return true; });
     leastCosine = std::max(measured.getLeastCosine(), bound);
     if (measured.getLeastCosine() >= bound)
@@ -210,6 +209,25 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
                      [&](const std::vector<bool> &on, size_t n) {
                        return model.run(on, n);
                      });
+  }
+
+  /// What 8 bits do to the model, and the weights for that: chosen on the
+  /// samples where all bits stay.
+  llvm::Expected<std::pair<Measured, ChosenWeights>>
+  measureBytes(Workspace &workspace, ArrayRef<Activation> activations) {
+    ChosenWeights weights;
+    if (!isNarrow()) {
+      auto found =
+          ChosenWeights::chooseBytes(workspace, getOperation(), activations);
+      if (!found)
+        return found.takeError();
+      weights = std::move(*found);
+    }
+    auto measured = Measured::create(workspace, getOperation(), activations,
+                                     weights, correctBias);
+    if (!measured)
+      return measured.takeError();
+    return std::pair(std::move(*measured), std::move(weights));
   }
 
   /// True if weights get 4 bits.
@@ -226,7 +244,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     SmallVector<Activation> activations = collect(candidates);
     Workspace *workspace = getWorkspace(&getContext());
     if (!workspace || !workspace->hasSamples()) {
-      narrow = NarrowWeights::round(activations);
+      chosen = ChosenWeights::round(activations);
       return success();
     }
     SmallVector<MatMulOp> products;
@@ -248,15 +266,15 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   llvm::Error chooseNarrow(Workspace &workspace,
                            ArrayRef<Activation> activations,
                            ArrayRef<MatMulOp> products, const Scheme &format) {
-    auto found = NarrowWeights::choose(workspace, getOperation(), activations,
+    auto found = ChosenWeights::choose(workspace, getOperation(), activations,
                                        products, format);
     if (!found)
       return found.takeError();
-    narrow = std::move(*found);
-    if (narrow.empty())
+    chosen = std::move(*found);
+    if (chosen.empty())
       return llvm::Error::success();
     auto measured = Measured::create(workspace, getOperation(), activations,
-                                     narrow, correctBias, products);
+                                     chosen, correctBias, products);
     if (!measured)
       return measured.takeError();
     SmallVector<Operation *> layers;
@@ -275,11 +293,11 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
           keepInBytes(layer);
     }
     noteLayers(*measured, activations,
-               [&](Operation *layer) { return narrow.contains(layer); });
+               [&](Operation *layer) { return chosen.contains(layer); });
     for (auto [product, error] : llvm::zip_equal(
              products, ArrayRef(measured->errors).take_back(products.size())))
-      if (narrow.contains(product)) {
-        narrow.apply(product);
+      if (chosen.contains(product)) {
+        chosen.apply(product);
         noteError(product, error);
       }
     return llvm::Error::success();
@@ -290,9 +308,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     constexpr StringLiteral reason =
         "kept in int8: outputs would change too much";
     Builder b(&getContext());
-    if (!narrow.contains(layer))
+    if (!chosen.contains(layer))
       return;
-    narrow.drop(layer);
+    chosen.drop(layer);
     wide[layer] = reason.str();
     if (isa<MatMulOp>(layer)) {
       layer->setAttr(kAssignedAttr, b.getStringAttr("int8"));
@@ -313,7 +331,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
                        std::vector<bool> switches(activations, true);
                        for (auto [i, layer] : llvm::enumerate(layers)) {
                          auto before = corrections.find(layer);
-                         if (on[i] && narrow.contains(layer))
+                         if (on[i] && chosen.contains(layer))
                            own.push_back(measured.corrections[i]);
                          else if (before != corrections.end())
                            own.push_back(Correction{before->second});
@@ -424,8 +442,8 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       layer->setOperand(1, createWeight(b, layer, activation.scales));
       noteWeight(layer);
       std::string note = notes.lookup(layer);
-      if (narrow.contains(layer))
-        note = "weights by " + narrow.getMethod(layer).str() +
+      if (chosen.contains(layer))
+        note = "weights by " + chosen.getMethod(layer).str() +
                (note.empty() ? "" : "; " + note);
       if (!activation.scales.empty())
         note = "channels equalised" + (note.empty() ? "" : "; " + note);
@@ -435,12 +453,12 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   }
 
   Value createWeight(OpBuilder &b, Operation *layer, ArrayRef<float> scales) {
-    return narrow.contains(layer) ? narrow.create(b, layer, layer, scales)
+    return chosen.contains(layer) ? chosen.create(b, layer, layer, scales)
                                   : quantizeWeight(b, layer, scales);
   }
 
   void noteWeight(Operation *layer) {
-    if (!isNarrow() || narrow.contains(layer))
+    if (!isNarrow() || chosen.contains(layer))
       return noteOutcome(layer, scheme, scheme, "as asked");
     std::string reason = wide.lookup(layer);
     noteOutcome(layer, scheme, "int8",
@@ -449,8 +467,8 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
 
   /// Of the outputs on the samples, with the weights at 8 bits.
   double leastCosine = 1;
-  /// Weights of 4 bits, and why others have 8.
-  NarrowWeights narrow;
+  /// Weights that the samples chose, and why others have 8 bits.
+  ChosenWeights chosen;
   llvm::DenseMap<Operation *, std::string> wide;
   /// Summands that stay float although integers give them.
   llvm::DenseSet<Value> keptFloat;

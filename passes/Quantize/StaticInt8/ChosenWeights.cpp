@@ -1,6 +1,6 @@
-//===- Narrow.cpp - weights of convolutions in 4 bits -----------*- C++ -*-===//
+//===- ChosenWeights.cpp - weights chosen by the samples --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "Narrow.h"
+#include "ChosenWeights.h"
 #include "NarrowMath.h"
 #include "mlir/IR/IRMapping.h"
 #include "qcc/Dialect/QCC/Decompose.h"
@@ -27,9 +27,15 @@ static constexpr int64_t kWantedRows = 16384, kLeastPixels = 64;
 /// Every how many pixels are taken where the model does not state how many
 /// there are.
 static constexpr int64_t kUnknownStride = 2;
-/// The scheme whose numbers the weights have: one scale per output.
-static constexpr llvm::StringLiteral kScheme = "w4a8:channel",
-                                     kClipped = "w4a8:channel:clip";
+/// The schemes whose numbers weights of 4 and 8 bits have: one scale per
+/// output.
+static constexpr llvm::StringLiteral kNarrow = "w4a8:channel", kBytes = "int8";
+
+static const Scheme &getScheme(ModuleOp module, unsigned bits,
+                               StringRef parameters = "") {
+  std::string key = (bits == 4 ? kNarrow : kBytes).str() + parameters.str();
+  return *getSchemes(module.getContext()).lookup(key);
+}
 
 bool qcc::mayBeNarrow(Operation *layer) {
   auto conv = dyn_cast<ConvOp>(layer);
@@ -132,8 +138,8 @@ static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations) {
   return layers;
 }
 
-NarrowWeights NarrowWeights::round(ArrayRef<Activation> activations) {
-  NarrowWeights result;
+ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations) {
+  ChosenWeights result;
   for (Layer layer : collectLayers(activations))
     result.entries[layer.conv] = {"", "", "rtn"};
   return result;
@@ -141,21 +147,22 @@ NarrowWeights NarrowWeights::round(ArrayRef<Activation> activations) {
 
 /// Chooses weights in a copy of the module, in which it builds what their
 /// inputs are observed by.
-class NarrowWeights::Chooser {
+class ChosenWeights::Chooser {
 public:
-  Chooser(Workspace &workspace, ModuleOp module, const Scheme &scheme)
+  Chooser(Workspace &workspace, ModuleOp module, unsigned bits)
       : workspace(workspace),
         copy(cast<ModuleOp>(module.getOperation()->clone(mapping))),
-        b(copy->getContext()), productGrid(scheme),
-        grid(*getSchemes(module.getContext()).lookup(kScheme)),
-        clipped(*getSchemes(module.getContext()).lookup(kClipped)) {}
+        b(copy->getContext()), grid(getScheme(module, bits)),
+        clipped(getScheme(module, bits, ":clip")) {
+    result.bits = bits;
+  }
 
   llvm::Error takeConvolutions(ArrayRef<Layer> layers);
-  llvm::Error takeProducts(ArrayRef<MatMulOp> products);
+  llvm::Error takeProducts(ArrayRef<MatMulOp> products, const Scheme &scheme);
   /// Chooses those whose inputs are looked at.
   llvm::Error finish();
 
-  NarrowWeights result;
+  ChosenWeights result;
 
 private:
   /// Shards have no inputs to look at.
@@ -171,7 +178,8 @@ private:
   IRMapping mapping;
   OwningOpRef<ModuleOp> copy;
   OpBuilder b;
-  SchemeGrid productGrid, grid, clipped;
+  SchemeGrid grid, clipped;
+  std::optional<SchemeGrid> productGrid;
   /// Layers with inputs, and these: convolutions before products.
   SmallVector<Layer> known;
   SmallVector<MatMulOp> knownProducts;
@@ -182,7 +190,7 @@ private:
 
 /// Adds a parameter of a layer and returns its key.
 llvm::Expected<std::string>
-NarrowWeights::Chooser::add(Operation *layer, StringRef name,
+ChosenWeights::Chooser::add(Operation *layer, StringRef name,
                             ArrayRef<float> values, ArrayRef<int64_t> shape) {
   b.setInsertionPoint(mapping.lookup(layer));
   std::string key = (getNodeName(layer->getLoc()) + "." + name).str();
@@ -196,7 +204,7 @@ NarrowWeights::Chooser::add(Operation *layer, StringRef name,
   return unique;
 }
 
-llvm::Error NarrowWeights::Chooser::choose(Layer layer,
+llvm::Error ChosenWeights::Chooser::choose(Layer layer,
                                            std::vector<double> gram) {
   auto weight = workspace.evaluate(layer.conv.getWeight());
   if (!weight)
@@ -207,17 +215,22 @@ llvm::Error NarrowWeights::Chooser::choose(Layer layer,
   if (!gram.empty())
     scaleGram(gram, rows, rows / type.getDimSize(1), layer.inputScales);
   NarrowValues chosen = chooseNarrow(grid, clipped, *weight, outputs, gram);
-  auto values = add(layer.conv, "int4", chosen.values, type.getShape());
+  bool isNarrow = result.bits == 4;
+  if (!isNarrow && chosen.method == "rtn")
+    return llvm::Error::success();
+  auto values = add(layer.conv, isNarrow ? "int4" : "int8", chosen.values,
+                    type.getShape());
   if (!values)
     return values.takeError();
-  auto scales = add(layer.conv, "int4.scales", chosen.scales, outputs);
+  auto scales = add(layer.conv, isNarrow ? "int4.scales" : "int8.scales",
+                    chosen.scales, outputs);
   if (!scales)
     return scales.takeError();
   result.entries[layer.conv] = {*values, *scales, chosen.method};
   return llvm::Error::success();
 }
 
-llvm::Error NarrowWeights::Chooser::choose(MatMulOp product,
+llvm::Error ChosenWeights::Chooser::choose(MatMulOp product,
                                            ArrayRef<double> gram) {
   auto weight = workspace.evaluate(product.getRhs());
   if (!weight)
@@ -227,7 +240,7 @@ llvm::Error NarrowWeights::Chooser::choose(MatMulOp product,
           n = type.getDimSize(product.getTransB() ? 0 : 1);
   if (product.getTransB())
     *weight = transposeWeight(*weight, n, k);
-  RoundedChoice chosen = chooseRounded(productGrid, {k, n, *weight}, gram);
+  RoundedChoice chosen = chooseRounded(*productGrid, {k, n, *weight}, gram);
   auto values = add(product, "int4", chosen.weights.values, {k, n});
   if (!values)
     return values.takeError();
@@ -235,7 +248,7 @@ llvm::Error NarrowWeights::Chooser::choose(MatMulOp product,
   for (GridAffine affine : chosen.weights.affines)
     numbers.push_back(affine.scale);
   auto scales =
-      add(product, "int4.scales", numbers, {countGroups(productGrid, k), n});
+      add(product, "int4.scales", numbers, {countGroups(*productGrid, k), n});
   if (!scales)
     return scales.takeError();
   result.entries[product] = {*values, *scales, chosen.method, chosen.nearest,
@@ -245,7 +258,7 @@ llvm::Error NarrowWeights::Chooser::choose(MatMulOp product,
 
 /// The unit matrix as a weight of the layer's shape with an output for each
 /// input of its sums.
-llvm::Expected<Value> NarrowWeights::Chooser::createUnit(Layer layer) {
+llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
   int64_t rows = getRows(layer.conv);
   SmallVector<int64_t> shape(getWeightType(layer.conv).getShape());
   shape[0] = rows;
@@ -268,9 +281,11 @@ llvm::Expected<Value> NarrowWeights::Chooser::createUnit(Layer layer) {
       .getResult();
 }
 
-llvm::Error NarrowWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
+llvm::Error ChosenWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
   for (Layer layer : layers) {
     if (!layer.hasGram() || !isAlone()) {
+      if (result.bits == 8)
+        continue;
       if (llvm::Error error = choose(layer, {}))
         return error;
       continue;
@@ -287,7 +302,9 @@ llvm::Error NarrowWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
   return llvm::Error::success();
 }
 
-llvm::Error NarrowWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products) {
+llvm::Error ChosenWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products,
+                                                 const Scheme &scheme) {
+  productGrid.emplace(scheme);
   int64_t all = 0;
   for (MatMulOp product : products)
     all += getWeightType(product).getNumElements();
@@ -307,7 +324,7 @@ llvm::Error NarrowWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products) {
   return llvm::Error::success();
 }
 
-llvm::Error NarrowWeights::Chooser::finish() {
+llvm::Error ChosenWeights::Chooser::finish() {
   if (inputs.empty())
     return llvm::Error::success();
   return workspace.gather(*copy, inputs, [&](size_t i, InputData &data) {
@@ -317,37 +334,53 @@ llvm::Error NarrowWeights::Chooser::finish() {
   });
 }
 
-llvm::Expected<NarrowWeights>
-NarrowWeights::choose(Workspace &workspace, ModuleOp module,
+llvm::Expected<ChosenWeights>
+ChosenWeights::choose(Workspace &workspace, ModuleOp module,
                       ArrayRef<Activation> activations,
                       ArrayRef<MatMulOp> products, const Scheme &scheme) {
-  Chooser chooser(workspace, module, scheme);
+  Chooser chooser(workspace, module, /*bits=*/4);
   if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
     return std::move(error);
-  if (llvm::Error error = chooser.takeProducts(products))
+  if (llvm::Error error = chooser.takeProducts(products, scheme))
     return std::move(error);
   if (llvm::Error error = chooser.finish())
     return std::move(error);
   return std::move(chooser.result);
 }
 
-Value NarrowWeights::create(OpBuilder &b, Operation *original, Operation *layer,
+llvm::Expected<ChosenWeights>
+ChosenWeights::chooseBytes(Workspace &workspace, ModuleOp module,
+                           ArrayRef<Activation> activations) {
+  Chooser chooser(workspace, module, /*bits=*/8);
+  if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
+    return std::move(error);
+  if (llvm::Error error = chooser.finish())
+    return std::move(error);
+  return std::move(chooser.result);
+}
+
+Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
                             ArrayRef<float> inputScales) const {
   const Entry &entry = entries.find(original)->second;
   if (entry.values.empty())
-    return quantizeWeight(b, layer, inputScales, /*bits=*/4);
+    return quantizeWeight(b, layer, inputScales, bits);
   Location loc = layer->getLoc();
   auto param = [&](ArrayRef<int64_t> shape, StringRef key) -> Value {
     return ParamOp::create(b, loc, RankedTensorType::get(shape, b.getF32Type()),
                            key);
   };
   RankedTensorType type = getWeightType(original);
-  return createWeightCodes(b, loc, param(type.getShape(), entry.values),
-                           param(type.getDimSize(0), entry.scales), /*axis=*/0,
-                           /*bits=*/4);
+  Value back = createWeightCodes(b, loc, param(type.getShape(), entry.values),
+                                 param(type.getDimSize(0), entry.scales),
+                                 /*axis=*/0, bits);
+  // For who writes the model with its codes.
+  if (auto weight = original->getOperand(1).getDefiningOp<ParamOp>())
+    back.getDefiningOp()->getOperand(0).getDefiningOp()->setAttr(
+        kChosenOfAttr, weight.getKeyAttr());
+  return back;
 }
 
-Value NarrowWeights::createProductWeight(OpBuilder &b, MatMulOp product) const {
+Value ChosenWeights::createProductWeight(OpBuilder &b, MatMulOp product) const {
   RankedTensorType type = getWeightType(product);
   SmallVector<int64_t> shape(type.getShape());
   if (product.getTransB())
@@ -356,7 +389,7 @@ Value NarrowWeights::createProductWeight(OpBuilder &b, MatMulOp product) const {
                          entries.find(product)->second.values);
 }
 
-void NarrowWeights::apply(MatMulOp product) const {
+void ChosenWeights::apply(MatMulOp product) const {
   const Entry &entry = entries.find(product)->second;
   OpBuilder b(product);
   Value weight = createProductWeight(b, product);

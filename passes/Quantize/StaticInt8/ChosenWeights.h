@@ -1,7 +1,7 @@
-//===- Narrow.h - weights of convolutions in 4 bits -------------*- C++ -*-===//
+//===- ChosenWeights.h - weights chosen by the samples ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef QCC_PASSES_QUANTIZE_STATICINT8_NARROW_H
-#define QCC_PASSES_QUANTIZE_STATICINT8_NARROW_H
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_CHOSENWEIGHTS_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_CHOSENWEIGHTS_H
 
 #include "Activations.h"
 #include "qcc/Calibration/Workspace.h"
@@ -14,31 +14,39 @@ namespace qcc {
 /// results.
 bool mayBeNarrow(mlir::Operation *layer);
 
-/// The weights of convolutions as codes of 4 bits with a scale per output
+/// The weights of convolutions as codes of 4 or 8 bits with a scale per output
 /// channel, chosen by what they change in the layer's results on the
 /// calibration samples: rounded to nearest, with clipped ranges, by GPTQ, by
-/// GPTQ with clipped ranges, whichever changes them least. Layers with groups
-/// or more than 2304 weights per output know nothing of their inputs and get
-/// the clipped ranges of least error in the weights.
+/// GPTQ with clipped ranges, whichever changes them least. Nothing is known of
+/// the inputs of layers with groups or more than 2304 weights per output: with
+/// 4 bits they get the clipped ranges of least error in the weights; with 8
+/// bits they are left out, as are those that rounding to nearest suits best.
 /// Weights of products are chosen in the same way, on a scheme's numbers;
 /// without inputs, and where those of all products are more than 2^24, they are
 /// rounded to nearest.
-class NarrowWeights {
+class ChosenWeights {
 public:
-  /// Chooses for all layers of the activations that mayBeNarrow(), with the
-  /// activations' scales of channels, and for products that the scheme can
-  /// take. Errors: as Workspace::gather and addParameter.
-  static llvm::Expected<NarrowWeights>
+  /// Chooses codes of 4 bits for all layers of the activations that
+  /// mayBeNarrow(), with the activations' scales of channels, and for products
+  /// that the scheme can take. Errors: as Workspace::gather and addParameter.
+  static llvm::Expected<ChosenWeights>
   choose(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
          llvm::ArrayRef<MatMulOp> products, const Scheme &scheme);
-  /// For the same layers, rounded to nearest while the artifact is written.
-  static NarrowWeights round(llvm::ArrayRef<Activation> activations);
+  /// Chooses codes of 8 bits for convolutions. Errors as above.
+  static llvm::Expected<ChosenWeights>
+  chooseBytes(Workspace &workspace, mlir::ModuleOp module,
+              llvm::ArrayRef<Activation> activations);
+  /// For the same layers as choose(), rounded to nearest while the artifact is
+  /// written.
+  static ChosenWeights round(llvm::ArrayRef<Activation> activations);
 
   bool contains(mlir::Operation *layer) const {
     return entries.contains(layer);
   }
   bool empty() const { return entries.empty(); }
+  /// Bits of codes of convolutions, 4 or 8.
+  unsigned getBits() const { return bits; }
   /// Leaves this layer's weight at 8 bits.
   void drop(mlir::Operation *layer) { entries.erase(layer); }
   /// How the weight was chosen: `rtn`, `clip`, `gptq` or `gptq-clip`.
@@ -64,9 +72,10 @@ private:
     std::string method;
     double nearest = 0, chosen = 0; ///< errors of a product
   };
+  unsigned bits = 4;
   llvm::DenseMap<mlir::Operation *, Entry> entries;
 };
 
 } // namespace qcc
 
-#endif // QCC_PASSES_QUANTIZE_STATICINT8_NARROW_H
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_CHOSENWEIGHTS_H
