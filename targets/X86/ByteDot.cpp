@@ -29,6 +29,7 @@
 #include "Emitters.h"
 #include "NibblePanel.h"
 #include "Tiles.h"
+#include "VectorUtils.h"
 #include "WordRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -500,18 +501,9 @@ void ByteDot::emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
         sum, kColumns,
         b.minIdx(b.sub(b.idx(sizes.outputs), inGroup), b.idx(kColumns)), 0);
   auto storeRest = [&] {
-    int64_t first = 0;
-    for (unsigned lanes = kColumns / 2; lanes > 0; lanes /= 2) {
-      if (!(rest & lanes))
-        continue;
-      Value part = lanes > 1
-                       ? Value(vector::ExtractStridedSliceOp::create(
-                             b, sum, ArrayRef<int64_t>{first},
-                             ArrayRef<int64_t>{lanes}, ArrayRef<int64_t>{1}))
-                       : Value(vector::ExtractOp::create(b, sum, first));
-      store(part, lanes, Value(), first);
-      first += lanes;
-    }
+    forPieces(b, sum, rest, [&](Value piece, unsigned lanes, int64_t first) {
+      store(piece, lanes, Value(), first);
+    });
   };
   if (sizes.outputs < kColumns)
     return storeRest();

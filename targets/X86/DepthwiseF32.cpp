@@ -11,6 +11,7 @@
 #include "ConvShape.h"
 #include "Emitters.h"
 #include "Tiles.h"
+#include "VectorUtils.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -33,8 +34,8 @@ constexpr int64_t kMaxRowVectors = 32, kMaxCopyBytes = 64 << 10;
 /// The copied rows of a channel: [rows][planes][plane] floats, where plane i
 /// has every column i modulo the stride, from the padding on.
 struct CopiedRows {
-  int64_t rows, planes, plane,
-      used; ///< `used`: floats of a plane that are read
+  int64_t rows, planes, plane;
+  int64_t used; ///< floats of a plane that are read
 
   /// None where sizes are not known or rows too long. `lanes`: of vectors.
   static std::optional<CopiedRows> get(const ConvShape &shape, int64_t lanes);
@@ -327,26 +328,17 @@ Value Depthwise::sumTaps(Value rows, Value column, ArrayRef<Value> weights) {
 /// The last pixels of a row, fewer than a vector. Below AVX-512 storing some
 /// lanes of a vector is slow, so they are stored in pieces of known length.
 void Depthwise::emitRest(Value sum, Value channel, Value row, int64_t column) {
-  int64_t rest = *getConstantSize(shape.outWidth) - column, first = 0;
-  if (b.caps().hasAvx512) {
-    if (failed(
-            storePixels(sum, channel, row, b.idx(column), lanes, b.idx(rest))))
-      status = failure();
-    return;
-  }
-  for (unsigned count = lanes / 2; count > 0; count /= 2) {
-    if (!(rest & count))
-      continue;
-    Value part = count > 1
-                     ? Value(vector::ExtractStridedSliceOp::create(
-                           b, sum, ArrayRef<int64_t>{first},
-                           ArrayRef<int64_t>{count}, ArrayRef<int64_t>{1}))
-                     : Value(vector::ExtractOp::create(b, sum, first));
+  int64_t rest = *getConstantSize(shape.outWidth) - column;
+  auto store = [&](Value part, unsigned count, int64_t first, Value live) {
     if (failed(storePixels(part, channel, row, b.idx(column + first), count,
-                           Value())))
+                           live)))
       status = failure();
-    first += count;
-  }
+  };
+  if (b.caps().hasAvx512)
+    return store(sum, lanes, 0, b.idx(rest));
+  forPieces(b, sum, rest, [&](Value piece, unsigned count, int64_t first) {
+    store(piece, count, first, Value());
+  });
 }
 
 LogicalResult Depthwise::storePixels(Value sum, Value channel, Value row,

@@ -57,3 +57,20 @@ Value x86::reduceSum(KernelBuilder &b, Value vector) {
     return arith::AddFOp::create(b, x, y);
   });
 }
+
+void x86::forPieces(
+    KernelBuilder &b, Value vector, int64_t count,
+    function_ref<void(Value piece, unsigned size, int64_t first)> body) {
+  int64_t first = 0,
+          size = cast<VectorType>(vector.getType()).getNumElements() / 2;
+  for (; size > 0; size /= 2) {
+    if (!(count & size))
+      continue;
+    Value piece = size > 1 ? Value(vector::ExtractStridedSliceOp::create(
+                                 b, vector, ArrayRef<int64_t>{first},
+                                 ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1}))
+                           : Value(vector::ExtractOp::create(b, vector, first));
+    body(piece, unsigned(size), first);
+    first += size;
+  }
+}

@@ -17,6 +17,14 @@ mlir::Value maximum(KernelBuilder &builder, mlir::Value a, mlir::Value b);
 mlir::Value reduceMaximum(KernelBuilder &b, mlir::Value vector);
 mlir::Value reduceSum(KernelBuilder &b, mlir::Value vector);
 
+/// Calls `body` with the first `count` elements in pieces whose sizes are
+/// powers of two, each with its size and where it begins; a piece of one is a
+/// scalar. Below AVX-512 that stores faster than a mask.
+void forPieces(
+    KernelBuilder &b, mlir::Value vector, int64_t count,
+    llvm::function_ref<void(mlir::Value piece, unsigned size, int64_t first)>
+        body);
+
 } // namespace qcc::x86
 
 #endif // QCC_TARGETS_X86_VECTORUTILS_H

@@ -79,7 +79,7 @@ double x86::estimatePool(int64_t reads, bool inIntegers,
 double x86::estimateSampleCodes(int64_t elements, bool hasZero,
                                 const Capabilities &level) {
   // A pass for the range, one that rounds; a third where padding has to be made
-  // of zero points. Some launches.
+  // of zero points. Some launches. Half of AVX2's at AVX-512 is a guess.
   double perElement = hasZero ? 0.7 : 0.4;
   return 500 +
          double(elements) * (level.hasAvx512 ? perElement / 2 : perElement);

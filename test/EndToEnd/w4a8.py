@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import functools
-import gzip
 import json
 import pathlib
 import tempfile
 from collections.abc import Callable
 
-import data
 import harness
 import int8
 import numpy as np
@@ -61,45 +59,23 @@ def agreement(name: str) -> str:
         folder = pathlib.Path(scratch)
         exact, low, samples = int8.build(name, folder, precision="w4a8")
         layers, share_of_size = describe(folder / "w4a8"), size(folder / "w4a8") / size(folder / "f32")
-        worst, flips, products, decisions = 1.0, 0, np.zeros(3), []
-        for i in range(len(samples)):
-            want, got = (list(run([samples[i : i + 1]]).values()) for run in (exact, low))
-            a, b = (np.concatenate([array.ravel() for array in arrays]).astype(np.float64) for arrays in (want, got))
-            parts = np.array([a @ b, a @ a, b @ b])
-            products += parts
-            worst = min(worst, int8.cosine(parts))
-            flips += int(want[0].argmax() != got[0].argmax())
-            if name in DECISIONS:
-                decisions.append(DECISIONS[name](want) == DECISIONS[name](got))
-    cosine, (low_end, high_end) = int8.cosine(products), interval(flips, len(samples))
-    equal = float(np.mean(np.concatenate([d.ravel() for d in decisions]))) if decisions else 1.0
-    if cosine < COSINE or (model.classes and flips > FLIPS * len(samples)) or equal < FRAMES or "w4a8" not in layers:
+        found = int8.compare(exact, low, samples, DECISIONS.get(name))
+    low_end, high_end = interval(found.flips, len(samples))
+    if found.cosine < COSINE or (model.classes and found.flips > FLIPS * len(samples)) or found.equal < FRAMES or "w4a8" not in layers:
         raise harness.Failure(
             f"expected a cosine of {COSINE}, at most {FLIPS:.0%} flips, {FRAMES:.0%} equal frames and layers in w4a8, "
-            f"but got {cosine:.4f}, {low_end:.1%} to {high_end:.1%}, {equal:.1%}, {layers}"
+            f"but got {found.cosine:.4f}, {low_end:.1%} to {high_end:.1%}, {found.equal:.1%}, {layers}"
         )
-    said = f", {flips} classes changed ({low_end:.1%} to {high_end:.1%})" if model.classes else ""
-    said += f", {equal:.2%} of frames equal" if decisions else ""
-    return f"cosine {cosine:.5f} over {len(samples)} samples, the least {worst:.5f}{said}; {layers}; {share_of_size:.2f} of the size"
-
-
-def digits() -> str:
-    """The accuracy on the test digits that were not calibrated on."""
-    path = data.EVAL / "mnist" / "t10k-labels-idx1-ubyte.gz"
-    if not path.exists():
-        raise harness.Skip(f"no {path}: set QCC_TEST_DATA")
-    labels = np.frombuffer(gzip.open(path).read(), np.uint8, offset=8)[int8.MODELS["mnist-8"].calibration :]
-    with tempfile.TemporaryDirectory(prefix="qcc-w4a8-") as scratch:
-        exact, low, samples = int8.build("mnist-8", pathlib.Path(scratch), precision="w4a8")
-        hits = [
-            np.mean([next(iter(run([samples[i : i + 1]]).values())).argmax() == label for i, label in enumerate(labels)])
-            for run in (exact, low)
-        ]
-    if hits[1] < hits[0] - DIGITS_LOSS:
-        raise harness.Failure(f"expected an accuracy of {hits[0] - DIGITS_LOSS:.2%}, but got {hits[1]:.2%}")
-    return f"accuracy {hits[1]:.2%}, fp32 {hits[0]:.2%}, on {len(labels)} digits"
+    said = f", {found.flips} classes changed ({low_end:.1%} to {high_end:.1%})" if model.classes else ""
+    said += f", {found.equal:.2%} of frames equal" if name in DECISIONS else ""
+    return (
+        f"cosine {found.cosine:.5f} over {len(samples)} samples, the least {found.least:.5f}{said}; {layers}; "
+        f"{share_of_size:.2f} of the size"
+    )
 
 
 def all_w4a8() -> list:
     """The cases of this file."""
-    return [(f"w4a8/{name}", functools.partial(agreement, name)) for name in int8.MODELS] + [("w4a8/digits", digits)]
+    return [(f"w4a8/{name}", functools.partial(agreement, name)) for name in int8.MODELS] + [
+        ("w4a8/digits", functools.partial(int8.digits, "w4a8", DIGITS_LOSS))
+    ]

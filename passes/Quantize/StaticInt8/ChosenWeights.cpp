@@ -1,7 +1,7 @@
 //===- ChosenWeights.cpp - weights chosen by the samples --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "ChosenWeights.h"
-#include "NarrowMath.h"
+#include "WeightMath.h"
 #include "mlir/IR/IRMapping.h"
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
@@ -214,7 +214,7 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
   scaleWeight(*weight, layer.conv, layer.inputScales);
   if (!gram.empty())
     scaleGram(gram, rows, rows / type.getDimSize(1), layer.inputScales);
-  NarrowValues chosen = chooseNarrow(grid, clipped, *weight, outputs, gram);
+  ChosenValues chosen = chooseWeight(grid, clipped, *weight, outputs, gram);
   bool isNarrow = result.bits == 4;
   if (!isNarrow && chosen.method == "rtn")
     return llvm::Error::success();

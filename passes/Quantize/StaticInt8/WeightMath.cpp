@@ -1,6 +1,7 @@
-//===- NarrowMath.cpp - rounding convolutions to few bits -------*- C++ -*-===//
+//===- WeightMath.cpp - rounding the weights of a convolution -----*- C++
+//-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "NarrowMath.h"
+#include "WeightMath.h"
 #include "qcc/Scheme/GPTQ.h"
 #include <cmath>
 
@@ -50,7 +51,7 @@ RoundedChoice qcc::chooseRounded(const WeightGrid &grid, LayerWeights layer,
   return best;
 }
 
-NarrowValues qcc::chooseNarrow(const WeightGrid &grid,
+ChosenValues qcc::chooseWeight(const WeightGrid &grid,
                                const WeightGrid &clipped,
                                llvm::ArrayRef<float> weight, int64_t outputs,
                                llvm::ArrayRef<double> gram) {
@@ -60,7 +61,7 @@ NarrowValues qcc::chooseNarrow(const WeightGrid &grid,
   RoundedChoice best =
       gram.empty() ? RoundedChoice{roundToNearest(clipped, layer), "clip"}
                    : chooseRounded(grid, layer, gram);
-  NarrowValues result{
+  ChosenValues result{
       transposeWeight(best.weights.values, k, outputs), {}, best.method};
   for (int64_t o = 0; o < outputs; ++o) {
     float scale = best.weights.affines[size_t(o)].scale;

@@ -1,7 +1,8 @@
-//===- NarrowMath.h - rounding convolutions to few bits ---------*- C++ -*-===//
+//===- WeightMath.h - rounding the weights of a convolution -------*- C++
+//-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef QCC_PASSES_QUANTIZE_STATICINT8_NARROWMATH_H
-#define QCC_PASSES_QUANTIZE_STATICINT8_NARROWMATH_H
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_WEIGHTMATH_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_WEIGHTMATH_H
 
 #include "qcc/Scheme/Grid.h"
 #include <string>
@@ -28,7 +29,7 @@ RoundedChoice chooseRounded(const WeightGrid &grid, LayerWeights layer,
                             llvm::ArrayRef<double> gram);
 
 /// A weight [outputs, rows] on a grid.
-struct NarrowValues {
+struct ChosenValues {
   std::vector<float> values; ///< [outputs, rows]
   std::vector<float> scales; ///< [outputs], none is 0
   std::string method;
@@ -40,10 +41,10 @@ struct NarrowValues {
 /// nearest on `clipped`, the same grid with ranges clipped for least error in
 /// the weights. Outputs whose weights are so small that scales could not be
 /// divided by become zero.
-NarrowValues chooseNarrow(const WeightGrid &grid, const WeightGrid &clipped,
+ChosenValues chooseWeight(const WeightGrid &grid, const WeightGrid &clipped,
                           llvm::ArrayRef<float> weight, int64_t outputs,
                           llvm::ArrayRef<double> gram);
 
 } // namespace qcc
 
-#endif // QCC_PASSES_QUANTIZE_STATICINT8_NARROWMATH_H
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_WEIGHTMATH_H

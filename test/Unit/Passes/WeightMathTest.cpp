@@ -1,6 +1,6 @@
-//===- NarrowMathTest.cpp ---------------------------------------*- C++ -*-===//
+//===- WeightMathTest.cpp ---------------------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "Quantize/StaticInt8/NarrowMath.h"
+#include "Quantize/StaticInt8/WeightMath.h"
 #include "TestGrid.h"
 #include "gtest/gtest.h"
 
@@ -55,10 +55,10 @@ double getError(const std::vector<float> &weight,
   return error;
 }
 
-TEST(NarrowMathTest, numbersAreCodesTimesScales) {
+TEST(WeightMathTest, numbersAreCodesTimesScales) {
   std::vector<float> weight = test::makeWeights(1, kOutputs, kRows);
-  NarrowValues chosen =
-      chooseNarrow(Symmetric(), Symmetric(0.8f), weight, kOutputs, makeGram());
+  ChosenValues chosen =
+      chooseWeight(Symmetric(), Symmetric(0.8f), weight, kOutputs, makeGram());
   ASSERT_EQ(chosen.scales.size(), size_t(kOutputs));
   for (int64_t i = 0; i < kOutputs * kRows; ++i) {
     float scale = chosen.scales[size_t(i / kRows)],
@@ -69,12 +69,12 @@ TEST(NarrowMathTest, numbersAreCodesTimesScales) {
   }
 }
 
-TEST(NarrowMathTest, choosesTheLeastErrorOfOutputs) {
+TEST(WeightMathTest, choosesTheLeastErrorOfOutputs) {
   std::vector<float> weight = test::makeWeights(1, kOutputs, kRows),
                      nearest(weight.size());
   std::vector<double> gram = makeGram();
-  NarrowValues chosen =
-      chooseNarrow(Symmetric(), Symmetric(0.8f), weight, kOutputs, gram);
+  ChosenValues chosen =
+      chooseWeight(Symmetric(), Symmetric(0.8f), weight, kOutputs, gram);
   for (int64_t o = 0; o < kOutputs; ++o) {
     auto row = llvm::ArrayRef(weight).slice(size_t(o * kRows), kRows);
     GridAffine affine = Symmetric().choose(row, {});
@@ -88,18 +88,18 @@ TEST(NarrowMathTest, choosesTheLeastErrorOfOutputs) {
             0.7 * getError(weight, nearest, gram));
 }
 
-TEST(NarrowMathTest, roundsOnTheClippedGridWithoutInputs) {
+TEST(WeightMathTest, roundsOnTheClippedGridWithoutInputs) {
   std::vector<float> weight{-1, 0.5f, 0.25f, 2};
-  NarrowValues chosen =
-      chooseNarrow(Symmetric(), Symmetric(0.5f), weight, 2, {});
+  ChosenValues chosen =
+      chooseWeight(Symmetric(), Symmetric(0.5f), weight, 2, {});
   EXPECT_EQ(chosen.method, "clip");
   EXPECT_EQ(chosen.scales, (std::vector<float>{1 / 16.0f, -1 / 8.0f}));
   EXPECT_EQ(chosen.values, (std::vector<float>{-0.5f, 0.4375f, 0.25f, 1}));
 }
 
-TEST(NarrowMathTest, vanishingChannelsAreZero) {
+TEST(WeightMathTest, vanishingChannelsAreZero) {
   std::vector<float> weight{0, 0, 1e-38f, -1e-38f};
-  NarrowValues chosen = chooseNarrow(Symmetric(), Symmetric(), weight, 2, {});
+  ChosenValues chosen = chooseWeight(Symmetric(), Symmetric(), weight, 2, {});
   EXPECT_EQ(chosen.scales, (std::vector<float>{1, 1}));
   EXPECT_EQ(chosen.values, (std::vector<float>{0, 0, 0, 0}));
 }
