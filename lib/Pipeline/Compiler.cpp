@@ -272,6 +272,8 @@ llvm::Error Compilation::quantize() {
       settings.minCosine = options.minCosine;
       settings.correctBias = options.correctBias;
       settings.dynamic = isDynamic;
+      settings.pairsFit = llvm::any_of(
+          levels, [](const Capabilities &level) { return !level.hasVnni; });
       passes.addPass(createStaticInt8(settings));
     }
     if (options.emitQdq)

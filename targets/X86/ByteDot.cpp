@@ -12,10 +12,11 @@
 // the sum, by the sums of the weight's columns: integers, so the result is
 // exact and the same for all levels and tile shapes.
 //
-// Where no level is above AVX2, products are those of words (vpmaddwd): the
-// rows of a task are widened to words once, in scratch, so that the loop only
-// loads, multiplies and adds, in the tile of an f32 product: two rows of the
-// weight in place of one.
+// Where no level is above AVX2, the rows of a task are copied once, to scratch,
+// so that all taps lie side by side and the loop only loads, multiplies and
+// adds, in the tile of an f32 product. They stay bytes (vpmaddubsw, four rows
+// of the weight in place of one) where the weight's codes are known to fit in
+// pairs (kPairsFitAttr), else they are widened to words (vpmaddwd, two rows).
 //
 // A weight of 4 bits is expanded to these layouts in scratch, some blocks of
 // columns at a time, once per task (NibblePanel.h).
@@ -27,10 +28,10 @@
 #include "ByteDotSchedule.h"
 #include "ByteTiles.h"
 #include "Emitters.h"
+#include "FlatRows.h"
 #include "NibblePanel.h"
 #include "Tiles.h"
 #include "VectorUtils.h"
-#include "WordRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -68,7 +69,7 @@ private:
   void sweep(Value rowBegin, Value rowEnd, std::optional<int64_t> known);
   void sweepTiles(Value endRow);
   void emitTile(const Place &at);
-  SmallVector<Value> emitPairs(const Place &at, ArrayRef<Value> blocks);
+  SmallVector<Value> emitFlat(const Place &at, ArrayRef<Value> blocks);
   SmallVector<Value> emitTap(const Place &at, ArrayRef<Value> blocks, Value tap,
                              ArrayRef<Value> sums);
   void emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks, Value step,
@@ -91,9 +92,8 @@ private:
   ByteRows &rows;
   Epilogue epilogue;
   IntegerDot dot;
-  bool isWide;   ///< the weight's codes are words
-  bool isPaired; ///< so are the rows that it is multiplied with
-  std::optional<WordRows> wordRows;
+  bool isWide;                      ///< the weight's codes are words
+  std::optional<FlatRows> flatRows; ///< copied by each task
   std::optional<ByteTiles> tiles;   ///< where the level has them
   std::optional<NibblePanel> panel; ///< of a weight of 4 bits
   Type i8, i32, stored;
@@ -137,8 +137,8 @@ LogicalResult ByteDotEmitter::emit(KernelBuilder &builder) const {
 ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
                  const DotSchedule &schedule, ByteRows &rows, Epilogue epilogue)
     : b(b), sizes(sizes), rows(rows), epilogue(std::move(epilogue)),
-      dot(b.caps(), getDotSigns(op)), isWide(schedule.isWide),
-      isPaired(schedule.isPaired), i8(b.getI8Type()), i32(b.getI32Type()),
+      dot(b.caps(), getDotSigns(op), schedule.pairsFit),
+      isWide(schedule.isWide), i8(b.getI8Type()), i32(b.getI32Type()),
       leading(getDims(op->getResult(0).getType())) {
   leading.pop_back();
   stored = getStoredType(b.kernel().getBody().front());
@@ -158,23 +158,27 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
   if (b.caps().hasAmx && schedule.hasTiles)
     tiles.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
                   llvm::alignTo(before, 64));
-  if (isPaired)
-    blockBytes = kDotHeader + llvm::alignTo(sizes.terms(), 2) * kColumns * 2;
+  if (schedule.isFlat)
+    blockBytes =
+        kDotHeader + FlatRows::getRowBytes(sizes.terms(), isWide) * kColumns;
   if (schedule.isNibble) {
     blockBytes = NibblePanel::getStoredBytes(sizes, schedule);
     panel.emplace(b, sizes, schedule,
                   b.elementPointer(b.scratch(), i8,
                                    b.idx(getPanelOffset(sizes, schedule))));
   }
-  if (!isPaired)
+  if (!schedule.isFlat)
     return;
-  wordRows.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
+  RowForm form = isWide                      ? RowForm::Words
+                 : dot.getActivationOffset() ? RowForm::OffsetBytes
+                                             : RowForm::Bytes;
+  flatRows.emplace(b, rows, sizes.taps, sizes.inputs, form, isSigned,
                    llvm::alignTo(before, 64));
 }
 
 /// One row alone reads several streams of weights.
 unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
-  if (isPaired)
+  if (flatRows)
     return std::min<int64_t>(known == 1 ? 4 : 1, sizes.blocks());
   unsigned most = !b.caps().hasAvx512
                       ? (known == 1 ? 2 : 1)
@@ -185,7 +189,7 @@ unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
 unsigned ByteDot::getMaxRows(unsigned blocks) const {
   // LLVM loads all rows' pairs first: with more than four they and their sums
   // do not fit 16 registers.
-  if (isPaired)
+  if (flatRows)
     return 4 / blocks;
   unsigned budget = b.caps().hasAvx512 ? 24 : 12;
   return std::clamp(budget / (dot.getRegisters() * blocks), 1u, 12u);
@@ -212,8 +216,8 @@ void ByteDot::emitTask(Value task) {
       b.minIdx(b.add(firstBlock, b.idx(taskBlocks)), b.idx(sizes.blocks()));
   group = b.divFloor(rest, blockChunks);
   rows.emitTable(group, firstRow, endRow);
-  if (isPaired)
-    wordRows->emit(firstRow, endRow);
+  if (flatRows)
+    flatRows->emit(firstRow, endRow);
   emitRows(total, endRow);
 }
 
@@ -332,8 +336,8 @@ SmallVector<Value> ByteDot::getStoredBlocks(Value block, unsigned count) {
 
 void ByteDot::emitTile(const Place &at) {
   SmallVector<Value> blocks = getBlocks(at.block, at.blocks), sums;
-  if (isPaired) {
-    emitStores(at, blocks, emitPairs(at, blocks));
+  if (flatRows) {
+    emitStores(at, blocks, emitFlat(at, blocks));
     return;
   }
   for (unsigned i = 0; i < at.rows * at.blocks; ++i)
@@ -351,36 +355,39 @@ void ByteDot::emitTile(const Place &at) {
 }
 
 /// The sums of a tile, [rows][blocks] of two vectors of eight columns, over all
-/// rows of the weight, two at a time.
-SmallVector<Value> ByteDot::emitPairs(const Place &at, ArrayRef<Value> blocks) {
+/// rows of the weight: two words of a column or four bytes at a time.
+SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
   constexpr unsigned lanes = kColumns / 2;
+  constexpr int64_t unit = 4 * kColumns; // bytes of weights of a step
   auto sumType = VectorType::get(lanes, i32);
-  auto pairType = VectorType::get(2 * lanes, b.getI16Type());
+  Type code = isWide ? Type(b.getI16Type()) : i8;
+  auto codes = VectorType::get(lanes * (isWide ? 2 : 4), code);
   SmallVector<Value> pointers,
       init(size_t(at.rows) * at.blocks * 2, b.constantInt(0, sumType));
   for (unsigned r = 0; r < at.rows; ++r)
     pointers.push_back(
-        wordRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
+        flatRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
   // A weight that does not fit L2 beside the rows comes from further away.
   bool isFar = blockBytes * sizes.blocks() > b.caps().l2Bytes / 2;
+  int64_t steps = FlatRows::getRowBytes(sizes.terms(), isWide) / 4;
   return b.forLoop(
-      b.idx(0), b.idx(llvm::divideCeil(sizes.terms(), 2)), b.idx(1), init,
-      [&](Value pair, ArrayRef<Value> carried) {
+      b.idx(0), b.idx(steps), b.idx(1), init,
+      [&](Value step, ArrayRef<Value> carried) {
         SmallVector<Value> sums(carried), factors;
         if (isFar && blocks.size() == 1)
-          prefetchToL2(b, blocks[0],
-                       b.add(b.idx(blockBytes + kDotHeader),
-                             b.mul(pair, b.idx(4 * kColumns))));
-        Value first =
-            b.add(b.idx(kDotHeader / 2), b.mul(pair, b.idx(2 * kColumns)));
+          prefetchToL2(
+              b, blocks[0],
+              b.add(b.idx(blockBytes + kDotHeader), b.mul(step, b.idx(unit))));
+        Value first = b.add(b.idx(kDotHeader), b.mul(step, b.idx(unit)));
         for (Value block : blocks)
           for (unsigned half = 0; half < 2; ++half)
-            factors.push_back(b.load(block, b.getI16Type(),
-                                     b.add(first, b.idx(half * 2 * lanes)),
-                                     2 * lanes));
+            factors.push_back(
+                b.load(b.elementPointer(block, i8,
+                                        b.add(first, b.idx(half * unit / 2))),
+                       code, b.idx(0), codes.getNumElements()));
         for (auto [r, pointer] : llvm::enumerate(pointers)) {
           Value both = vector::BitCastOp::create(
-              b, pairType, b.splat(b.load(pointer, i32, pair), lanes));
+              b, codes, b.splat(b.load(pointer, i32, step), lanes));
           for (auto [v, factor] : llvm::enumerate(factors))
             dot.stepPart(b, sums[r * factors.size() + v], factor, both);
         }
@@ -450,7 +457,7 @@ SmallVector<Value> ByteDot::emitCorrections(ArrayRef<Value> blocks,
 
 void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
                          ArrayRef<Value> sums) {
-  unsigned perSum = isPaired ? 2 : dot.getNumValues();
+  unsigned perSum = flatRows ? 2 : dot.getNumValues();
   SmallVector<Value> corrections = emitCorrections(
       blocks, arith::AddIOp::create(
                   b, zero, b.constantInt(dot.getActivationOffset(), i32)));
@@ -458,7 +465,7 @@ void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
     SmallVector<Value> whole;
     for (unsigned v = 0; v < at.blocks; ++v) {
       ArrayRef<Value> parts = sums.slice((r * at.blocks + v) * perSum, perSum);
-      whole.push_back(isPaired ? dot.concatenate(b, parts)
+      whole.push_back(flatRows ? dot.concatenate(b, parts)
                                : dot.finish(b, parts));
     }
     emitRow(b.add(at.row, b.idx(r)), at.block, whole, corrections);

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "ByteDotSchedule.h"
 #include "ByteTiles.h"
+#include "FlatRows.h"
 #include "NibblePanel.h"
 #include "Tiles.h"
-#include "WordRows.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -24,11 +24,11 @@ static constexpr int64_t kTileSpeed = 8;
 static constexpr int64_t kExpandedRows = 2;
 /// Tasks that make cutting columns unnecessary.
 static constexpr int64_t kWantedTasks = 4;
-/// Bytes of a task's rows as words: a part of L2 that leaves room for a block
-/// of columns. Each task reads all weights, which need not fit L2.
-static constexpr int64_t kWordBytes = 192 << 10;
-/// Rows of a tile of words, and tasks that make cutting columns unnecessary.
-static constexpr int64_t kWordGrain = 4, kWantedWordTasks = 8;
+/// Bytes of a task's flat rows: a part of L2 that leaves room for a block of
+/// columns. Each task reads all weights, which need not fit L2.
+static constexpr int64_t kFlatBytes = 192 << 10;
+/// Rows of a tile of them, and tasks that make cutting columns unnecessary.
+static constexpr int64_t kFlatGrain = 4, kWantedFlatTasks = 8;
 /// Bytes of a task's rows that are copied for AMX: half of its smallest L2.
 static constexpr int64_t kCopiedBytes = 1 << 20;
 
@@ -41,8 +41,8 @@ DictionaryAttr DotSchedule::toAttr(MLIRContext *context) const {
     return builder.getNamedAttr(name, builder.getBoolAttr(value));
   };
   return builder.getDictionaryAttr(
-      {number("blocks", blocks), number("inputs", inputs),
-       flag("nibbles", isNibble), flag("paired", isPaired),
+      {number("blocks", blocks), flag("fit", pairsFit), flag("flat", isFlat),
+       number("inputs", inputs), flag("nibbles", isNibble),
        number("rows", rows), flag("tiles", hasTiles), flag("wide", isWide),
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
 }
@@ -58,7 +58,8 @@ DotSchedule DotSchedule::get(DictionaryAttr params) {
           number("blocks"),
           number("inputs"),
           flag("wide"),
-          flag("paired"),
+          flag("fit"),
+          flag("flat"),
           flag("tiles"),
           flag("nibbles"),
           SmallVector<int64_t>(
@@ -117,23 +118,24 @@ static RankedTensorType getWeightType(Operation *op,
   return isTaken ? type : RankedTensorType();
 }
 
-/// Rows of a task of words: as many as fit, the same in all tasks but the last.
-static int64_t getWordRows(const DotSizes &sizes) {
-  int64_t rowBytes = WordRows::getRowBytes(sizes.terms()),
-          rows = std::clamp<int64_t>(kWordBytes / rowBytes / kWordGrain *
-                                         kWordGrain,
+/// Rows of a task that copies them: as many as fit, the same in all tasks but
+/// the last.
+static int64_t getFlatRows(const DotSizes &sizes, const DotSchedule &cut) {
+  int64_t rowBytes = FlatRows::getRowBytes(sizes.terms(), cut.isWide),
+          rows = std::clamp<int64_t>(kFlatBytes / rowBytes / kFlatGrain *
+                                         kFlatGrain,
                                      kRowGrain, kMaxTaskRows);
   std::optional<int64_t> known = getConstantSize(sizes.rows);
   if (!known || *known <= 0)
     return rows;
   int64_t tasks = llvm::divideCeil(*known, rows);
-  return llvm::alignTo(llvm::divideCeil(*known, tasks), kWordGrain);
+  return llvm::alignTo(llvm::divideCeil(*known, tasks), kFlatGrain);
 }
 
 /// Rows of a task.
 static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
-  if (schedule.isPaired)
-    return getWordRows(sizes);
+  if (schedule.isFlat)
+    return getFlatRows(sizes, schedule);
   int64_t perRow = sizes.terms() * sizes.outputs,
           grain = schedule.hasTiles ? kTileGrain : kRowGrain,
           wanted = kTaskProducts * (schedule.hasTiles ? kTileSpeed : 1) *
@@ -160,7 +162,7 @@ static int64_t getLeastRows(AffineExpr rows) {
 static int64_t getTaskBlocks(const DotSizes &sizes,
                              const DotSchedule &schedule) {
   int64_t rowTasks = llvm::divideCeil(getLeastRows(sizes.rows), schedule.rows);
-  int64_t wantedTasks = schedule.isPaired ? kWantedWordTasks : kWantedTasks;
+  int64_t wantedTasks = schedule.isFlat ? kWantedFlatTasks : kWantedTasks;
   if (rowTasks * sizes.groups >= wantedTasks)
     return sizes.blocks();
   int64_t wanted = llvm::divideCeil(wantedTasks, rowTasks * sizes.groups);
@@ -178,8 +180,8 @@ static int64_t getRowBytes(const DotSizes &sizes, const DotSchedule &cut) {
   auto add = [&](int64_t more) { bytes = llvm::alignTo(bytes, 64) + more; };
   if (!cut.window.empty())
     add(ByteRows::getScratchBytes(sizes.inputs, cut.rows * sizes.taps));
-  if (cut.isPaired)
-    add(WordRows::getBytes(sizes.terms(), cut.rows));
+  if (cut.isFlat)
+    add(FlatRows::getBytes(sizes.terms(), cut.rows, cut.isWide));
   if (cut.hasTiles)
     add(ByteTiles::getBytes(sizes.taps, sizes.inputs, cut.rows));
   return bytes;
@@ -187,6 +189,17 @@ static int64_t getRowBytes(const DotSizes &sizes, const DotSchedule &cut) {
 
 int64_t x86::getPanelOffset(const DotSizes &sizes, const DotSchedule &cut) {
   return int64_t(llvm::alignTo(getRowBytes(sizes, cut), 64));
+}
+
+/// The layout of a weight, without groups.
+static std::string getLayout(const DotSchedule &cut) {
+  if (cut.isNibble)
+    return cut.isFlat ? "quad4" : "dot4";
+  if (cut.isWide)
+    return cut.isFlat ? "pair16" : "dot16";
+  if (cut.isFlat)
+    return "quad";
+  return cut.pairsFit ? "dotfit" : "dot";
 }
 
 std::optional<KernelSchedule>
@@ -207,15 +220,20 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
   std::optional<int64_t> known = getConstantSize(sizes.rows);
   DotSchedule cut;
   cut.inputs = sizes.inputs;
+  cut.isNibble = type.getElementType().isInteger(4);
+  cut.isFlat =
+      llvm::none_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
+  // Pairs are those of rows counted through all taps. Where each tap is filled
+  // up they are the same only if it has whole pairs.
+  bool samePairs = cut.isFlat || sizes.taps == 1 || sizes.inputs % 2 == 0;
+  cut.pairsFit = cut.isNibble || (op->hasAttr(kPairsFitAttr) && samePairs);
   // Where no level multiplies bytes, widening the weight once is cheaper.
   cut.isWide =
+      !cut.pairsFit &&
       llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });
-  cut.isPaired =
-      llvm::none_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
   cut.hasTiles =
       llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; }) &&
       (!known || *known >= ByteTiles::kRows);
-  cut.isNibble = type.getElementType().isInteger(4);
   cut.rows = getTaskRows(sizes, cut);
   cut.blocks = getTaskBlocks(sizes, cut);
   if (isConv)
@@ -225,11 +243,7 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
   schedule.params = cut.toAttr(op->getContext());
   schedule.tasks = sizes.rows.ceilDiv(cut.rows) *
                    llvm::divideCeil(sizes.blocks(), cut.blocks) * sizes.groups;
-  std::string layout = cut.isPaired ? "pair" : "dot";
-  if (cut.isNibble)
-    layout += "4";
-  else if (cut.isWide)
-    layout += "16";
+  std::string layout = getLayout(cut);
   if (isConv)
     layout += ":" + std::to_string(sizes.groups);
   schedule.packs.push_back(

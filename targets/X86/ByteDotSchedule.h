@@ -24,7 +24,8 @@ struct DotSchedule {
   int64_t blocks; ///< of 16 columns of a task
   int64_t inputs; ///< channels of a group
   bool isWide;    ///< the weight's codes are words
-  bool isPaired;  ///< so are the rows that it is multiplied with
+  bool pairsFit;  ///< they are bytes as kPairsFitAttr says
+  bool isFlat;    ///< a task copies its rows: all taps lie side by side
   bool hasTiles;  ///< levels with AMX make products of 16 rows and more in it
   bool isNibble;  ///< the weight is stored in 4 bits and expanded in scratch
   llvm::SmallVector<int64_t> window; ///< of a convolution, else empty

@@ -29,12 +29,18 @@ IntegerDot::IntegerDot(const Capabilities &caps, unsigned maxCode,
   }
 }
 
-IntegerDot::IntegerDot(const Capabilities &caps, DotSigns signs)
-    : kind(caps.hasVnni ? Kind::Vnni : Kind::Words),
-      vectorBytes(caps.hasAvx512 ? 64 : 32), signs(signs) {}
+IntegerDot::IntegerDot(const Capabilities &caps, DotSigns signs, bool pairsFit)
+    : kind(caps.hasVnni ? Kind::Vnni
+           : pairsFit   ? Kind::Pairs
+                        : Kind::Words),
+      vectorBytes(caps.hasAvx512 ? 64 : 32), signs(signs) {
+  assert((!pairsFit || signs.codes) && "activations have no sign then");
+}
 
 int64_t IntegerDot::getActivationOffset() const {
-  return kind == Kind::Vnni && signs.codes && signs.activations ? 128 : 0;
+  return kind == Kind::Pairs || kind == Kind::Vnni
+             ? (signs.codes && signs.activations ? 128 : 0)
+             : 0;
 }
 
 unsigned IntegerDot::getNumValues() const {
@@ -42,6 +48,7 @@ unsigned IntegerDot::getNumValues() const {
   case Kind::Vnni:
     return 1;
   case Kind::Bytes:
+  case Kind::Pairs:
     return kStepBytes / vectorBytes;
   case Kind::Words:
     return 2 * kStepBytes / vectorBytes;
@@ -105,6 +112,31 @@ static Value extendBytes(KernelBuilder &b, Value bytes, bool isSigned,
   return arith::ExtUIOp::create(b, type, bytes);
 }
 
+/// Sums of two products of words each.
+static Value multiplyWords(KernelBuilder &b, Value lhs, Value rhs) {
+  auto words = cast<VectorType>(lhs.getType());
+  int64_t sums = words.getNumElements() / 2;
+  return callIntrinsic(
+      b, sums == 16 ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd",
+      VectorType::get(sums, b.getI32Type()), {lhs, rhs});
+}
+
+/// Sums of two words each.
+static Value sumPairs(KernelBuilder &b, Value words) {
+  return multiplyWords(b, words, b.constantInt(1, words.getType()));
+}
+
+/// Sums of two products each of bytes without a sign and with one, in words
+/// that saturate.
+static Value multiplyBytes(KernelBuilder &b, Value plain, Value other) {
+  auto bytes = cast<VectorType>(plain.getType());
+  int64_t sums = bytes.getNumElements() / 2;
+  return callIntrinsic(b,
+                       sums == 32 ? "llvm.x86.avx512.pmaddubs.w.512"
+                                  : "llvm.x86.avx2.pmadd.ub.sw",
+                       VectorType::get(sums, b.getI16Type()), {plain, other});
+}
+
 SmallVector<Value> IntegerDot::zero(KernelBuilder &b) const {
   Type element = kind == Kind::Bytes ? b.getI16Type() : b.getI32Type();
   unsigned lanes = vectorBytes / (kind == Kind::Bytes ? 2 : 4);
@@ -119,7 +151,7 @@ Value IntegerDot::prepareActivation(KernelBuilder &b, Value word) const {
   if (getActivationOffset()) // 128 more of each byte is its highest bit turned
     word = arith::XOrIOp::create(
         b, word, b.constantInt(int32_t(0x80808080), word.getType()));
-  if (kind == Kind::Vnni || kind == Kind::Bytes) {
+  if (kind != Kind::Words) {
     unsigned bytes = kind == Kind::Vnni ? kStepBytes : vectorBytes;
     return vector::BitCastOp::create(b, VectorType::get(bytes, i8),
                                      b.splat(word, bytes / 4));
@@ -135,7 +167,7 @@ Value IntegerDot::prepareCodes(KernelBuilder &b, Value codes,
                                unsigned part) const {
   if (kind == Kind::Vnni)
     return codes;
-  int64_t piece = kind == Kind::Bytes ? vectorBytes : vectorBytes / 2;
+  int64_t piece = kind == Kind::Words ? vectorBytes / 2 : vectorBytes;
   if (piece != kStepBytes)
     codes = vector::ExtractStridedSliceOp::create(
         b, codes, ArrayRef<int64_t>{part * piece}, ArrayRef<int64_t>{piece},
@@ -172,16 +204,13 @@ void IntegerDot::stepPart(KernelBuilder &b, Value &sum, Value part,
                         {sum, plain, other});
     return;
   }
-  bool wide = vectorBytes == 64;
-  StringRef name =
-      kind == Kind::Bytes
-          ? (wide ? "llvm.x86.avx512.pmaddubs.w.512"
-                  : "llvm.x86.avx2.pmadd.ub.sw")
-          : (wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd");
-  Type type =
-      VectorType::get(vectorBytes / (kind == Kind::Bytes ? 2 : 4),
-                      kind == Kind::Bytes ? b.getI16Type() : b.getI32Type());
-  Value products = callIntrinsic(b, name, type, {part, activation});
+  Value products;
+  if (kind == Kind::Words)
+    products = multiplyWords(b, part, activation);
+  else if (kind == Kind::Bytes)
+    products = multiplyBytes(b, part, activation);
+  else
+    products = sumPairs(b, multiplyBytes(b, activation, part));
   if (!sum)
     sum = products;
   else if (isOrdered)
@@ -212,13 +241,8 @@ SmallVector<Value> IntegerDot::widen(KernelBuilder &b,
   SmallVector<Value> sums(accumulator);
   if (kind != Kind::Bytes)
     return sums;
-  // Pairs of 16-bit sums of a column: one product with ones.
-  auto type = VectorType::get(vectorBytes / 4, b.getI32Type());
   for (Value &sum : sums)
-    sum = callIntrinsic(b,
-                        vectorBytes == 64 ? "llvm.x86.avx512.pmaddw.d.512"
-                                          : "llvm.x86.avx2.pmadd.wd",
-                        type, {sum, b.constantInt(1, sum.getType())});
+    sum = sumPairs(b, sum);
   return sums;
 }
 
@@ -226,7 +250,7 @@ Value IntegerDot::finish(KernelBuilder &b, ArrayRef<Value> widened) const {
   if (kind == Kind::Vnni)
     return widened[0];
   Value all = concatenate(b, widened);
-  if (kind == Kind::Bytes)
+  if (kind != Kind::Words)
     return all;
   SmallVector<int64_t> even, odd;
   for (int64_t i = 0; i < 16; ++i) {

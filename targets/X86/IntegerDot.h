@@ -17,7 +17,8 @@ struct DotSigns {
 /// exact, with the best instructions of a level:
 ///   vpdpbusd     AVX-512 VNNI
 ///   vpmaddubsw   codes so small that sums of 16 bits do not saturate over some
-///                rows, after which they are widened
+///                rows, after which they are widened; or codes of which two in
+///                a pair are that small together, widened at once
 ///   vpmaddwd     on codes and activations widened to 16 bits
 /// All give the same number.
 class IntegerDot {
@@ -25,8 +26,9 @@ public:
   /// Codes are at most `maxCode` and come in units of `unitK` rows; activations
   /// are within [-127, 127].
   IntegerDot(const Capabilities &caps, unsigned maxCode, int64_t unitK);
-  /// For all bytes; `signs` says how they are read.
-  IntegerDot(const Capabilities &caps, DotSigns signs);
+  /// For all bytes; `signs` says how they are read. `pairsFit`: codes are
+  /// signed and fit as kPairsFitAttr says.
+  IntegerDot(const Capabilities &caps, DotSigns signs, bool pairsFit = false);
 
   /// What is added to every activation before it is multiplied: the
   /// instruction takes one operand without a sign.
@@ -71,7 +73,7 @@ public:
                                  llvm::ArrayRef<mlir::Value> parts);
 
 private:
-  enum class Kind { Vnni, Bytes, Words } kind;
+  enum class Kind { Vnni, Bytes, Pairs, Words } kind;
   unsigned vectorBytes; ///< of a register
   DotSigns signs;
   int64_t chunkRows = INT64_MAX;

@@ -8,25 +8,20 @@ using namespace mlir;
 using namespace qcc;
 using namespace qcc::x86;
 
-/// Units of codes of a block: pairs of rows, or steps of four.
-static int64_t getUnits(const DotSizes &sizes, const DotSchedule &cut) {
-  return cut.isPaired ? llvm::divideCeil(sizes.terms(), 2)
-                      : sizes.taps * llvm::divideCeil(sizes.inputs, kDotRows);
+/// Steps of four rows of a block.
+static int64_t getSteps(const DotSizes &sizes, const DotSchedule &cut) {
+  return cut.isFlat ? llvm::divideCeil(sizes.terms(), kDotRows)
+                    : sizes.taps * llvm::divideCeil(sizes.inputs, kDotRows);
 }
 
-static int64_t getUnitBytes(const DotSchedule &cut) {
-  return cut.isPaired ? kPairNibbles : kDotStepNibbles;
-}
-
-/// Bytes of an expanded block: a code has four times or twice the bits.
+/// Bytes of an expanded block: a code has twice the bits.
 static int64_t getBlockBytes(const DotSizes &sizes, const DotSchedule &cut) {
-  return kDotHeader +
-         getUnits(sizes, cut) * getUnitBytes(cut) * (cut.isWide ? 4 : 2);
+  return kDotHeader + getSteps(sizes, cut) * kDotStepNibbles * 2;
 }
 
 int64_t NibblePanel::getStoredBytes(const DotSizes &sizes,
                                     const DotSchedule &cut) {
-  return kDotHeader + getUnits(sizes, cut) * getUnitBytes(cut);
+  return kDotHeader + getSteps(sizes, cut) * kDotStepNibbles;
 }
 
 int64_t NibblePanel::getBytes(const DotSizes &sizes, const DotSchedule &cut) {
@@ -35,8 +30,7 @@ int64_t NibblePanel::getBytes(const DotSizes &sizes, const DotSchedule &cut) {
 
 NibblePanel::NibblePanel(KernelBuilder &b, const DotSizes &sizes,
                          const DotSchedule &cut, Value base)
-    : b(b), isWide(cut.isWide), units(getUnits(sizes, cut)),
-      unitBytes(getUnitBytes(cut)), blockBytes(getBlockBytes(sizes, cut)),
+    : b(b), steps(getSteps(sizes, cut)), blockBytes(getBlockBytes(sizes, cut)),
       base(base) {}
 
 Value NibblePanel::getBlock(unsigned slot) {
@@ -48,34 +42,30 @@ void NibblePanel::expand(Value from, unsigned slot) {
   Type i8 = b.getI8Type(), i32 = b.getI32Type();
   Value to = getBlock(slot);
   b.store(b.load(from, i32, b.idx(0), kDotColumns), to, i32, b.idx(0));
-  auto bytes = VectorType::get(unitBytes, i8),
-       words = VectorType::get(unitBytes / 2, b.getI16Type());
+  auto bytes = VectorType::get(kDotStepNibbles, i8),
+       words = VectorType::get(kDotStepNibbles / 2, b.getI16Type());
   Value mask = b.constantInt(15, bytes), sign = b.constantInt(8, bytes);
   // Half a byte in two's complement as a byte.
   auto widen = [&](Value vector) -> Value {
     Value low = arith::AndIOp::create(b, vector, mask);
-    Value code =
-        arith::SubIOp::create(b, arith::XOrIOp::create(b, low, sign), sign);
-    if (isWide)
-      return arith::ExtSIOp::create(b, bytes.clone(b.getI16Type()), code);
-    return code;
+    return arith::SubIOp::create(b, arith::XOrIOp::create(b, low, sign), sign);
   };
-  Type stored = isWide ? b.getI16Type() : i8;
   Value codes = b.elementPointer(to, i8, b.idx(kDotHeader));
   b.forLoop(
-      b.idx(0), b.idx(units), b.idx(1),
-      [&](Value unit) {
+      b.idx(0), b.idx(steps), b.idx(1),
+      [&](Value step) {
         Value both = b.load(
-            from, i8, b.add(b.idx(kDotHeader), b.mul(unit, b.idx(unitBytes))),
-            unsigned(unitBytes));
+            from, i8,
+            b.add(b.idx(kDotHeader), b.mul(step, b.idx(kDotStepNibbles))),
+            unsigned(kDotStepNibbles));
         // Bytes have no shift of their own; what crosses is masked away.
         Value high = vector::BitCastOp::create(
             b, bytes,
             arith::ShRUIOp::create(b, vector::BitCastOp::create(b, words, both),
                                    b.constantInt(4, words)));
-        Value at = b.mul(unit, b.idx(2 * unitBytes));
-        b.store(widen(both), codes, stored, at);
-        b.store(widen(high), codes, stored, b.add(at, b.idx(unitBytes)));
+        Value at = b.mul(step, b.idx(2 * kDotStepNibbles));
+        b.store(widen(both), codes, i8, at);
+        b.store(widen(high), codes, i8, b.add(at, b.idx(kDotStepNibbles)));
       },
       KernelBuilder::LoopHint::NoUnroll);
 }

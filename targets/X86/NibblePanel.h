@@ -9,9 +9,9 @@
 namespace qcc::x86 {
 
 /// A few blocks of columns of a weight that is stored in 4 bits (layouts `dot4`
-/// and `pair4`), in scratch as `dot`, `dot16` or `pair16` has them: from there
-/// on a product is that of bytes or words. All rows of a task read the blocks
-/// before the next ones take their place, from L1 or L2.
+/// and `quad4`), in scratch as `dot` or `quad` has them: from there on a
+/// product is that of bytes. All rows of a task read the blocks before the next
+/// ones take their place, from L1 or L2.
 class NibblePanel {
 public:
   /// The most blocks that are expanded at once.
@@ -33,8 +33,7 @@ public:
 
 private:
   KernelBuilder &b;
-  bool isWide;
-  int64_t units, unitBytes, blockBytes;
+  int64_t steps, blockBytes;
   mlir::Value base;
 };
 

@@ -4,6 +4,7 @@
 #include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "llvm/Support/MathExtras.h"
+#include <cstdlib>
 #include <cstring>
 
 using namespace mlir;
@@ -25,16 +26,26 @@ bool qcc::isByteLayout(StringRef layout) {
   if (layout == "tap")
     return true;
   StringRef name = layout.take_until([](char c) { return c == ':'; });
-  return name == "dot" || name == "dot16" || name == "pair16" ||
-         name == "dot4" || name == "pair4";
+  return name == "dot" || name == "dotfit" || name == "quad" ||
+         name == "dot16" || name == "pair16" || name == "dot4" ||
+         name == "quad4";
 }
 
-/// Codes in pairs of rows, counted through all taps.
-static bool isPaired(StringRef layout) { return layout.starts_with("pair"); }
+/// Rows that lie side by side counted through all taps; 0: those of a tap.
+static int64_t getFlatRows(StringRef layout) {
+  if (layout.starts_with("pair"))
+    return 2;
+  return layout.starts_with("quad") ? kDotRows : 0;
+}
 
 /// Two codes in a byte.
 static bool isNibble(StringRef layout) {
-  return layout.starts_with("dot4") || layout.starts_with("pair4");
+  return layout.starts_with("dot4") || layout.starts_with("quad4");
+}
+
+/// Codes as kPairsFitAttr says, those of 4 bits anyway.
+static bool needsFit(StringRef layout) {
+  return layout.starts_with("dotfit") || layout.starts_with("quad");
 }
 
 /// Bytes of a stored code.
@@ -42,13 +53,30 @@ static int64_t getCodeBytes(StringRef layout) {
   return layout.starts_with("dot16") || layout.starts_with("pair16") ? 2 : 1;
 }
 
-/// Writes the code that `dot` or `pair16` has at `at` as half a byte.
-static void storeNibble(char *codes, int64_t at, int8_t code, bool pairs) {
-  int64_t bytes = pairs ? kPairNibbles : kDotStepNibbles;
-  int64_t unit = at / (2 * bytes), place = at % (2 * bytes);
-  char &byte = codes[unit * bytes + place % bytes];
-  byte = char(byte | (code & 15) << (place < bytes ? 0 : 4));
+/// Writes the code that `dot` or `quad` has at `at` as half a byte.
+static void storeNibble(char *codes, int64_t at, int8_t code) {
+  int64_t step = at / (2 * kDotStepNibbles), place = at % (2 * kDotStepNibbles);
+  char &byte = codes[step * kDotStepNibbles + place % kDotStepNibbles];
+  byte = char(byte | (code & 15) << (place < kDotStepNibbles ? 0 : 4));
 }
+
+namespace {
+/// Codes of one sign of a pair of rows.
+class PairSums {
+public:
+  /// False if with this code, which follows the one before, they exceed
+  /// kMaxPairSum.
+  bool add(int32_t code, int64_t row) {
+    if (row % 2 == 0)
+      positive = negative = 0;
+    (code > 0 ? positive : negative) += std::abs(code);
+    return std::max(positive, negative) <= kMaxPairSum;
+  }
+
+private:
+  int32_t positive = 0, negative = 0;
+};
+} // namespace
 
 /// Product of sizes that are at least 1, none on overflow.
 static std::optional<int64_t> multiply(ArrayRef<int64_t> sizes) {
@@ -102,8 +130,9 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
   if (layout == "tap")
     return RankedTensorType::get({1 + w->taps, w->blocks() * kDotColumns},
                                  IntegerType::get(context, 32));
-  int64_t codes = isPaired(layout) ? llvm::alignTo(w->taps * w->inputs, 2)
-                                   : w->taps * w->steps() * kDotRows;
+  int64_t together = getFlatRows(layout);
+  int64_t codes = together ? llvm::alignTo(w->taps * w->inputs, together)
+                           : w->taps * w->steps() * kDotRows;
   int64_t block = kDotHeader + (isNibble(layout) ? codes * kDotColumns / 2
                                                  : codes * kDotColumns *
                                                        getCodeBytes(layout));
@@ -123,9 +152,8 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       int64_t(out.size()) != size)
     return failure();
   std::memset(out.data(), 0, out.size());
-  bool isTap = layout == "tap", pairs = isPaired(layout),
-       nibbles = isNibble(layout);
-  int64_t codeBytes = getCodeBytes(layout);
+  bool isTap = layout == "tap", nibbles = isNibble(layout);
+  int64_t codeBytes = getCodeBytes(layout), together = getFlatRows(layout);
   int64_t width = w->blocks() * kDotColumns,
           block = isTap ? 0 : packed.getDimSize(2);
   for (int64_t g = 0; g < w->groups; ++g)
@@ -134,6 +162,7 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       int64_t lane = o % kDotColumns;
       char *target = out.data() + (g * w->blocks() + o / kDotColumns) * block;
       int32_t sum = 0;
+      PairSums pair;
       for (int64_t t = 0; t < w->taps; ++t)
         for (int64_t i = 0; i < w->inputs; ++i) {
           auto code = int8_t(column[t * w->tapStride + i * w->inputStride]);
@@ -147,10 +176,14 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           }
           int64_t step = t * w->steps() + i / kDotRows;
           int64_t at = (step * kDotColumns + lane) * kDotRows + i % kDotRows;
-          if (int64_t row = t * w->inputs + i; pairs)
-            at = (row / 2 * kDotColumns + lane) * 2 + row % 2;
+          int64_t row = t * w->inputs + i;
+          if (together)
+            at = (row / together * kDotColumns + lane) * together +
+                 row % together;
+          if (!pair.add(code, row) && needsFit(layout))
+            return failure();
           if (nibbles) {
-            storeNibble(target + kDotHeader, at, code, pairs);
+            storeNibble(target + kDotHeader, at, code);
             continue;
           }
           if (codeBytes == 1) {

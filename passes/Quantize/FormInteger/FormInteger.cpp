@@ -6,6 +6,7 @@
 #include "mlir/Pass/Pass.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
@@ -95,6 +96,9 @@ static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
             requested = getNote("qcc.requested", executed);
   noteOutcome(sums.getDefiningOp(), requested == "w4a8" ? requested : executed,
               executed, getNote("qcc.reason", "as in the model"));
+  if (Operation *weight = sums.getDefiningOp()->getOperand(1).getDefiningOp();
+      weight && weight->hasAttr(kPairsFitAttr))
+    sums.getDefiningOp()->setAttr(kPairsFitAttr, rewriter.getUnitAttr());
   for (StringRef name : {kLayerErrorAttr, kTransformAttr})
     if (Attribute note = op->getAttr(name))
       sums.getDefiningOp()->setAttr(name, note);

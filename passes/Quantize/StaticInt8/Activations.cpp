@@ -1,10 +1,12 @@
 //===- Activations.cpp - codes of activations and weights -------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Activations.h"
+#include "WeightMath.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 
@@ -129,11 +131,86 @@ static Value scaleInputs(OpBuilder &b, Operation *layer,
       .getResult();
 }
 
+std::vector<int64_t> qcc::getKernelRows(int64_t inputs, int64_t taps) {
+  std::vector<int64_t> rows;
+  for (int64_t tap = 0; tap < taps; ++tap)
+    for (int64_t input = 0; input < inputs; ++input)
+      rows.push_back(input * taps + tap);
+  return rows;
+}
+
+/// Where row `row` of output `channel` lies in a weight, rows counted as
+/// kernels do.
+static SmallVector<AffineExpr> getRowPlace(Operation *layer,
+                                           RankedTensorType type,
+                                           AffineExpr channel, AffineExpr row) {
+  if (auto matmul = dyn_cast<MatMulOp>(layer)) {
+    if (matmul.getTransB())
+      return {channel, row};
+    return {row, channel};
+  }
+  int64_t inputs = type.getDimSize(1);
+  SmallVector<AffineExpr> place{channel, row % inputs};
+  AffineExpr tap = row.floorDiv(inputs);
+  for (int64_t size : llvm::reverse(type.getShape().drop_front(2))) {
+    place.insert(place.begin() + 2, tap % size);
+    tap = tap.floorDiv(size);
+  }
+  return place;
+}
+
+/// Half of the largest sum that weights of one sign have in a pair of rows, for
+/// each channel; null if there are no pairs.
+static Value findLargestPair(OpBuilder &b, Operation *layer, Value weight,
+                             RankedTensorType channels) {
+  MLIRContext *context = b.getContext();
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t pairs = type.getNumElements() / channels.getDimSize(0) / 2;
+  if (pairs == 0)
+    return {};
+  AffineExpr channel = getAffineDimExpr(0, context),
+             pair = getAffineDimExpr(1, context);
+  SmallVector<AffineMap> maps;
+  for (int64_t i = 0; i < 2; ++i)
+    maps.push_back(AffineMap::get(
+        2, 0, getRowPlace(layer, type, channel, pair * 2 + i), context));
+  return createGeneric(
+             b, layer->getLoc(), channels, Combiner::Max, {weight, weight},
+             maps, {}, {getAffineConstantExpr(pairs, context)},
+             [](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
+               auto number = [&](float value) -> Value {
+                 return arith::ConstantOp::create(body,
+                                                  body.getF32FloatAttr(value));
+               };
+               Value zero = number(0), half = number(0.5f);
+               auto add = [&](bool negative) -> Value {
+                 SmallVector<Value> parts;
+                 for (Value arg : args) {
+                   Value part =
+                       negative ? arith::NegFOp::create(body, arg).getResult()
+                                : arg;
+                   part = arith::MaximumFOp::create(body, part, zero);
+                   parts.push_back(arith::MulFOp::create(body, part, half));
+                 }
+                 return arith::AddFOp::create(body, parts[0], parts[1]);
+               };
+               return arith::MaximumFOp::create(body, add(false), add(true));
+             })
+      .getResult();
+}
+
+static bool isDepthwise(Operation *layer) {
+  auto conv = dyn_cast<ConvOp>(layer);
+  return conv && conv.getGroups() > 1 &&
+         cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) == 1;
+}
+
 Value qcc::quantizeWeight(OpBuilder &b, Operation *layer,
-                          ArrayRef<float> scales, unsigned bits) {
+                          ArrayRef<float> scales, WeightForm form) {
   MLIRContext *context = b.getContext();
   Location loc = layer->getLoc();
-  double maxCode = (1 << (bits - 1)) - 1;
+  double maxCode = (1 << (form.bits - 1)) - 1;
+  form.pairsFit &= form.bits == 8 && !isDepthwise(layer);
   Value weight = layer->getOperand(1);
   if (!scales.empty())
     weight = scaleInputs(b, layer, scales);
@@ -158,11 +235,16 @@ Value qcc::quantizeWeight(OpBuilder &b, Operation *layer,
                       return math::AbsFOp::create(body, args[0]);
                     })
           .getResult();
+  SmallVector<Value> bounds{largest};
+  if (form.pairsFit)
+    if (Value pair = findLargestPair(b, layer, weight, channels))
+      bounds.push_back(pair);
   // A channel of zeros: any scale will do.
   Value scale =
       createGeneric(
-          b, loc, channels, Combiner::None, largest,
-          b.getMultiDimIdentityMap(1), {}, {},
+          b, loc, channels, Combiner::None, bounds,
+          SmallVector<AffineMap>(bounds.size(), b.getMultiDimIdentityMap(1)),
+          {}, {},
           [&](ImplicitLocOpBuilder &body, ValueRange args) -> Value {
             auto number = [&](double value) -> Value {
               return arith::ConstantOp::create(
@@ -170,19 +252,28 @@ Value qcc::quantizeWeight(OpBuilder &b, Operation *layer,
             };
             Value least = number(maxCode * 0x1p-126);
             Value bounded = arith::MaximumFOp::create(body, args[0], least);
-            return arith::DivFOp::create(body, bounded, number(maxCode));
+            Value result =
+                arith::DivFOp::create(body, bounded, number(maxCode));
+            if (args.size() > 1)
+              result = arith::MaximumFOp::create(
+                  body, result,
+                  arith::DivFOp::create(body, args[1],
+                                        number(kLargestPair / 2)));
+            return result;
           })
           .getResult();
-  return createWeightCodes(b, loc, weight, scale, axis, bits);
+  return createWeightCodes(b, loc, weight, scale, axis, form);
 }
 
 Value qcc::createWeightCodes(OpBuilder &b, Location loc, Value weight,
-                             Value scale, int64_t axis, unsigned bits) {
+                             Value scale, int64_t axis, WeightForm form) {
   auto type = cast<RankedTensorType>(weight.getType());
   auto codes = QuantizeOp::create(
-      b, loc, type.clone(b.getIntegerType(bits)), weight, scale,
+      b, loc, type.clone(b.getIntegerType(form.bits)), weight, scale,
       /*zero=*/Value(), axis, /*block=*/0, /*precision=*/TypeAttr(),
       /*overflow=*/false);
+  if (form.pairsFit)
+    codes->setAttr(kPairsFitAttr, b.getUnitAttr());
   return DequantizeOp::create(b, loc, type, codes.getResult(), scale,
                               /*zero=*/Value(), axis, /*block=*/0)
       .getResult();

@@ -44,17 +44,29 @@ ActivationCodes createCodes(mlir::OpBuilder &b, mlir::Value value,
 /// has some.
 bool readsCodes(mlir::OpOperand &use);
 
+/// What the signed codes of a weight are.
+struct WeightForm {
+  unsigned bits = 8; ///< 8 or 4
+  /// Codes of 8 bits fit in pairs (kPairsFitAttr), but for depthwise weights.
+  bool pairsFit = false;
+};
+
+/// The rows of a weight that outputs are sums over, as kernels count them: for
+/// each the place in a row-major [rows] of the layer's own order, inputs by
+/// taps.
+std::vector<int64_t> getKernelRows(int64_t inputs, int64_t taps);
+
 /// The weight of a product or convolution, multiplied by the scales of its
 /// inputs if there are any, as signed codes with a scale per output channel, a
-/// constant expression, and the floats that these stand for. `bits` is 8 or 4.
+/// constant expression, and the floats that these stand for.
 mlir::Value quantizeWeight(mlir::OpBuilder &b, mlir::Operation *layer,
-                           llvm::ArrayRef<float> scales, unsigned bits = 8);
+                           llvm::ArrayRef<float> scales, WeightForm form = {});
 
-/// A weight as signed codes of `bits` with the scales of an axis, and the
-/// floats that these stand for.
+/// A weight as signed codes with the scales of an axis, and the floats that
+/// these stand for. `form.pairsFit`: the scales are such that they do.
 mlir::Value createWeightCodes(mlir::OpBuilder &b, mlir::Location loc,
                               mlir::Value weight, mlir::Value scale,
-                              int64_t axis, unsigned bits);
+                              int64_t axis, WeightForm form);
 
 } // namespace qcc
 

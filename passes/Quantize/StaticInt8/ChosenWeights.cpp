@@ -138,8 +138,9 @@ static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations) {
   return layers;
 }
 
-ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations) {
-  ChosenWeights result;
+ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations,
+                                   bool pairsFit) {
+  ChosenWeights result(pairsFit);
   for (Layer layer : collectLayers(activations))
     result.entries[layer.conv] = {"", "", "rtn"};
   return result;
@@ -149,12 +150,12 @@ ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations) {
 /// inputs are observed by.
 class ChosenWeights::Chooser {
 public:
-  Chooser(Workspace &workspace, ModuleOp module, unsigned bits)
+  Chooser(Workspace &workspace, ModuleOp module, WeightForm form)
       : workspace(workspace),
         copy(cast<ModuleOp>(module.getOperation()->clone(mapping))),
-        b(copy->getContext()), grid(getScheme(module, bits)),
-        clipped(getScheme(module, bits, ":clip")) {
-    result.bits = bits;
+        b(copy->getContext()), grid(getScheme(module, form.bits)),
+        clipped(getScheme(module, form.bits, ":clip")) {
+    result.form = form;
   }
 
   llvm::Error takeConvolutions(ArrayRef<Layer> layers);
@@ -210,12 +211,17 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
   if (!weight)
     return weight.takeError();
   RankedTensorType type = getWeightType(layer.conv);
-  int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv);
+  int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv),
+          channels = type.getDimSize(1);
   scaleWeight(*weight, layer.conv, layer.inputScales);
   if (!gram.empty())
-    scaleGram(gram, rows, rows / type.getDimSize(1), layer.inputScales);
-  ChosenValues chosen = chooseWeight(grid, clipped, *weight, outputs, gram);
-  bool isNarrow = result.bits == 4;
+    scaleGram(gram, rows, rows / channels, layer.inputScales);
+  std::vector<int64_t> kernelRows;
+  if (result.form.pairsFit)
+    kernelRows = getKernelRows(channels, rows / channels);
+  ChosenValues chosen =
+      chooseWeight(grid, clipped, *weight, outputs, gram, kernelRows);
+  bool isNarrow = result.form.bits == 4;
   if (!isNarrow && chosen.method == "rtn")
     return llvm::Error::success();
   auto values = add(layer.conv, isNarrow ? "int4" : "int8", chosen.values,
@@ -284,7 +290,7 @@ llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
 llvm::Error ChosenWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
   for (Layer layer : layers) {
     if (!layer.hasGram() || !isAlone()) {
-      if (result.bits == 8)
+      if (result.form.bits == 8)
         continue;
       if (llvm::Error error = choose(layer, {}))
         return error;
@@ -334,11 +340,10 @@ llvm::Error ChosenWeights::Chooser::finish() {
   });
 }
 
-llvm::Expected<ChosenWeights>
-ChosenWeights::choose(Workspace &workspace, ModuleOp module,
-                      ArrayRef<Activation> activations,
-                      ArrayRef<MatMulOp> products, const Scheme &scheme) {
-  Chooser chooser(workspace, module, /*bits=*/4);
+llvm::Expected<ChosenWeights> ChosenWeights::choose(
+    Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
+    ArrayRef<MatMulOp> products, const Scheme &scheme, bool pairsFit) {
+  Chooser chooser(workspace, module, {4, pairsFit});
   if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
     return std::move(error);
   if (llvm::Error error = chooser.takeProducts(products, scheme))
@@ -350,8 +355,8 @@ ChosenWeights::choose(Workspace &workspace, ModuleOp module,
 
 llvm::Expected<ChosenWeights>
 ChosenWeights::chooseBytes(Workspace &workspace, ModuleOp module,
-                           ArrayRef<Activation> activations) {
-  Chooser chooser(workspace, module, /*bits=*/8);
+                           ArrayRef<Activation> activations, bool pairsFit) {
+  Chooser chooser(workspace, module, {8, pairsFit});
   if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
     return std::move(error);
   if (llvm::Error error = chooser.finish())
@@ -363,7 +368,7 @@ Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
                             ArrayRef<float> inputScales) const {
   const Entry &entry = entries.find(original)->second;
   if (entry.values.empty())
-    return quantizeWeight(b, layer, inputScales, bits);
+    return quantizeWeight(b, layer, inputScales, form);
   Location loc = layer->getLoc();
   auto param = [&](ArrayRef<int64_t> shape, StringRef key) -> Value {
     return ParamOp::create(b, loc, RankedTensorType::get(shape, b.getF32Type()),
@@ -372,7 +377,7 @@ Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
   RankedTensorType type = getWeightType(original);
   Value back = createWeightCodes(b, loc, param(type.getShape(), entry.values),
                                  param(type.getDimSize(0), entry.scales),
-                                 /*axis=*/0, bits);
+                                 /*axis=*/0, form);
   // For who writes the model with its codes.
   if (auto weight = original->getOperand(1).getDefiningOp<ParamOp>())
     back.getDefiningOp()->getOperand(0).getDefiningOp()->setAttr(

@@ -26,27 +26,34 @@ bool mayBeNarrow(mlir::Operation *layer);
 /// rounded to nearest.
 class ChosenWeights {
 public:
+  /// None. `pairsFit`: codes of 8 bits, of these layers and others, fit in
+  /// pairs.
+  explicit ChosenWeights(bool pairsFit = false) : form{4, pairsFit} {}
   /// Chooses codes of 4 bits for all layers of the activations that
   /// mayBeNarrow(), with the activations' scales of channels, and for products
   /// that the scheme can take. Errors: as Workspace::gather and addParameter.
   static llvm::Expected<ChosenWeights>
   choose(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
-         llvm::ArrayRef<MatMulOp> products, const Scheme &scheme);
+         llvm::ArrayRef<MatMulOp> products, const Scheme &scheme,
+         bool pairsFit);
   /// Chooses codes of 8 bits for convolutions. Errors as above.
   static llvm::Expected<ChosenWeights>
   chooseBytes(Workspace &workspace, mlir::ModuleOp module,
-              llvm::ArrayRef<Activation> activations);
+              llvm::ArrayRef<Activation> activations, bool pairsFit);
   /// For the same layers as choose(), rounded to nearest while the artifact is
   /// written.
-  static ChosenWeights round(llvm::ArrayRef<Activation> activations);
+  static ChosenWeights round(llvm::ArrayRef<Activation> activations,
+                             bool pairsFit);
 
   bool contains(mlir::Operation *layer) const {
     return entries.contains(layer);
   }
   bool empty() const { return entries.empty(); }
   /// Bits of codes of convolutions, 4 or 8.
-  unsigned getBits() const { return bits; }
+  unsigned getBits() const { return form.bits; }
+  /// What weights of 8 bits are, of layers that are not among these too.
+  WeightForm getByteForm() const { return {8, form.pairsFit}; }
   /// Leaves this layer's weight at 8 bits.
   void drop(mlir::Operation *layer) { entries.erase(layer); }
   /// How the weight was chosen: `rtn`, `clip`, `gptq` or `gptq-clip`.
@@ -72,7 +79,7 @@ private:
     std::string method;
     double nearest = 0, chosen = 0; ///< errors of a product
   };
-  unsigned bits = 4;
+  WeightForm form;
   llvm::DenseMap<mlir::Operation *, Entry> entries;
 };
 

@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Matchers.h"
 #include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
 
@@ -468,15 +469,18 @@ static Value scaleSums(OpBuilder &b, Location loc, Value sums, Value numbers,
       .getResult();
 }
 
-void qcc::makeDynamic(ConvOp conv, const SampleCodes &input) {
+void qcc::makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit) {
   OpBuilder b(conv);
   Location loc = conv.getLoc();
-  auto floats = quantizeWeight(b, conv, {}).getDefiningOp<DequantizeOp>();
+  auto floats =
+      quantizeWeight(b, conv, {}, {8, pairsFit}).getDefiningOp<DequantizeOp>();
   Value weight = floats.getInput(), scale = floats.getScale();
   floats.erase();
   bool takesZero = input.hasZero &&
                    getConstantSize(getDims(conv.getInput().getType())[0]) == 1;
   IntConvOp convolved = convolve(b, conv, input, weight, takesZero);
+  if (weight.getDefiningOp()->hasAttr(kPairsFitAttr))
+    convolved->setAttr(kPairsFitAttr, b.getUnitAttr());
   noteOutcome(convolved, "int8", "int8", "as asked");
   Value sums = convolved.getResult();
   if (convolved.getChannelsLast()) {

@@ -33,8 +33,8 @@ SampleCodes createSampleCodes(mlir::OpBuilder &b, mlir::Value value);
 /// Replaces a convolution of f32 with a constant weight, of one or two spatial
 /// dimensions, by one of the codes of its input and of its weight, with a scale
 /// per output channel: exact sums in i32, less the zero point times the sums of
-/// the weight's codes, times both scales.
-void makeDynamic(ConvOp conv, const SampleCodes &input);
+/// the weight's codes, times both scales. `pairsFit`: the weight's codes do.
+void makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit);
 
 } // namespace qcc
 

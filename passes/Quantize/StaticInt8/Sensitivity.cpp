@@ -155,7 +155,8 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
         return weights.create(at, layer, own, activation.scales);
       };
       auto plainWeight = [&](OpBuilder &at) {
-        return quantizeWeight(at, own, activation.scales);
+        return quantizeWeight(at, own, activation.scales,
+                              weights.getByteForm());
       };
       llvm::function_ref<Value(OpBuilder &)> wide = plainWeight, narrow;
       if (weights.contains(layer))

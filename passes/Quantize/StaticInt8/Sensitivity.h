@@ -26,7 +26,7 @@ public:
   static llvm::Expected<std::unique_ptr<SwitchedModel>>
   create(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
-         const ChosenWeights &weights = {},
+         const ChosenWeights &weights = ChosenWeights(),
          llvm::ArrayRef<MatMulOp> products = {});
 
   /// True if the model has outputs of f32, so that there is something to

@@ -127,7 +127,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
 
   /// Convolutions get codes of their inputs with scales of samples; those of
   /// one value read the same.
-  static void makeAllDynamic(ArrayRef<Operation *> layers) {
+  void makeAllDynamic(ArrayRef<Operation *> layers) {
     llvm::DenseMap<Value, SampleCodes> codes;
     for (Operation *layer : layers) {
       auto conv = cast<ConvOp>(layer);
@@ -138,7 +138,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
         b.setInsertionPointAfterValue(value);
         found->second = createSampleCodes(b, value);
       }
-      makeDynamic(conv, found->second);
+      makeDynamic(conv, found->second, pairsFit);
     }
   }
 
@@ -215,10 +215,10 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   /// samples where all bits stay.
   llvm::Expected<std::pair<Measured, ChosenWeights>>
   measureBytes(Workspace &workspace, ArrayRef<Activation> activations) {
-    ChosenWeights weights;
+    ChosenWeights weights(pairsFit);
     if (!isNarrow()) {
-      auto found =
-          ChosenWeights::chooseBytes(workspace, getOperation(), activations);
+      auto found = ChosenWeights::chooseBytes(workspace, getOperation(),
+                                              activations, pairsFit);
       if (!found)
         return found.takeError();
       weights = std::move(*found);
@@ -244,7 +244,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     SmallVector<Activation> activations = collect(candidates);
     Workspace *workspace = getWorkspace(&getContext());
     if (!workspace || !workspace->hasSamples()) {
-      chosen = ChosenWeights::round(activations);
+      chosen = ChosenWeights::round(activations, pairsFit);
       return success();
     }
     SmallVector<MatMulOp> products;
@@ -267,7 +267,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
                            ArrayRef<Activation> activations,
                            ArrayRef<MatMulOp> products, const Scheme &format) {
     auto found = ChosenWeights::choose(workspace, getOperation(), activations,
-                                       products, format);
+                                       products, format, pairsFit);
     if (!found)
       return found.takeError();
     chosen = std::move(*found);
@@ -453,8 +453,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   }
 
   Value createWeight(OpBuilder &b, Operation *layer, ArrayRef<float> scales) {
-    return chosen.contains(layer) ? chosen.create(b, layer, layer, scales)
-                                  : quantizeWeight(b, layer, scales);
+    return chosen.contains(layer)
+               ? chosen.create(b, layer, layer, scales)
+               : quantizeWeight(b, layer, scales, {8, pairsFit});
   }
 
   void noteWeight(Operation *layer) {

@@ -12,6 +12,10 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Weights get signed codes with a scale per output channel, `max|w| / 127`. The result is what others call a QDQ
     graph: `qcc-form-integer` makes integer operations of it.
 
+    With `pairs-fit` the codes of one sign in a pair of rows, in the order of kernels, add up to at most 128
+    (`qcc.pairs_fit`), so that sums of two products fit the 16 bits of `vpmaddubsw`: scales are larger where the largest
+    pair asks for it. Depthwise weights are left as they are.
+
     With a target, what its figures say is faster in f32 stays there, judged by whole regions: conversions at their
     borders count. With calibration samples (a workspace), the outputs are compared with those in f32, and the
     activations that change them most stay f32 until the cosine of all outputs of each sample, and of each output of all
@@ -40,6 +44,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Option<"target", "target", "std::string", "\"\"", "a value of --target, for what is faster in f32; none: nothing is">,
     Option<"minCosine", "min-cosine", "double", "0.99", "least cosine of the outputs with those in f32; 0: any">,
     Option<"dynamic", "dynamic", "bool", "false", "quantize convolutions of no known range with scales found at run time">,
+    Option<"pairsFit", "pairs-fit", "bool", "false", "choose codes that kernels without VNNI multiply fast">,
     Option<"correctBias", "correct-bias", "bool", "true", "add the mean of each channel's error to the bias">,
   ];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

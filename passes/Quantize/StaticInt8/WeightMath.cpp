@@ -2,8 +2,11 @@
 //-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "WeightMath.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Scheme/GPTQ.h"
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 using namespace qcc;
 
@@ -19,14 +22,70 @@ std::vector<float> qcc::transposeWeight(llvm::ArrayRef<float> in, int64_t n,
   return out;
 }
 
-RoundedChoice qcc::chooseRounded(const WeightGrid &grid, LayerWeights layer,
-                                 llvm::ArrayRef<double> gram) {
+namespace {
+/// A grid whose scales are such that weights rounded to nearest fit in pairs.
+class PairGrid final : public WeightGrid {
+public:
+  PairGrid(const WeightGrid &grid, llvm::ArrayRef<int64_t> kernelRows)
+      : grid(grid), kernelRows(kernelRows) {}
+  int64_t getGroup() const override { return grid.getGroup(); }
+  float round(float weight, GridAffine affine) const override {
+    return grid.round(weight, affine);
+  }
+  GridAffine choose(llvm::ArrayRef<float> weights,
+                    llvm::ArrayRef<float> importance) const override {
+    GridAffine affine = grid.choose(weights, importance);
+    double largest = 0;
+    for (size_t i = 1; i < kernelRows.size(); i += 2) {
+      double first = weights[size_t(kernelRows[i - 1])],
+             second = weights[size_t(kernelRows[i])];
+      largest = std::max({largest, std::max(first, 0.0) + std::max(second, 0.0),
+                          std::max(-first, 0.0) + std::max(-second, 0.0)});
+    }
+    float least = float(largest / kLargestPair);
+    if (std::fabs(affine.scale) < least)
+      affine.scale = std::copysign(least, affine.scale);
+    return affine;
+  }
+
+  /// Makes codes fit that clipped ranges or what others left over made larger.
+  void fit(RoundedWeights &weights, int64_t n) const;
+
+private:
+  const WeightGrid &grid;
+  llvm::ArrayRef<int64_t> kernelRows;
+};
+} // namespace
+
+void PairGrid::fit(RoundedWeights &weights, int64_t n) const {
+  for (int64_t column = 0; column < n; ++column) {
+    float scale = weights.affines[size_t(column)].scale;
+    for (size_t i = 1; scale != 0 && i < kernelRows.size(); i += 2) {
+      float &first = weights.values[size_t(kernelRows[i - 1] * n + column)],
+            &second = weights.values[size_t(kernelRows[i] * n + column)];
+      long a = std::lround(first / scale), b = std::lround(second / scale),
+           excess = std::labs(a) + std::labs(b) - kMaxPairSum;
+      if ((a < 0) != (b < 0) || excess <= 0)
+        continue;
+      // Each is larger than the excess, as none is above 127.
+      long sign = a < 0 ? -1 : 1;
+      first = scale * float(a - sign * (excess - excess / 2));
+      second = scale * float(b - sign * (excess / 2));
+    }
+  }
+}
+
+RoundedChoice qcc::chooseRounded(const WeightGrid &numbers, LayerWeights layer,
+                                 llvm::ArrayRef<double> gram,
+                                 llvm::ArrayRef<int64_t> kernelRows) {
+  PairGrid grid(numbers, kernelRows);
   RoundedChoice best{roundToNearest(grid, layer), "rtn"};
   if (gram.empty())
     return best;
   double least = getOutputError(layer, best.weights.values, gram),
          nearest = least;
   auto offer = [&](const char *name, RoundedWeights candidate) {
+    grid.fit(candidate, layer.n);
     double error = getOutputError(layer, candidate.values, gram);
     if (!(error < least))
       return;
@@ -54,13 +113,14 @@ RoundedChoice qcc::chooseRounded(const WeightGrid &grid, LayerWeights layer,
 ChosenValues qcc::chooseWeight(const WeightGrid &grid,
                                const WeightGrid &clipped,
                                llvm::ArrayRef<float> weight, int64_t outputs,
-                               llvm::ArrayRef<double> gram) {
+                               llvm::ArrayRef<double> gram,
+                               llvm::ArrayRef<int64_t> kernelRows) {
   int64_t k = int64_t(weight.size()) / outputs;
   std::vector<float> columns = transposeWeight(weight, outputs, k);
   LayerWeights layer{k, outputs, columns};
   RoundedChoice best =
       gram.empty() ? RoundedChoice{roundToNearest(clipped, layer), "clip"}
-                   : chooseRounded(grid, layer, gram);
+                   : chooseRounded(grid, layer, gram, kernelRows);
   ChosenValues result{
       transposeWeight(best.weights.values, k, outputs), {}, best.method};
   for (int64_t o = 0; o < outputs; ++o) {

@@ -22,11 +22,20 @@ struct RoundedChoice {
   /// relative to the mean square of the outputs; 0 without inputs.
   double nearest = 0, chosen = 0;
 };
+/// The most that the sum of two weights of one sign of a pair of rows may be in
+/// steps of their scale: rounded to nearest they exceed kMaxPairSum neither by
+/// the rounding of the scale nor by their own, for of two numbers whose sum is
+/// at most a whole one only one is rounded up.
+inline constexpr double kLargestPair = 127.99;
+
 /// Rounds weights by the method of least output error among `rtn`, `clip`,
 /// `gptq` and `gptq-clip`; `gram` [k, k] is the mean of x^T x of the inputs.
-/// Without one to nearest.
+/// Without one to nearest. With `kernelRows`, the layer's rows in the order of
+/// kernels, codes fit in pairs (kPairsFitAttr) on a grid without groups and
+/// zeros.
 RoundedChoice chooseRounded(const WeightGrid &grid, LayerWeights layer,
-                            llvm::ArrayRef<double> gram);
+                            llvm::ArrayRef<double> gram,
+                            llvm::ArrayRef<int64_t> kernelRows = {});
 
 /// A weight [outputs, rows] on a grid.
 struct ChosenValues {
@@ -40,10 +49,11 @@ struct ChosenValues {
 /// output error among `rtn`, `clip`, `gptq` and `gptq-clip`; without one to
 /// nearest on `clipped`, the same grid with ranges clipped for least error in
 /// the weights. Outputs whose weights are so small that scales could not be
-/// divided by become zero.
+/// divided by become zero. `kernelRows` as for chooseRounded.
 ChosenValues chooseWeight(const WeightGrid &grid, const WeightGrid &clipped,
                           llvm::ArrayRef<float> weight, int64_t outputs,
-                          llvm::ArrayRef<double> gram);
+                          llvm::ArrayRef<double> gram,
+                          llvm::ArrayRef<int64_t> kernelRows = {});
 
 } // namespace qcc
 

@@ -31,7 +31,8 @@ struct Case {
   std::vector<size_t> inputBytes;
   size_t resultBytes;
   double operations;
-  bool bytes; ///< made of products of bytes
+  bool bytes;            ///< made of products of bytes
+  bool pairsFit = false; ///< the bytes of the weight, input 1, fit in pairs
 };
 
 /// Seconds of processor time of this thread: what others use does not count.
@@ -61,6 +62,9 @@ void report(const X86 &x86, const std::string &level, const Case &item) {
     inputs.push_back(toBytes(random.floats(size / 4, -1, 1)));
     inputs.back().resize(size);
   }
+  if (item.pairsFit)
+    for (char &byte : inputs[1])
+      byte = char(byte & 63);
   auto run = kernel.prepare(inputs, {item.resultBytes}, {});
   bool vnni = item.bytes && caps.back().hasVnni;
   using qcc::run::PeakLoop;
@@ -140,6 +144,38 @@ Case makeQuantized(const std::string &key, int64_t m, int64_t k, int64_t n) {
           true};
 }
 
+/// Codes times a constant weight of bytes, rounded to codes of another scale.
+Case makeBytes(int64_t m, int64_t k, int64_t n, bool pairsFit) {
+  std::string a = tensor({m, k}, "ui8"), b = tensor({k, n}, "i8"),
+              sums = tensor({m, n}, "i32"), c = tensor({m, n}, "ui8");
+  std::string body =
+      "  %c = qcc.int_matmul %0, %1" +
+      std::string(pairsFit ? " {qcc.pairs_fit}" : "") + " : (" + a + ", " + b +
+      ") -> " + sums + "\n  %r = qcc.generic none ins(%c : " + sums +
+      ") maps [affine_map<(d0, d1) -> (d0, d1)>] {\n  ^bb1(%p: i32):\n"
+      "    %f = arith.sitofp %p : i32 to f32\n"
+      "    %k = arith.constant 0.0037 : f32\n"
+      "    %m = arith.mulf %f, %k : f32\n"
+      "    %low = arith.constant 0.0 : f32\n"
+      "    %high = arith.constant 255.0 : f32\n"
+      "    %w = math.roundeven %m : f32\n"
+      "    %x = arith.maxnumf %w, %low : f32\n"
+      "    %y = arith.minnumf %x, %high : f32\n"
+      "    %z = arith.fptosi %y : f32 to i32\n"
+      "    %q = arith.trunci %z : i32 to i8\n"
+      "    qcc.yield %q : i8\n  } -> " +
+      c + "\n";
+  return {"int8 product to codes " + sizes({m, k, n}) +
+              (pairsFit ? ", pairs fit" : ""),
+          kernelText({a, b}, body, "%r", c),
+          {1},
+          {size_t(m * k), size_t(k * n)},
+          size_t(m * n),
+          2.0 * m * n * k,
+          true,
+          pairsFit};
+}
+
 Case makeConv(int64_t channels, int64_t size, int64_t outputs, int64_t kernel,
               int64_t stride, int64_t groups = 1) {
   int64_t pad = kernel / 2, out = (size + 2 * pad - kernel) / stride + 1;
@@ -197,6 +233,10 @@ int main(int argc, char **argv) {
                           makeGemm(512, 1024, 1024),
                           makeGemm(256, 4096, 4096),
                           makeGemm(16, 768, 768),
+                          makeBytes(256, 768, 768, false),
+                          makeBytes(256, 768, 768, true),
+                          makeBytes(512, 1024, 1024, true),
+                          makeBytes(256, 4096, 4096, true),
                           makeQuantized("int8", 256, 768, 768),
                           makeQuantized("int8", 512, 1024, 1024),
                           makeQuantized("int8", 256, 4096, 4096),

@@ -1,6 +1,7 @@
 //===- ByteDotTest.cpp - exact products of bytes on x86 ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "X86Kernel.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "gtest/gtest.h"
 #include <cmath>
 
@@ -45,6 +46,19 @@ Bytes randomBytes(Random &random, size_t count) {
 /// The code that a weight's byte holds: i4 in its lowest bits.
 int64_t readWeight(char byte, bool isNibble) {
   return isNibble ? ((byte & 15) ^ 8) - 8 : int64_t(int8_t(byte));
+}
+
+/// Makes the codes at `at(0)`, `at(1)`, ... of a column fit in pairs, with some
+/// that just do.
+void fitPairs(Bytes &weight, int64_t rows,
+              llvm::function_ref<int64_t(int64_t)> at) {
+  for (int64_t row = 1; row < rows; row += 2) {
+    char &first = weight[at(row - 1)], &second = weight[at(row)];
+    first = std::max<char>(first, -127);
+    int most = kMaxPairSum - std::abs(int(first));
+    second = char(first < 0 ? std::max<int>(second, -most)
+                            : std::min<int>(second, most));
+  }
 }
 
 /// The text after the product `%c` of type [dims] i32: a scale, a bias per
@@ -117,6 +131,7 @@ struct Conv {
       dilation[2], groups;
   bool dynamicBatch, dynamicSize;
   bool isNibble = false; ///< the weight is i4
+  bool pairsFit = false; ///< its codes fit in pairs
 
   int64_t out(int i) const {
     return (size[i] + 2 * pad[i] - (kernel[i] - 1) * dilation[i] - 1) /
@@ -176,8 +191,9 @@ std::string Conv::text() const {
                      " {channels_last, strides = array<i64: " + pair(stride) +
                      ">, pads = array<i64: " + pair(pad) + ", " + pair(pad) +
                      ">, dilations = array<i64: " + pair(dilation) +
-                     ">, groups = " + std::to_string(groups) + " : i64} : (" +
-                     types + ") -> " + sums + "\n";
+                     ">, groups = " + std::to_string(groups) + " : i64" +
+                     (pairsFit ? ", qcc.pairs_fit" : "") + "} : (" + types +
+                     ") -> " + sums + "\n";
   if (ops.requantize)
     body += epilogue(result(), "%2");
   return kernelText(operands, body, ops.requantize ? "%e" : "%c", y);
@@ -217,6 +233,13 @@ void check(const X86 &x86, const std::string &levels, const Conv &conv,
   Bytes x = randomBytes(random, count(conv.input())),
         w = randomBytes(random, count(conv.weight())),
         point = randomBytes(random, 1);
+  if (int64_t per = conv.channels / conv.groups,
+      taps = conv.kernel[0] * conv.kernel[1];
+      conv.pairsFit)
+    for (int64_t o = 0; o < conv.outputs; ++o)
+      fitPairs(w, per * taps, [&](int64_t row) {
+        return (o * per + row % per) * taps + row / per;
+      });
   std::vector<float> bias = random.floats(conv.outputs, -1, 1);
   std::vector<Bytes> inputs{x, w};
   if (conv.ops.requantize)
@@ -256,6 +279,7 @@ Conv randomConv(Random &random, bool depthwise) {
     conv.dynamicBatch = random.range(0, 1);
     conv.dynamicSize = random.range(0, 2) == 0;
     conv.isNibble = !depthwise && random.range(0, 2) == 0;
+    conv.pairsFit = !depthwise && !conv.isNibble && random.range(0, 1);
   } while (!conv.valid());
   return conv;
 }
@@ -322,6 +346,7 @@ struct Product {
   int64_t batch, rows, k, n;
   bool isDynamic;
   bool isNibble = false; ///< the weight is i4
+  bool pairsFit = false; ///< its codes fit in pairs
 
   std::vector<Dim> lead(int64_t last) const {
     return {batch, isDynamic ? Dim(rows, "s0") : Dim(rows), last};
@@ -338,7 +363,8 @@ struct Product {
       operands.push_back("tensor<" + ops.element() + ">");
       types += ", " + operands.back();
     }
-    std::string body = "  %c = qcc.int_matmul %0, %1" + zero + " : (" + types +
+    std::string body = "  %c = qcc.int_matmul %0, %1" + zero +
+                       (pairsFit ? " {qcc.pairs_fit}" : "") + " : (" + types +
                        ") -> " + sums + "\n";
     if (ops.requantize)
       body += epilogue(lead(n), "%2");
@@ -358,6 +384,9 @@ void check(const X86 &x86, const std::string &levels, const Product &product,
   int64_t k = product.k, n = product.n, rows = product.batch * product.rows;
   Bytes x = randomBytes(random, rows * k), w = randomBytes(random, k * n),
         point = randomBytes(random, 1);
+  if (product.pairsFit)
+    for (int64_t column = 0; column < n; ++column)
+      fitPairs(w, k, [&](int64_t row) { return row * n + column; });
   std::vector<float> bias = random.floats(n, -1, 1);
   std::vector<Bytes> inputs{x, w};
   if (product.ops.requantize)
@@ -434,6 +463,7 @@ TEST(ByteDotTest, ProductsAreExact) {
                     random.range(1, 150),
                     bool(random.range(0, 1)),
                     random.range(0, 2) == 0};
+    product.pairsFit = !product.isNibble && random.range(0, 1);
     check(x86, x86.levels()[seed % x86.levels().size()], product, seed);
   }
 }
@@ -454,6 +484,7 @@ TEST(ByteDotTest, ProductsInTilesAreExact) {
         random.range(1, 150),
         bool(random.range(0, 1)),
         random.range(0, 2) == 0};
+    product.pairsFit = !product.isNibble && random.range(0, 1);
     check(x86, kTileLevels[seed % std::size(kTileLevels)], product, seed);
   }
 }

@@ -88,6 +88,78 @@ TEST(WeightMathTest, choosesTheLeastErrorOfOutputs) {
             0.7 * getError(weight, nearest, gram));
 }
 
+/// Signed codes of 8 bits.
+class Bytes final : public WeightGrid {
+public:
+  int64_t getGroup() const override { return 0; }
+  GridAffine choose(llvm::ArrayRef<float> weights,
+                    llvm::ArrayRef<float>) const override {
+    float most = 0;
+    for (float w : weights)
+      most = std::fmax(most, std::fabs(w));
+    return {most / 127, 0};
+  }
+  float round(float weight, GridAffine affine) const override {
+    if (affine.scale == 0)
+      return 0;
+    return affine.scale *
+           std::clamp(std::nearbyint(weight / affine.scale), -127.0f, 127.0f);
+  }
+};
+
+TEST(WeightMathTest, codesFitInPairsOfKernelRows) {
+  // Five inputs by four taps, of which rows 2 j and 2 j + 1 of the kernel's
+  // order make a pair; large weights of one sign beside each other.
+  std::vector<int64_t> rows;
+  for (int64_t tap = 0; tap < 4; ++tap)
+    for (int64_t input = 0; input < 5; ++input)
+      rows.push_back(input * 4 + tap);
+  std::vector<double> gram = makeGram();
+  for (int seed = 0; seed < 40; ++seed) {
+    std::vector<float> weight = test::makeWeights(seed, kOutputs, kRows);
+    float large = seed % 2 ? 4.0f : -4.0f;
+    for (int64_t i : {6, 7})
+      weight[size_t(rows[size_t(i)])] = large + float(seed) / 40;
+    ChosenValues plain = chooseWeight(Bytes(), Bytes(), weight, kOutputs, gram),
+                 fitting = chooseWeight(Bytes(), Bytes(), weight, kOutputs,
+                                        gram, rows);
+    auto getLargest = [&](const ChosenValues &chosen) {
+      long largest = 0;
+      for (int64_t o = 0; o < kOutputs; ++o)
+        for (int64_t i = 0; i < kRows; i += 2) {
+          long codes[2];
+          for (int64_t p : {0, 1})
+            codes[p] = std::lround(
+                chosen.values[size_t(o * kRows + rows[size_t(i + p)])] /
+                chosen.scales[size_t(o)]);
+          if ((codes[0] < 0) == (codes[1] < 0))
+            largest = std::max(largest, std::labs(codes[0] + codes[1]));
+        }
+      return largest;
+    };
+    EXPECT_GT(getLargest(plain), 128) << seed;
+    EXPECT_LE(getLargest(fitting), 128) << seed;
+    // Not worse than rounding to nearest with the least scales that fit.
+    std::vector<float> nearest(weight.size());
+    for (int64_t o = 0; o < kOutputs; ++o) {
+      const float *row = &weight[size_t(o * kRows)];
+      float most = 0;
+      for (int64_t i = 0; i < kRows; ++i)
+        most = std::fmax(most, std::fabs(row[i]) / 127);
+      for (int64_t i = 0; i < kRows; i += 2) {
+        float a = row[rows[size_t(i)]], b = row[rows[size_t(i + 1)]];
+        if ((a < 0) == (b < 0))
+          most = std::fmax(most, std::fabs(a + b) / 127.99f);
+      }
+      for (int64_t i = 0; i < kRows; ++i)
+        nearest[size_t(o * kRows + i)] = Bytes().round(row[i], {most, 0});
+    }
+    EXPECT_LE(getError(weight, fitting.values, gram),
+              getError(weight, nearest, gram) * 1.0001)
+        << seed;
+  }
+}
+
 TEST(WeightMathTest, roundsOnTheClippedGridWithoutInputs) {
   std::vector<float> weight{-1, 0.5f, 0.25f, 2};
   ChosenValues chosen =

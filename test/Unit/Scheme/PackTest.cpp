@@ -158,6 +158,44 @@ TEST_F(PackTest, PairsGoThroughAllTaps) {
   }
 }
 
+TEST_F(PackTest, QuadsGoThroughAllTaps) {
+  // Nine rows, in three steps of four.
+  std::vector<char> out = packBytes(context, {2, 3, 1, 3}, "quad:2");
+  ASSERT_EQ(out.size(), 2u * (64 + 3 * 64));
+  for (int g = 0; g < 2; ++g) {
+    int32_t sum = 0;
+    for (int row = 0; row < 12; ++row)
+      for (int lane = 0; lane < 16; ++lane) {
+        int tap = row / 3, input = row % 3;
+        int want = row < 9 && lane == 0 ? 1 + g * 9 + input * 3 + tap : 0;
+        EXPECT_EQ(out[g * 256 + 64 + (row / 4 * 16 + lane) * 4 + row % 4], want)
+            << row << ", " << lane;
+        sum += want;
+      }
+    EXPECT_EQ(readInt(out, g * 256), sum);
+  }
+}
+
+TEST_F(PackTest, CodesThatDoNotFitInPairsAreRefused) {
+  // Two inputs and two taps: the rows are (0, 0), (1, 0), (0, 1), (1, 1), of
+  // which two in a row make a pair.
+  auto weight =
+      RankedTensorType::get({1, 2, 1, 2}, IntegerType::get(&context, 8));
+  auto pack = [&](std::vector<char> codes, const char *layout) {
+    RankedTensorType type = packedType(weight, layout, 16, false);
+    std::vector<char> out(size_t(type.getNumElements()));
+    return packWeight(codes, weight, layout, 16, false, out);
+  };
+  for (const char *layout : {"quad:1", "dotfit:1"}) {
+    EXPECT_TRUE(succeeded(pack({64, 127, 64, 1}, layout)));
+    EXPECT_TRUE(succeeded(pack({-1, -128, 0, 127}, layout)))
+        << "opposite signs";
+    EXPECT_TRUE(failed(pack({64, 0, 65, 0}, layout)));
+    EXPECT_TRUE(failed(pack({0, -2, 0, -127}, layout)));
+  }
+  EXPECT_TRUE(succeeded(pack({64, 0, 65, 0}, "dot:1")));
+}
+
 TEST_F(PackTest, CodesOfFourBitsShareBytes) {
   // Bytes 1, 2, 3, ...: their lowest bits are the codes.
   auto code = [](int number) { return (((1 + number % 120) & 15) ^ 8) - 8; };
@@ -165,7 +203,7 @@ TEST_F(PackTest, CodesOfFourBitsShareBytes) {
     return ((((high ? byte >> 4 : byte) & 15) ^ 8) - 8);
   };
   std::vector<char> steps = packBytes(context, {5, 17}, "dot4"),
-                    pairs = packBytes(context, {2, 3, 1, 3}, "pair4:2");
+                    quads = packBytes(context, {2, 3, 1, 3}, "quad4:2");
   ASSERT_EQ(steps.size(), 2u * (64 + 2 * 32));
   for (int n = 0; n < 32; ++n) {
     int32_t sum = 0;
@@ -180,15 +218,15 @@ TEST_F(PackTest, CodesOfFourBitsShareBytes) {
     }
     EXPECT_EQ(readInt(steps, n / 16 * 128 + n % 16 * 4), sum) << n;
   }
-  ASSERT_EQ(pairs.size(), 2u * (64 + 5 * 16));
+  ASSERT_EQ(quads.size(), 2u * (64 + 3 * 32));
   for (int g = 0; g < 2; ++g)
-    for (int row = 0; row < 10; ++row)
+    for (int row = 0; row < 12; ++row)
       for (int lane = 0; lane < 16; ++lane) {
-        int place = lane * 2 + row % 2;
+        int place = lane * 4 + row % 4;
         int want =
             row < 9 && lane == 0 ? code(g * 9 + row % 3 * 3 + row / 3) : 0;
         EXPECT_EQ(
-            half(pairs[g * 144 + 64 + row / 2 * 16 + place % 16], place >= 16),
+            half(quads[g * 160 + 64 + row / 4 * 32 + place % 32], place >= 32),
             want)
             << row << ", " << lane;
       }

@@ -26,17 +26,22 @@
 //                 [G, ceil(O/G/16)] { i32 sums[16], i16 [rows/2][16][2] }
 //                 where row `tap * I + i` is input `i` of a tap, and the last
 //                 row is filled up with zeros where there is an odd number
+//   dotfit, dotfit:G
+//                 as dot, for codes of which in each pair of rows `2 j` and
+//                 `2 j + 1` those of one sign add up to at most kMaxPairSum;
+//                 refuses others. Rows are counted through all taps
+//   quad, quad:G  such codes too, the taps side by side as in pair16:
+//                 [G, ceil(O/G/16)] { i32 sums[16], i8 [rows/4][16][4] }
 //   dot4, dot4:G  i4 weights (an element in each byte of the source) in the
 //                 order of `dot`, two codes in a byte: of each step's 64 codes
 //                 byte `i` of 32 holds code `i` in its low half and code
 //                 `i + 32` in its high one, in two's complement
-//   pair4, pair4:G
-//                 the same in the order of `pair16`: of each pair's 32 codes
-//                 byte `i` of 16 holds the codes `i` and `i + 16`
+//   quad4, quad4:G
+//                 the same in the order of `quad`
 //   tap           i8 [C, 1, kernel...] of a depthwise convolution widened to
 //                 i32 [1 + taps, C up to a multiple of 16]; first the sums
 //
-// `nr` is 16 for `dot`, `dot16`, `pair16`, `dot4`, `pair4` and `tap`.
+// `nr` is 16 for all layouts of bytes.
 //
 // Columns past the last one are zero. The layout belongs to the weight: every
 // feature level of an artifact reads the same bytes.
@@ -47,6 +52,7 @@
 
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/Support/LLVM.h"
+#include "llvm/ADT/StringRef.h"
 
 namespace qcc {
 
@@ -56,9 +62,16 @@ inline constexpr int64_t kDotColumns = 16;
 inline constexpr int64_t kDotRows = 4;
 /// Bytes before the codes of a block of `dot`: the sums.
 inline constexpr int64_t kDotHeader = kDotColumns * 4;
-/// Bytes of a step of `dot4` and of a pair of rows of `pair4`.
+/// Bytes of a step of `dot4` and `quad4`.
 inline constexpr int64_t kDotStepNibbles = kDotColumns * kDotRows / 2;
-inline constexpr int64_t kPairNibbles = kDotColumns;
+/// The most that two codes of one sign may add up to for the sum of their
+/// products with bytes without a sign to fit 16 bits: 255 * 128 < 2^15.
+inline constexpr int32_t kMaxPairSum = 128;
+/// On an `int_conv` or `int_matmul` with a constant weight, and on the
+/// `quantize` that makes it: in each pair of rows the codes of one sign add up
+/// to at most kMaxPairSum. Rows are counted as in `pair16`; a last one alone is
+/// any. Kernels rely on it, and packing checks it.
+inline constexpr llvm::StringLiteral kPairsFitAttr = "qcc.pairs_fit";
 
 /// The type that a weight of static type `weight` has in a layout; null if the
 /// layout is not known or does not fit the weight (rank, groups, a size that

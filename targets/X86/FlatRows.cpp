@@ -1,6 +1,6 @@
-//===- WordRows.cpp - the rows of a task as words ---------------*- C++ -*-===//
+//===- FlatRows.cpp - the rows of a task side by side -----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "WordRows.h"
+#include "FlatRows.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -10,30 +10,33 @@ using namespace mlir;
 using namespace qcc;
 using namespace qcc::x86;
 
-/// Inputs that are widened at once.
+/// Inputs that are copied at once.
 static constexpr int64_t kStep = 16;
 
-int64_t WordRows::getRowBytes(int64_t terms) {
-  return int64_t(llvm::alignTo(terms, 2)) * 2;
+int64_t FlatRows::getRowBytes(int64_t terms, bool hasWords) {
+  return int64_t(llvm::alignTo(hasWords ? 2 * terms : terms, 4));
 }
 
-int64_t WordRows::getBytes(int64_t terms, int64_t rows) {
+int64_t FlatRows::getBytes(int64_t terms, int64_t rows, bool hasWords) {
   // A word of inputs behind the last tap is written whole.
-  return rows * getRowBytes(terms) + 2 * kStep;
+  return rows * getRowBytes(terms, hasWords) + 2 * kStep;
 }
 
-WordRows::WordRows(KernelBuilder &b, ByteRows &rows, int64_t taps,
-                   int64_t inputs, bool isSigned, int64_t scratchOffset)
-    : b(b), rows(rows), taps(taps), inputs(inputs), isSigned(isSigned),
+FlatRows::FlatRows(KernelBuilder &b, ByteRows &rows, int64_t taps,
+                   int64_t inputs, RowForm form, bool isSigned,
+                   int64_t scratchOffset)
+    : b(b), rows(rows), taps(taps), inputs(inputs), form(form),
+      isSigned(isSigned),
+      element(form == RowForm::Words ? b.getI16Type() : b.getI8Type()),
       base(b.elementPointer(b.scratch(), b.getI8Type(), b.idx(scratchOffset))) {
 }
 
-Value WordRows::getPointer(Value row) {
-  return b.elementPointer(base, b.getI8Type(),
-                          b.mul(row, b.idx(getRowBytes(taps * inputs))));
+Value FlatRows::getPointer(Value row) {
+  int64_t bytes = getRowBytes(taps * inputs, form == RowForm::Words);
+  return b.elementPointer(base, b.getI8Type(), b.mul(row, b.idx(bytes)));
 }
 
-void WordRows::emit(Value firstRow, Value endRow) {
+void FlatRows::emit(Value firstRow, Value endRow) {
   b.forLoop(
       firstRow, endRow, b.idx(1),
       [&](Value row) {
@@ -44,13 +47,11 @@ void WordRows::emit(Value firstRow, Value endRow) {
 
 /// The inputs of all taps of an output pixel. With few inputs those of a row of
 /// the window are one copy, except at the edges of the image.
-void WordRows::emitTaps(Value row, Value firstRow, Value words) {
+void FlatRows::emitTaps(Value row, Value firstRow, Value to) {
   constexpr auto noUnroll = KernelBuilder::LoopHint::NoUnroll;
   auto copy = [&](Value tap, int64_t count) {
-    emitInputs(
-        rows.getPointer(row, firstRow, tap),
-        b.elementPointer(words, b.getI16Type(), b.mul(tap, b.idx(inputs))),
-        count);
+    emitInputs(rows.getPointer(row, firstRow, tap),
+               b.elementPointer(to, element, b.mul(tap, b.idx(inputs))), count);
   };
   auto copyTap = [&](Value tap) { copy(tap, inputs); };
   if (taps == 1)
@@ -74,17 +75,28 @@ void WordRows::emitTaps(Value row, Value firstRow, Value words) {
       noUnroll);
 }
 
-/// Widens `count` inputs that lie side by side. What is written beyond them is
+/// Bytes of inputs as the row holds them.
+Value FlatRows::convert(Value bytes) {
+  auto type = cast<VectorType>(bytes.getType());
+  switch (form) {
+  case RowForm::Bytes:
+    return bytes;
+  case RowForm::OffsetBytes: // 128 more is the highest bit turned
+    return arith::XOrIOp::create(b, bytes, b.constantInt(-128, type));
+  case RowForm::Words:
+    break;
+  }
+  if (isSigned)
+    return arith::ExtSIOp::create(b, type.clone(element), bytes);
+  return arith::ExtUIOp::create(b, type.clone(element), bytes);
+}
+
+/// Copies `count` inputs that lie side by side. What is written beyond them is
 /// overwritten by the next tap or row.
-void WordRows::emitInputs(Value from, Value to, int64_t count) {
-  Type i8 = b.getI8Type(), i16 = b.getI16Type();
-  auto widen = [&](Value bytes) -> Value {
-    auto type = cast<VectorType>(bytes.getType()).clone(i16);
-    return isSigned ? Value(arith::ExtSIOp::create(b, type, bytes))
-                    : Value(arith::ExtUIOp::create(b, type, bytes));
-  };
+void FlatRows::emitInputs(Value from, Value to, int64_t count) {
+  Type i8 = b.getI8Type();
   auto copy = [&](Value at, unsigned lanes) {
-    b.store(widen(b.load(from, i8, at, lanes)), to, i16, at);
+    b.store(convert(b.load(from, i8, at, lanes)), to, element, at);
   };
   int64_t whole = count / kStep * kStep, at = whole;
   if (whole > kStep)
@@ -104,6 +116,6 @@ void WordRows::emitInputs(Value from, Value to, int64_t count) {
         b, VectorType::get(4, i8),
         vector::BroadcastOp::create(b, VectorType::get(1, b.getI32Type()),
                                     word));
-    b.store(widen(bytes), to, i16, b.idx(at));
+    b.store(convert(bytes), to, element, b.idx(at));
   }
 }
