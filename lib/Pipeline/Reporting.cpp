@@ -311,9 +311,14 @@ static KernelReport describeKernel(KernelOp kernel) {
         report.emitter = name.getValue().str();
       continue;
     }
+    auto flag = dyn_cast<BoolAttr>(attr.getValue());
+    if (flag && !flag.getValue())
+      continue;
     if (!report.schedule.empty())
       report.schedule += ", ";
     report.schedule += attr.getName().str();
+    if (flag)
+      continue;
     llvm::raw_string_ostream os(report.schedule);
     if (auto number = dyn_cast<IntegerAttr>(attr.getValue()))
       os << " = " << number.getValue();

@@ -28,7 +28,7 @@ static Figures getFigures(const Capabilities &level) {
     return {88, 260, 0.08, 0.10, 0, 0.021, 0.030};
   if (level.hasAvx512)
     return {88, 110, 0.08, 0.12, 0, 0.021, 0.035};
-  return {44, 66, 0.12, 0.20, 0.05, 0.038, 0.058};
+  return {44, 86, 0.12, 0.20, 0.03, 0.038, 0.058};
 }
 
 static double roundUp(int64_t value, uint64_t step) {
@@ -54,7 +54,7 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
           terms = shape.inputs * shape.taps;
   if (inIntegers) {
     double columns = roundUp(perGroup, 16);
-    double pointers = shape.taps > 1 ? 1.5 * taps : 0;
+    double pointers = shape.taps > 1 ? 0.1 * taps : 0;
     return groups * rows *
            (columns * roundUp(terms, shape.isConv ? 2 : 4) /
                 figures.integerProducts +
