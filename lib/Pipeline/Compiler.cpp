@@ -152,12 +152,13 @@ llvm::Error Compilation::import() {
 }
 
 /// Passes that find named operations, in copies for the sizes asked for.
-static void addRecognition(OpPassManager &passes, bool specialize) {
+static void addRecognition(OpPassManager &passes, bool specialize,
+                           bool foldScales = true) {
   if (specialize)
     passes.addPass(createSpecialize());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
-  passes.addPass(createRecognize());
+  passes.addPass(createRecognize({foldScales}));
   passes.addPass(createCanonicalizerPass());
 }
 
@@ -216,8 +217,11 @@ llvm::Error Compilation::transform() {
     if (algorithms.transforms())
       addTransforms(passes, algorithms, options, basePrecision);
     // Weights are chosen and scales tried on samples of any size, so before.
-    addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed &&
-                               !isStaticInt8());
+    // A model that is written has the nodes it had.
+    addRecognition(passes,
+                   /*specialize=*/!algorithms.chooses() && !isMixed &&
+                       !isStaticInt8(),
+                   /*foldScales=*/!options.emitQdq);
   });
   if (!error && algorithms.rotate)
     if (std::string warning = checkRotated(*module); !warning.empty())

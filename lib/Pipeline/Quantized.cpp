@@ -88,21 +88,16 @@ static QdqActivation describeActivation(QuantizeOp op) {
   return activation;
 }
 
-/// Rounds as `qcc.quantize` does what StaticInt8 gives it. Scales that nobody
-/// chose are those of the largest weights.
+/// Rounds as `qcc.quantize` does what StaticInt8 gives it.
 static void roundToBytes(QdqWeight &weight) {
   int64_t channels = weight.shape[size_t(weight.axis)], inner = 1;
   for (size_t i = size_t(weight.axis) + 1; i < weight.shape.size(); ++i)
     inner *= weight.shape[i];
-  std::vector<float> largest(size_t(channels), float(127 * 0x1p-126));
+  if (weight.scales.size() == 1)
+    weight.scales.resize(size_t(channels), weight.scales[0]);
   auto channelOf = [&](size_t i) {
     return size_t(int64_t(i) / inner % channels);
   };
-  for (auto [i, value] : llvm::enumerate(weight.floats))
-    largest[channelOf(i)] = std::fmax(largest[channelOf(i)], std::fabs(value));
-  if (weight.scales.empty())
-    for (float most : largest)
-      weight.scales.push_back(most / 127);
   for (auto [i, value] : llvm::enumerate(weight.floats))
     weight.codes.push_back(
         int8_t(std::nearbyint(value / weight.scales[channelOf(i)])));
@@ -140,11 +135,11 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
         };
         // What is rounded may be the model's weight times scales.
         weight.floats = read(op.getInput());
-        auto chosenOf = op->getAttrOfType<StringAttr>(kChosenOfAttr);
-        if (chosenOf)
-          weight.scales = read(op.getScale());
+        weight.scales = read(op.getScale());
+        if (failure)
+          return;
         roundToBytes(weight);
-        if (chosenOf) {
+        if (auto chosenOf = op->getAttrOfType<StringAttr>(kChosenOfAttr)) {
           ArrayRef<char> bytes = parameters->getBytes(chosenOf.getValue());
           weight.floats.resize(bytes.size() / sizeof(float));
           std::memcpy(weight.floats.data(), bytes.data(),

@@ -54,7 +54,7 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
           terms = shape.inputs * shape.taps;
   if (inIntegers) {
     double columns = roundUp(perGroup, 16);
-    double pointers = shape.taps > 1 ? 0.1 * taps : 0;
+    double pointers = shape.taps > 1 ? 1.5 * taps : 0;
     return groups * rows *
            (columns * roundUp(terms, shape.isConv ? 2 : 4) /
                 figures.integerProducts +

@@ -282,8 +282,9 @@ struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
   }
 };
 
-/// Drops a maximum with zero before codes without a sign whose zero point is 0:
-/// they have nothing below it either.
+/// Drops an activation function before codes without a sign whose zero point is
+/// 0: a maximum with zero, for they have nothing below it either, and a minimum
+/// with what is their largest.
 struct DropActivation : OpRewritePattern<QuantizeOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(QuantizeOp op,
@@ -295,16 +296,66 @@ struct DropActivation : OpRewritePattern<QuantizeOp> {
       return failure();
     auto generic = op.getInput().getDefiningOp<GenericOp>();
     if (!generic || !generic->hasOneUse() || generic.isReduction() ||
-        generic.getInputs().size() != 1 || !generic.getMap(0).isIdentity())
+        !generic.getWhole().empty())
       return failure();
-    Block *block = generic.getBlock();
-    auto maximum = generic.getYielded().getDefiningOp<arith::MaximumFOp>();
-    if (!maximum || maximum.getLhs() != block->getArgument(0) ||
-        !matchPattern(maximum.getRhs(), m_AnyZeroFloat()))
+    double largest = double((uint64_t(1) << type.getWidth()) - 1),
+           scale = *getNumber(op.getScale());
+    Value value = generic.getYielded();
+    while (Value inner = skipBound(generic, value, scale * (largest - kNear)))
+      value = inner;
+    auto arg = dyn_cast<BlockArgument>(value);
+    if (!arg || value == generic.getYielded() ||
+        arg.getOwner() != generic.getBlock())
       return failure();
-    rewriter.modifyOpInPlace(
-        op, [&] { op.getInputMutable().assign(generic.getInputs()[0]); });
+    unsigned number = arg.getArgNumber();
+    Value input = generic.getInputs()[number];
+    if (!generic.getMap(number).isIdentity() ||
+        getDims(input.getType()) != getDims(generic.getResult().getType()) ||
+        !cast<RankedTensorType>(input.getType()).getElementType().isF32())
+      return failure();
+    rewriter.modifyOpInPlace(op, [&] { op.getInputMutable().assign(input); });
     return success();
+  }
+
+private:
+  /// A quotient that is this much below the largest code is rounded to it,
+  /// whatever the division's own rounding.
+  static constexpr double kNear = 0.25;
+
+  /// The number that all elements of a constant of floats have.
+  static std::optional<double> getNumber(Value value) {
+    auto constant = value.getDefiningOp<ConstantOp>();
+    auto dense =
+        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+    if (!dense || !dense.isSplat() || !dense.getElementType().isF32())
+      return std::nullopt;
+    return double(dense.getSplatValue<APFloat>().convertToFloat());
+  }
+
+  /// The number that a value of a body is.
+  static std::optional<double> getNumber(GenericOp generic, Value value) {
+    if (auto arg = dyn_cast<BlockArgument>(value))
+      return arg.getOwner() == generic.getBlock()
+                 ? getNumber(generic.getInputs()[arg.getArgNumber()])
+                 : std::nullopt;
+    FloatAttr number;
+    if (!matchPattern(value, m_Constant(&number)) || !number.getType().isF32())
+      return std::nullopt;
+    return number.getValueAsDouble();
+  }
+
+  /// What a maximum with 0, or a minimum with `least` or more, is of; null for
+  /// anything else. Either gives NaN for NaN, as does its operand.
+  static Value skipBound(GenericOp generic, Value value, double least) {
+    Operation *op = value.getDefiningOp();
+    if (!isa_and_nonnull<arith::MaximumFOp, arith::MinimumFOp>(op))
+      return {};
+    for (unsigned i : {0u, 1u})
+      if (std::optional<double> bound =
+              getNumber(generic, op->getOperand(1 - i)))
+        if (isa<arith::MaximumFOp>(op) ? *bound == 0 : *bound >= least)
+          return op->getOperand(i);
+    return {};
   }
 };
 

@@ -241,3 +241,38 @@ func.func @large_sum(%x: tensor<8388609xui8>, %y: tensor<8388608xui8>) -> (tenso
   } -> tensor<f32>
   return %1, %3 : tensor<f32>, tensor<f32>
 }
+
+// A minimum is not needed either where it is the largest code or above: 6 over 0.0235 is 255.3, over 0.5 it is 12.
+// CHECK-LABEL: func @drop_clip
+// CHECK: %[[Y:.*]] = qcc.dequantize %{{.*}} : (tensor<5x8xi32>
+// CHECK-NOT: arith.minimumf
+// CHECK: qcc.quantize {{.*}} -> tensor<5x8xui8>
+// CHECK: arith.maximumf
+// CHECK: arith.minimumf
+// CHECK: qcc.quantize {{.*}} -> tensor<5x8xui8>
+func.func @drop_clip(%x: tensor<5x16xi8>) -> (tensor<5x8xui8>, tensor<5x8xui8>) {
+  %w = qcc.param "w" : tensor<16x8xi8>
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %t = qcc.constant dense<0.0235> : tensor<f32> -> tensor<f32>
+  %six = qcc.constant dense<6.0> : tensor<f32> -> tensor<f32>
+  %0 = qcc.dequantize %x, %s : (tensor<5x16xi8>, tensor<f32>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %w, %s : (tensor<16x8xi8>, tensor<f32>) -> tensor<16x8xf32>
+  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  %3 = qcc.generic none ins(%2, %six : tensor<5x8xf32>, tensor<f32>) maps [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %zero = arith.constant 0.0 : f32
+    %m = arith.maximumf %a, %zero : f32
+    %n = arith.minimumf %m, %b : f32
+    qcc.yield %n : f32
+  } -> tensor<5x8xf32>
+  %4 = qcc.quantize %3, %t : (tensor<5x8xf32>, tensor<f32>) -> tensor<5x8xui8>
+  %5 = qcc.generic none ins(%2, %six : tensor<5x8xf32>, tensor<f32>) maps [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %zero = arith.constant 0.0 : f32
+    %m = arith.maximumf %a, %zero : f32
+    %n = arith.minimumf %m, %b : f32
+    qcc.yield %n : f32
+  } -> tensor<5x8xf32>
+  %6 = qcc.quantize %5, %s : (tensor<5x8xf32>, tensor<f32>) -> tensor<5x8xui8>
+  return %4, %6 : tensor<5x8xui8>, tensor<5x8xui8>
+}
