@@ -121,14 +121,11 @@ static Value multiplyWords(KernelBuilder &b, Value lhs, Value rhs) {
       VectorType::get(sums, b.getI32Type()), {lhs, rhs});
 }
 
-/// Sums of two words each.
-static Value sumPairs(KernelBuilder &b, Value words) {
+Value x86::sumPairs(KernelBuilder &b, Value words) {
   return multiplyWords(b, words, b.constantInt(1, words.getType()));
 }
 
-/// Sums of two products each of bytes without a sign and with one, in words
-/// that saturate.
-static Value multiplyBytes(KernelBuilder &b, Value plain, Value other) {
+Value x86::multiplyBytes(KernelBuilder &b, Value plain, Value other) {
   auto bytes = cast<VectorType>(plain.getType());
   int64_t sums = bytes.getNumElements() / 2;
   return callIntrinsic(b,

@@ -88,6 +88,14 @@ private:
 /// a broadcast from memory and a shift.
 mlir::Value shiftSplat(KernelBuilder &b, mlir::Value value, unsigned bits);
 
+/// Sums of two words each: half as many i32.
+mlir::Value sumPairs(KernelBuilder &b, mlir::Value words);
+
+/// Sums of two products each of bytes without a sign and with one, in words
+/// that saturate.
+mlir::Value multiplyBytes(KernelBuilder &b, mlir::Value plain,
+                          mlir::Value other);
+
 } // namespace qcc::x86
 
 #endif // QCC_TARGETS_X86_INTEGERDOT_H

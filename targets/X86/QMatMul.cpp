@@ -7,13 +7,15 @@
 // order of groups; so all levels and tile shapes give the same bits.
 //
 // Few rows: codes are unpacked in registers. Many rows: they are unpacked into
-// a panel of some columns that stays in L2 while the rows walk by.
+// a panel of some columns that stays in L2 while the rows walk by. Codes of 8
+// bits are sorted in it where that is faster (PairPanel.h).
 //
 //===----------------------------------------------------------------------===//
 #include "ByteRows.h"
 #include "Decoder.h"
 #include "Emitters.h"
 #include "IntegerDot.h"
+#include "PairPanel.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -33,6 +35,10 @@ constexpr unsigned kColumns = kSchemeColumns;
 constexpr int64_t kDirectRows = 8;
 /// A larger panel would not stay in L2 in any case.
 constexpr int64_t kMaxPanelBytes = 1 << 20;
+/// Most scratch of a sorted panel and the rows beside it.
+constexpr int64_t kMaxPairBytes = 4 << 20;
+/// Rows of a tile with one.
+constexpr unsigned kPairRows = 4;
 /// Units and chunks of a group that are unrolled.
 constexpr int64_t kUnrolledUnits = 8, kUnrolledChunks = 2;
 
@@ -87,6 +93,9 @@ private:
                 Value firstK, int64_t liveK, Sums &partial);
   Value getCodes(Value block, Value group);
   Value loadActivation(Value row, Value k, int64_t live);
+  void emitPairs(Value blockBegin, Value blockEnd, Value rowBegin, Value rowEnd,
+                 std::optional<int64_t> known);
+  void emitPairTile(const Place &at, PairPanel &pairs);
   void emitStores(const Place &at, ArrayRef<Value> totals);
   unsigned getBlocks(std::optional<int64_t> rows) const;
   unsigned getMaxRows(unsigned blocks) const;
@@ -121,9 +130,19 @@ IntegerDot getDot(const Capabilities &caps, const Scheme &scheme) {
   return {caps, scheme.getMaxCode(), scheme.getUnit().k};
 }
 
+/// Whether many rows are multiplied with a sorted panel.
+bool isSorted(const Capabilities &caps, const Scheme &scheme,
+              const EncodedLayout &layout) {
+  return layout.groups == 1 && getDot(caps, scheme).needsWords() &&
+         PairPanel::canMultiply(caps, scheme) &&
+         PairPanel::getBytes(scheme, layout.groupK, kTaskRows) <= kMaxPairBytes;
+}
+
 /// Bytes of the panel of a level; 0 where products are as fast without one.
 int64_t getPanelBytes(const Capabilities &caps, const Scheme &scheme,
                       const EncodedLayout &layout) {
+  if (isSorted(caps, scheme, layout))
+    return PairPanel::getBytes(scheme, layout.groupK, kTaskRows);
   IntegerDot dot = getDot(caps, scheme);
   CodeUnit unit = scheme.getUnit();
   bool isPlain = unit.bytes == unit.k * kSchemeColumns;
@@ -287,6 +306,8 @@ LogicalResult QGemm::emit() {
 void QGemm::emitTask(Value blockBegin, Value blockEnd, Value rowBegin,
                      Value rowEnd, std::optional<int64_t> known,
                      bool usesPanel) {
+  if (usesPanel && isSorted(b.caps(), scheme, layout))
+    return emitPairs(blockBegin, blockEnd, rowBegin, rowEnd, known);
   unsigned maxBlocks = getBlocks(known);
   emitRowBlocks(
       b, blockBegin, blockEnd, maxBlocks,
@@ -363,6 +384,26 @@ void QGemm::emitPanelUnit(Value source, Value target, Value index,
       b.store(step, target, i8, at);
     }
   }
+}
+
+void QGemm::emitPairs(Value blockBegin, Value blockEnd, Value rowBegin,
+                      Value rowEnd, std::optional<int64_t> known) {
+  PairPanel pairs(b, scheme, k, codes);
+  pairs.emitRows(rowBegin, rowEnd);
+  b.forLoop(
+      blockBegin, blockEnd, b.idx(1),
+      [&](Value block) {
+        pairs.emitBlock(getCodes(block, b.idx(0)), getAhead(1));
+        emitRowBlocks(
+            b, rowBegin, rowEnd, kPairRows,
+            [&](unsigned rows) {
+              return needsRowBlock(known, kTaskRows, kPairRows, rows);
+            },
+            [&](Value row, unsigned rows) {
+              emitPairTile({row, block, rows, 1, Value(), 0}, pairs);
+            });
+      },
+      KernelBuilder::LoopHint::NoUnroll);
 }
 
 //===----------------------------------------------------------------------===//
@@ -447,6 +488,27 @@ SmallVector<Value> QGemm::emitGroup(const Place &at, Value group, int64_t rows,
     }
   }
   return result;
+}
+
+/// A tile of one block with its sorted panel: what emitGroup does with the only
+/// group.
+void QGemm::emitPairTile(const Place &at, PairPanel &pairs) {
+  Type scaleType = scheme.hasHalfScales() ? Type(b.getF16Type()) : f32;
+  auto floats = VectorType::get(kColumns, f32);
+  Value header =
+      b.elementPointer(weight, i8, b.mul(at.block, b.idx(layout.groupBytes)));
+  Value columnScales = b.load(header, scaleType, b.idx(0), kColumns);
+  if (scheme.hasHalfScales())
+    columnScales = arith::ExtFOp::create(b, floats, columnScales);
+  SmallVector<Value> totals;
+  for (auto [r, sum] : llvm::enumerate(pairs.emitSums(at.row, at.rows))) {
+    Value rowScale =
+        b.splat(b.load(scales, f32, b.add(at.row, b.idx(r))), kColumns);
+    Value number = arith::SIToFPOp::create(b, floats, sum);
+    Value scale = arith::MulFOp::create(b, columnScales, rowScale);
+    totals.push_back(arith::MulFOp::create(b, number, scale));
+  }
+  emitStores(at, totals);
 }
 
 /// The widened sums of the first `rows` rows of a group.

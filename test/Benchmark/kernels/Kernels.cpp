@@ -1,11 +1,12 @@
 //===- Kernels.cpp - speed of x86 kernels against ceilings ------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// usage: BenchKernels [PAIRS]
+// usage: BenchKernels [PAIRS [TEXT]]
 //
-// Prints a table in Markdown. Each line is a kernel at one level; its rate is
-// divided by that of a loop of nothing but the instruction it is made of,
-// measured in turns with it. Medians of PAIRS (31) pairs.
+// Prints a table in Markdown, of the kernels with TEXT in their name. Each line
+// is a kernel at one level; its rate is divided by that of a loop of nothing
+// but the instruction it is made of, measured in turns with it. Medians of
+// PAIRS (31) pairs.
 //
 //===----------------------------------------------------------------------===//
 #include "Emulation.h"
@@ -16,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <random>
 
 using namespace qcc;
 using namespace qcc::test;
@@ -33,6 +35,7 @@ struct Case {
   double operations;
   bool bytes;            ///< made of products of bytes
   bool pairsFit = false; ///< the bytes of the weight, input 1, fit in pairs
+  Bytes last = {};       ///< the last input, if it is not random
 };
 
 /// Seconds of processor time of this thread: what others use does not count.
@@ -65,6 +68,8 @@ void report(const X86 &x86, const std::string &level, const Case &item) {
   if (item.pairsFit)
     for (char &byte : inputs[1])
       byte = char(byte & 63);
+  if (!item.last.empty())
+    inputs.back() = item.last;
   auto run = kernel.prepare(inputs, {item.resultBytes}, {});
   bool vnni = item.bytes && caps.back().hasVnni;
   using qcc::run::PeakLoop;
@@ -126,6 +131,14 @@ Case makeQuantized(const std::string &key, int64_t m, int64_t k, int64_t n) {
   const Scheme *scheme = getSchemes(&context).lookup(key);
   int64_t group = scheme->getGroup(), groups = group ? k / group : 1;
   int64_t bytes = getEncodedLayout(*scheme, k, n)->totalBytes;
+  // Weights are not uniform, and speed may depend on how many are large.
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> weights(k * n);
+  for (float &weight : weights)
+    weight = normal(generator);
+  Bytes encoded(bytes);
+  llvm::cantFail(encodeWeight(*scheme, {k, n, toBytes(weights)}, encoded));
   std::string codes = tensor({m, k}, "i8"), scales = tensor({m, groups}, "f32"),
               sums = tensor({m, groups}, "i32"), weight = tensor({bytes}, "i8"),
               result = tensor({m, n}, "f32");
@@ -141,7 +154,9 @@ Case makeQuantized(const std::string &key, int64_t m, int64_t k, int64_t n) {
            size_t(bytes)},
           size_t(m * n) * 4,
           2.0 * m * n * k,
-          true};
+          true,
+          false,
+          encoded};
 }
 
 /// Codes times a constant weight of bytes, rounded to codes of another scale.
@@ -226,6 +241,7 @@ Case makeAttention(int64_t heads, int64_t length, int64_t depth) {
 int main(int argc, char **argv) {
   if (argc > 1)
     pairs = std::max(std::atoi(argv[1]), 1);
+  const std::string wanted = argc > 2 ? argv[2] : "";
   X86 x86;
   std::printf("| kernel | level | emitter | G operations/s | of the ceiling |\n"
               "|---|---|---|---|---|\n");
@@ -237,6 +253,9 @@ int main(int argc, char **argv) {
                           makeBytes(256, 768, 768, true),
                           makeBytes(512, 1024, 1024, true),
                           makeBytes(256, 4096, 4096, true),
+                          makeQuantized("int8", 1, 4096, 4096),
+                          makeQuantized("int8", 4, 768, 768),
+                          makeQuantized("int8", 16, 768, 768),
                           makeQuantized("int8", 256, 768, 768),
                           makeQuantized("int8", 512, 1024, 1024),
                           makeQuantized("int8", 256, 4096, 4096),
@@ -254,6 +273,7 @@ int main(int argc, char **argv) {
     if (level.find('+') == std::string::npos &&
         !needsEmulation(x86.parse(level).back()))
       for (const Case &item : cases)
-        report(x86, level, item);
+        if (item.name.find(wanted) != std::string::npos)
+          report(x86, level, item);
   return 0;
 }

@@ -63,6 +63,13 @@ public:
   /// and added in f32 in order of groups.
   std::vector<float> getExact(const std::vector<Bytes> &parts) const;
 
+  /// Codes of int8 at the ends of their range, -128 among them, in some steps
+  /// of four rows, small ones or such that just fit vpmaddubsw in others.
+  void setExtremeCodes(uint64_t seed);
+  /// Activations of one group at the ends of their range: what quantizeText
+  /// would return.
+  std::vector<Bytes> getExtremeActivations(uint64_t seed) const;
+
   int64_t m, k, n, group, groups;
   bool dynamic;
   std::vector<float> x, w;
@@ -104,6 +111,42 @@ Product::Product(const std::string &key, int64_t m, int64_t k, int64_t n,
   Bytes bytes = toBytes(w);
   encoded.resize(getEncodedLayout(*scheme, k, n)->totalBytes);
   EXPECT_EQ(llvm::toString(encodeWeight(*scheme, {k, n, bytes}, encoded)), "");
+}
+
+void Product::setExtremeCodes(uint64_t seed) {
+  const int values[2][4] = {{-128, 127, -127, 127}, {-3, 2, 0, 1}};
+  EncodedLayout layout = *getEncodedLayout(*scheme, k, n);
+  Random random(seed);
+  for (int64_t block = 0; block < layout.blocks; ++block)
+    for (int64_t step = 0; step * 4 < k; ++step) {
+      char *codes = encoded.data() + block * layout.groupBytes +
+                    layout.codeOffset + step * 64;
+      int64_t kind = random.range(0, 3);
+      for (int64_t i = 0; i < 64; ++i) {
+        int value = kind == 3 ? (i % 2 ? -127 : 127)
+                    : kind == 2
+                        ? (i / 32 ? 64 : -64) - int(random.range(0, 40) == 0)
+                        : values[kind][random.range(0, 3)];
+        // Padding is zero.
+        if (step * 4 + i % 4 < k)
+          codes[i] = char(value + 128);
+      }
+    }
+}
+
+std::vector<Bytes> Product::getExtremeActivations(uint64_t seed) const {
+  Random random(seed);
+  std::vector<int8_t> codes(m * k);
+  std::vector<int32_t> sums(m);
+  for (int64_t i = 0; i < m * k; ++i) {
+    int64_t kind = i / k % 4;
+    codes[i] = kind == 0   ? 127
+               : kind == 1 ? -127
+               : kind == 2 ? (i % k % 2 ? -127 : 127)
+                           : int8_t(random.range(-127, 127));
+    sums[i / k] += codes[i];
+  }
+  return {toBytes(codes), toBytes(random.floats(m, 0, 1)), toBytes(sums)};
 }
 
 std::string Product::quantizeText() const {
@@ -268,6 +311,27 @@ TEST(QMatMulTest, ASchemeOfAPluginIsExact) {
     check(x86, x86.levels(), "affine", random.range(1, 30),
           random.range(1, 100), random.range(1, 130), seed % 2, seed);
   }
+}
+
+TEST(QMatMulTest, Int8IsExactWhereverItsCodesFit) {
+  // Many rows are multiplied with steps of codes that are sorted by what they
+  // are; more than a task's, and numbers that are no multiple of a tile's.
+  X86 x86;
+  const int64_t shapes[][3] = {{9, 5, 16}, {13, 64, 37}, {103, 203, 33}};
+  for (auto [m, k, n] : shapes)
+    for (const std::string &levels : x86.levels()) {
+      SCOPED_TRACE(levels + " k " + std::to_string(k));
+      Product product("int8", m, k, n, /*dynamic=*/k == 64, k);
+      product.setExtremeCodes(k);
+      LoadedKernel multiply(product.productText(), x86.target(),
+                            x86.parse(levels), {3});
+      ASSERT_TRUE(multiply.ok());
+      std::vector<Bytes> parts = product.getExtremeActivations(m);
+      Bytes result =
+          multiply.run({parts[0], parts[1], parts[2], product.encoded},
+                       {size_t(m * n) * 4}, {m})[0];
+      EXPECT_EQ(result, toBytes(product.getExact(parts)));
+    }
 }
 
 TEST(QMatMulTest, LargestCodesDoNotSaturate) {
