@@ -371,7 +371,7 @@ static void checkTranspose(const std::string &type, int64_t n, bool adds) {
     SCOPED_TRACE(caps.level + " " + type + " " + std::to_string(n));
     LoadedKernel kernel(getTransposeText(type, n, adds), *emitter, caps);
     ASSERT_TRUE(kernel.ok());
-    for (int64_t m : {0, 1, 8, 16, 40, 77}) {
+    for (int64_t m : {0, 1, 8, 16, 40, 77, 200}) {
       std::vector<T> x(3 * m * n), y(3 * m * n);
       for (size_t i = 0; i < x.size(); ++i) {
         x[i] = static_cast<T>(i * 7 % 251);
@@ -400,9 +400,79 @@ static void checkTranspose(const std::string &type, int64_t n, bool adds) {
 TEST(TileTest, Transposes) {
   checkTranspose<float>("f32", 16, false);
   checkTranspose<float>("f32", 50, true);
+  checkTranspose<float>("f32", 9, false);
+  checkTranspose<float>("f32", 130, false);
+  checkTranspose<uint8_t>("ui8", 9, false);
   checkTranspose<uint8_t>("ui8", 33, false);
+  checkTranspose<uint8_t>("ui8", 66, false);
+  checkTranspose<int8_t>("i8", 100, false);
   checkTranspose<int64_t>("i64", 17, false);
   checkTranspose<double>("f64", 20, true);
+}
+
+/// [2, channels, s0] -> codes [2, s0, channels], with a bias per channel.
+static std::string getQuantizeText(int64_t channels) {
+  std::string n = std::to_string(channels);
+  std::string in = "tensor<2x" + n + "x?xf32, affine_map<()[s0] -> (2, " + n +
+                   ", s0)>>",
+              bias = "tensor<" + n + "x1xf32>",
+              out = "tensor<2x?x" + n + "xui8, affine_map<()[s0] -> (2, s0, " +
+                    n + ")>>";
+  return "qcc.kernel @k {} {\n^bb0(%x: " + in + ", %y: " + bias +
+         "):\n  %r = qcc.generic none ins(%x, %y : " + in + ", " + bias +
+         ") maps [affine_map<(d0, d1, d2) -> (d0, d2, d1)>, "
+         "affine_map<(d0, d1, d2) -> (d2, 0)>] {\n"
+         "  ^bb1(%a: f32, %b: f32):\n"
+         "    %zero = arith.constant 0.0 : f32\n"
+         "    %most = arith.constant 255.0 : f32\n"
+         "    %scale = arith.constant 0.3 : f32\n"
+         "    %c = arith.addf %a, %b : f32\n"
+         "    %d = arith.divf %c, %scale : f32\n"
+         "    %e = arith.maxnumf %d, %zero : f32\n"
+         "    %f = arith.minnumf %e, %most : f32\n"
+         "    %g = math.roundeven %f : f32\n"
+         "    %h = arith.fptosi %g : f32 to i32\n"
+         "    %i = arith.trunci %h : i32 to i8\n"
+         "    qcc.yield %i : i8\n  } -> " +
+         out + "\n  qcc.yield %r : " + out + "\n}";
+}
+
+// Bytes are transposed after they are computed.
+TEST(TileTest, QuantizesAndPermutes) {
+  auto emitter = createTileEmitter();
+  for (const Capabilities &caps : getRunnableLevels())
+    for (int64_t channels : {8, 15, 64}) {
+      if (!caps.vectorBits)
+        continue;
+      SCOPED_TRACE(caps.level + " " + std::to_string(channels));
+      LoadedKernel kernel(getQuantizeText(channels), *emitter, caps);
+      ASSERT_TRUE(kernel.ok());
+      for (int64_t m : {0, 1, 9, 31, 32, 33, 64, 77, 96, 200, 2000}) {
+        std::vector<float> x(2 * channels * m), bias(channels);
+        for (size_t i = 0; i < x.size(); ++i)
+          x[i] = 0.15f * float(int64_t(i * 7 % 601) - 40);
+        if (m > 4) {
+          x[1] = std::numeric_limits<float>::quiet_NaN();
+          x[2] = std::numeric_limits<float>::infinity();
+          x[3] = -x[2];
+        }
+        for (int64_t i = 0; i < channels; ++i)
+          bias[i] = 0.3f * float(i % 4);
+        std::vector<Bytes> inputs = {toBytes(x), toBytes(bias)};
+        Bytes got = kernel.run(inputs, {x.size()}, {m})[0];
+        EXPECT_EQ(got, kernel.run(inputs, {x.size()}, {m}, false, 3)[0]);
+        std::vector<uint8_t> codes = fromBytes<uint8_t>(got);
+        for (int64_t i = 0; i < 2; ++i)
+          for (int64_t p = 0; p < m; ++p)
+            for (int64_t c = 0; c < channels; ++c) {
+              float value = (x[(i * channels + c) * m + p] + bias[c]) / 0.3f;
+              float limited = std::fmin(std::fmax(value, 0.0f), 255.0f);
+              ASSERT_EQ(codes[(i * m + p) * channels + c],
+                        uint8_t(std::nearbyint(limited)))
+                  << i << " " << p << " " << c;
+            }
+      }
+    }
 }
 
 // A bias per channel of a convolution keeps its two dimensions of one element.

@@ -20,8 +20,7 @@ std::unique_ptr<KernelEmitter> createRowEmitter();
 std::unique_ptr<KernelEmitter> createPoolEmitter();
 
 /// Elementwise generics with an operand that is contiguous along another
-/// dimension than the result (transposes), in square tiles. For levels with
-/// vectors.
+/// dimension than the result (transposes), in tiles. For levels with vectors.
 std::unique_ptr<KernelEmitter> createTileEmitter();
 
 /// Elementwise generics whose last dimension has two to four elements (depth to

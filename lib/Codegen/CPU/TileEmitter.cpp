@@ -3,7 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // An operand that is contiguous along another dimension than the result is read
-// in square tiles of vectors that are transposed in registers.
+// in square tiles of vectors that are transposed in registers. Where the result
+// is bytes, these are transposed instead: they are computed along the operand's
+// dimension, which makes a fourth of the shuffles and reads whole cache lines.
+//
+// Planes are often a multiple of 4 KiB apart, where a few lines of them fill
+// all ways of the cache: what is taken of one plane at a time is whole lines.
 //
 //===----------------------------------------------------------------------===//
 #include "LoopNest.h"
@@ -14,8 +19,17 @@
 using namespace mlir;
 using namespace qcc;
 
-/// Rows of a tile; a multiple of the lanes of every level.
-static constexpr int64_t kTileRows = 16;
+/// Rows and columns of a block: some lines of each plane, one after the other.
+static constexpr int64_t kBlock = 64;
+/// Least extent along both dimensions.
+static constexpr int64_t kMinExtent = 8;
+/// Rows of a tile of bytes.
+static constexpr int64_t kByteRows = 32;
+/// Columns of a tile of bytes, or a smaller power of two at the edge. No more
+/// than the ways of a cache of 32 KiB, where each may lie in the same ones.
+static constexpr int64_t kByteColumns = 8;
+/// Bytes of a register in which shuffles are cheap.
+static constexpr int64_t kLaneBytes = 16;
 
 /// How a map reads its operand when `last` is the result's last dimension.
 namespace {
@@ -68,7 +82,7 @@ static std::optional<unsigned> findTileDim(LoopNest &nest) {
   SmallVector<AffineExpr> extents = root.getExtents();
   auto isLong = [](AffineExpr extent) {
     std::optional<int64_t> size = getConstantSize(extent);
-    return !size || *size >= kTileRows;
+    return !size || *size >= kMinExtent;
   };
   return found && isLong(extents[*found]) && isLong(extents.back())
              ? found
@@ -76,6 +90,21 @@ static std::optional<unsigned> findTileDim(LoopNest &nest) {
 }
 
 namespace {
+/// True if the result is bytes and vectors can run along `tileDim` instead.
+static bool canTransposeBytes(GenericOp root, unsigned tileDim) {
+  if (!root.getResult().getType().getElementType().isInteger(8) ||
+      !root.getWhole().empty())
+    return false;
+  for (unsigned i = 0, e = root.getInputs().size(); i < e; ++i) {
+    unsigned dim = 0;
+    if (classify(root, i, dim) != Access::Transposed &&
+        root.getMap(i).isFunctionOfDim(tileDim))
+      return false;
+  }
+  std::optional<int64_t> rows = getConstantSize(root.getExtents()[tileDim]);
+  return !rows || *rows >= kByteRows;
+}
+
 /// The iteration space with the tiled dimension in blocks.
 struct TileSpace {
   TileSpace(GenericOp root, unsigned tileDim) {
@@ -83,11 +112,11 @@ struct TileSpace {
     for (unsigned d = 0; d + 1 < extents.size(); ++d)
       if (d != tileDim)
         rows.push_back(extents[d]);
-    rows.push_back(simplifySize(extents[tileDim].ceilDiv(kTileRows)));
+    rows.push_back(simplifySize(extents[tileDim].ceilDiv(kBlock)));
     SmallVector<AffineExpr> all(rows);
     all.push_back(extents.back());
-    grain = getGrain(all,
-                     mlir::getAffineConstantExpr(kTileRows, root.getContext()));
+    grain =
+        getGrain(all, mlir::getAffineConstantExpr(kBlock, root.getContext()));
   }
   SmallVector<AffineExpr> rows;
   Grain grain;
@@ -96,12 +125,23 @@ struct TileSpace {
 class TileKernel {
 public:
   TileKernel(KernelBuilder &b, LoopNest &nest, unsigned tileDim)
-      : b(b), root(nest.root), tileDim(tileDim), lanes(b.caps().f32Lanes()) {}
+      : b(b), root(nest.root), tileDim(tileDim), lanes(b.caps().f32Lanes()) {
+    // No tile of more lanes fits a side that is shorter.
+    for (AffineExpr side :
+         {root.getExtents()[tileDim], root.getExtents().back()})
+      while (getConstantSize(side).value_or(lanes) < lanes)
+        lanes /= 2;
+  }
   LogicalResult run();
 
 private:
   SmallVector<Value> at(Value row, Value column);
+  bool runsDown();
   void emitBlock(Value row, Value rowEnd, Value column, Value columnEnd);
+  void emitTiles(Value row, Value rowEnd, Value column, Value columnEnd);
+  void emitBytes(Value row, Value rowEnd, Value column, Value columnEnd);
+  void emitByteTile(Value row, Value column, unsigned columns);
+  void prefetch(ArrayRef<Value> indices, int64_t count);
   void emitTile(Value row, Value column);
   void emitPoint(Value row, Value column);
   SmallVector<Value> loadTransposed(unsigned input, Value row, Value column);
@@ -206,28 +246,165 @@ void TileKernel::emitPoint(Value row, Value column) {
   finish(args, indices, 1);
 }
 
-/// Tiles of the block as far as they are whole, then its edges.
-void TileKernel::emitBlock(Value row, Value rowEnd, Value column,
+/// Interleaves n vectors of bytes, n a power of two, so that together they hold
+/// n bytes for each lane, lanes in order within each 16 bytes. One step turns
+/// the bits of a byte's place (vector, lane) to the left.
+static void interleaveBytes(KernelBuilder &b, MutableArrayRef<Value> v) {
+  constexpr int64_t half = 8; // of the 16 bytes in which shuffles are cheap
+  SmallVector<int64_t> low, high;
+  for (int64_t i = 0; i < kByteRows; ++i) {
+    int64_t place =
+        i / (2 * half) * (2 * half) + i % (2 * half) / 2 + (i % 2) * kByteRows;
+    low.push_back(place);
+    high.push_back(place + half);
+  }
+  for (size_t step = 1; step < v.size(); step *= 2) {
+    SmallVector<Value> next;
+    for (size_t i = 0, n = v.size() / 2; i < n; ++i) {
+      next.push_back(vector::ShuffleOp::create(b, v[i], v[i + n], low));
+      next.push_back(vector::ShuffleOp::create(b, v[i], v[i + n], high));
+    }
+    llvm::copy(next, v.begin());
+  }
+}
+
+/// Fetches `count` elements along the tiled dimension of every transposed
+/// operand, those of the next block: there are more planes than the hardware
+/// follows by itself.
+void TileKernel::prefetch(ArrayRef<Value> indices, int64_t count) {
+  constexpr int64_t lineBytes = 64;
+  unsigned unused = 0;
+  for (unsigned i = 0, e = root.getInputs().size(); i < e; ++i) {
+    if (classify(root, i, unused) != Access::Transposed)
+      continue;
+    auto type = cast<RankedTensorType>(root.getInputs()[i].getType());
+    SmallVector<Value> place;
+    for (AffineExpr expr : root.getMap(i).getResults())
+      place.push_back(b.apply(expr, indices));
+    Value pointer = getTensorPointer(b, root.getInputs()[i]);
+    Value from = b.add(b.offset(type, place), b.idx(kBlock));
+    int64_t perLine = lineBytes / getElementBytes(type.getElementType());
+    for (int64_t k = 0; k < count; k += perLine)
+      b.prefetch(pointer, type.getElementType(), b.add(from, b.idx(k)));
+  }
+}
+
+/// `kByteRows` rows of `columns` bytes, a power of two.
+void TileKernel::emitByteTile(Value row, Value column, unsigned columns) {
+  SmallVector<Value> v;
+  for (unsigned c = 0; c < columns; ++c) {
+    SmallVector<Value> indices = at(row, b.add(column, b.idx(c)));
+    prefetch(indices, kByteRows);
+    FailureOr<Value> value =
+        computeGeneric(b, root, indices, kByteRows, {}, {}, tileDim);
+    if (failed(value)) {
+      broken = true;
+      return;
+    }
+    v.push_back(b.splat(*value, kByteRows));
+  }
+  interleaveBytes(b, v);
+  RankedTensorType type = root.getResult().getType();
+  int64_t perLane = kLaneBytes / columns; // rows in 16 bytes of a vector
+  for (int64_t r = 0; r < kByteRows; ++r) {
+    Value from = v[r % kLaneBytes / perLane];
+    int64_t place = r / kLaneBytes * kLaneBytes + r % perLane * columns;
+    Value bytes = columns > 1
+                      ? Value(vector::ExtractStridedSliceOp::create(
+                            b, from, ArrayRef<int64_t>{place},
+                            ArrayRef<int64_t>{columns}, ArrayRef<int64_t>{1}))
+                      : Value(vector::ExtractOp::create(b, from, place));
+    b.store(bytes, b.resultPointer(0), type.getElementType(),
+            b.offset(type, at(b.add(row, b.idx(r)), column)));
+  }
+}
+
+/// A block of at least `kByteRows` rows, or of none.
+void TileKernel::emitBytes(Value row, Value rowEnd, Value column,
+                           Value columnEnd) {
+  using Hint = KernelBuilder::LoopHint;
+  Value height = b.idx(kByteRows), last = b.sub(rowEnd, height);
+  std::optional<int64_t> width = getConstantSize(root.getExtents().back());
+  for (unsigned columns = kByteColumns; columns > 0; columns /= 2) {
+    // Tasks begin at multiples of more than a tile.
+    if (columns < kByteColumns && width && !(*width & columns))
+      continue;
+    Value step = b.idx(columns);
+    Value whole =
+        b.add(column, b.mul(b.divFloor(b.sub(columnEnd, column), step), step));
+    b.forLoop(
+        column, whole, step,
+        [&](Value c) {
+          b.forLoop(
+              row, rowEnd, height,
+              [&](Value r) { emitByteTile(b.minIdx(r, last), c, columns); },
+              Hint::NoUnroll);
+        },
+        Hint::NoUnroll);
+    column = whole;
+  }
+}
+
+/// True if the operand's lines are farther apart than the result's.
+bool TileKernel::runsDown() {
+  SmallVector<AffineExpr> extents = root.getExtents();
+  std::optional<int64_t> rows = getConstantSize(extents[tileDim]),
+                         columns = getConstantSize(extents.back());
+  return !rows || (columns && *rows >= *columns);
+}
+
+/// Whole tiles of the block, along the side whose lines are farther apart. The
+/// last ones overlap those before; where there is none, points.
+void TileKernel::emitTiles(Value row, Value rowEnd, Value column,
                            Value columnEnd) {
   using Hint = KernelBuilder::LoopHint;
   Value step = b.idx(lanes), one = b.idx(1);
-  auto wholeEnd = [&](Value from, Value to) {
-    Value length = b.maxIdx(b.sub(to, from), b.idx(0));
-    return b.add(from, b.mul(b.divFloor(length, step), step));
+  Value lastRow = b.sub(rowEnd, step), lastColumn = b.sub(columnEnd, step);
+  auto fits = [&](Value from, Value last, Value to) -> Value {
+    Value none = b.less(last, from);
+    return b.createOrFold<arith::SelectOp>(none, from, to);
   };
-  Value rowWhole = wholeEnd(row, rowEnd),
-        columnWhole = wholeEnd(column, columnEnd);
+  Value rowWhole = fits(row, lastRow, rowEnd),
+        columnWhole = fits(column, lastColumn, columnEnd);
+  auto tile = [&](Value r, Value c) {
+    emitTile(b.minIdx(r, lastRow), b.minIdx(c, lastColumn));
+  };
+  auto loop = [&](Value from, Value to, Value by,
+                  llvm::function_ref<void(Value)> body) {
+    b.forLoop(from, to, by, body, Hint::NoUnroll);
+  };
+  if (runsDown())
+    loop(column, columnWhole, step, [&](Value c) {
+      loop(row, rowWhole, step, [&](Value r) { tile(r, c); });
+    });
+  else
+    loop(column, columnWhole, b.idx(kBlock), [&](Value first) {
+      Value end = b.minIdx(b.add(first, b.idx(kBlock)), columnWhole);
+      loop(row, rowWhole, step, [&](Value r) {
+        loop(first, end, step, [&](Value c) { tile(r, c); });
+      });
+    });
   auto points = [&](Value r0, Value r1, Value c0, Value c1) {
-    b.forLoop(r0, r1, one, [&](Value r) {
-      b.forLoop(c0, c1, one, [&](Value c) { emitPoint(r, c); }, Hint::NoUnroll);
+    loop(r0, r1, one, [&](Value r) {
+      loop(c0, c1, one, [&](Value c) { emitPoint(r, c); });
     });
   };
-  b.forLoop(column, columnWhole, step, [&](Value c) {
-    b.forLoop(
-        row, rowWhole, step, [&](Value r) { emitTile(r, c); }, Hint::NoUnroll);
-  });
   points(row, rowWhole, columnWhole, columnEnd);
   points(rowWhole, rowEnd, column, columnEnd);
+}
+
+void TileKernel::emitBlock(Value row, Value rowEnd, Value column,
+                           Value columnEnd) {
+  if (canTransposeBytes(root, tileDim)) {
+    Value few = b.less(b.sub(rowEnd, row), b.idx(kByteRows));
+    Value bytesEnd = b.createOrFold<arith::SelectOp>(few, row, rowEnd);
+    emitBytes(row, bytesEnd, column, columnEnd);
+    row = bytesEnd;
+    std::optional<int64_t> rows = getConstantSize(root.getExtents()[tileDim]);
+    if (rows && (*rows % kBlock == 0 || *rows % kBlock >= kByteRows))
+      return;
+  }
+  emitTiles(row, rowEnd, column, columnEnd);
 }
 
 LogicalResult TileKernel::run() {
@@ -236,8 +413,8 @@ LogicalResult TileKernel::run() {
   forEachRow(b, space.grain, space.rows,
              [&](ArrayRef<Value> indices, Value begin, Value end) {
                outer = SmallVector<Value>(indices);
-               Value first = b.mul(outer.pop_back_val(), b.idx(kTileRows));
-               Value stop = b.minIdx(b.add(first, b.idx(kTileRows)), height);
+               Value first = b.mul(outer.pop_back_val(), b.idx(kBlock));
+               Value stop = b.minIdx(b.add(first, b.idx(kBlock)), height);
                emitBlock(first, stop, begin, end);
              });
   return failure(broken);
