@@ -217,11 +217,12 @@ llvm::Error Compilation::transform() {
     if (algorithms.transforms())
       addTransforms(passes, algorithms, options, basePrecision);
     // Weights are chosen and scales tried on samples of any size, so before.
-    // A model that is written has the nodes it had.
+    // A QDQ model that is written has the nodes it had, and an artifact of int8
+    // makes the decisions that it tells.
     addRecognition(passes,
                    /*specialize=*/!algorithms.chooses() && !isMixed &&
                        !isStaticInt8(),
-                   /*foldScales=*/!options.emitQdq);
+                   /*foldScales=*/!isStaticInt8());
   });
   if (!error && algorithms.rotate)
     if (std::string warning = checkRotated(*module); !warning.empty())
@@ -283,7 +284,7 @@ llvm::Error Compilation::quantize() {
     if (options.emitQdq)
       return;
     if (isStatic && (*module)->hasAttr(kSizesAttr))
-      addRecognition(passes, /*specialize=*/true);
+      addRecognition(passes, /*specialize=*/true, /*foldScales=*/false);
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());
