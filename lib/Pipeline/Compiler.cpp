@@ -152,13 +152,12 @@ llvm::Error Compilation::import() {
 }
 
 /// Passes that find named operations, in copies for the sizes asked for.
-static void addRecognition(OpPassManager &passes, bool specialize,
-                           bool foldScales = true) {
+static void addRecognition(OpPassManager &passes, bool specialize) {
   if (specialize)
     passes.addPass(createSpecialize());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
-  passes.addPass(createRecognize({foldScales}));
+  passes.addPass(createRecognize());
   passes.addPass(createCanonicalizerPass());
 }
 
@@ -217,12 +216,8 @@ llvm::Error Compilation::transform() {
     if (algorithms.transforms())
       addTransforms(passes, algorithms, options, basePrecision);
     // Weights are chosen and scales tried on samples of any size, so before.
-    // A QDQ model that is written has the nodes it had, and an artifact of int8
-    // makes the decisions that it tells.
-    addRecognition(passes,
-                   /*specialize=*/!algorithms.chooses() && !isMixed &&
-                       !isStaticInt8(),
-                   /*foldScales=*/!isStaticInt8());
+    addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed &&
+                               !isStaticInt8());
   });
   if (!error && algorithms.rotate)
     if (std::string warning = checkRotated(*module); !warning.empty())
@@ -284,7 +279,7 @@ llvm::Error Compilation::quantize() {
     if (options.emitQdq)
       return;
     if (isStatic && (*module)->hasAttr(kSizesAttr))
-      addRecognition(passes, /*specialize=*/true, /*foldScales=*/false);
+      addRecognition(passes, /*specialize=*/true);
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());

@@ -27,7 +27,6 @@ std::optional<double> getSplat(mlir::Value value);
 
 void populateAttentionPatterns(mlir::RewritePatternSet &patterns);
 void populateNormPatterns(mlir::RewritePatternSet &patterns);
-void populateChannelScalePatterns(mlir::RewritePatternSet &patterns);
 
 } // namespace qcc
 

@@ -7,7 +7,6 @@
 #include "qcc/Dialect/QCC/Shape.h"
 
 namespace qcc {
-#define GEN_PASS_DECL_RECOGNIZE
 #define GEN_PASS_DEF_RECOGNIZE
 #include "qcc/passes/Recognize.h.inc"
 } // namespace qcc
@@ -87,14 +86,10 @@ Value qcc::matchUnary(Value value, StringRef opName) {
 
 namespace {
 struct RecognizePass : qcc::impl::RecognizeBase<RecognizePass> {
-  using RecognizeBase::RecognizeBase;
-
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateAttentionPatterns(patterns);
     populateNormPatterns(patterns);
-    if (foldScales)
-      populateChannelScalePatterns(patterns);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }
