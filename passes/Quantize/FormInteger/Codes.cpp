@@ -1,6 +1,7 @@
 //===- Codes.cpp - operands that are dequantized codes ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Codes.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace qcc;
@@ -70,15 +71,22 @@ Value qcc::toScalar(OpBuilder &b, Location loc, Value value) {
       b, loc, RankedTensorType::get({}, type.getElementType()), value);
 }
 
-bool qcc::isPositive(Value scale) {
-  auto constant = scale.getDefiningOp<ConstantOp>();
+std::optional<double> qcc::getSplatFloat(Value value) {
+  auto constant = value.getDefiningOp<ConstantOp>();
   auto dense =
       constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
   if (!dense || !dense.isSplat() || !isa<FloatType>(dense.getElementType()))
-    return false;
+    return std::nullopt;
   auto number = dense.getSplatValue<APFloat>();
-  return number.isFinite() && !number.isZero() && !number.isNegative() &&
-         std::abs(ilogb(number)) <= 100;
+  bool lost = false;
+  number.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+  return number.convertToDouble();
+}
+
+bool qcc::isPositive(Value scale) {
+  std::optional<double> number = getSplatFloat(scale);
+  return number && std::isfinite(*number) && *number > 0 &&
+         std::abs(std::ilogb(*number)) <= 100;
 }
 
 bool qcc::coversPadding(PoolOp op) {

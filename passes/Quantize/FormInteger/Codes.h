@@ -26,6 +26,9 @@ std::optional<Codes> getWeightCodes(ConvOp op);
 /// The one number that all elements of an integer constant have.
 std::optional<int64_t> getSplatInteger(mlir::Value value);
 
+/// The one number that all elements of a constant of floats have.
+std::optional<double> getSplatFloat(mlir::Value value);
+
 /// True for a tensor of one element.
 bool hasOneElement(mlir::Value value);
 

@@ -299,7 +299,7 @@ struct DropActivation : OpRewritePattern<QuantizeOp> {
         !generic.getWhole().empty())
       return failure();
     double largest = double((uint64_t(1) << type.getWidth()) - 1),
-           scale = *getNumber(op.getScale());
+           scale = *getSplatFloat(op.getScale());
     Value value = generic.getYielded();
     while (Value inner = skipBound(generic, value, scale * (largest - kNear)))
       value = inner;
@@ -322,21 +322,11 @@ private:
   /// whatever the division's own rounding.
   static constexpr double kNear = 0.25;
 
-  /// The number that all elements of a constant of floats have.
-  static std::optional<double> getNumber(Value value) {
-    auto constant = value.getDefiningOp<ConstantOp>();
-    auto dense =
-        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
-    if (!dense || !dense.isSplat() || !dense.getElementType().isF32())
-      return std::nullopt;
-    return double(dense.getSplatValue<APFloat>().convertToFloat());
-  }
-
   /// The number that a value of a body is.
   static std::optional<double> getNumber(GenericOp generic, Value value) {
     if (auto arg = dyn_cast<BlockArgument>(value))
       return arg.getOwner() == generic.getBlock()
-                 ? getNumber(generic.getInputs()[arg.getArgNumber()])
+                 ? getSplatFloat(generic.getInputs()[arg.getArgNumber()])
                  : std::nullopt;
     FloatAttr number;
     if (!matchPattern(value, m_Constant(&number)) || !number.getType().isF32())

@@ -199,7 +199,7 @@ static Value findLargestPair(OpBuilder &b, Operation *layer, Value weight,
       .getResult();
 }
 
-static bool isDepthwise(Operation *layer) {
+bool qcc::isDepthwise(Operation *layer) {
   auto conv = dyn_cast<ConvOp>(layer);
   return conv && conv.getGroups() > 1 &&
          cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) == 1;

@@ -38,10 +38,7 @@ static const Scheme &getScheme(ModuleOp module, unsigned bits,
 }
 
 bool qcc::mayBeNarrow(Operation *layer) {
-  auto conv = dyn_cast<ConvOp>(layer);
-  return conv &&
-         (conv.getGroups() == 1 ||
-          cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) > 1);
+  return isa<ConvOp>(layer) && !isDepthwise(layer);
 }
 
 static RankedTensorType getWeightType(Operation *layer) {

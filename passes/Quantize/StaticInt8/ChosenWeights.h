@@ -10,8 +10,7 @@
 namespace qcc {
 
 /// True for a convolution whose weight has a form of 4 bits: all but depthwise
-/// ones, which have a few weights per channel, each with a part in all of its
-/// results.
+/// ones.
 bool mayBeNarrow(mlir::Operation *layer);
 
 /// The weights of convolutions as codes of 4 or 8 bits with a scale per output

@@ -56,8 +56,7 @@ static std::string getObstacle(Operation *op) {
           rows = type.getNumElements() / channels;
   if (rows > kMaxRows)
     return "not supported: a sum may not fit 32 bits";
-  bool isDepthwise = isa<ConvOp>(op) && type.getDimSize(1) == 1 &&
-                     cast<ConvOp>(op).getGroups() > 1;
+  bool isDepthwise = qcc::isDepthwise(op);
   if (isDepthwise &&
       type.getDimSize(0) != int64_t(cast<ConvOp>(op).getGroups()))
     return "not supported: several outputs per channel have no kernel for int8";

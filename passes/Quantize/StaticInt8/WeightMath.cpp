@@ -1,5 +1,4 @@
-//===- WeightMath.cpp - rounding the weights of a convolution -----*- C++
-//-*-===//
+//===- WeightMath.cpp - rounding the weights of a layer ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "WeightMath.h"
 #include "qcc/Dialect/QCC/Pack.h"

@@ -1,5 +1,4 @@
-//===- WeightMath.h - rounding the weights of a convolution -------*- C++
-//-*-===//
+//===- WeightMath.h - rounding the weights of a layer -----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #ifndef QCC_PASSES_QUANTIZE_STATICINT8_WEIGHTMATH_H
 #define QCC_PASSES_QUANTIZE_STATICINT8_WEIGHTMATH_H
