@@ -28,7 +28,7 @@ template <typename T> static T getNumber(Value constant) {
 /// is one.
 static GenericOp getEqualised(Value value) {
   auto product = value.getDefiningOp<GenericOp>();
-  return product && product->hasAttr("qcc.equalised") ? product : GenericOp();
+  return product && product->hasAttr(kEqualisedAttr) ? product : GenericOp();
 }
 
 static std::vector<float> getFactors(GenericOp product) {
@@ -109,6 +109,11 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
   ConstSource source;
   source.parameter = [&](StringRef key) { return parameters->getBytes(key); };
   llvm::Error failure = llvm::Error::success();
+  llvm::StringMap<GenericOp> sums; // what normalisations left, by convolution
+  module->walk([&](GenericOp op) {
+    if (auto conv = op->getAttrOfType<StringAttr>(kShiftOfAttr))
+      sums[conv] = op;
+  });
   module->walk([&](QuantizeOp op) {
     if (failure)
       return;
@@ -144,8 +149,12 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
           weight.floats.resize(bytes.size() / sizeof(float));
           std::memcpy(weight.floats.data(), bytes.data(),
                       weight.floats.size() * sizeof(float));
-        } else if (GenericOp product = getEqualised(op.getInput())) {
-          weight.floats = read(product.getInputs()[0]);
+        } else {
+          weight.floats = read(getModelWeight(op.getInput()));
+        }
+        if (GenericOp sum = sums.lookup(weight.node)) {
+          weight.normalisation = getNodeName(sum.getLoc()).str();
+          weight.shift = read(sum.getInputs()[1]);
         }
         weights.push_back(std::move(weight));
       }
@@ -154,7 +163,9 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
     return std::move(failure);
   std::vector<QdqCorrection> corrections;
   module->walk([&](Operation *op) {
-    if (auto values = op->getAttrOfType<DenseF32ArrayAttr>(kCorrectionAttr))
+    // Shifts have the corrections in them.
+    if (auto values = op->getAttrOfType<DenseF32ArrayAttr>(kCorrectionAttr);
+        values && !sums.contains(getNodeName(op->getLoc())))
       corrections.push_back({getNodeName(op->getLoc()).str(),
                              std::vector<float>(values.asArrayRef())});
   });

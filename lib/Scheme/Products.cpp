@@ -139,6 +139,15 @@ std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
   return k < kMinRows ? "kept: not faster" : "";
 }
 
+Value qcc::getModelWeight(Value weight) {
+  while (auto product = weight.getDefiningOp<GenericOp>()) {
+    if (!product->hasAttr(kEqualisedAttr) && !product->hasAttr(kScaledAttr))
+      break;
+    weight = product.getInputs()[0];
+  }
+  return weight;
+}
+
 void qcc::addTransformNote(MatMulOp layer, const Twine &text) {
   Builder b(layer.getContext());
   auto before = layer->getAttrOfType<StringAttr>(kTransformAttr);

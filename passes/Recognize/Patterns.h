@@ -27,6 +27,7 @@ std::optional<double> getSplat(mlir::Value value);
 
 void populateAttentionPatterns(mlir::RewritePatternSet &patterns);
 void populateNormPatterns(mlir::RewritePatternSet &patterns);
+void populateChannelScalePatterns(mlir::RewritePatternSet &patterns);
 
 } // namespace qcc
 

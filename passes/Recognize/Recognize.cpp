@@ -90,6 +90,7 @@ struct RecognizePass : qcc::impl::RecognizeBase<RecognizePass> {
     RewritePatternSet patterns(&getContext());
     populateAttentionPatterns(patterns);
     populateNormPatterns(patterns);
+    populateChannelScalePatterns(patterns);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -11,6 +11,10 @@ def Recognize : Pass<"qcc-recognize", "::mlir::ModuleOp"> {
     opset 17 as means, differences and a square root, and RMS normalisation without the differences. All are found by
     structure, never by name, and become `qcc.attention` and `qcc.norm`, for which targets have kernels of their own. A
     pattern whose values are used elsewhere too is left alone.
+
+    Batch normalisation of a convolution's results, `x * scale + shift` per channel with constants, leaves the shift: the
+    scale goes into the weight, and times the bias into the shift, unless the weight is not a parameter as it is in the
+    model (codes of others).
   }];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect"];
 }

@@ -35,6 +35,15 @@ inline constexpr llvm::StringLiteral kCorrectionAttr = "qcc.correction";
 /// Of qcc.quantize: the key of the model's weight of which its input was
 /// chosen.
 inline constexpr llvm::StringLiteral kChosenOfAttr = "qcc.chosen_of";
+/// Of a product with constants per channel: equalised channels; the scales of
+/// batch normalisation times the weight of the convolution in front of it.
+inline constexpr llvm::StringLiteral kEqualisedAttr = "qcc.equalised";
+inline constexpr llvm::StringLiteral kScaledAttr = "qcc.scaled";
+/// Of the sum that such a normalisation leaves, whose second input is the
+/// shift: the name of the convolution.
+inline constexpr llvm::StringLiteral kShiftOfAttr = "qcc.shift_of";
+/// A layer's weight as it is in the model, without those factors.
+mlir::Value getModelWeight(mlir::Value weight);
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
 /// Adds to what is told of the transforms of a product.

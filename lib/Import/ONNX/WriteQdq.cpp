@@ -6,6 +6,7 @@
 #include "llvm/ADT/StringMap.h"
 #include <cstring>
 #include <map>
+#include <set>
 
 using namespace qcc;
 using llvm::StringRef;
@@ -31,9 +32,11 @@ private:
   llvm::Error inlineExternalData();
   llvm::Error quantize(const QdqWeight &weight);
   llvm::Error quantize(const QdqActivation &activation);
+  llvm::Error foldNormalisation(const QdqWeight &weight, int conv);
   llvm::Error correct(const QdqCorrection &correction);
   std::optional<std::vector<float>> readConstant(StringRef tensor) const;
   void insertNodes();
+  void removeUnread();
 
   StringRef findRoot(StringRef tensor) const;
   /// The only output of a node as the model calls it.
@@ -58,6 +61,7 @@ private:
   llvm::StringMap<std::string> copied; ///< what an Identity gives again
   llvm::StringMap<int> initializers;
   std::map<int, std::string> corrected; ///< outputs that an Add gives now
+  std::set<int> removed;                ///< nodes that are not written
   llvm::StringSet<> names;
   std::vector<onnx::NodeProto> first;               ///< nodes at the start
   std::vector<std::vector<onnx::NodeProto>> behind; ///< behind each node
@@ -190,21 +194,68 @@ readFloats(const onnx::TensorProto &tensor) {
   return values;
 }
 
-/// The elements of an initializer or a Constant's value of f32, behind copies.
+/// True for operators whose first input has the same elements in the same
+/// order.
+static bool keepsOrder(StringRef op) {
+  return op == "Reshape" || op == "Flatten" || op == "Squeeze" ||
+         op == "Unsqueeze";
+}
+
+/// The elements of an initializer or a Constant's value of f32, behind copies
+/// and other shapes.
 std::optional<std::vector<float>> Writer::readConstant(StringRef tensor) const {
   StringRef root = findRoot(tensor);
-  if (auto initializer = initializers.find(root);
-      initializer != initializers.end())
-    return readFloats(graph.initializer(initializer->second));
-  auto maker = makers.find(root);
-  if (maker == makers.end() ||
-      graph.node(maker->second).op_type() != "Constant")
-    return std::nullopt;
-  for (const onnx::AttributeProto &attribute :
-       graph.node(maker->second).attribute())
-    if (attribute.name() == "value")
-      return readFloats(attribute.t());
+  for (int i = 0; i <= graph.node_size(); ++i) {
+    if (auto initializer = initializers.find(root);
+        initializer != initializers.end())
+      return readFloats(graph.initializer(initializer->second));
+    auto maker = makers.find(root);
+    if (maker == makers.end())
+      return std::nullopt;
+    const onnx::NodeProto &node = graph.node(maker->second);
+    if (node.op_type() == "Constant") {
+      for (const onnx::AttributeProto &attribute : node.attribute())
+        if (attribute.name() == "value")
+          return readFloats(attribute.t());
+      return std::nullopt;
+    }
+    if (!keepsOrder(node.op_type()) || node.input_size() == 0)
+      return std::nullopt;
+    root = findRoot(node.input(0));
+  }
   return std::nullopt;
+}
+
+/// Makes the shift of the normalisation behind a convolution its bias. The
+/// convolution gives what the normalisation gave, and has its name too for what
+/// follows.
+llvm::Error Writer::foldNormalisation(const QdqWeight &weight, int conv) {
+  std::string where = "node '" + weight.normalisation + "'";
+  auto found = nodes.find(weight.normalisation);
+  onnx::NodeProto &node = *graph.mutable_node(conv);
+  if (found == nodes.end() || node.op_type() != "Conv" ||
+      node.output_size() != 1 || found->second == conv)
+    return refuse(where, "expected a node of the main graph behind a Conv");
+  const onnx::NodeProto &norm = graph.node(found->second);
+  auto isRead = [&](const onnx::NodeProto &other) {
+    return &other != &norm && llvm::is_contained(other.input(), node.output(0));
+  };
+  if (norm.op_type() != "BatchNormalization" || norm.output_size() != 1 ||
+      norm.input(0) != node.output(0) || llvm::any_of(graph.node(), isRead))
+    return refuse(where,
+                  "expected a BatchNormalization that alone reads node '" +
+                      weight.node + "'");
+  std::string bias = makeName(norm.output(0) + "/bias");
+  addInitializer(bias, onnx::TensorProto::FLOAT, int64_t(weight.shift.size()),
+                 weight.shift.data(), weight.shift.size() * sizeof(float));
+  while (node.input_size() < 3)
+    node.add_input();
+  node.set_input(2, bias);
+  node.set_output(0, norm.output(0));
+  makers[norm.output(0)] = conv;
+  removed.insert(found->second);
+  found->second = conv;
+  return llvm::Error::success();
 }
 
 llvm::Error Writer::correct(const QdqCorrection &correction) {
@@ -279,7 +330,9 @@ llvm::Error Writer::quantize(const QdqWeight &weight) {
                  zeros.size());
   addLinear(first, "DequantizeLinear", codes, scale, zero, back, weight.axis);
   node.set_input(1, back);
-  return llvm::Error::success();
+  return weight.normalisation.empty()
+             ? llvm::Error::success()
+             : foldNormalisation(weight, found->second);
 }
 
 llvm::Error Writer::quantize(const QdqActivation &activation) {
@@ -362,7 +415,8 @@ void Writer::insertNodes() {
     onnx::NodeProto &node = *graph.mutable_node(i);
     if (node.name().empty())
       node.set_name(node.op_type() + "_" + std::to_string(i));
-    *all.Add() = node;
+    if (!removed.count(i))
+      *all.Add() = node;
     for (const onnx::NodeProto &added : behind[size_t(i)])
       *all.Add() = added;
   }
@@ -378,6 +432,60 @@ void Writer::insertNodes() {
   }
   // Before version 4 every initializer has to be an input too.
   model.set_ir_version(std::max<int64_t>(model.ir_version(), 4));
+}
+
+/// Adds what a node and its branches read. As deep as the parser of messages
+/// goes.
+static void addReads(const onnx::NodeProto &node, llvm::StringSet<> &reads) {
+  for (const std::string &input : node.input())
+    reads.insert(input);
+  auto addGraph = [&](const onnx::GraphProto &branch) {
+    for (const onnx::ValueInfoProto &output : branch.output())
+      reads.insert(output.name());
+    for (const onnx::NodeProto &inner : branch.node())
+      addReads(inner, reads);
+  };
+  for (const onnx::AttributeProto &attribute : node.attribute()) {
+    addGraph(attribute.g());
+    for (const onnx::GraphProto &branch : attribute.graphs())
+      addGraph(branch);
+  }
+}
+
+/// Removes constants, and the nodes that shape them, that nothing reads now
+/// that codes have taken their place.
+void Writer::removeUnread() {
+  llvm::StringSet<> reads;
+  for (const onnx::ValueInfoProto &output : graph.output())
+    reads.insert(output.name());
+  std::vector<bool> isUnread(size_t(graph.node_size()));
+  // Nodes stand behind those whose results they read.
+  for (int i = graph.node_size(); i-- > 0;) {
+    const onnx::NodeProto &node = graph.node(i);
+    bool shapes = node.op_type() == "Constant" ||
+                  node.op_type() == "Identity" || keepsOrder(node.op_type());
+    isUnread[size_t(i)] =
+        shapes && llvm::none_of(node.output(), [&](StringRef name) {
+          return reads.contains(name);
+        });
+    if (!isUnread[size_t(i)])
+      addReads(node, reads);
+  }
+  google::protobuf::RepeatedPtrField<onnx::NodeProto> kept;
+  for (int i = 0; i < graph.node_size(); ++i)
+    if (!isUnread[size_t(i)])
+      kept.Add()->Swap(graph.mutable_node(i));
+  graph.mutable_node()->Swap(&kept);
+  auto drop = [&](auto &tensors) {
+    tensors.erase(llvm::remove_if(tensors,
+                                  [&](const auto &tensor) {
+                                    return initializers.count(tensor.name()) &&
+                                           !reads.contains(tensor.name());
+                                  }),
+                  tensors.end());
+  };
+  drop(*graph.mutable_input());
+  drop(*graph.mutable_initializer());
 }
 
 llvm::Expected<std::string>
@@ -398,6 +506,7 @@ Writer::run(llvm::ArrayRef<QdqActivation> activations,
     if (llvm::Error error = quantize(activation))
       return std::move(error);
   insertNodes();
+  removeUnread();
   std::string bytes;
   if (model.ByteSizeLong() > kMaxModelBytes || !model.SerializeToString(&bytes))
     return makeError(Diag::LimitReached, "--emit=qdq-onnx",

@@ -9,6 +9,7 @@
 #include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -56,7 +57,7 @@ static GenericOp multiply(OpBuilder &b, Location loc, Value value,
                       return arith::MulFOp::create(body, args[0], args[1]);
                     });
   // For who writes the model.
-  product->setAttr("qcc.equalised", b.getUnitAttr());
+  product->setAttr(kEqualisedAttr, b.getUnitAttr());
   return product;
 }
 

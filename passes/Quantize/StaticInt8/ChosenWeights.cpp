@@ -376,7 +376,8 @@ Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
                                  param(type.getDimSize(0), entry.scales),
                                  /*axis=*/0, form);
   // For who writes the model with its codes.
-  if (auto weight = original->getOperand(1).getDefiningOp<ParamOp>())
+  if (auto weight =
+          getModelWeight(original->getOperand(1)).getDefiningOp<ParamOp>())
     back.getDefiningOp()->getOperand(0).getDefiningOp()->setAttr(
         kChosenOfAttr, weight.getKeyAttr());
   return back;

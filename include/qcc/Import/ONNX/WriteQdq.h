@@ -37,6 +37,10 @@ struct QdqWeight {
   std::vector<float> scales; ///< of shape[axis]
   int64_t axis = 0;
   std::vector<float> floats; ///< must be the model's weight
+  /// The BatchNormalization behind a Conv whose scales the codes have: it goes,
+  /// and `shift`, of shape[0], becomes the bias. Empty: none.
+  std::string normalisation;
+  std::vector<float> shift;
 };
 
 /// What is added to each output channel of a node.
@@ -49,8 +53,9 @@ struct QdqCorrection {
 /// activations and codes in place of the weights, as bytes of ONNX. Before
 /// opset 13 the two operators are those of com.microsoft, which have scales per
 /// axis at any opset. Corrections are part of the bias of Conv, and an Add
-/// behind other nodes. External data become part of the file; `parameters` are
-/// the weights as imported. Nodes are named as Import names them. Errors:
+/// behind other nodes. Constants that nothing reads any more are left out.
+/// External data become part of the file; `parameters` are the weights as
+/// imported. Nodes are named as Import names them. Errors:
 /// UnsupportedForm with the node or tensor: what is rounded is not a tensor of
 /// the main graph, the weight is not the one of the file, a node has other
 /// operands; LimitReached: more than 2 GB.

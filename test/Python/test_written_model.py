@@ -1,0 +1,99 @@
+# What --emit=qdq-onnx makes of batch normalisation, of weights behind a Reshape and of constants that codes replace.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import qcc
+from onnx import TensorProto, helper, numpy_helper
+
+RNG = np.random.default_rng(11)
+
+
+def norm_weights(name, channels):
+    """Gains, shifts, means and variances."""
+    values = {"g": RNG.uniform(0.3, 3, channels), "b": RNG.standard_normal(channels) / 2, "m": RNG.standard_normal(channels) / 4,
+              "v": RNG.uniform(0.5, 2, channels)}  # fmt: skip
+    return {f"{name}{key}": value for key, value in values.items()}
+
+
+def save(path):
+    """Convolutions with a normalisation behind them: with and without a bias, and one that another node reads too."""
+    weights = {
+        "w": RNG.standard_normal((48, 24, 3, 3)) / 15, "wb": RNG.standard_normal(48), "v": RNG.standard_normal((64, 48, 3, 3)) / 21,
+        "u": RNG.standard_normal((64, 64, 1, 1)) / 8, "r": RNG.standard_normal((8, 8, 80)) / 8,
+        **norm_weights("1", 48), **norm_weights("2", 64), **norm_weights("3", 64),
+    }  # fmt: skip
+    def norm(source, target, name):
+        return helper.make_node("BatchNormalization", [source, *(name + key for key in "gbmv")], [target], f"norm{name}")
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "wb"], ["a"], "biased", pads=[1, 1, 1, 1]), norm("a", "b", "1"), helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Conv", ["c", "v"], ["d"], "plain"), norm("d", "e", "2"), helper.make_node("Relu", ["e"], ["f"]),
+        helper.make_node("Conv", ["f", "u"], ["h"], "shared"), norm("h", "i", "3"), helper.make_node("Add", ["h", "i"], ["j"]),
+        helper.make_node("GlobalAveragePool", ["j"], ["k"]), helper.make_node("Flatten", ["k"], ["l"]),
+        helper.make_node("Reshape", ["r", "shape"], ["rr"]), helper.make_node("MatMul", ["l", "rr"], ["y"], "reshaped"),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 24, 20, 20])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 80])],
+        [numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()]
+        + [numpy_helper.from_array(np.int64([64, 80]), "shape")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
+    save(folder / "m.onnx")
+    x = np.random.default_rng(5).random((24, 24, 20, 20), np.float32)
+    np.savez(folder / "c.npz", x=x[:16])
+    np.save(folder / "x.npy", x[16:])
+    flags = {"precision": "int8", "calib": folder / "c.npz"}
+    qcc.compile(folder / "m.onnx", folder / "int8", **flags)
+    qcc.compile(folder / "m.onnx", folder / "written.onnx", emit="qdq-onnx", **flags)
+    qcc.compile(folder / "written.onnx", folder / "again")
+    return folder
+
+
+def test_normalisations_become_biases(folder):
+    graph = onnx.load(folder / "written.onnx").graph
+    names = {node.name: node for node in graph.node}
+    norms = [node.name for node in graph.node if node.op_type == "BatchNormalization"]
+    assert norms == ["norm3"], "the one behind a convolution that another node reads stays"
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(folder / "m.onnx").graph.initializer}
+    have = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for conv, norm, bias in (("biased", "1", weights["wb"]), ("plain", "2", 0)):
+        gain = weights[f"{norm}g"] / np.sqrt(weights[f"{norm}v"] + 1e-5)
+        shift = (bias - weights[f"{norm}m"]) * gain + weights[f"{norm}b"]
+        # What int8 does to the means is corrected in it.
+        np.testing.assert_allclose(have[names[conv].input[2]], shift, atol=0.05)
+    assert names["plain"].output[0] == "e"
+
+
+def test_nothing_is_left_over(folder):
+    graph = onnx.load(folder / "written.onnx").graph
+    reads = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= reads
+    assert not any(node.op_type == "Reshape" for node in graph.node)
+    assert (folder / "written.onnx").stat().st_size < 0.4 * (folder / "m.onnx").stat().st_size
+
+
+def test_same_decisions(folder):
+    x = np.load(folder / "x.npy")
+    report = json.loads((folder / "int8" / "report.json").read_text())
+    executed = {op["node"]: op["executed"] for op in report["ops"] if op["node"] in ("biased", "plain", "shared", "reshaped")}
+    assert executed["biased"] == executed["plain"] == "int8"
+    got, again = (qcc.load(folder / name)({"x": x})["y"] for name in ("int8", "again"))
+    np.testing.assert_allclose(got, again, atol=1e-5 * np.abs(got).max())
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    peer = onnxruntime.InferenceSession(folder / "written.onnx", options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    exact = onnxruntime.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    for other in (peer, exact):
+        assert np.abs(got - other).max() < 0.02 * np.abs(other).max()
