@@ -27,8 +27,8 @@ static Figures getFigures(const Capabilities &level) {
   if (level.hasVnni)
     return {88, 260, 0.08, 0.10, 0, 0.021, 0.030};
   if (level.hasAvx512)
-    return {88, 110, 0.08, 0.12, 0, 0.021, 0.035};
-  return {44, 66, 0.12, 0.20, 0.05, 0.038, 0.058};
+    return {88, 145, 0.08, 0.12, 0, 0.021, 0.035};
+  return {44, 86, 0.12, 0.20, 0.03, 0.038, 0.058};
 }
 
 static double roundUp(int64_t value, uint64_t step) {
