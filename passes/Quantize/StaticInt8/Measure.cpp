@@ -5,9 +5,6 @@
 using namespace mlir;
 using namespace qcc;
 
-/// Samples on which candidates are ranked.
-static constexpr size_t kRankedSamples = 4;
-
 llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
                                           ArrayRef<Activation> activations,
                                           const ChosenWeights &weights,
@@ -47,33 +44,4 @@ llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
   }
   result.corrections = std::move(found);
   return std::move(result);
-}
-
-llvm::Expected<std::vector<bool>> qcc::keepWorst(
-    size_t count, size_t samples, double bound,
-    llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
-                                                 size_t samples)>
-        run) {
-  std::vector<double> alone;
-  for (size_t i = 0; i < count; ++i) {
-    std::vector<bool> one(count);
-    one[i] = true;
-    llvm::Expected<Agreement> agreement = run(one, kRankedSamples);
-    if (!agreement)
-      return agreement.takeError();
-    alone.push_back(agreement->getMeanError());
-  }
-  auto holds = [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
-    llvm::Expected<Agreement> agreement = run(on, samples);
-    if (!agreement)
-      return agreement.takeError();
-    return agreement->getLeastCosine() >= bound;
-  };
-  llvm::Expected<std::vector<bool>> kept = chooseKept(alone, holds);
-  if (!kept)
-    return kept.takeError();
-  // As long again as the ranking took, within limits.
-  size_t questions =
-      std::clamp<size_t>(kRankedSamples * count / samples, 8, 24);
-  return releaseKept(alone, std::move(*kept), questions, holds);
 }

@@ -25,15 +25,6 @@ struct Measured {
   double getLeastCosine() const { return whole ? whole->getLeastCosine() : 1; }
 };
 
-/// Which of `count` candidates to keep: those that alone change the outputs
-/// most, as few as a least cosine of `bound` on `samples` samples needs. `run`
-/// takes which candidates are not kept and the number of samples.
-llvm::Expected<std::vector<bool>> keepWorst(
-    size_t count, size_t samples, double bound,
-    llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
-                                                 size_t samples)>
-        run);
-
 } // namespace qcc
 
 #endif // QCC_PASSES_QUANTIZE_STATICINT8_MEASURE_H

@@ -8,6 +8,9 @@
 
 using namespace qcc;
 
+/// Samples on which candidates are ranked.
+static constexpr size_t kRankedSamples = 4;
+
 void Products::add(llvm::ArrayRef<float> a, llvm::ArrayRef<float> b) {
   for (auto [x, y] : llvm::zip_equal(a, b)) {
     ab += double(x) * double(y);
@@ -144,4 +147,35 @@ llvm::Expected<std::vector<bool>> qcc::releaseKept(
       addHalves({begin, end});
   }
   return kept;
+}
+
+llvm::Expected<std::vector<bool>> qcc::keepWorst(
+    llvm::ArrayRef<double> costs, size_t samples, double bound,
+    llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
+                                                 size_t samples)>
+        run) {
+  // What each does to the outputs alone, for what it would cost to keep it.
+  std::vector<double> alone;
+  size_t count = costs.size();
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<bool> one(count);
+    one[i] = true;
+    llvm::Expected<Agreement> agreement = run(one, kRankedSamples);
+    if (!agreement)
+      return agreement.takeError();
+    alone.push_back(agreement->getMeanError() / costs[i]);
+  }
+  auto holds = [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
+    llvm::Expected<Agreement> agreement = run(on, samples);
+    if (!agreement)
+      return agreement.takeError();
+    return agreement->getLeastCosine() >= bound;
+  };
+  llvm::Expected<std::vector<bool>> kept = chooseKept(alone, holds);
+  if (!kept)
+    return kept.takeError();
+  // As long again as the ranking took, within limits.
+  size_t questions =
+      std::clamp<size_t>(kRankedSamples * count / samples, 8, 24);
+  return releaseKept(alone, std::move(*kept), questions, holds);
 }

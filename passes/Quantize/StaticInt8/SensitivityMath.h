@@ -51,6 +51,16 @@ llvm::Expected<std::vector<bool>> releaseKept(
     llvm::ArrayRef<double> errors, std::vector<bool> kept, unsigned questions,
     llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds);
 
+/// Which candidates to keep: those that alone change the outputs most for what
+/// keeping them costs (time, size; one positive number each), as few as a least
+/// cosine of `bound` on `samples` samples needs. `run` takes which candidates
+/// are not kept and the number of samples.
+llvm::Expected<std::vector<bool>> keepWorst(
+    llvm::ArrayRef<double> costs, size_t samples, double bound,
+    llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
+                                                 size_t samples)>
+        run);
+
 } // namespace qcc
 
 #endif // QCC_PASSES_QUANTIZE_STATICINT8_SENSITIVITYMATH_H

@@ -30,8 +30,12 @@ public:
 
   /// Takes sizes that are not known from a sample's inputs.
   void setSizes(const Sample &sample);
+  /// First dimensions of inputs count as one.
+  void setBatches();
   /// False if the target cannot tell.
   bool run(SmallVectorImpl<Operation *> &chosen);
+  /// What a layer saves in integers; none if the target cannot tell.
+  std::optional<double> getGain(Operation *layer);
 
 private:
   bool addOperation(Operation *op);
@@ -141,6 +145,15 @@ RegionCut::Node Chooser::getNode(Value value) {
   return found == nodes.end() ? outside : found->second;
 }
 
+std::optional<double> Chooser::getGain(Operation *layer) {
+  ProductShape shape = getShape(layer);
+  std::optional<double> integers = target.estimateProduct(shape, true, level),
+                        floats = target.estimateProduct(shape, false, level);
+  if (!integers || !floats)
+    return std::nullopt;
+  return *floats - *integers;
+}
+
 bool Chooser::addOperation(Operation *op) {
   RegionCut::Node node = cut.addNode();
   nodes[op] = node;
@@ -217,7 +230,7 @@ void Chooser::setSizes(const Sample &sample) {
   });
 }
 
-bool Chooser::run(SmallVectorImpl<Operation *> &chosen) {
+void Chooser::setBatches() {
   module.walk([&](func::FuncOp func) {
     for (BlockArgument arg : func.getArguments()) {
       SmallVector<AffineExpr> dims = getDims(arg.getType());
@@ -228,6 +241,9 @@ bool Chooser::run(SmallVectorImpl<Operation *> &chosen) {
         symbols[symbol.getPosition()] = kUnknownBatch;
     }
   });
+}
+
+bool Chooser::run(SmallVectorImpl<Operation *> &chosen) {
   outside = cut.addNode();
   cut.forceFloat(outside);
   SmallVector<Value> values;
@@ -262,7 +278,27 @@ qcc::chooseFaster(ModuleOp module, ArrayRef<Operation *> candidates,
   Chooser chooser(module, candidates, target, level, isDynamic);
   if (!samples.empty())
     chooser.setSizes(samples.front());
+  chooser.setBatches();
   if (!chooser.run(chosen))
     return SmallVector<Operation *>(candidates);
   return chosen;
+}
+
+std::vector<double> qcc::estimateGains(ModuleOp module,
+                                       ArrayRef<Operation *> layers,
+                                       const Target &target,
+                                       const Capabilities &level,
+                                       ArrayRef<Sample> samples) {
+  Chooser chooser(module, layers, target, level, /*isDynamic=*/false);
+  if (!samples.empty())
+    chooser.setSizes(samples.front());
+  chooser.setBatches();
+  std::vector<double> gains;
+  for (Operation *layer : layers) {
+    std::optional<double> gain = chooser.getGain(layer);
+    if (!gain)
+      return std::vector<double>(layers.size(), 1);
+    gains.push_back(*gain);
+  }
+  return gains;
 }

@@ -204,10 +204,41 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     if (measured.getLeastCosine() >= bound)
       return none;
     SwitchedModel &model = *measured.model;
-    return keepWorst(activations.size(), model.getNumSamples(), bound,
+    llvm::Expected<std::vector<double>> costs = estimateCosts(activations);
+    if (!costs)
+      return costs.takeError();
+    return keepWorst(*costs, model.getNumSamples(), bound,
                      [&](const std::vector<bool> &on, size_t n) {
                        return model.run(on, n);
                      });
+  }
+
+  /// What the layers of each activation take longer in f32. Borders, and what
+  /// has no layer, are a hundredth of all layers together.
+  llvm::Expected<std::vector<double>>
+  estimateCosts(ArrayRef<Activation> activations) {
+    std::vector<double> costs(activations.size(), 1);
+    if (target.empty())
+      return costs;
+    auto found = getTargets(&getContext()).find(target);
+    if (!found)
+      return found.takeError();
+    SmallVector<Operation *> layers;
+    for (const Activation &activation : activations)
+      llvm::append_range(layers, activation.layers);
+    std::vector<double> gains = estimateGains(
+        getOperation(), layers, *found->first, found->second.front(),
+        getWorkspace(&getContext())->getSamples());
+    double sum = 0;
+    for (double &gain : gains)
+      sum += gain = std::max(gain, 0.0);
+    const double *next = gains.data();
+    for (auto [activation, cost] : llvm::zip_equal(activations, costs)) {
+      cost = std::max(sum, 1.0) / 100;
+      for (size_t i = 0; i < activation.layers.size(); ++i)
+        cost += *next++;
+    }
+    return costs;
   }
 
   /// What 8 bits do to the model, and the weights for that: chosen on the
@@ -324,7 +355,14 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
                                              ArrayRef<Operation *> layers,
                                              double bound) {
     SwitchedModel &model = *measured.model;
-    return keepWorst(layers.size(), model.getNumSamples(), bound,
+    // Twice the bits cost as much as the weight has elements.
+    std::vector<double> sizes;
+    for (Operation *layer : layers)
+      sizes.push_back(double(std::max<int64_t>(
+          cast<RankedTensorType>(layer->getOperand(1).getType())
+              .getNumElements(),
+          1)));
+    return keepWorst(sizes, model.getNumSamples(), bound,
                      [&](const std::vector<bool> &on, size_t count) {
                        std::vector<std::optional<Correction>> own;
                        std::vector<bool> switches(activations, true);

@@ -18,8 +18,8 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
 
     With a target, what its figures say is faster in f32 stays there, judged by whole regions: conversions at their
     borders count. With calibration samples (a workspace), the outputs are compared with those in f32, and the
-    activations that change them most stay f32 until the cosine of all outputs of each sample, and of each output of all
-    samples, is `min-cosine` and half of the rest to 1.
+    activations that change them most for the time that they save stay f32 until the cosine of all outputs of each sample,
+    and of each output of all samples, is `min-cosine` and half of the rest to 1.
 
     With samples, weights are those of rounding to nearest, clipped ranges, GPTQ and GPTQ with clipped
     ranges that change the layer's results least.

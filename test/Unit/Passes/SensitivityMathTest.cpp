@@ -109,6 +109,29 @@ TEST(SensitivityMathTest, releasesWhatNeedNotBeKept) {
   EXPECT_EQ(releaseBelow({1}, {false}, 3, 24), std::vector<bool>({false}));
 }
 
+TEST(SensitivityMathTest, keepsWhatCostsLittle) {
+  // Each adds its squared error at a right angle to the outputs.
+  const std::vector<double> errors{0.004, 0.006, 0.0001};
+  auto run = [&](const std::vector<bool> &on,
+                 size_t samples) -> llvm::Expected<Agreement> {
+    Agreement agreement(samples, 1);
+    for (std::vector<Products> &sample : agreement.parts) {
+      sample[0] = {1, 1, 1};
+      for (size_t i = 0; i < on.size(); ++i)
+        sample[0].bb += on[i] ? errors[i] : 0;
+    }
+    return agreement;
+  };
+  // Either of the first two may stay: the worse one, or the cheaper one.
+  auto keep = [&](const std::vector<double> &costs) {
+    auto kept = keepWorst(costs, 8, 1 / std::sqrt(1.007), run);
+    EXPECT_TRUE(bool(kept));
+    return *kept;
+  };
+  EXPECT_EQ(keep({1, 1, 1}), std::vector<bool>({false, true, false}));
+  EXPECT_EQ(keep({1, 10, 1}), std::vector<bool>({true, false, false}));
+}
+
 TEST(SensitivityMathTest, passesErrorsOn) {
   auto kept =
       chooseKept({1, 2}, [](const std::vector<bool> &) -> llvm::Expected<bool> {
