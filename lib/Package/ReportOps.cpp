@@ -101,7 +101,8 @@ static std::string makeReason(const OpReport &op) {
   StringRef reason = op.reason;
   if (reason.starts_with("not supported"))
     return "<span class=\"bad\">\u2715 " + escape(reason) + "</span>";
-  return (reason == "as asked" ? "\u2713 " : "\u25cb ") + escape(reason);
+  return (reason.starts_with("as asked") ? "\u2713 " : "\u25cb ") +
+         escape(reason);
 }
 
 static void writeReasons(raw_ostream &os, const ReportView &view) {

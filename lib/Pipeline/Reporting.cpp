@@ -162,6 +162,20 @@ static std::string getInputName(host::DispatchOp op) {
   return "";
 }
 
+/// The precision, and the reason for it, of an operation of which quantization
+/// says nothing: by the elements that it reads and makes.
+static std::pair<StringRef, StringRef> describeOther(host::DispatchOp op,
+                                                     StringRef requested) {
+  if (requested == "f32")
+    return {"f32", "as asked"};
+  bool reads = op->hasAttr(kReadsCodesAttr);
+  if (op->hasAttr(kMakesCodesAttr))
+    return {"int8", reads ? "as asked: between operations on codes"
+                          : "as asked: rounds to codes"};
+  return {"f32", reads ? "kept: makes floats of codes"
+                       : "kept: not a quantized operation"};
+}
+
 OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
                             unsigned site) const {
   auto text = [&](StringRef attr, StringRef otherwise) {
@@ -180,10 +194,12 @@ OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
   line.op = text("qcc.op", "qcc.generic");
   line.kernel = op.getKernel().str();
   line.requested = text("qcc.requested", precision);
-  line.executed = text("qcc.executed", "f32");
-  line.reason = text("qcc.reason", line.requested == line.executed
+  auto [executed, reason] = describeOther(op, line.requested);
+  line.executed = text("qcc.executed", executed);
+  line.reason = text("qcc.reason", line.requested == line.executed &&
+                                           op->hasAttr("qcc.executed")
                                        ? "as asked"
-                                       : "kept: not a quantized operation");
+                                       : reason);
   line.compute = computes.lookup(op.getKernel());
   line.algorithm = text("qcc.algorithm", "");
   line.transform = text("qcc.transform", "");

@@ -9,6 +9,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Dialect/QCC/Symbols.h"
+#include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Target/Target.h"
 #include "llvm/ADT/StringMap.h"
@@ -71,6 +72,15 @@ static Operation *getRoot(DispatchOp dispatch) {
   return &block.front();
 }
 
+/// True if one of the values, constants aside, has elements of 8 bits.
+static bool haveBytes(ValueRange values) {
+  return llvm::any_of(values, [](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return type && type.getElementType().isInteger(8) &&
+           !isConstantExpression(value);
+  });
+}
+
 /// Notes what profiles and the report say of a launch.
 static void describe(LaunchOp launch, StringAttr root, AffineExpr flops,
                      AffineExpr bytes) {
@@ -78,6 +88,10 @@ static void describe(LaunchOp launch, StringAttr root, AffineExpr flops,
   launch->setAttr("qcc.op", root);
   launch->setAttr("qcc.flops",
                   AffineMapAttr::get(makeSizeMap({flops}, context)));
+  if (haveBytes(launch->getOperands()))
+    launch->setAttr(kReadsCodesAttr, UnitAttr::get(context));
+  if (haveBytes(launch->getResults()))
+    launch->setAttr(kMakesCodesAttr, UnitAttr::get(context));
   launch->setAttr("qcc.bytes",
                   AffineMapAttr::get(makeSizeMap({bytes}, context)));
 }

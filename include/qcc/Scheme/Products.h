@@ -44,6 +44,9 @@ inline constexpr llvm::StringLiteral kScaledAttr = "qcc.scaled";
 inline constexpr llvm::StringLiteral kShiftOfAttr = "qcc.shift_of";
 /// A layer's weight as it is in the model, without those factors.
 mlir::Value getModelWeight(mlir::Value weight);
+/// Of a launch: tensors of 8 bits are among its inputs, among its results.
+inline constexpr llvm::StringLiteral kReadsCodesAttr = "qcc.reads_codes";
+inline constexpr llvm::StringLiteral kMakesCodesAttr = "qcc.makes_codes";
 /// What a transform did to a product's weight, or why it did nothing.
 inline constexpr llvm::StringLiteral kTransformAttr = "qcc.transform";
 /// Adds to what is told of the transforms of a product.
