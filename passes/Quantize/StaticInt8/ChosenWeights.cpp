@@ -45,25 +45,10 @@ static RankedTensorType getWeightType(Operation *layer) {
   return cast<RankedTensorType>(layer->getOperand(1).getType());
 }
 
-/// The dimension of a weight that its outputs are.
-static int64_t getOutputAxis(Operation *layer) {
-  auto matmul = dyn_cast<MatMulOp>(layer);
-  return matmul && !matmul.getTransB() ? 1 : 0;
-}
-
-static int64_t getOutputs(Operation *layer) {
-  return getWeightType(layer).getDimSize(unsigned(getOutputAxis(layer)));
-}
-
 /// Weights per output.
 static int64_t getRows(Operation *layer) {
-  return getWeightType(layer).getNumElements() / getOutputs(layer);
-}
-
-/// Input channels of a group.
-static int64_t getInputs(Operation *layer) {
-  return isa<MatMulOp>(layer) ? getRows(layer)
-                              : getWeightType(layer).getDimSize(1);
+  RankedTensorType type = getWeightType(layer);
+  return type.getNumElements() / type.getDimSize(0);
 }
 
 /// Every how many pixels, along each dimension, the inputs of a layer are
@@ -102,15 +87,15 @@ static Value createInputs(OpBuilder &b, ConvOp conv, Value unit,
   return permute(b, conv.getLoc(), inputs.getResult(), order).getResult();
 }
 
-/// Multiplies a weight [outputs, rows] by the scales of its input channels.
-static void scaleWeight(std::vector<float> &weight, Operation *layer,
+/// Multiplies a weight by the scales of its input channels.
+static void scaleWeight(std::vector<float> &weight, ConvOp conv,
                         ArrayRef<float> scales) {
   if (scales.empty())
     return;
-  auto conv = dyn_cast<ConvOp>(layer);
-  int64_t rows = getRows(layer), inputs = getInputs(layer),
+  RankedTensorType type = getWeightType(conv);
+  int64_t rows = getRows(conv), inputs = type.getDimSize(1),
           taps = rows / inputs,
-          perGroup = getOutputs(layer) / (conv ? int64_t(conv.getGroups()) : 1);
+          perGroup = type.getDimSize(0) / int64_t(conv.getGroups());
   for (size_t i = 0; i < weight.size(); ++i) {
     int64_t group = int64_t(i) / rows / perGroup;
     weight[i] *= scales[size_t(group * inputs + int64_t(i) / taps % inputs)];
@@ -131,42 +116,30 @@ static void scaleGram(std::vector<double> &gram, int64_t rows, int64_t taps,
 namespace {
 /// A layer whose weight is chosen.
 struct Layer {
-  Operation *op; ///< a convolution or a product
+  ConvOp conv;
   ArrayRef<float> inputScales;
 
   /// Whether what is known of its inputs is used.
-  bool hasGram() const {
-    auto conv = dyn_cast<ConvOp>(op);
-    return (!conv || conv.getGroups() == 1) && getRows(op) <= kMaxGramRows;
+  bool hasGram() {
+    return conv.getGroups() == 1 && getRows(conv) <= kMaxGramRows;
   }
 };
 } // namespace
 
-/// The layers of activations whose weights may be chosen: convolutions, with 8
-/// bits products too, if all together are not too large.
-static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations,
-                                        unsigned bits) {
+static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations) {
   SmallVector<Layer> layers;
-  int64_t inProducts = 0;
   for (const Activation &activation : activations)
-    for (Operation *layer : activation.layers) {
-      bool isProduct = bits == 8 && isa<MatMulOp>(layer) &&
-                       layer->getOperand(1).getDefiningOp<ParamOp>();
-      if (isProduct)
-        inProducts += getWeightType(layer).getNumElements();
-      if (isProduct || mayBeNarrow(layer))
-        layers.push_back({layer, activation.scales});
-    }
-  if (inProducts > kMaxProductWeights)
-    llvm::erase_if(layers, [](Layer layer) { return isa<MatMulOp>(layer.op); });
+    for (Operation *layer : activation.layers)
+      if (mayBeNarrow(layer))
+        layers.push_back({cast<ConvOp>(layer), activation.scales});
   return layers;
 }
 
 ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations,
                                    bool pairsFit) {
   ChosenWeights result(pairsFit);
-  for (Layer layer : collectLayers(activations, 4))
-    result.entries[layer.op] = {"", "", "rtn"};
+  for (Layer layer : collectLayers(activations))
+    result.entries[layer.conv] = {"", "", "rtn"};
   return result;
 }
 
@@ -182,7 +155,7 @@ public:
     result.form = form;
   }
 
-  llvm::Error takeLayers(ArrayRef<Layer> layers);
+  llvm::Error takeConvolutions(ArrayRef<Layer> layers);
   llvm::Error takeProducts(ArrayRef<MatMulOp> products, const Scheme &scheme);
   /// Chooses those whose inputs are looked at.
   llvm::Error finish();
@@ -205,8 +178,7 @@ private:
   OpBuilder b;
   SchemeGrid grid, clipped;
   std::optional<SchemeGrid> productGrid;
-  /// Layers with inputs, and these: layers of activations before products of a
-  /// scheme.
+  /// Layers with inputs, and these: convolutions before products.
   SmallVector<Layer> known;
   SmallVector<MatMulOp> knownProducts;
   SmallVector<Value> inputs;
@@ -232,15 +204,13 @@ ChosenWeights::Chooser::add(Operation *layer, StringRef name,
 
 llvm::Error ChosenWeights::Chooser::choose(Layer layer,
                                            std::vector<double> gram) {
-  auto weight = workspace.evaluate(layer.op->getOperand(1));
+  auto weight = workspace.evaluate(layer.conv.getWeight());
   if (!weight)
     return weight.takeError();
-  int64_t outputs = getOutputs(layer.op), rows = getRows(layer.op),
-          channels = getInputs(layer.op);
-  bool isTransposed = getOutputAxis(layer.op) != 0;
-  if (isTransposed)
-    *weight = transposeWeight(*weight, rows, outputs);
-  scaleWeight(*weight, layer.op, layer.inputScales);
+  RankedTensorType type = getWeightType(layer.conv);
+  int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv),
+          channels = type.getDimSize(1);
+  scaleWeight(*weight, layer.conv, layer.inputScales);
   if (!gram.empty())
     scaleGram(gram, rows, rows / channels, layer.inputScales);
   std::vector<int64_t> kernelRows;
@@ -251,17 +221,15 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
   bool isNarrow = result.form.bits == 4;
   if (!isNarrow && chosen.method == "rtn")
     return llvm::Error::success();
-  if (isTransposed)
-    chosen.values = transposeWeight(chosen.values, outputs, rows);
-  auto values = add(layer.op, isNarrow ? "int4" : "int8", chosen.values,
-                    getWeightType(layer.op).getShape());
+  auto values = add(layer.conv, isNarrow ? "int4" : "int8", chosen.values,
+                    type.getShape());
   if (!values)
     return values.takeError();
-  auto scales = add(layer.op, isNarrow ? "int4.scales" : "int8.scales",
+  auto scales = add(layer.conv, isNarrow ? "int4.scales" : "int8.scales",
                     chosen.scales, outputs);
   if (!scales)
     return scales.takeError();
-  result.entries[layer.op] = {*values, *scales, chosen.method};
+  result.entries[layer.conv] = {*values, *scales, chosen.method};
   return llvm::Error::success();
 }
 
@@ -294,8 +262,8 @@ llvm::Error ChosenWeights::Chooser::choose(MatMulOp product,
 /// The unit matrix as a weight of the layer's shape with an output for each
 /// input of its sums.
 llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
-  int64_t rows = getRows(layer.op);
-  SmallVector<int64_t> shape(getWeightType(layer.op).getShape());
+  int64_t rows = getRows(layer.conv);
+  SmallVector<int64_t> shape(getWeightType(layer.conv).getShape());
   shape[0] = rows;
   std::string name;
   for (int64_t size : shape)
@@ -305,18 +273,18 @@ llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
     std::vector<float> unit(size_t(rows * rows));
     for (int64_t i = 0; i < rows; ++i)
       unit[size_t(i * rows + i)] = 1;
-    auto added = add(layer.op, "unit", unit, shape);
+    auto added = add(layer.conv, "unit", unit, shape);
     if (!added)
       return added.takeError();
     key = *added;
   }
-  b.setInsertionPoint(mapping.lookup(layer.op));
-  return ParamOp::create(b, layer.op->getLoc(),
+  b.setInsertionPoint(mapping.lookup(layer.conv.getOperation()));
+  return ParamOp::create(b, layer.conv.getLoc(),
                          RankedTensorType::get(shape, b.getF32Type()), key)
       .getResult();
 }
 
-llvm::Error ChosenWeights::Chooser::takeLayers(ArrayRef<Layer> layers) {
+llvm::Error ChosenWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
   for (Layer layer : layers) {
     if (!layer.hasGram() || !isAlone()) {
       if (result.form.bits == 8)
@@ -325,17 +293,14 @@ llvm::Error ChosenWeights::Chooser::takeLayers(ArrayRef<Layer> layers) {
         return error;
       continue;
     }
-    known.push_back(layer);
-    auto conv = dyn_cast<ConvOp>(mapping.lookup(layer.op));
-    if (!conv) {
-      inputs.push_back(mapping.lookup(layer.op->getOperand(0)));
-      continue;
-    }
     llvm::Expected<Value> unit = createUnit(layer);
     if (!unit)
       return unit.takeError();
+    auto conv = cast<ConvOp>(mapping.lookup(layer.conv.getOperation()));
     inputs.push_back(createInputs(
-        b, conv, *unit, getPixelStride(conv, workspace.getSamples().size())));
+        b, conv, *unit,
+        getPixelStride(layer.conv, workspace.getSamples().size())));
+    known.push_back(layer);
   }
   return llvm::Error::success();
 }
@@ -376,7 +341,7 @@ llvm::Expected<ChosenWeights> ChosenWeights::choose(
     Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
     ArrayRef<MatMulOp> products, const Scheme &scheme, bool pairsFit) {
   Chooser chooser(workspace, module, {4, pairsFit});
-  if (llvm::Error error = chooser.takeLayers(collectLayers(activations, 4)))
+  if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
     return std::move(error);
   if (llvm::Error error = chooser.takeProducts(products, scheme))
     return std::move(error);
@@ -389,7 +354,7 @@ llvm::Expected<ChosenWeights>
 ChosenWeights::chooseBytes(Workspace &workspace, ModuleOp module,
                            ArrayRef<Activation> activations, bool pairsFit) {
   Chooser chooser(workspace, module, {8, pairsFit});
-  if (llvm::Error error = chooser.takeLayers(collectLayers(activations, 8)))
+  if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
     return std::move(error);
   if (llvm::Error error = chooser.finish())
     return std::move(error);
@@ -408,8 +373,8 @@ Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
   };
   RankedTensorType type = getWeightType(original);
   Value back = createWeightCodes(b, loc, param(type.getShape(), entry.values),
-                                 param(getOutputs(original), entry.scales),
-                                 getOutputAxis(original), form);
+                                 param(type.getDimSize(0), entry.scales),
+                                 /*axis=*/0, form);
   // For who writes the model with its codes.
   if (auto weight =
           getModelWeight(original->getOperand(1)).getDefiningOp<ParamOp>())
