@@ -108,8 +108,10 @@ namespace {
 /// Makes the lines of a planned module.
 class OpReporter {
 public:
-  OpReporter(ModuleOp module, StringRef precision)
-      : precision(precision), names(getSymbolNames(module)),
+  /// `hasCodes`: tensors of 8 bits are codes of activations, not numbers of the
+  /// model.
+  OpReporter(ModuleOp module, StringRef precision, bool hasCodes)
+      : precision(precision), hasCodes(hasCodes), names(getSymbolNames(module)),
         sizes(assumeSizes(module)) {
     for (auto kernel : module.getOps<KernelOp>())
       computes[kernel.getSymName()] = getCompute(kernel);
@@ -128,7 +130,11 @@ public:
 private:
   uint64_t getWeightBytes(host::DispatchOp op) const;
 
+  std::pair<StringRef, StringRef> describeOther(host::DispatchOp op,
+                                                StringRef requested) const;
+
   StringRef precision;
+  bool hasCodes;
   SmallVector<StringRef> names;
   std::vector<int64_t> sizes;
   llvm::StringMap<std::string> computes;
@@ -164,12 +170,12 @@ static std::string getInputName(host::DispatchOp op) {
 
 /// The precision, and the reason for it, of an operation of which quantization
 /// says nothing: by the elements that it reads and makes.
-static std::pair<StringRef, StringRef> describeOther(host::DispatchOp op,
-                                                     StringRef requested) {
+std::pair<StringRef, StringRef>
+OpReporter::describeOther(host::DispatchOp op, StringRef requested) const {
   if (requested == "f32")
     return {"f32", "as asked"};
-  bool reads = op->hasAttr(kReadsCodesAttr);
-  if (op->hasAttr(kMakesCodesAttr))
+  bool reads = hasCodes && op->hasAttr(kReadsCodesAttr);
+  if (hasCodes && op->hasAttr(kMakesCodesAttr))
     return {"int8", reads ? "as asked: between operations on codes"
                           : "as asked: rounds to codes"};
   return {"f32", reads ? "kept: makes floats of codes"
@@ -232,7 +238,7 @@ OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
 
 std::vector<OpReport> Compilation::getOpReports() {
   std::vector<OpReport> report;
-  OpReporter reporter(*module, options.precision);
+  OpReporter reporter(*module, options.precision, takesRanges());
   // As describeProgram counts sites.
   unsigned site = 0;
   for (auto entry : module->getOps<host::EntryOp>())

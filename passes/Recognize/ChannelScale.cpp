@@ -55,7 +55,7 @@ static std::optional<ScaleShift> matchScaleShift(GenericOp generic) {
   return std::nullopt;
 }
 
-/// True if an input of a result is read by its channel alone.
+/// True if an input of a result is read by nothing but its channel.
 static bool isPerChannel(AffineMap map) {
   return llvm::all_of(map.getResults(), [](AffineExpr expr) {
     auto dim = dyn_cast<AffineDimExpr>(expr);

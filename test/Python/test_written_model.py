@@ -97,3 +97,22 @@ def test_same_decisions(folder):
     exact = onnxruntime.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
     for other in (peer, exact):
         assert np.abs(got - other).max() < 0.02 * np.abs(other).max()
+
+
+def test_report_tells_codes(folder, tmp_path):
+    """Operations without weights run in int8 where they make codes; bytes of the model's own are no codes."""
+    def told(artifact):
+        return [(op["op"], op["executed"], op["reason"]) for op in json.loads((artifact / "report.json").read_text())["ops"]]
+
+    assert ("qcc.generic", "int8", "as asked: rounds to codes") in told(folder / "int8")
+    nodes = [helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT), helper.make_node("MatMul", ["a", "w"], ["b"]),
+             helper.make_node("Relu", ["b"], ["c"]), helper.make_node("Cast", ["c"], ["y"], to=TensorProto.UINT8)]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 128])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, ["N", 64])],
+        [numpy_helper.from_array(RNG.random((128, 64), np.float32) / 128, "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), tmp_path / "bytes.onnx")
+    qcc.compile(tmp_path / "bytes.onnx", tmp_path / "bytes", precision="w4a16")
+    others = [line for line in told(tmp_path / "bytes") if line[1] != "w4a16"]
+    assert others and {line[1:] for line in others} == {("f32", "kept: not a quantized operation")}

@@ -34,8 +34,12 @@ public:
   void setBatches();
   /// False if the target cannot tell.
   bool run(SmallVectorImpl<Operation *> &chosen);
-  /// What a layer saves in integers; none if the target cannot tell.
-  std::optional<double> getGain(Operation *layer);
+  /// What a layer takes, in nanoseconds.
+  struct Times {
+    double inIntegers, inFloats;
+  };
+  /// None if the target cannot tell.
+  std::optional<Times> estimate(Operation *layer);
 
 private:
   bool addOperation(Operation *op);
@@ -145,26 +149,24 @@ RegionCut::Node Chooser::getNode(Value value) {
   return found == nodes.end() ? outside : found->second;
 }
 
-std::optional<double> Chooser::getGain(Operation *layer) {
+std::optional<Chooser::Times> Chooser::estimate(Operation *layer) {
   ProductShape shape = getShape(layer);
   std::optional<double> integers = target.estimateProduct(shape, true, level),
                         floats = target.estimateProduct(shape, false, level);
   if (!integers || !floats)
     return std::nullopt;
-  return *floats - *integers;
+  return Times{*integers, *floats};
 }
 
 bool Chooser::addOperation(Operation *op) {
   RegionCut::Node node = cut.addNode();
   nodes[op] = node;
   if (candidates.contains(op)) {
-    ProductShape shape = getShape(op);
-    std::optional<double> integers = target.estimateProduct(shape, true, level),
-                          floats = target.estimateProduct(shape, false, level);
-    if (!integers || !floats)
-      return false;
-    cut.addTime(node, toTime(*integers * kMargin), toTime(*floats));
-    return true;
+    std::optional<Times> times = estimate(op);
+    if (times)
+      cut.addTime(node, toTime(times->inIntegers * kMargin),
+                  toTime(times->inFloats));
+    return times.has_value();
   }
   if (!isFlexible(op)) {
     cut.forceFloat(node);
@@ -295,10 +297,10 @@ std::vector<double> qcc::estimateGains(ModuleOp module,
   chooser.setBatches();
   std::vector<double> gains;
   for (Operation *layer : layers) {
-    std::optional<double> gain = chooser.getGain(layer);
-    if (!gain)
+    std::optional<Chooser::Times> times = chooser.estimate(layer);
+    if (!times)
       return std::vector<double>(layers.size(), 1);
-    gains.push_back(*gain);
+    gains.push_back(times->inFloats - times->inIntegers);
   }
   return gains;
 }

@@ -229,14 +229,18 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     std::vector<double> gains = estimateGains(
         getOperation(), layers, *found->first, found->second.front(),
         getWorkspace(&getContext())->getSamples());
-    double sum = 0;
-    for (double &gain : gains)
-      sum += gain = std::max(gain, 0.0);
-    const double *next = gains.data();
+    double sum = 1;
+    for (double &gain : gains) {
+      gain = std::max(gain, 0.0);
+      sum += gain;
+    }
+    ArrayRef<double> left(gains);
     for (auto [activation, cost] : llvm::zip_equal(activations, costs)) {
-      cost = std::max(sum, 1.0) / 100;
-      for (size_t i = 0; i < activation.layers.size(); ++i)
-        cost += *next++;
+      size_t count = activation.layers.size();
+      cost = sum / 100;
+      for (double gain : left.take_front(count))
+        cost += gain;
+      left = left.drop_front(count);
     }
     return costs;
   }
