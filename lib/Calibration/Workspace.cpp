@@ -197,9 +197,22 @@ private:
 };
 } // namespace
 
+/// Rows [n, channels] without those in which an element is not finite; `buffer`
+/// holds them where some are left out.
+static ArrayRef<float> getFiniteRows(ArrayRef<float> rows, size_t channels,
+                                     std::vector<float> &buffer) {
+  auto isFinite = [](float element) { return std::isfinite(element); };
+  if (llvm::all_of(rows, isFinite))
+    return rows;
+  for (; !rows.empty(); rows = rows.drop_front(channels))
+    if (llvm::all_of(rows.take_front(channels), isFinite))
+      llvm::append_range(buffer, rows.take_front(channels));
+  return buffer;
+}
+
 llvm::Expected<std::vector<InputRange>>
 Workspace::gatherRanges(const HostProgram &program, ArrayRef<Value> values,
-                        ArrayRef<Sample> onSamples, Taker take,
+                        ArrayRef<Sample> onSamples, Poor poor, Taker take,
                         Listener other) {
   std::vector<InputRange> ranges;
   for (Value value : values)
@@ -212,6 +225,9 @@ Workspace::gatherRanges(const HostProgram &program, ArrayRef<Value> values,
             if (name.front() != '@')
               return other(sample, name, rows);
             size_t i = getNumber(name);
+            std::vector<float> buffer;
+            if (poor == Poor::LeftOut)
+              rows = getFiniteRows(rows, getChannels(values[i]), buffer);
             ChannelRange part(getChannels(values[i]));
             part.add(rows);
             take(i, sample, rows);
@@ -269,12 +285,19 @@ Workspace::gatherSums(ArrayRef<Value> values, ArrayRef<InputRange> ranges,
 }
 
 llvm::Error Workspace::observe(const HostProgram &program,
-                               ArrayRef<Sample> onSamples, Taker take) {
+                               ArrayRef<Value> values,
+                               ArrayRef<Sample> onSamples, Poor poor,
+                               Taker take) {
   return forEachSample(
       program, onSamples,
       [&](size_t sample, StringRef name, ArrayRef<float> rows) {
-        if (name.front() == '@')
-          take(getNumber(name), sample, rows);
+        if (name.front() != '@')
+          return;
+        size_t i = getNumber(name);
+        std::vector<float> buffer;
+        if (poor == Poor::LeftOut)
+          rows = getFiniteRows(rows, getChannels(values[i]), buffer);
+        take(i, sample, rows);
       });
 }
 
@@ -290,14 +313,15 @@ llvm::Error Workspace::contribute(ModuleOp module, StringRef request,
       return program.takeError();
     if (!ranges) {
       auto own = gatherRanges(
-          **program, values, onSamples, [](size_t, size_t, ArrayRef<float>) {},
+          **program, values, onSamples, Poor::Refused,
+          [](size_t, size_t, ArrayRef<float>) {},
           [](size_t, StringRef, ArrayRef<float>) {});
       if (!own)
         return own.takeError();
       return Rounds::writeRanges(*own);
     }
     auto own = gatherSums(values, *ranges, [&](Taker take) {
-      return observe(**program, onSamples, take);
+      return observe(**program, values, onSamples, Poor::Refused, take);
     });
     if (!own)
       return own.takeError();
@@ -336,12 +360,19 @@ llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
     data = std::move(*collected);
     return llvm::Error::success();
   }
+  return gatherAlone(module, values, onSamples, Poor::Refused, data, other);
+}
+
+llvm::Error Workspace::gatherAlone(ModuleOp module, ArrayRef<Value> values,
+                                   ArrayRef<Sample> onSamples, Poor poor,
+                                   std::vector<InputData> &data,
+                                   Listener other) {
   auto program = executor.compile(module);
   if (!program)
     return program.takeError();
   auto kept = std::make_unique<KeptRows>(values.size(), onSamples.size());
   auto ranges = gatherRanges(
-      **program, values, onSamples,
+      **program, values, onSamples, poor,
       [&](size_t i, size_t sample, ArrayRef<float> rows) {
         kept->add(i, sample, rows);
       },
@@ -349,13 +380,13 @@ llvm::Error Workspace::gatherObserved(ModuleOp module, ArrayRef<Value> values,
   if (!ranges)
     return ranges.takeError();
   for (auto [i, range] : llvm::enumerate(*ranges))
-    if (llvm::Error error = check(i, range.range))
+    if (llvm::Error error = checkRange(values[i], range.range))
       return error;
   if (!kept->areAll())
     kept.reset();
   auto gathered = gatherSums(values, *ranges, [&](Taker take) {
     if (!kept)
-      return observe(**program, onSamples, take);
+      return observe(**program, values, onSamples, poor, take);
     return runParallel(
         onSamples.size(), threads,
         [&](size_t sample) {
@@ -387,6 +418,27 @@ size_t Workspace::countAtOnce(ArrayRef<Value> values) {
 
 llvm::Error Workspace::gather(ModuleOp module, ArrayRef<Value> values,
                               Receiver receive) {
+  auto ignore = [](size_t, StringRef, ArrayRef<float>) {};
+  return forEachBatch(
+      module, values, receive,
+      [&](ModuleOp observed, ArrayRef<Value> batch, auto &data) {
+        return gatherObserved(observed, batch, samples, data, ignore);
+      });
+}
+
+llvm::Error Workspace::gatherHere(ModuleOp module, ArrayRef<Value> values,
+                                  Receiver receive) {
+  auto ignore = [](size_t, StringRef, ArrayRef<float>) {};
+  return forEachBatch(
+      module, values, receive,
+      [&](ModuleOp observed, ArrayRef<Value> batch, auto &data) {
+        return gatherAlone(observed, batch, samples, Poor::LeftOut, data,
+                           ignore);
+      });
+}
+
+llvm::Error Workspace::forEachBatch(ModuleOp module, ArrayRef<Value> values,
+                                    Receiver receive, BatchGatherer gatherIt) {
   // All copies are made of the module as it is now: `receive` may change it.
   IRMapping mapping;
   OwningOpRef<ModuleOp> copy =
@@ -399,9 +451,7 @@ llvm::Error Workspace::gather(ModuleOp module, ArrayRef<Value> values,
     ArrayRef<Value> batch = ArrayRef(copied).slice(first, count);
     OwningOpRef<ModuleOp> observed = makeObserved(*copy, batch);
     std::vector<InputData> data;
-    if (llvm::Error error =
-            gatherObserved(*observed, batch, samples, data,
-                           [](size_t, StringRef, ArrayRef<float>) {}))
+    if (llvm::Error error = gatherIt(*observed, batch, data))
       return error;
     for (size_t i = 0; i < count; ++i) {
       if (llvm::Error error = receive(first + i, data[i]))

@@ -19,16 +19,16 @@ CALIBRATED = 16
 
 
 def save(path, dims=("N", 24, 20, 20)):
-    """A convolution with a bias and one without, a product without and a Gemm with one."""
+    """A convolution with a bias and one without, a product without and a Gemm with one. The product is too long for its weights to be chosen."""
     rng = np.random.default_rng(4)
     weights = {
         "w": rng.standard_normal((48, 24, 3, 3)) / 15, "wb": rng.standard_normal(48), "v": rng.standard_normal((64, 48, 3, 3)) / 21,
-        "m": rng.standard_normal((64, 80)) / 8, "g": rng.standard_normal((32, 80)) / 9, "gb": rng.standard_normal(32),
+        "m": rng.standard_normal((4096, 80)) / 64, "g": rng.standard_normal((32, 80)) / 9, "gb": rng.standard_normal(32),
     }  # fmt: skip
     nodes = [
         helper.make_node("Conv", ["x", "w", "wb"], ["a"], "first", pads=[1, 1, 1, 1]), helper.make_node("Relu", ["a"], ["b"]),
         helper.make_node("Conv", ["b", "v"], ["c"], "second"), helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("GlobalAveragePool", ["d"], ["e"]), helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("AveragePool", ["d"], ["e"], kernel_shape=[4, 4], strides=[2, 2]), helper.make_node("Flatten", ["e"], ["f"]),
         helper.make_node("MatMul", ["f", "m"], ["h"], "third"), helper.make_node("Relu", ["h"], ["i"]),
         helper.make_node("Gemm", ["i", "g", "gb"], ["y"], "fourth", transB=1),
     ]  # fmt: skip
@@ -66,21 +66,21 @@ def lines(artifact):
 
 def test_report(folder):
     found = lines(folder / "int8")
-    # Weights of convolutions are chosen so that outputs keep their means: little is left to correct.
-    assert set(found) >= {"third", "fourth"}
+    # Weights that are chosen keep the means of outputs: little is left to correct.
+    assert "third" in found
     for op in ops(folder / "int8"):
         assert op["executed"] == "int8" and 0 < op["layer_error"] < 0.02
         if op["node"] in found:
             words = found[op["node"]].split()
             assert words[:3] == ["bias", "corrected:", "error"] and words[4] == "to"
             assert 0 < float(words[5]) <= float(words[3]) and float(words[5]) == pytest.approx(op["layer_error"], abs=1e-4)
-            assert float(words[5]) < float(words[3]) or op["node"] not in ("third", "fourth")
+            assert float(words[5]) < float(words[3]) or op["node"] != "third"
 
 
 def test_weights_are_chosen(folder):
-    """Of convolutions, by what they change in the outputs on the samples."""
+    """By what they change in the outputs on the samples."""
     chosen = {op["node"]: op["transform"].split("; ")[0] for op in ops(folder / "int8") if op["transform"].startswith("weights by")}
-    assert set(chosen) == {"first", "second"} and all(note.startswith("weights by gptq") for note in chosen.values())
+    assert set(chosen) == {"first", "second", "fourth"} and all(note.startswith("weights by gptq") for note in chosen.values())
 
 
 def test_written(folder):

@@ -300,6 +300,8 @@ CASES = [
     Case("plain", "awq,gptq", Sane(), shared_weight, "shared weight"),
     Case("plain", "static", Sane(), convolution(np.zeros((8, 16, 2, 2), np.float32)), "convolution of zeros"),
     Case("zeros", "static", Sane(np.inf), convolution(random(8, 16, 2, 2, scale=0.1)), "convolution"),
+    Case("minus infinity", "static", Sane(warning="left out"), convolution(random(8, 16, 2, 2, scale=0.1)), "convolution"),
+    Case("NaN in one sample of many", "static", Sane(warning="left out"), convolution(random(8, 16, 2, 2, scale=0.1)), "convolution"),
     Case("plain", "static", Refused("expected finite weights", 3, "QCC-E105"),
          convolution(np.full((8, 16, 2, 2), np.inf, np.float32)), "convolution of infinities"),
     # Overflow after folding.

@@ -55,6 +55,20 @@ def check_merged(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "merged.stats").read_bytes() == (tmp_path / "whole.stats").read_bytes()
 
 
+def test_statistics_of_shards_with_samples(tmp_path):
+    """Ranges of shards, and samples that choose weights: the library of one process."""
+    flags = prepare(tmp_path)
+    for i in range(SHARDS):
+        run([QCC, "calibrate", *flags, f"--shard={i + 1}/{SHARDS}", "-o", tmp_path / f"part{i + 1}.stats"])
+    check_merged(tmp_path)
+    flags += ["--precision=int8", "--target=avx2", "-q"]
+    run([QCC, *flags, "-o", tmp_path / "whole.qcc"])
+    run([QCC, *flags, f"--stats={tmp_path / 'merged.stats'}", "-o", tmp_path / "joined.qcc"])
+    for name in ("libmodel.so", "report.json"):
+        assert (tmp_path / "whole.qcc" / name).read_bytes() == (tmp_path / "joined.qcc" / name).read_bytes()
+    assert "weights by gptq" in (tmp_path / "whole.qcc" / "report.json").read_text()
+
+
 def test_statistics_by_mpirun(tmp_path):
     flags = prepare(tmp_path)
     shell = 'i=$((OMPI_COMM_WORLD_RANK + 1)); exec "$0" calibrate "$@" --shard=$i/$OMPI_COMM_WORLD_SIZE -o part$i.stats'

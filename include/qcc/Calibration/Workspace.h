@@ -63,6 +63,13 @@ public:
   llvm::Error gather(mlir::ModuleOp module, llvm::ArrayRef<mlir::Value> values,
                      Receiver receive);
 
+  /// As gather, but of this process's samples alone, also where others have
+  /// their share in rounds, and without rows in which an element is not finite:
+  /// for choices that a collector makes by itself, as ranges are found. No rows
+  /// may be left. Errors: as gather, but for those elements.
+  llvm::Error gatherHere(mlir::ModuleOp module,
+                         llvm::ArrayRef<mlir::Value> values, Receiver receive);
+
   /// How many of the values, at least one, have sums of at most kGramBytes.
   static size_t countAtOnce(llvm::ArrayRef<mlir::Value> values);
 
@@ -112,11 +119,14 @@ private:
   /// Takes observed rows of a value and a sample.
   using Taker = llvm::function_ref<void(size_t value, size_t sample,
                                         llvm::ArrayRef<float> rows)>;
+  /// What becomes of rows in which an element is not finite.
+  enum class Poor { Refused, LeftOut };
   /// First run of a request: ranges, and rows by sample. `take` is given all
   /// rows too, `other` is told of other observations.
   llvm::Expected<std::vector<InputRange>>
   gatherRanges(const HostProgram &program, llvm::ArrayRef<mlir::Value> values,
-               llvm::ArrayRef<Sample> onSamples, Taker take, Listener other);
+               llvm::ArrayRef<Sample> onSamples, Poor poor, Taker take,
+               Listener other);
   /// Sums of the rows that `run` gives, in units that follow from the ranges
   /// over all samples.
   llvm::Expected<std::vector<InputData>>
@@ -125,7 +135,20 @@ private:
              llvm::function_ref<llvm::Error(Taker)> run);
   /// Second run.
   llvm::Error observe(const HostProgram &program,
-                      llvm::ArrayRef<Sample> onSamples, Taker take);
+                      llvm::ArrayRef<mlir::Value> values,
+                      llvm::ArrayRef<Sample> onSamples, Poor poor, Taker take);
+  /// Both runs, or one where its rows can be kept.
+  llvm::Error gatherAlone(mlir::ModuleOp module,
+                          llvm::ArrayRef<mlir::Value> values,
+                          llvm::ArrayRef<Sample> onSamples, Poor poor,
+                          std::vector<InputData> &data, Listener other);
+  /// Gathers data of some values, which a module observes.
+  using BatchGatherer = llvm::function_ref<llvm::Error(
+      mlir::ModuleOp observed, llvm::ArrayRef<mlir::Value> batch,
+      std::vector<InputData> &data)>;
+  llvm::Error forEachBatch(mlir::ModuleOp module,
+                           llvm::ArrayRef<mlir::Value> values, Receiver receive,
+                           BatchGatherer gatherIt);
   llvm::Error contribute(mlir::ModuleOp module, llvm::StringRef request,
                          llvm::ArrayRef<mlir::Value> values,
                          llvm::ArrayRef<Sample> onSamples);

@@ -45,10 +45,25 @@ static RankedTensorType getWeightType(Operation *layer) {
   return cast<RankedTensorType>(layer->getOperand(1).getType());
 }
 
+/// The dimension of a weight that its outputs are.
+static int64_t getOutputAxis(Operation *layer) {
+  auto matmul = dyn_cast<MatMulOp>(layer);
+  return matmul && !matmul.getTransB() ? 1 : 0;
+}
+
+static int64_t getOutputs(Operation *layer) {
+  return getWeightType(layer).getDimSize(unsigned(getOutputAxis(layer)));
+}
+
 /// Weights per output.
 static int64_t getRows(Operation *layer) {
-  RankedTensorType type = getWeightType(layer);
-  return type.getNumElements() / type.getDimSize(0);
+  return getWeightType(layer).getNumElements() / getOutputs(layer);
+}
+
+/// Input channels of a group.
+static int64_t getInputs(Operation *layer) {
+  return isa<MatMulOp>(layer) ? getRows(layer)
+                              : getWeightType(layer).getDimSize(1);
 }
 
 /// Every how many pixels, along each dimension, the inputs of a layer are
@@ -87,15 +102,15 @@ static Value createInputs(OpBuilder &b, ConvOp conv, Value unit,
   return permute(b, conv.getLoc(), inputs.getResult(), order).getResult();
 }
 
-/// Multiplies a weight by the scales of its input channels.
-static void scaleWeight(std::vector<float> &weight, ConvOp conv,
+/// Multiplies a weight [outputs, rows] by the scales of its input channels.
+static void scaleWeight(std::vector<float> &weight, Operation *layer,
                         ArrayRef<float> scales) {
   if (scales.empty())
     return;
-  RankedTensorType type = getWeightType(conv);
-  int64_t rows = getRows(conv), inputs = type.getDimSize(1),
+  auto conv = dyn_cast<ConvOp>(layer);
+  int64_t rows = getRows(layer), inputs = getInputs(layer),
           taps = rows / inputs,
-          perGroup = type.getDimSize(0) / int64_t(conv.getGroups());
+          perGroup = getOutputs(layer) / (conv ? int64_t(conv.getGroups()) : 1);
   for (size_t i = 0; i < weight.size(); ++i) {
     int64_t group = int64_t(i) / rows / perGroup;
     weight[i] *= scales[size_t(group * inputs + int64_t(i) / taps % inputs)];
@@ -116,30 +131,42 @@ static void scaleGram(std::vector<double> &gram, int64_t rows, int64_t taps,
 namespace {
 /// A layer whose weight is chosen.
 struct Layer {
-  ConvOp conv;
+  Operation *op; ///< a convolution or a product
   ArrayRef<float> inputScales;
 
   /// Whether what is known of its inputs is used.
-  bool hasGram() {
-    return conv.getGroups() == 1 && getRows(conv) <= kMaxGramRows;
+  bool hasGram() const {
+    auto conv = dyn_cast<ConvOp>(op);
+    return (!conv || conv.getGroups() == 1) && getRows(op) <= kMaxGramRows;
   }
 };
 } // namespace
 
-static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations) {
+/// The layers of activations whose weights may be chosen: convolutions, with 8
+/// bits products too, if all together are not too large.
+static SmallVector<Layer> collectLayers(ArrayRef<Activation> activations,
+                                        unsigned bits) {
   SmallVector<Layer> layers;
+  int64_t inProducts = 0;
   for (const Activation &activation : activations)
-    for (Operation *layer : activation.layers)
-      if (mayBeNarrow(layer))
-        layers.push_back({cast<ConvOp>(layer), activation.scales});
+    for (Operation *layer : activation.layers) {
+      bool isProduct = bits == 8 && isa<MatMulOp>(layer) &&
+                       layer->getOperand(1).getDefiningOp<ParamOp>();
+      if (isProduct)
+        inProducts += getWeightType(layer).getNumElements();
+      if (isProduct || mayBeNarrow(layer))
+        layers.push_back({layer, activation.scales});
+    }
+  if (inProducts > kMaxProductWeights)
+    llvm::erase_if(layers, [](Layer layer) { return isa<MatMulOp>(layer.op); });
   return layers;
 }
 
 ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations,
                                    bool pairsFit) {
   ChosenWeights result(pairsFit);
-  for (Layer layer : collectLayers(activations))
-    result.entries[layer.conv] = {"", "", "rtn"};
+  for (Layer layer : collectLayers(activations, 4))
+    result.entries[layer.op] = {"", "", "rtn"};
   return result;
 }
 
@@ -155,7 +182,7 @@ public:
     result.form = form;
   }
 
-  llvm::Error takeConvolutions(ArrayRef<Layer> layers);
+  llvm::Error takeLayers(ArrayRef<Layer> layers);
   llvm::Error takeProducts(ArrayRef<MatMulOp> products, const Scheme &scheme);
   /// Chooses those whose inputs are looked at.
   llvm::Error finish();
@@ -163,8 +190,10 @@ public:
   ChosenWeights result;
 
 private:
-  /// Shards have no inputs to look at.
-  bool isAlone() const { return workspace.getRole() == Rounds::Role::Alone; }
+  /// A shard has not all samples; nothing after this pass asks it for more.
+  bool hasAllSamples() const {
+    return workspace.getRole() != Rounds::Role::Shard;
+  }
   llvm::Error choose(Layer layer, std::vector<double> gram);
   llvm::Error choose(MatMulOp product, ArrayRef<double> gram);
   llvm::Expected<std::string> add(Operation *layer, StringRef name,
@@ -178,7 +207,8 @@ private:
   OpBuilder b;
   SchemeGrid grid, clipped;
   std::optional<SchemeGrid> productGrid;
-  /// Layers with inputs, and these: convolutions before products.
+  /// Layers with inputs, and these: layers of activations before products of a
+  /// scheme.
   SmallVector<Layer> known;
   SmallVector<MatMulOp> knownProducts;
   SmallVector<Value> inputs;
@@ -204,13 +234,15 @@ ChosenWeights::Chooser::add(Operation *layer, StringRef name,
 
 llvm::Error ChosenWeights::Chooser::choose(Layer layer,
                                            std::vector<double> gram) {
-  auto weight = workspace.evaluate(layer.conv.getWeight());
+  auto weight = workspace.evaluate(layer.op->getOperand(1));
   if (!weight)
     return weight.takeError();
-  RankedTensorType type = getWeightType(layer.conv);
-  int64_t outputs = type.getDimSize(0), rows = getRows(layer.conv),
-          channels = type.getDimSize(1);
-  scaleWeight(*weight, layer.conv, layer.inputScales);
+  int64_t outputs = getOutputs(layer.op), rows = getRows(layer.op),
+          channels = getInputs(layer.op);
+  bool isTransposed = getOutputAxis(layer.op) != 0;
+  if (isTransposed)
+    *weight = transposeWeight(*weight, rows, outputs);
+  scaleWeight(*weight, layer.op, layer.inputScales);
   if (!gram.empty())
     scaleGram(gram, rows, rows / channels, layer.inputScales);
   std::vector<int64_t> kernelRows;
@@ -221,15 +253,17 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
   bool isNarrow = result.form.bits == 4;
   if (!isNarrow && chosen.method == "rtn")
     return llvm::Error::success();
-  auto values = add(layer.conv, isNarrow ? "int4" : "int8", chosen.values,
-                    type.getShape());
+  if (isTransposed)
+    chosen.values = transposeWeight(chosen.values, outputs, rows);
+  auto values = add(layer.op, isNarrow ? "int4" : "int8", chosen.values,
+                    getWeightType(layer.op).getShape());
   if (!values)
     return values.takeError();
-  auto scales = add(layer.conv, isNarrow ? "int4.scales" : "int8.scales",
+  auto scales = add(layer.op, isNarrow ? "int4.scales" : "int8.scales",
                     chosen.scales, outputs);
   if (!scales)
     return scales.takeError();
-  result.entries[layer.conv] = {*values, *scales, chosen.method};
+  result.entries[layer.op] = {*values, *scales, chosen.method};
   return llvm::Error::success();
 }
 
@@ -262,8 +296,8 @@ llvm::Error ChosenWeights::Chooser::choose(MatMulOp product,
 /// The unit matrix as a weight of the layer's shape with an output for each
 /// input of its sums.
 llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
-  int64_t rows = getRows(layer.conv);
-  SmallVector<int64_t> shape(getWeightType(layer.conv).getShape());
+  int64_t rows = getRows(layer.op);
+  SmallVector<int64_t> shape(getWeightType(layer.op).getShape());
   shape[0] = rows;
   std::string name;
   for (int64_t size : shape)
@@ -273,34 +307,37 @@ llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
     std::vector<float> unit(size_t(rows * rows));
     for (int64_t i = 0; i < rows; ++i)
       unit[size_t(i * rows + i)] = 1;
-    auto added = add(layer.conv, "unit", unit, shape);
+    auto added = add(layer.op, "unit", unit, shape);
     if (!added)
       return added.takeError();
     key = *added;
   }
-  b.setInsertionPoint(mapping.lookup(layer.conv.getOperation()));
-  return ParamOp::create(b, layer.conv.getLoc(),
+  b.setInsertionPoint(mapping.lookup(layer.op));
+  return ParamOp::create(b, layer.op->getLoc(),
                          RankedTensorType::get(shape, b.getF32Type()), key)
       .getResult();
 }
 
-llvm::Error ChosenWeights::Chooser::takeConvolutions(ArrayRef<Layer> layers) {
+llvm::Error ChosenWeights::Chooser::takeLayers(ArrayRef<Layer> layers) {
   for (Layer layer : layers) {
-    if (!layer.hasGram() || !isAlone()) {
+    if (!layer.hasGram() || !hasAllSamples()) {
       if (result.form.bits == 8)
         continue;
       if (llvm::Error error = choose(layer, {}))
         return error;
       continue;
     }
+    known.push_back(layer);
+    auto conv = dyn_cast<ConvOp>(mapping.lookup(layer.op));
+    if (!conv) {
+      inputs.push_back(mapping.lookup(layer.op->getOperand(0)));
+      continue;
+    }
     llvm::Expected<Value> unit = createUnit(layer);
     if (!unit)
       return unit.takeError();
-    auto conv = cast<ConvOp>(mapping.lookup(layer.conv.getOperation()));
     inputs.push_back(createInputs(
-        b, conv, *unit,
-        getPixelStride(layer.conv, workspace.getSamples().size())));
-    known.push_back(layer);
+        b, conv, *unit, getPixelStride(conv, workspace.getSamples().size())));
   }
   return llvm::Error::success();
 }
@@ -316,7 +353,7 @@ llvm::Error ChosenWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products,
     std::optional<int64_t> rows =
         getConstantSize(getDims(input.getType()).back());
     if (all > kMaxProductWeights || !rows || *rows > kMaxGramRows ||
-        !isAlone()) {
+        !hasAllSamples()) {
       if (llvm::Error error = choose(product, {}))
         return error;
       continue;
@@ -330,7 +367,7 @@ llvm::Error ChosenWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products,
 llvm::Error ChosenWeights::Chooser::finish() {
   if (inputs.empty())
     return llvm::Error::success();
-  return workspace.gather(*copy, inputs, [&](size_t i, InputData &data) {
+  return workspace.gatherHere(*copy, inputs, [&](size_t i, InputData &data) {
     if (i < known.size())
       return choose(known[i], data.gram.getMeans());
     return choose(knownProducts[i - known.size()], data.gram.getMeans());
@@ -341,7 +378,7 @@ llvm::Expected<ChosenWeights> ChosenWeights::choose(
     Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
     ArrayRef<MatMulOp> products, const Scheme &scheme, bool pairsFit) {
   Chooser chooser(workspace, module, {4, pairsFit});
-  if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
+  if (llvm::Error error = chooser.takeLayers(collectLayers(activations, 4)))
     return std::move(error);
   if (llvm::Error error = chooser.takeProducts(products, scheme))
     return std::move(error);
@@ -354,7 +391,7 @@ llvm::Expected<ChosenWeights>
 ChosenWeights::chooseBytes(Workspace &workspace, ModuleOp module,
                            ArrayRef<Activation> activations, bool pairsFit) {
   Chooser chooser(workspace, module, {8, pairsFit});
-  if (llvm::Error error = chooser.takeConvolutions(collectLayers(activations)))
+  if (llvm::Error error = chooser.takeLayers(collectLayers(activations, 8)))
     return std::move(error);
   if (llvm::Error error = chooser.finish())
     return std::move(error);
@@ -373,8 +410,8 @@ Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
   };
   RankedTensorType type = getWeightType(original);
   Value back = createWeightCodes(b, loc, param(type.getShape(), entry.values),
-                                 param(type.getDimSize(0), entry.scales),
-                                 /*axis=*/0, form);
+                                 param(getOutputs(original), entry.scales),
+                                 getOutputAxis(original), form);
   // For who writes the model with its codes.
   if (auto weight =
           getModelWeight(original->getOperand(1)).getDefiningOp<ParamOp>())

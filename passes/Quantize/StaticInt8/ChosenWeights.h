@@ -13,16 +13,16 @@ namespace qcc {
 /// ones.
 bool mayBeNarrow(mlir::Operation *layer);
 
-/// The weights of convolutions as codes of 4 or 8 bits with a scale per output
-/// channel, chosen by what they change in the layer's results on the
-/// calibration samples: rounded to nearest, with clipped ranges, by GPTQ, by
-/// GPTQ with clipped ranges, whichever changes them least. Nothing is known of
-/// the inputs of layers with groups or more than 2304 weights per output: with
-/// 4 bits they get the clipped ranges of least error in the weights; with 8
-/// bits they are left out, as are those that rounding to nearest suits best.
-/// Weights of products are chosen in the same way, on a scheme's numbers;
-/// without inputs, and where those of all products are more than 2^24, they are
-/// rounded to nearest.
+/// The weights of convolutions as codes of 4 or 8 bits, and of products of 8,
+/// with a scale per output channel, chosen by what they change in the layer's
+/// results on the calibration samples where these are finite: rounded to
+/// nearest, with clipped ranges, by GPTQ, by GPTQ with clipped ranges,
+/// whichever changes them least. Nothing is known of the inputs of layers with
+/// groups or more than 2304 weights per output: with 4 bits they get the
+/// clipped ranges of least error in the weights; with 8 bits they are left out,
+/// as are those that rounding to nearest suits best. With 4 bits weights of
+/// products are chosen in the same way, on a scheme's numbers. Where those of
+/// all products are more than 2^24, they are rounded to nearest.
 class ChosenWeights {
 public:
   /// None. `pairsFit`: codes of 8 bits, of these layers and others, fit in
@@ -30,13 +30,15 @@ public:
   explicit ChosenWeights(bool pairsFit = false) : form{4, pairsFit} {}
   /// Chooses codes of 4 bits for all layers of the activations that
   /// mayBeNarrow(), with the activations' scales of channels, and for products
-  /// that the scheme can take. Errors: as Workspace::gather and addParameter.
+  /// that the scheme can take. Errors: as Workspace::gatherHere and
+  /// addParameter.
   static llvm::Expected<ChosenWeights>
   choose(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
          llvm::ArrayRef<MatMulOp> products, const Scheme &scheme,
          bool pairsFit);
-  /// Chooses codes of 8 bits for convolutions. Errors as above.
+  /// Chooses codes of 8 bits for convolutions, and for products whose weight is
+  /// a parameter. Errors as above.
   static llvm::Expected<ChosenWeights>
   chooseBytes(Workspace &workspace, mlir::ModuleOp module,
               llvm::ArrayRef<Activation> activations, bool pairsFit);

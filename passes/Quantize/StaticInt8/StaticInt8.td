@@ -21,7 +21,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     activations that change them most for the time that they save stay f32 until the cosine of all outputs of each sample,
     and of each output of all samples, is `min-cosine` and half of the rest to 1.
 
-    With samples, the weights of convolutions are those of rounding to nearest, clipped ranges, GPTQ and GPTQ with clipped
+    With samples, weights are those of rounding to nearest, clipped ranges, GPTQ and GPTQ with clipped
     ranges that change the layer's results least.
 
     The mean of what rounding changes in each output channel of a layer, over the samples, is added to its bias, where means
