@@ -1,6 +1,7 @@
 //===- Workspace.cpp - data and weights for passes -------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/Workspace.h"
+#include "GatheredRows.h"
 #include "mlir/IR/DialectInterface.h"
 #include "mlir/IR/IRMapping.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
@@ -9,7 +10,6 @@
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/Parallel.h"
-#include "qcc/Support/ScratchFile.h"
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -111,103 +111,6 @@ static size_t getChannels(Value value) {
 static std::string describe(Value value) {
   StringRef name = getNodeName(value.getLoc());
   return name.empty() ? "an input" : ("node '" + name + "'").str();
-}
-
-namespace {
-/// Keeps every n-th row of an activation in its place.
-class RowSampler {
-public:
-  RowSampler(uint64_t rows, size_t channels, std::vector<float> &out)
-      : rows(rows), channels(channels), kept(countSampled(rows)), out(out) {
-    out.assign(kept * channels, 0.0f);
-  }
-  /// Rows from number `first` on. Rows of several threads have own places.
-  void add(uint64_t first, ArrayRef<float> values) {
-    if (!kept)
-      return;
-    for (uint64_t r = 0; r < values.size() / channels; ++r) {
-      uint64_t row = first + r, place = row * kept / rows;
-      // The first row of each place.
-      if (row >= rows || (row > 0 && (row - 1) * kept / rows == place))
-        continue;
-      std::copy_n(values.begin() + r * channels, channels,
-                  out.begin() + place * channels);
-    }
-  }
-
-private:
-  uint64_t rows;
-  size_t channels;
-  uint64_t kept;
-  std::vector<float> &out;
-};
-} // namespace
-
-namespace {
-/// Keeps what is observed while it is little, so that samples run once.
-class KeptRows {
-public:
-  KeptRows(size_t values, size_t samples)
-      : arrays(values, std::vector<SmallVector<Rows, 1>>(samples)) {}
-  /// Several arrays of a sample (in a loop) follow each other. Samples have
-  /// own places.
-  void add(size_t value, size_t sample, ArrayRef<float> rows) {
-    uint64_t size = rows.size() * sizeof(float), before = bytes.fetch_add(size);
-    Rows &kept = arrays[value][sample].emplace_back();
-    if (before + size <= Workspace::kKeptBytes) {
-      kept.own.assign(rows.begin(), rows.end());
-      kept.rows = kept.own;
-    } else if (areAll()) {
-      addToFile(rows, kept);
-    }
-  }
-  /// Whether there was room for everything.
-  bool areAll() const { return bytes <= kMaxBytes && !isFull; }
-  /// Calls `take` for the arrays of a sample.
-  void forEach(size_t value, size_t sample,
-               llvm::function_ref<void(ArrayRef<float>)> take) const {
-    for (const Rows &kept : arrays[value][sample])
-      take(kept.rows);
-  }
-
-private:
-  /// Running the model again is as good as files of this size.
-  static constexpr uint64_t kMaxBytes = uint64_t(16) << 30;
-  struct Rows {
-    std::vector<float> own;
-    ArrayRef<float> rows;
-  };
-
-  void addToFile(ArrayRef<float> rows, Rows &kept) {
-    auto room = file.allocate("calibration", rows.size() * sizeof(float));
-    if (!room) {
-      // Without space the model is run again, which is no error.
-      llvm::consumeError(room.takeError());
-      isFull = true;
-      return;
-    }
-    std::memcpy(room->data(), rows.data(), room->size());
-    kept.rows = {reinterpret_cast<const float *>(room->data()), rows.size()};
-  }
-
-  std::vector<std::vector<SmallVector<Rows, 1>>> arrays;
-  ScratchArena file;
-  std::atomic<uint64_t> bytes = 0;
-  std::atomic<bool> isFull = false;
-};
-} // namespace
-
-/// Rows [n, channels] without those in which an element is not finite; `buffer`
-/// holds them where some are left out.
-static ArrayRef<float> getFiniteRows(ArrayRef<float> rows, size_t channels,
-                                     std::vector<float> &buffer) {
-  auto isFinite = [](float element) { return std::isfinite(element); };
-  if (llvm::all_of(rows, isFinite))
-    return rows;
-  for (; !rows.empty(); rows = rows.drop_front(channels))
-    if (llvm::all_of(rows.take_front(channels), isFinite))
-      llvm::append_range(buffer, rows.take_front(channels));
-  return buffer;
 }
 
 llvm::Expected<std::vector<InputRange>>
