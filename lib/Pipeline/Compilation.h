@@ -91,6 +91,10 @@ private:
   /// Chooses a precision for each product if there are budgets.
   llvm::Error assign();
   llvm::Error quantize();
+  /// Notes which weights of integer operations have codes that fit in pairs
+  /// (kPairsFitAttr), where a level of the target has no VNNI. Errors: those of
+  /// evaluateConstant.
+  llvm::Error notePairs();
   /// True if activations get scales from statistics.
   bool isStaticInt8() const {
     return statistics && takesRanges() && usesStatistics();

@@ -303,6 +303,8 @@ llvm::Error Compilation::quantize() {
     passes.addPass(createCSEPass());
   });
   (*module)->removeAttr(kAssignmentAttr);
+  if (!error && !options.emitQdq)
+    error = notePairs();
   // Equal work of different layers shares kernels from here on.
   dropValueNames(*module);
   return error;

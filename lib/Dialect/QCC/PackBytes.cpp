@@ -197,3 +197,25 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
     }
   return success();
 }
+
+bool qcc::pairsFit(ArrayRef<char> codes, RankedTensorType weight,
+                   int64_t groups) {
+  std::string layout = "pair16";
+  if (groups)
+    layout += ":" + std::to_string(groups);
+  std::optional<ByteWeight> w =
+      viewBytes(weight.getShape(), layout, /*transposed=*/false);
+  if (!w || int64_t(codes.size()) != weight.getNumElements())
+    return false;
+  for (int64_t column = 0; column < w->groups * w->outputs; ++column) {
+    const char *first = codes.data() + column / w->outputs * w->groupStride +
+                        column % w->outputs * w->outputStride;
+    PairSums pair;
+    for (int64_t row = 0; row < w->taps * w->inputs; ++row)
+      if (!pair.add(int8_t(first[row / w->inputs * w->tapStride +
+                                 row % w->inputs * w->inputStride]),
+                    row))
+        return false;
+  }
+  return true;
+}

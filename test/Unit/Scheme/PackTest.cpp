@@ -196,6 +196,27 @@ TEST_F(PackTest, CodesThatDoNotFitInPairsAreRefused) {
   EXPECT_TRUE(succeeded(pack({64, 0, 65, 0}, "dot:1")));
 }
 
+TEST_F(PackTest, WhatFitsInPairsIsWhatIsPacked) {
+  auto i8 = IntegerType::get(&context, 8);
+  auto conv = RankedTensorType::get({1, 2, 1, 2}, i8),
+       groups = RankedTensorType::get({2, 1, 1, 2}, i8),
+       matrix = RankedTensorType::get({3, 2}, i8);
+  EXPECT_TRUE(pairsFit({64, 127, 64, 1}, conv, 1));
+  EXPECT_TRUE(pairsFit({-1, -128, 0, 127}, conv, 1));
+  EXPECT_FALSE(pairsFit({64, 0, 65, 0}, conv, 1));
+  EXPECT_FALSE(pairsFit({0, -2, 0, -127}, conv, 1));
+  // Two groups of one output: the taps of each are a pair.
+  EXPECT_TRUE(pairsFit({64, 64, 127, 1}, groups, 2));
+  EXPECT_FALSE(pairsFit({64, 64, 127, 2}, groups, 2));
+  // Columns of a matrix; its last row has no other.
+  EXPECT_TRUE(pairsFit({64, 127, 64, 1, 127, 127}, matrix, 0));
+  EXPECT_FALSE(pairsFit({64, 127, 64, 2, 0, 0}, matrix, 0));
+  // No such weights.
+  EXPECT_FALSE(pairsFit({1, 2, 3}, conv, 1));
+  EXPECT_FALSE(pairsFit({1, 2, 3, 4}, conv, 0));
+  EXPECT_FALSE(pairsFit({1, 2, 3, 4}, conv, 3));
+}
+
 TEST_F(PackTest, CodesOfFourBitsShareBytes) {
   // Bytes 1, 2, 3, ...: their lowest bits are the codes.
   auto code = [](int number) { return (((1 + number % 120) & 15) ^ 8) - 8; };

@@ -89,6 +89,12 @@ mlir::LogicalResult packWeight(llvm::ArrayRef<char> in,
                                bool transposed,
                                llvm::MutableArrayRef<char> out);
 
+/// True if signed bytes of a weight are as kPairsFitAttr says. `groups` are
+/// those of a convolution's weight `[O, I/groups, kernel...]`, 0 for a matrix
+/// `[K, N]`. False if the type is not one of these or `codes` has another size.
+bool pairsFit(llvm::ArrayRef<char> codes, mlir::RankedTensorType weight,
+              int64_t groups);
+
 } // namespace qcc
 
 #endif // QCC_DIALECT_QCC_PACK_H
