@@ -25,6 +25,23 @@ static std::optional<int64_t> getGroups(Operation *op) {
   return conv ? int64_t(conv.getGroups()) : 0;
 }
 
+/// True if a constant's codes are the model's own: none that are rounded while
+/// the artifact is written, which fit or not as whoever chose them has noted.
+static bool isOfModel(Value codes) {
+  SmallVector<Operation *> left = {codes.getDefiningOp()};
+  llvm::SmallPtrSet<Operation *, 8> seen;
+  while (!left.empty()) {
+    Operation *op = left.pop_back_val();
+    if (!seen.insert(op).second)
+      continue;
+    if (isa<QuantizeOp>(op))
+      return false;
+    for (Value operand : op->getOperands())
+      left.push_back(operand.getDefiningOp());
+  }
+  return true;
+}
+
 llvm::Error Compilation::notePairs() {
   if (llvm::all_of(levels,
                    [](const Capabilities &level) { return level.hasVnni; }))
@@ -39,8 +56,10 @@ llvm::Error Compilation::notePairs() {
     Value weight = op->getOperand(1);
     auto type = cast<RankedTensorType>(weight.getType());
     std::optional<uint64_t> bytes = getTensorBytes(type);
+    // Depthwise kernels add no pairs.
+    bool isDepthwise = *groups > 1 && type.getDimSize(1) == 1;
     if (!bytes || !type.getElementType().isSignlessInteger(8) ||
-        !isConstantExpression(weight))
+        !isConstantExpression(weight) || isDepthwise || !isOfModel(weight))
       return WalkResult::advance();
     std::vector<char> codes(*bytes);
     failure = evaluateConstant(weight, source, codes);
