@@ -25,8 +25,19 @@ static int64_t getSteps(int64_t taps, int64_t inputs) {
   return taps * llvm::divideCeil(inputs, 4);
 }
 
+/// Bytes of a row's inputs, in whole lines.
+static int64_t getInputBytes(int64_t taps, int64_t inputs) {
+  return llvm::alignTo(4 * getSteps(taps, inputs), kLine);
+}
+
+/// True if inputs are left behind whole tiles of them.
+static bool hasTail(int64_t taps, int64_t inputs) {
+  int64_t steps = getSteps(taps, inputs);
+  return steps > kTileSteps && steps % kTileSteps;
+}
+
 int64_t ByteTiles::getRowBytes(int64_t taps, int64_t inputs) {
-  int64_t lines = llvm::divideCeil(4 * getSteps(taps, inputs), kLine);
+  int64_t lines = getInputBytes(taps, inputs) / kLine + hasTail(taps, inputs);
   return (lines | 1) * kLine;
 }
 
@@ -45,12 +56,18 @@ ByteTiles::ByteTiles(KernelBuilder &b, ByteRows &rows, int64_t taps,
 void ByteTiles::emitRows(Value first, Value end) {
   firstRow = first;
   endRow = end;
-  Value apart = b.idx(getRowBytes(taps, inputs));
-  auto copy = [&] {
-    b.forLoop(
-        firstRow, endRow, b.idx(1), [&](Value row) { copyRow(row); },
-        KernelBuilder::LoopHint::NoUnroll);
+  apart = b.idx(getRowBytes(taps, inputs));
+  auto forEachRow = [&](function_ref<void(Value)> body) {
+    b.forLoop(firstRow, endRow, b.idx(1), body,
+              KernelBuilder::LoopHint::NoUnroll);
   };
+  findRows([&] { forEachRow([&](Value row) { copyRow(row); }); });
+  if (hasTail(taps, inputs))
+    forEachRow([&](Value row) { copyTail(row); });
+}
+
+/// Sets where the inputs are: in place, or where `copy` puts them.
+void ByteTiles::findRows(function_ref<void()> copy) {
   if (!rows.isInPlace() || inputs % 4) {
     copy();
     base = copies;
@@ -111,6 +128,29 @@ void ByteTiles::copyRow(Value row) {
               KernelBuilder::LoopHint::NoUnroll);
 }
 
+/// Copies what is left of a row behind whole tiles to the end of a line of
+/// zeros: with the last tile of codes, which begins before it, the zeros meet
+/// the codes that had their inputs already. A tile of fewer codes would do, but
+/// a register has one shape in a function, and there are none for two more.
+void ByteTiles::copyTail(Value row) {
+  Type i8 = b.getI8Type();
+  int64_t steps = getSteps(taps, inputs),
+          whole = steps / kTileSteps * kTileSteps;
+  Value number = b.sub(row, firstRow);
+  Value from = b.elementPointer(base, i8,
+                                b.add(b.mul(number, stride), b.idx(4 * whole)));
+  Value to = b.elementPointer(
+      copies, i8,
+      b.add(b.mul(number, apart), b.idx(getInputBytes(taps, inputs))));
+  b.store(b.constantInt(0, VectorType::get(kLine, i8)), to, i8, b.idx(0));
+  int64_t at = 0, left = 4 * (steps - whole), zeros = kLine - left;
+  for (unsigned bytes = kLine / 2; bytes >= 4; bytes /= 2)
+    if (left - at >= bytes) {
+      b.store(b.load(from, i8, b.idx(at), bytes), to, i8, b.idx(zeros + at));
+      at += bytes;
+    }
+}
+
 //===----------------------------------------------------------------------===//
 // Tiles
 //===----------------------------------------------------------------------===//
@@ -168,12 +208,19 @@ void ByteTiles::emitProduct(Value tile, unsigned rowTiles,
         b.idx(0), b.idx(whole), b.idx(1), sums,
         [&](Value k, ArrayRef<Value> carried) {
           SmallVector<Value> next(carried);
-          emitStep(k, kTileSteps, tile, rowTiles, blocks, next);
+          emitStep({base, stride, b.mul(k, b.idx(kLine))},
+                   b.mul(k, b.idx(kTileBytes)), kTileSteps, tile, rowTiles,
+                   blocks, next);
           return next;
         },
         KernelBuilder::LoopHint::NoUnroll);
-  if (int64_t rest = steps % kTileSteps)
-    emitStep(b.idx(whole), rest, tile, rowTiles, blocks, sums);
+  if (hasTail(taps, inputs))
+    emitStep({copies, apart, b.idx(getInputBytes(taps, inputs))},
+             b.idx((steps - kTileSteps) * kLine), kTileSteps, tile, rowTiles,
+             blocks, sums);
+  else if (!whole)
+    emitStep({base, stride, b.idx(0)}, b.idx(0), steps, tile, rowTiles, blocks,
+             sums);
 
   // [rows][blocks][16] of i32.
   int64_t rowBytes = blocks.size() * kLine;
@@ -199,22 +246,23 @@ void ByteTiles::emitProduct(Value tile, unsigned rowTiles,
       KernelBuilder::LoopHint::NoUnroll);
 }
 
-/// Products of tile `k` of the inputs, of which `steps` times four exist.
-void ByteTiles::emitStep(Value k, int64_t steps, Value tile, unsigned rowTiles,
-                         ArrayRef<Value> blocks, MutableArrayRef<Value> sums) {
+/// Products of `steps` times four inputs with codes that begin `codesAt` bytes
+/// behind those of a block.
+void ByteTiles::emitStep(const TileRows &from, Value codesAt, int64_t steps,
+                         Value tile, unsigned rowTiles, ArrayRef<Value> blocks,
+                         MutableArrayRef<Value> sums) {
   TileCalls calls(b);
   Type i8 = b.getI8Type();
   SmallVector<Value> activations, codes;
   for (unsigned r = 0; r < rowTiles; ++r) {
     Value row = b.mul(b.add(tile, b.idx(r)), b.idx(kRows));
-    Value at = b.add(b.mul(row, stride), b.mul(k, b.idx(kLine)));
-    activations.push_back(
-        calls.load(kRows, 4 * steps, b.elementPointer(base, i8, at), stride));
+    Value at = b.add(b.mul(row, from.stride), from.offset);
+    activations.push_back(calls.load(
+        kRows, 4 * steps, b.elementPointer(from.base, i8, at), from.stride));
   }
   for (Value block : blocks)
     codes.push_back(calls.load(
-        steps, kLine, b.elementPointer(block, i8, b.mul(k, b.idx(kTileBytes))),
-        b.idx(kLine)));
+        steps, kLine, b.elementPointer(block, i8, codesAt), b.idx(kLine)));
   for (unsigned r = 0; r < rowTiles; ++r)
     for (unsigned v = 0; v < blocks.size(); ++v) {
       Value &sum = sums[r * blocks.size() + v];

@@ -43,9 +43,17 @@ public:
       llvm::function_ref<void(mlir::Value, llvm::ArrayRef<mlir::Value>)> store);
 
 private:
+  /// Where the rows of a task are, `stride` bytes apart; tiles begin `offset`
+  /// bytes behind the beginning of a row.
+  struct TileRows {
+    mlir::Value base, stride, offset;
+  };
+  void findRows(llvm::function_ref<void()> copy);
   void copyRow(mlir::Value row);
-  void emitStep(mlir::Value k, int64_t steps, mlir::Value tile,
-                unsigned rowTiles, llvm::ArrayRef<mlir::Value> blocks,
+  void copyTail(mlir::Value row);
+  void emitStep(const TileRows &from, mlir::Value codesAt, int64_t steps,
+                mlir::Value tile, unsigned rowTiles,
+                llvm::ArrayRef<mlir::Value> blocks,
                 llvm::MutableArrayRef<mlir::Value> sums);
 
   KernelBuilder &b;
@@ -55,6 +63,7 @@ private:
   mlir::Value buffer, copies; ///< of sums; of rows
   // Of the current task.
   mlir::Value firstRow, endRow, base, stride;
+  mlir::Value apart; ///< bytes from one copied row to the next
 };
 
 } // namespace qcc::x86
