@@ -6,7 +6,6 @@
 #include "mlir/Pass/Pass.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/Support/Format.h"
 #include <cmath>
 
 namespace qcc {
@@ -77,19 +76,28 @@ private:
   llvm::Error choose() {
     Rates rates = getRates(settings.level);
     const Sample &sample = workspace->getSamples().front();
-    uint64_t otherBytes = getOtherBytes(module, layers);
-    double otherSeconds = predictSeconds(module, layers, sample, rates);
+    LayerSet ops;
+    for (const Layer &layer : layers)
+      ops.insert(layer.op);
+    predictSeconds(module, layers, sample, rates);
     // The same layers with f32 alone are the float model.
     std::vector<Layer> exact = layers;
     double floatBytes = 0, floatSeconds = 0;
     for (Layer &layer : exact)
       layer.candidates = {Candidate()};
-    (void)predictSeconds(module, exact, sample, rates);
+    predictSeconds(module, exact, sample, rates);
     for (const Layer &layer : exact) {
       floatBytes += double(layer.candidates[0].bytes);
       floatSeconds += layer.candidates[0].seconds;
     }
-    Planner planner(layers, otherBytes, otherSeconds);
+    std::vector<std::vector<knapsack::Costs>> costs;
+    std::vector<const Choice *> choices;
+    for (const Layer &layer : layers) {
+      costs.push_back(layer.getCosts());
+      choices.push_back(&layer);
+    }
+    Planner planner(std::move(costs), getOtherBytes(module, ops),
+                    predictOtherSeconds(module, ops, sample, rates));
     planner.setFloatCosts(floatBytes, floatSeconds);
     const Budgets &budgets = settings.budgets;
     if (llvm::Error error = planner.setBudgets(budgets))
@@ -106,7 +114,7 @@ private:
       return result.takeError();
     note();
     Builder b(module.getContext());
-    AssignmentFacts facts = {layers,  planner, *found,     *judge,
+    AssignmentFacts facts = {choices, planner, *found,     *judge,
                              budgets, *result, isMeasured, settings.formats};
     module->setAttr(kAssignmentAttr, b.getStringAttr(writeAssignment(facts)));
     return llvm::Error::success();
@@ -120,33 +128,12 @@ private:
   /// Puts the choice on each product, with its reason.
   void note() {
     Builder b(module.getContext());
+    StringRef metric = isMeasured ? judge->getDivergenceName() : "error";
     for (Layer &layer : layers) {
       layer.op->setAttr(kAssignedAttr, b.getStringAttr(layer.getChosen().key));
-      layer.op->setAttr(kAssignedReasonAttr, b.getStringAttr(explain(layer)));
+      layer.op->setAttr(kAssignedReasonAttr,
+                        b.getStringAttr(layer.explain(metric)));
     }
-  }
-
-  /// The choice in words, with the loss of the next smaller format.
-  std::string explain(const Layer &layer) const {
-    if (layer.isFixed() && !layer.rule.empty())
-      return StringRef(layer.rule).contains(": ") ? layer.rule
-                                                  : "assigned: " + layer.rule;
-    const Candidate &chosen = layer.getChosen();
-    const Candidate *smaller = nullptr;
-    for (const Candidate &candidate : layer.candidates)
-      if (candidate.bytes < chosen.bytes &&
-          (!smaller || candidate.bytes > smaller->bytes))
-        smaller = &candidate;
-    std::string text;
-    llvm::raw_string_ostream os(text);
-    os << "assigned: " << (isMeasured ? judge->getDivergenceName() : "error")
-       << " " << llvm::format("%.2e", chosen.loss);
-    if (smaller)
-      os << ", " << llvm::format("%.2e", smaller->loss) << " in "
-         << smaller->key;
-    if (!layer.rule.empty())
-      os << " (" << layer.rule << ")";
-    return text;
   }
 
   ModuleOp module;

@@ -8,15 +8,15 @@ using namespace llvm;
 using namespace qcc;
 using namespace qcc::assign;
 
-static double getBits(const Candidate &candidate, const Layer &layer) {
-  return candidate.scheme
+static double getBits(const Candidate &candidate, const Choice &layer) {
+  return candidate.key != "f32"
              ? double(candidate.bytes) * 8 / (double(layer.k) * double(layer.n))
              : 32;
 }
 
-static void writeLayer(json::OStream &json, const Layer &layer) {
+static void writeLayer(json::OStream &json, const Choice &layer) {
   json.object([&] {
-    json.attribute("node", json::fixUTF8(getNodeName(layer.op->getLoc())));
+    json.attribute("node", json::fixUTF8(layer.node));
     json.attribute("rows", layer.k);
     json.attribute("columns", layer.n);
     json.attribute("format", layer.getChosen().key);
@@ -39,23 +39,20 @@ static void writeLayer(json::OStream &json, const Layer &layer) {
 /// it may.
 static void writeUniform(json::OStream &json, const AssignmentFacts &facts) {
   SmallVector<StringRef> keys;
-  for (const Layer &layer : facts.layers)
-    for (const Candidate &candidate : layer.candidates)
-      if (!layer.isFixed() && !is_contained(keys, candidate.key))
+  for (const Choice *layer : facts.layers)
+    for (const Candidate &candidate : layer->candidates)
+      if (!layer->isFixed() && !is_contained(keys, candidate.key))
         keys.push_back(candidate.key);
   json.attributeArray("uniform", [&] {
     for (StringRef key : keys) {
       std::vector<std::vector<knapsack::Costs>> costs;
       std::vector<unsigned> picks;
-      for (const Layer &layer : facts.layers) {
-        costs.emplace_back();
+      for (const Choice *layer : facts.layers) {
+        costs.push_back(layer->getCosts());
         picks.push_back(0);
-        for (auto [i, candidate] : enumerate(layer.candidates)) {
-          costs.back().push_back(
-              {candidate.loss, double(candidate.bytes), candidate.seconds});
+        for (auto [i, candidate] : enumerate(layer->candidates))
           if (candidate.key == key)
             picks.back() = unsigned(i);
-        }
       }
       knapsack::Assignment all = {picks, knapsack::addCosts(costs, picks)};
       json.object([&] {
@@ -103,8 +100,8 @@ std::string assign::writeAssignment(const AssignmentFacts &facts) {
       json.attribute("drop_metric", facts.judge.getDropName());
     });
     json.attributeArray("layers", [&] {
-      for (const Layer &layer : facts.layers)
-        writeLayer(json, layer);
+      for (const Choice *layer : facts.layers)
+        writeLayer(json, *layer);
     });
     json.attributeArray("front", [&] {
       for (const FrontPoint &point : planner.getFront())

@@ -9,7 +9,7 @@ namespace qcc::assign {
 
 /// Everything that the report tells of an assignment.
 struct AssignmentFacts {
-  llvm::ArrayRef<Layer> layers;
+  std::vector<const Choice *> layers;
   const Planner &planner;
   const knapsack::Assignment &assignment;
   const OutputJudge &judge;

@@ -115,6 +115,7 @@ std::vector<Layer> assign::collectLayers(ModuleOp module,
       return;
     Layer layer;
     layer.op = op;
+    layer.node = getNodeName(op.getLoc()).str();
     layer.k = weight.getDimSize(op.getTransB() ? 1 : 0);
     layer.n = weight.getDimSize(op.getTransB() ? 0 : 1);
     std::string obstacle;
@@ -168,17 +169,14 @@ uint64_t assign::getFloatBytes(const Layer &layer) {
                llvm::alignTo(uint64_t(layer.n), kSchemeColumns) * 4);
 }
 
-uint64_t assign::getOtherBytes(ModuleOp module, ArrayRef<Layer> layers) {
-  llvm::DenseSet<Operation *> isLayer;
-  for (const Layer &layer : layers)
-    isLayer.insert(layer.op);
+uint64_t assign::getOtherBytes(ModuleOp module, const LayerSet &layers) {
   llvm::SetVector<Value> constants;
   getEntry(module).walk([&](Operation *op) {
     if (op->getNumResults() == 1 && isConstantExpression(op->getResult(0)))
       return;
     for (Value operand : op->getOperands())
       if (isConstantExpression(operand) &&
-          !(isLayer.contains(op) && operand == op->getOperand(1)))
+          !(layers.contains(op) && operand == op->getOperand(1)))
         constants.insert(operand);
   });
   uint64_t sum = 0;
@@ -267,12 +265,10 @@ static Decoding getDecoding(const Scheme *scheme) {
   return scheme->getWeightBits() >= 8 ? Decoding::SmallFloat : Decoding::Tables;
 }
 
-double assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
-                              const Sample &sample, const Rates &rates) {
+void assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
+                            const Sample &sample, const Rates &rates) {
   Sizes sizes(getEntry(module), sample);
-  llvm::DenseSet<Operation *> isLayer;
   for (Layer &layer : layers) {
-    isLayer.insert(layer.op);
     double rows = sizes.getElements(layer.op.getLhs().getType()) /
                   double(std::max<int64_t>(layer.k, 1));
     for (Candidate &candidate : layer.candidates) {
@@ -288,9 +284,14 @@ double assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
               candidate.scheme->getCompute() == SchemeCompute::Integer);
     }
   }
+}
+
+double assign::predictOtherSeconds(ModuleOp module, const LayerSet &layers,
+                                   const Sample &sample, const Rates &rates) {
+  Sizes sizes(getEntry(module), sample);
   double others = 0;
   getEntry(module).walk([&](Operation *op) {
-    if (isLayer.contains(op) || !isa<QCCDialect>(op->getDialect()) ||
+    if (layers.contains(op) || !isa<QCCDialect>(op->getDialect()) ||
         isa<ReshapeOp, YieldOp, IfOp, LoopOp>(op) ||
         op->getParentOfType<GenericOp>() || op->getParentOfType<ProgramOp>() ||
         (op->getNumResults() == 1 && isConstantExpression(op->getResult(0))))

@@ -3,37 +3,19 @@
 #ifndef QCC_PASSES_PRECISION_ASSIGN_LAYERS_H
 #define QCC_PASSES_PRECISION_ASSIGN_LAYERS_H
 
+#include "Choice.h"
 #include "CostTable.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Calibration/HostExecutor.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Scheme/Products.h"
-#include <string>
-#include <vector>
+#include "llvm/ADT/DenseSet.h"
 
 namespace qcc::assign {
 
-/// A format that a layer may get, and what it costs.
-struct Candidate {
-  const Scheme *scheme = nullptr; ///< null: f32
-  std::string key = "f32";
-  double loss = 0; ///< divergence of the outputs with only this layer changed
-  uint64_t bytes = 0;
-  double seconds = 0; ///< predicted, for the sizes of the first sample
-};
-
-/// A product with a constant weight. `rule` says why candidates are missing, in
-/// the words of the report; empty if none are.
-struct Layer {
+/// A product with a constant weight.
+struct Layer : Choice {
   MatMulOp op;
-  int64_t k = 0, n = 0;
-  std::string rule;
-  std::vector<Candidate> candidates; ///< at least one
-  unsigned chosen = 0;
-
-  const Candidate &getChosen() const { return candidates[chosen]; }
-  /// True if there is nothing to choose.
-  bool isFixed() const { return candidates.size() == 1; }
 };
 
 /// Fewest bits of an output head: below, it costs more accuracy than it saves
@@ -48,18 +30,23 @@ std::vector<Layer> collectLayers(mlir::ModuleOp module,
                                  llvm::ArrayRef<const Scheme *> formats,
                                  const KeepRules &keep, unsigned output);
 
-/// Bytes of the constants of a module's entry that are no layer's weight: what
-/// any assignment keeps.
-uint64_t getOtherBytes(mlir::ModuleOp module, llvm::ArrayRef<Layer> layers);
+/// Operations with a weight, whose formats are being chosen.
+using LayerSet = llvm::DenseSet<mlir::Operation *>;
+
+/// Bytes of the constants of a module's entry that are no layer's weight (its
+/// second operand): what any assignment keeps.
+uint64_t getOtherBytes(mlir::ModuleOp module, const LayerSet &layers);
 /// Bytes of a layer's weight in f32, as kernels store it.
 uint64_t getFloatBytes(const Layer &layer);
 
-/// Sets the bytes and the predicted seconds of all candidates, and returns the
-/// predicted seconds of everything else, for the sizes of a sample. Operations
-/// in loops count once.
-double predictSeconds(mlir::ModuleOp module,
-                      llvm::MutableArrayRef<Layer> layers, const Sample &sample,
-                      const Rates &rates);
+/// Sets the bytes and the predicted seconds of all candidates, for the sizes of
+/// a sample.
+void predictSeconds(mlir::ModuleOp module, llvm::MutableArrayRef<Layer> layers,
+                    const Sample &sample, const Rates &rates);
+/// The predicted seconds of everything but the layers. Operations in loops
+/// count once.
+double predictOtherSeconds(mlir::ModuleOp module, const LayerSet &layers,
+                           const Sample &sample, const Rates &rates);
 
 } // namespace qcc::assign
 

@@ -16,18 +16,6 @@ static constexpr unsigned kMeasures = 8;
 /// Points of the front.
 static constexpr unsigned kFrontPoints = 16;
 
-Planner::Planner(ArrayRef<Layer> layers, uint64_t otherBytes,
-                 double otherSeconds)
-    : otherBytes(double(otherBytes)), otherSeconds(otherSeconds) {
-  for (const Layer &layer : layers) {
-    std::vector<Costs> formats;
-    for (const Candidate &candidate : layer.candidates)
-      formats.push_back(
-          {candidate.loss, double(candidate.bytes), candidate.seconds});
-    costs.push_back(std::move(formats));
-  }
-}
-
 double Planner::getBytes(const Assignment &assignment) const {
   return otherBytes + assignment.totals[Size];
 }

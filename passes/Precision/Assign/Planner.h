@@ -3,8 +3,7 @@
 #ifndef QCC_PASSES_PRECISION_ASSIGN_PLANNER_H
 #define QCC_PASSES_PRECISION_ASSIGN_PLANNER_H
 
-#include "Knapsack.h"
-#include "Layers.h"
+#include "Choice.h"
 #include "qcc/Calibration/OutputJudge.h"
 #include "qcc/Support/Budget.h"
 
@@ -18,9 +17,12 @@ struct FrontPoint {
 /// Chooses formats for layers whose losses, bytes and seconds are known.
 class Planner {
 public:
-  /// `otherBytes` and `otherSeconds` are of what no choice changes.
-  Planner(llvm::ArrayRef<Layer> layers, uint64_t otherBytes,
-          double otherSeconds);
+  /// `costs` are those of each layer's candidates; `otherBytes` and
+  /// `otherSeconds` are of what no choice changes.
+  Planner(std::vector<std::vector<knapsack::Costs>> costs, uint64_t otherBytes,
+          double otherSeconds)
+      : costs(std::move(costs)), otherBytes(double(otherBytes)),
+        otherSeconds(otherSeconds) {}
 
   /// Bytes and seconds of the layers in f32, which relative budgets refer to.
   void setFloatCosts(double bytes, double seconds);
