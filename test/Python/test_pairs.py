@@ -79,3 +79,30 @@ def test_kernel(tmp_path, name):
     x.flat[:40] = 1000  # the largest codes side by side
     exact = conv(dequantize(x), codes) if op == "Conv" else dequantize(x) @ codes.astype(np.int64)
     assert np.array_equal(qcc.load(tmp_path / "artifact")({"x": x})["y"], (exact * float(SCALE)).astype(np.float32))
+
+
+def test_linear_layers(tmp_path):
+    """Weights as frameworks keep them, [columns, rows], of large codes of one sign: in pairs, and exact."""
+    rng = np.random.default_rng(3)
+    weight = rng.uniform(0.9, 1, [48, 64]).astype(np.float32) * rng.choice([-1, 1], [48, 1]).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], "layer", transB=1)], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 64])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), tmp_path / "m.onnx")
+    x = rng.uniform(0, 1, [5, 64]).astype(np.float32)
+    x[0] = 1
+    np.savez(tmp_path / "data.npz", x=x)
+    command = [QCC, tmp_path / "m.onnx", "-q", "--precision=int8", f"--calib={tmp_path / 'data.npz'}", "--target=avx2", "--no-correct-bias"]
+    subprocess.run([*command, "--emit=schedule", "-o", tmp_path / "m.mlir"], check=True)
+    assert '"quad' in (tmp_path / "m.mlir").read_text()
+    subprocess.run([*command, "--emit=qdq-onnx", "-o", tmp_path / "q.onnx"], check=True)
+    values = {value.name: numpy_helper.to_array(value) for value in onnx.load(tmp_path / "q.onnx").graph.initializer}
+    (codes,) = [value for value in values.values() if value.dtype == np.int8 and value.ndim == 2]
+    (scales,) = [value for value in values.values() if value.dtype == np.float32 and value.shape == (48,)]
+    (step,) = [value for value in values.values() if value.dtype == np.float32 and value.size == 1]
+    inputs = np.clip(np.rint(x / step), 0, 255).astype(np.int64)
+    exact = (inputs @ codes.astype(np.int64).T) * (scales.astype(np.float64) * float(step))
+    subprocess.run([*command, "-o", tmp_path / "artifact"], check=True)
+    assert np.allclose(qcc.load(tmp_path / "artifact")({"x": x})["y"], exact, rtol=1e-6, atol=0)

@@ -96,8 +96,12 @@ static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
             requested = getNote("qcc.requested", executed);
   noteOutcome(sums.getDefiningOp(), requested == "w4a8" ? requested : executed,
               executed, getNote("qcc.reason", "as in the model"));
-  if (Operation *weight = sums.getDefiningOp()->getOperand(1).getDefiningOp();
-      weight && weight->hasAttr(kPairsFitAttr))
+  Operation *weight = sums.getDefiningOp()->getOperand(1).getDefiningOp();
+  // That of a product may be transposed, which leaves its pairs as they are.
+  if (auto copy = dyn_cast_or_null<GenericOp>(weight);
+      copy && copy.isCopy() && isa<IntMatMulOp>(sums.getDefiningOp()))
+    weight = copy.getInputs().front().getDefiningOp();
+  if (weight && weight->hasAttr(kPairsFitAttr))
     sums.getDefiningOp()->setAttr(kPairsFitAttr, rewriter.getUnitAttr());
   for (StringRef name : {kLayerErrorAttr, kTransformAttr})
     if (Attribute note = op->getAttr(name))

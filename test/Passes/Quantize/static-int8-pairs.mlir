@@ -29,6 +29,16 @@ func.func @matrix(%x: tensor<4x64xf32> {qcc.name = "x", qcc.range = [-1.0 : f32,
   return %0 : tensor<4x8xf32>
 }
 
+// As frameworks keep the weights of linear layers.
+// CHECK-LABEL: func.func @transposed
+// CHECK: qcc.quantize {{.*}}qcc.pairs_fit
+// CHECK: qcc.int_matmul {{.*}}qcc.pairs_fit
+func.func @transposed(%x: tensor<4x64xf32> {qcc.name = "x", qcc.range = [-1.0 : f32, 1.0 : f32]}) -> tensor<4x8xf32> {
+  %w = qcc.param "w" : tensor<8x64xf32>
+  %0 = qcc.matmul %x, %w {trans_b} : (tensor<4x64xf32>, tensor<8x64xf32>) -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
 // CHECK-LABEL: func.func @depthwise
 // CHECK-NOT: qcc.pairs_fit
 // CHECK: return
