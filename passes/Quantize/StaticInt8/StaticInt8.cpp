@@ -154,13 +154,13 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
       return qcc::emitError(getOperation().getLoc(), kept.takeError());
     llvm::SmallPtrSet<Operation *, 16> dropped;
     for (auto [activation, isKept] : llvm::zip_equal(activations, *kept))
-      if (isKept && activation.layers.empty())
+      if (isKept) {
         keptFloat.insert(activation.value);
-      else if (isKept)
         for (Operation *layer : activation.layers) {
           noteOutcome(layer, scheme, "f32", sensitiveReason);
           dropped.insert(layer);
         }
+      }
     if (dropped.empty())
       return success();
     llvm::erase_if(candidates,
@@ -432,7 +432,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     addPooled(activations, add);
     SmallVector<Activation> result;
     for (auto &[value, activation] : activations) {
-      if (auto found = equalised.find(value); found != equalised.end()) {
+      // Without layers there are no weights that make up for it.
+      if (auto found = equalised.find(value);
+          found != equalised.end() && !activation.layers.empty()) {
         activation.scales = found->second.scales;
         activation.range = found->second.range;
       }
@@ -512,7 +514,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   /// Weights that the samples chose, and why others have 8 bits.
   ChosenWeights chosen;
   llvm::DenseMap<Operation *, std::string> wide;
-  /// Summands that stay float although integers give them.
+  /// Activations that stay float although integers give them.
   llvm::DenseSet<Value> keptFloat;
   /// Activations whose channels are divided.
   llvm::DenseMap<Value, Activation> equalised;
