@@ -14,7 +14,6 @@ using namespace qcc;
 
 /// Elements of float outputs that are kept: 256 MiB.
 static constexpr uint64_t kMaxElements = uint64_t(1) << 26;
-static constexpr llvm::StringLiteral kName = "judged";
 
 static func::FuncOp getEntry(ModuleOp module) {
   return *module.getOps<func::FuncOp>().begin();
@@ -121,7 +120,8 @@ void OutputJudge::keepOutput(ModuleOp copy) const {
   Operation *end = entry.getBody().front().getTerminator();
   Value value = end->getOperand(output);
   OpBuilder b(end);
-  ObserveOp::create(b, NameLoc::get(b.getStringAttr(kName)), value, kName);
+  ObserveOp::create(b, NameLoc::get(b.getStringAttr(kObserved)), value,
+                    kObserved);
   end->setOperands({});
   (void)entry.eraseResults(llvm::BitVector(entry.getNumResults(), true));
   SmallVector<Operation *> dead;
@@ -137,15 +137,16 @@ void OutputJudge::keepOutput(ModuleOp copy) const {
 // Runs
 //===----------------------------------------------------------------------===//
 
-llvm::Expected<std::vector<float>>
-OutputJudge::run(const HostProgram &program, size_t sample,
-                 ArrayRef<SampleArray> more) const {
+llvm::Expected<std::vector<float>> OutputJudge::run(const HostProgram &program,
+                                                    size_t sample,
+                                                    ArrayRef<SampleArray> more,
+                                                    StringRef observed) const {
   Sample joined = workspace->getSamples()[sample];
   llvm::append_range(joined.arrays, more);
   std::vector<float> values;
   if (llvm::Error error =
           program.run(joined, [&](StringRef name, ArrayRef<float> elements) {
-            if (name == kName)
+            if (name == observed)
               values = elements.vec();
           }))
     return std::move(error);
@@ -171,7 +172,7 @@ llvm::Expected<OutputJudge> OutputJudge::make(Workspace &workspace,
     if (llvm::Error error = runParallel(
             wanted - done, workspace.getThreads(),
             [&](size_t i) -> llvm::Error {
-              auto values = judge.run(**program, done + i, {});
+              auto values = judge.run(**program, done + i, {}, kObserved);
               if (!values)
                 return values.takeError();
               if (!llvm::all_of(*values,
@@ -201,13 +202,15 @@ llvm::Expected<OutputJudge> OutputJudge::make(Workspace &workspace,
   return judge;
 }
 
-llvm::Expected<OutputScore>
-OutputJudge::score(const HostProgram &program,
-                   ArrayRef<SampleArray> more) const {
+llvm::Expected<OutputScore> OutputJudge::score(const HostProgram &program,
+                                               ArrayRef<SampleArray> more,
+                                               StringRef observed,
+                                               size_t count) const {
   // Sums of each sample: divergence and loss.
-  std::vector<std::pair<RowScore, RowScore>> sums(references.size());
+  std::vector<std::pair<RowScore, RowScore>> sums(
+      std::min(count, references.size()));
   auto compare = [&](size_t i) -> llvm::Error {
-    auto values = run(program, i, more);
+    auto values = run(program, i, more, observed);
     if (!values)
       return values.takeError();
     std::vector<int64_t> shape;
@@ -238,8 +241,8 @@ OutputJudge::score(const HostProgram &program,
                ? add(Metric::Perplexity, tokens[i], sums[i].second)
                : add(Metric::Top1, {}, sums[i].second);
   };
-  if (llvm::Error error = runParallel(
-          references.size(), workspace->getThreads(), compare, [](size_t) {}))
+  if (llvm::Error error = runParallel(sums.size(), workspace->getThreads(),
+                                      compare, [](size_t) {}))
     return std::move(error);
   RowScore divergence, drop;
   for (const auto &[d, l] : sums)
@@ -258,9 +261,9 @@ OutputJudge::score(const HostProgram &program,
     return score;
   }
   score.divergence = divergence.candidate / std::max(divergence.count, 1.0);
-  double count = std::max(drop.count, 1.0);
+  double rows = std::max(drop.count, 1.0);
   score.drop = kind == Kind::Tokens
-                   ? std::expm1((drop.candidate - drop.reference) / count)
-                   : (drop.reference - drop.candidate) / count;
+                   ? std::expm1((drop.candidate - drop.reference) / rows)
+                   : (drop.reference - drop.candidate) / rows;
   return score;
 }

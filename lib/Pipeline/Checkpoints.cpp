@@ -55,7 +55,7 @@ llvm::Expected<CheckpointFolder::Origin> Compilation::getOrigin() {
 llvm::Error Compilation::openCheckpoints(size_t samples) {
   if (options.checkpoint.empty() || rounds)
     return llvm::Error::success();
-  if (isMixed && (options.isShard || options.shards))
+  if (options.budgets.any() && (options.isShard || options.shards))
     return makeError(Diag::Usage, "--checkpoint",
                      "expected no budget: losses are measured by one process "
                      "on all samples, not by shards");

@@ -88,7 +88,11 @@ private:
   llvm::Error transform();
   /// Reads the precision and the budgets. Errors: Usage, UnsupportedScheme.
   llvm::Error readPrecision();
-  /// Chooses a precision for each product if there are budgets.
+  /// Decides whether budgets are those of static int8: with int8 as the only
+  /// precision beside f32, samples and convolutions with constant weights, if
+  /// losses may be measured.
+  void settleBudgets();
+  /// Chooses a precision for each product if there are budgets for them.
   llvm::Error assign();
   llvm::Error quantize();
   /// Notes which weights of integer operations have codes that fit in pairs
@@ -157,7 +161,8 @@ private:
   Algorithms algorithms;
   /// The precision of what nothing else is said of: the first that is not f32.
   std::string basePrecision;
-  /// Whether products get precisions of their own, from these.
+  /// Whether products get precisions of their own, from these. False where
+  /// budgets are those of static int8.
   bool isMixed = false;
   std::string formats;
   /// What algorithms run on; null without --algo or --calib.

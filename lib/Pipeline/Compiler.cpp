@@ -148,7 +148,24 @@ llvm::Error Compilation::import() {
   module = std::move(*imported);
   if (llvm::Error error = addStates(*module, options.states))
     return error;
+  settleBudgets();
   return runPasses(Stage::Import, [](OpPassManager &) {});
+}
+
+void Compilation::settleBudgets() {
+  if (!isMixed || basePrecision != "int8" || !options.algorithms.empty() ||
+      options.calibration.empty() || options.sensitivity == "estimated" ||
+      llvm::any_of(llvm::split(formats, ','), [](StringRef format) {
+        return format != "int8" && format != "f32";
+      }))
+    return;
+  isMixed = !(*module)
+                 ->walk([](ConvOp conv) {
+                   return isConstantExpression(conv.getWeight())
+                              ? WalkResult::interrupt()
+                              : WalkResult::advance();
+                 })
+                 .wasInterrupted();
 }
 
 /// Passes that find named operations, in copies for the sizes asked for.
@@ -270,6 +287,9 @@ llvm::Error Compilation::quantize() {
       settings.scheme = basePrecision;
       settings.target = options.target;
       settings.minCosine = options.minCosine;
+      settings.maxSize = options.budgets.size;
+      settings.maxDrop = options.budgets.drop;
+      settings.maxLatency = options.budgets.latency;
       settings.correctBias = options.correctBias;
       settings.dynamic = isDynamic;
       settings.pairsFit = llvm::any_of(
@@ -302,6 +322,8 @@ llvm::Error Compilation::quantize() {
     passes.addPass(createRoundToNearest(rounding));
     passes.addPass(createCSEPass());
   });
+  if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
+    result.assignment = text.getValue().str();
   (*module)->removeAttr(kAssignmentAttr);
   if (!error && !options.emitQdq)
     error = notePairs();

@@ -5,6 +5,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Calibration/Workspace.h"
+#include <limits>
 
 namespace qcc {
 
@@ -48,18 +49,24 @@ public:
 
   /// Leaves of a copy of the model what computes the judged output, observed.
   void keepOutput(mlir::ModuleOp copy) const;
-  /// Scores a program of such a copy. `more` is given to each run besides the
-  /// sample's arrays. Errors: what running gives.
-  llvm::Expected<OutputScore> score(const HostProgram &program,
-                                    llvm::ArrayRef<SampleArray> more) const;
+  /// The name that keepOutput observes it by.
+  static constexpr llvm::StringLiteral kObserved = "judged";
+  /// Scores a program of such a copy, or of one that observes the output by
+  /// another name. `more` is given to each run besides the sample's arrays; at
+  /// most `count` samples are compared. Errors: what running gives.
+  llvm::Expected<OutputScore>
+  score(const HostProgram &program, llvm::ArrayRef<SampleArray> more,
+        llvm::StringRef observed = kObserved,
+        size_t count = std::numeric_limits<size_t>::max()) const;
 
 private:
   explicit OutputJudge(Workspace &workspace) : workspace(&workspace) {}
   llvm::Error chooseOutput(mlir::func::FuncOp entry);
   llvm::Error chooseKind(mlir::func::FuncOp entry);
-  llvm::Expected<std::vector<float>>
-  run(const HostProgram &program, size_t sample,
-      llvm::ArrayRef<SampleArray> more) const;
+  llvm::Expected<std::vector<float>> run(const HostProgram &program,
+                                         size_t sample,
+                                         llvm::ArrayRef<SampleArray> more,
+                                         llvm::StringRef observed) const;
 
   Workspace *workspace;
   Kind kind = Kind::Numbers;

@@ -52,7 +52,8 @@ public:
     if (layers.empty())
       return makeError(Diag::UnsupportedForm, "",
                        "expected products with constant weights to choose "
-                       "precisions for, but there are none");
+                       "precisions for, but there are none; convolutions take "
+                       "part with --precision=int8");
     if (llvm::Error error = findLosses())
       return error;
     return choose();
@@ -114,8 +115,18 @@ private:
       return result.takeError();
     note();
     Builder b(module.getContext());
-    AssignmentFacts facts = {choices, planner, *found,     *judge,
-                             budgets, *result, isMeasured, settings.formats};
+    AssignmentFacts facts = {choices,
+                             planner,
+                             *found,
+                             budgets,
+                             *result,
+                             getMetric(),
+                             judge->getDivergenceName(),
+                             judge->getDropName(),
+                             judge->getSampleCount(),
+                             judge->getPositionCount(),
+                             isMeasured,
+                             settings.formats};
     module->setAttr(kAssignmentAttr, b.getStringAttr(writeAssignment(facts)));
     return llvm::Error::success();
   }
@@ -125,14 +136,18 @@ private:
       layer.chosen = pick;
   }
 
+  /// What losses are; estimates are of the products' own outputs.
+  StringRef getMetric() const {
+    return isMeasured ? judge->getDivergenceName() : "error";
+  }
+
   /// Puts the choice on each product, with its reason.
   void note() {
     Builder b(module.getContext());
-    StringRef metric = isMeasured ? judge->getDivergenceName() : "error";
     for (Layer &layer : layers) {
       layer.op->setAttr(kAssignedAttr, b.getStringAttr(layer.getChosen().key));
       layer.op->setAttr(kAssignedReasonAttr,
-                        b.getStringAttr(layer.explain(metric)));
+                        b.getStringAttr(layer.explain(getMetric())));
     }
   }
 

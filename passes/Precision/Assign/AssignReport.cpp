@@ -9,9 +9,12 @@ using namespace qcc;
 using namespace qcc::assign;
 
 static double getBits(const Candidate &candidate, const Choice &layer) {
-  return candidate.key != "f32"
+  if (candidate.key == "f32")
+    return 32;
+  // Codes of activations alone have no weight.
+  return layer.n
              ? double(candidate.bytes) * 8 / (double(layer.k) * double(layer.n))
-             : 32;
+             : 8;
 }
 
 static void writeLayer(json::OStream &json, const Choice &layer) {
@@ -71,12 +74,10 @@ std::string assign::writeAssignment(const AssignmentFacts &facts) {
   json::OStream json(os);
   json.object([&] {
     json.attribute("formats", facts.formats);
-    // Estimates are of the products' own outputs.
-    json.attribute("metric", facts.isMeasured ? facts.judge.getDivergenceName()
-                                              : "error");
+    json.attribute("metric", facts.metric);
     json.attribute("sensitivity", facts.isMeasured ? "measured" : "estimated");
-    json.attribute("samples", facts.judge.getSampleCount());
-    json.attribute("positions", facts.judge.getPositionCount());
+    json.attribute("samples", facts.samples);
+    json.attribute("positions", facts.positions);
     json.attributeObject("budgets", [&] {
       if (!facts.budgets.size.empty())
         json.attribute("size", facts.budgets.size);
@@ -95,9 +96,9 @@ std::string assign::writeAssignment(const AssignmentFacts &facts) {
       json.attribute("predicted_error",
                      facts.assignment.totals[knapsack::Loss]);
       json.attribute("error", facts.score.divergence);
-      json.attribute("error_metric", facts.judge.getDivergenceName());
+      json.attribute("error_metric", facts.scoreMetric);
       json.attribute("drop", facts.score.drop);
-      json.attribute("drop_metric", facts.judge.getDropName());
+      json.attribute("drop_metric", facts.dropMetric);
     });
     json.attributeArray("layers", [&] {
       for (const Choice *layer : facts.layers)

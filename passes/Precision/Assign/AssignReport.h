@@ -12,9 +12,12 @@ struct AssignmentFacts {
   std::vector<const Choice *> layers;
   const Planner &planner;
   const knapsack::Assignment &assignment;
-  const OutputJudge &judge;
   const Budgets &budgets;
-  OutputScore score; ///< of the formats chosen, rounded to nearest
+  OutputScore score; ///< of the formats chosen, all together
+  /// What losses of layers are, `score.divergence` and `score.drop`.
+  llvm::StringRef metric, scoreMetric, dropMetric;
+  size_t samples;
+  uint64_t positions;
   bool isMeasured;
   llvm::StringRef formats;
 };

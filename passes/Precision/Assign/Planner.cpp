@@ -154,22 +154,22 @@ llvm::Expected<Assignment> Planner::chooseByDrop(Judge judge) {
     return fits.takeError();
   if (!*fits)
     return refuseDrop(drops[best->picks]);
-  auto smallest = solve(costs, Size, limits);
-  if (!smallest)
+  auto least = solve(costs, goal, limits);
+  if (!least)
     return *best;
-  fits = measure(*smallest);
+  fits = measure(*least);
   if (!fits)
     return fits.takeError();
   if (*fits)
-    return *smallest;
+    return *least;
   Assignment found = *best;
   double low = std::max(best->totals[Loss], 1e-9),
-         high = std::max(smallest->totals[Loss], 2e-9);
+         high = std::max(least->totals[Loss], 2e-9);
   for (unsigned i = 0; i < kMeasures && high > low * 1.05; ++i) {
     double middle = std::sqrt(low * high);
     Limits within = limits;
     within[Loss] = middle;
-    auto candidate = solve(costs, Size, within);
+    auto candidate = solve(costs, goal, within);
     if (candidate) {
       fits = measure(*candidate);
       if (!fits)
@@ -177,7 +177,7 @@ llvm::Expected<Assignment> Planner::chooseByDrop(Judge judge) {
     }
     if (!candidate || *fits) {
       low = middle;
-      if (candidate && candidate->totals[Size] < found.totals[Size])
+      if (candidate && candidate->totals[goal] < found.totals[goal])
         found = *candidate;
     } else {
       high = middle;

@@ -26,13 +26,15 @@ public:
 
   /// Bytes and seconds of the layers in f32, which relative budgets refer to.
   void setFloatCosts(double bytes, double seconds);
+  /// What is least with --max-drop: Size, or Latency.
+  void setGoal(knapsack::Cost cost) { goal = cost; }
   /// Reads the budgets, after setFloatCosts. Errors: Usage.
   llvm::Error setBudgets(const Budgets &budgets);
 
   /// Scores picks with all formats at once, for --max-drop.
   using Judge = llvm::function_ref<llvm::Expected<OutputScore>(
       llvm::ArrayRef<unsigned> picks)>;
-  /// The least loss within the budgets; with --max-drop the least size. Errors:
+  /// The least loss within the budgets; with --max-drop the goal. Errors:
   /// BudgetMissed, with the nearest budgets that can be met; what `judge`
   /// gives.
   llvm::Expected<knapsack::Assignment> choose(Judge judge);
@@ -57,6 +59,7 @@ private:
   std::vector<std::vector<knapsack::Costs>> costs;
   double otherBytes, otherSeconds, floatBytes = 0, floatSeconds = 0;
   Budgets budgets;
+  knapsack::Cost goal = knapsack::Size;
   bool sizeIsRelative = true;
   std::optional<double> maxDrop;
   knapsack::Limits limits = {knapsack::kNone, knapsack::kNone, knapsack::kNone};

@@ -55,11 +55,15 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     auto matmul = dyn_cast<MatMulOp>(op);
     if (!matmul) {
       // A pass before may know better.
-      if (!op->hasAttr("qcc.reason"))
-        noteOutcome(op, scheme, "f32",
-                    "not supported: convolutions have no kernel for '" +
-                        scheme + "'" + getCondition(scheme));
-      return;
+      if (op->hasAttr("qcc.reason"))
+        return;
+      if (getOperation()->hasAttr(kAssignmentAttr))
+        return noteOutcome(op, scheme, "f32",
+                           "kept: budgets choose among products; convolutions "
+                           "take part with --precision=int8");
+      return noteOutcome(op, scheme, "f32",
+                         "not supported: convolutions have no kernel for '" +
+                             scheme + "'" + getCondition(scheme));
     }
     // A pass before had figures or samples to go by.
     auto reason = op->getAttrOfType<StringAttr>("qcc.reason");

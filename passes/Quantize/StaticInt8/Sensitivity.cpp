@@ -51,7 +51,7 @@ namespace {
 /// What a layer's results are chosen by: positions among the numbers of the
 /// input.
 struct LayerSwitches {
-  size_t activation, correction, narrow;
+  size_t layer, correction, narrow;
 };
 } // namespace
 
@@ -77,7 +77,7 @@ static Value switchLayer(Operation *layer, Value input,
     moved = addNumbers(b, layer, moved, switches, int64_t(at.correction));
   observe(b, exact, "=" + Twine(layerNumber));
   observe(b, moved, "~" + Twine(layerNumber));
-  Value chosen = select(b, moved, exact, switches, at.activation);
+  Value chosen = select(b, moved, exact, switches, at.layer);
   exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
     return use.getOwner() != chosen.getDefiningOp() &&
            !isa<ObserveOp>(use.getOwner());
@@ -115,20 +115,25 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
       cast<ModuleOp>(module.getOperation()->clone(mapping));
   func::FuncOp entry = *copy->getOps<func::FuncOp>().begin();
   OpBuilder b(entry);
-  model->numSwitches = activations.size() + products.size();
+  model->numActivations = activations.size();
   size_t channels = 0;
-  for (const Activation &activation : activations)
+  for (auto [number, activation] : llvm::enumerate(activations))
     for (Operation *layer : activation.layers) {
+      model->groupOf.push_back(number);
       model->places.push_back(getChannelPlaces(layer));
       channels += model->places.back().channels;
     }
-  model->places.resize(model->places.size() + products.size());
+  for (size_t i = 0; i < products.size(); ++i)
+    model->groupOf.push_back(activations.size() + i);
+  model->places.resize(model->groupOf.size());
   model->corrections.resize(channels);
   model->narrow.assign(model->places.size(), true);
-  size_t firstNarrow = model->numSwitches + channels;
+  size_t firstLayer = activations.size(),
+         firstChannel = firstLayer + model->groupOf.size(),
+         firstNarrow = firstChannel + channels;
   auto numNumbers = int64_t(firstNarrow + model->places.size());
   auto type = RankedTensorType::get({numNumbers}, b.getF32Type());
-  size_t offset = model->numSwitches;
+  size_t offset = firstChannel;
   unsigned position = entry.getNumArguments();
   if (failed(entry.insertArgument(position, type,
                                   b.getDictionaryAttr(b.getNamedAttr(
@@ -141,13 +146,10 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     b.setInsertionPointAfterValue(value);
     ActivationCodes codes = createCodes(b, value, activation);
     Value chosen = select(b, codes.forOthers, value, switches, number);
-    llvm::SmallPtrSet<Operation *, 4> layers;
-    for (Operation *layer : activation.layers)
-      layers.insert(mapping.lookup(layer));
     value.replaceUsesWithIf(chosen, [&](OpOperand &use) {
       Operation *user = use.getOwner();
       return user != codes.first && user != chosen.getDefiningOp() &&
-             readsCodes(use) && !layers.contains(user);
+             readsCodes(use);
     });
     for (Operation *layer : activation.layers) {
       Operation *own = mapping.lookup(layer);
@@ -164,18 +166,19 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
       mapping.map(layer->getResult(0),
                   switchLayer(own, codes.forLayers, wide, narrow, switches,
                               model->layers,
-                              {number, offset, firstNarrow + model->layers}));
+                              {firstLayer + model->layers, offset,
+                               firstNarrow + model->layers}));
       offset += model->places[model->layers++].channels;
     }
   }
-  for (auto [i, product] : llvm::enumerate(products)) {
-    MatMulOp original = product;
+  for (MatMulOp original : products) {
+    size_t number = model->layers++;
     switchProduct(
         cast<MatMulOp>(mapping.lookup(original.getOperation())),
         [&](OpBuilder &at) {
           return weights.createProductWeight(at, original);
         },
-        switches, activations.size() + i, model->layers++);
+        switches, firstLayer + number, number);
   }
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);
@@ -191,27 +194,41 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
   size_t count = std::min(all.size(), kMostSamples);
   for (size_t i = 0; i < count; ++i)
     model->samples.push_back(all[i * all.size() / count]);
-  for (Sample &sample : model->samples) {
-    SampleArray array;
-    array.name = kSwitches;
-    array.code = 2; // DLPack's float
-    array.bits = 32;
-    array.shape = {numNumbers};
-    sample.arrays.push_back(std::move(array));
-  }
+  for (Sample &sample : model->samples)
+    sample.arrays.emplace_back(); // the switches
   return std::move(model);
 }
 
-llvm::Error SwitchedModel::runSamples(const std::vector<bool> &switches,
-                                      size_t count,
-                                      Workspace::Listener listener) {
-  std::vector<float> values(switches.begin(), switches.end());
+Switches SwitchedModel::getSwitches(const std::vector<bool> &onOf) const {
+  Switches switches;
+  switches.activations.assign(onOf.begin(),
+                              onOf.begin() + ptrdiff_t(numActivations));
+  for (size_t group : groupOf)
+    switches.layers.push_back(onOf[group]);
+  return switches;
+}
+
+/// The numbers that the copy's further input has, in its order.
+SampleArray SwitchedModel::makeInput(const Switches &switches) const {
+  std::vector<float> values(switches.activations.begin(),
+                            switches.activations.end());
+  values.insert(values.end(), switches.layers.begin(), switches.layers.end());
   values.insert(values.end(), corrections.begin(), corrections.end());
   values.insert(values.end(), narrow.begin(), narrow.end());
+  SampleArray array;
+  array.name = kSwitches;
+  array.code = 2; // DLPack's float
+  array.bits = 32;
+  array.shape = {int64_t(values.size())};
   auto *bytes = reinterpret_cast<const char *>(values.data());
+  array.bytes.assign(bytes, bytes + values.size() * sizeof(float));
+  return array;
+}
+
+llvm::Error SwitchedModel::runSamples(const Switches &switches, size_t count,
+                                      Workspace::Listener listener) {
   for (Sample &sample : samples)
-    sample.arrays.back().bytes.assign(bytes,
-                                      bytes + values.size() * sizeof(float));
+    sample.arrays.back() = makeInput(switches);
   return workspace.runSamples(*program, ArrayRef(samples).take_front(count),
                               listener);
 }
@@ -231,7 +248,8 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
   channelErrors.assign(layers, std::vector<ChannelErrors>(samples.size()));
   corrections.assign(corrections.size(), 0);
   if (llvm::Error error = runSamples(
-          std::vector<bool>(numSwitches), samples.size(),
+          {std::vector<bool>(numActivations), std::vector<bool>(layers)},
+          samples.size(),
           [&](size_t sample, StringRef name, ArrayRef<float> values) {
             size_t number = getNumber(name);
             if (name.front() == '@')
@@ -274,7 +292,7 @@ void SwitchedModel::setCorrections(
       corrections.resize(corrections.size() + place.channels);
 }
 
-llvm::Expected<Agreement> SwitchedModel::run(const std::vector<bool> &switches,
+llvm::Expected<Agreement> SwitchedModel::run(const Switches &switches,
                                              size_t count) {
   count = std::min(count, samples.size());
   Agreement agreement(count, outputs);
@@ -287,4 +305,11 @@ llvm::Expected<Agreement> SwitchedModel::run(const std::vector<bool> &switches,
           }))
     return std::move(error);
   return std::move(agreement);
+}
+
+llvm::Expected<OutputScore> SwitchedModel::score(const OutputJudge &judge,
+                                                 const Switches &switches,
+                                                 size_t count) const {
+  // A judge takes the first output of f32, as outputs are numbered here.
+  return judge.score(*program, {makeInput(switches)}, "@0", count);
 }

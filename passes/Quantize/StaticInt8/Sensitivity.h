@@ -8,10 +8,19 @@
 #include "BiasMath.h"
 #include "ChosenWeights.h"
 #include "SensitivityMath.h"
+#include "qcc/Calibration/OutputJudge.h"
 #include "qcc/Calibration/Workspace.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace qcc {
+
+/// What a run reads in codes; the rest is read in float.
+struct Switches {
+  /// Of each activation, for readers that are no layers.
+  std::vector<bool> activations;
+  /// Of each layer: those of the activations in their order, then products.
+  std::vector<bool> layers;
+};
 
 /// Runs a model with any of its activations in int8 and the others in float,
 /// without a compile for each choice: a copy of it computes each layer both
@@ -19,10 +28,10 @@ namespace qcc {
 class SwitchedModel {
 public:
   /// Compiles the copy. `activations` are values of `module`, which is not
-  /// changed; each has a switch. Layers with a weight of 4 bits are computed
-  /// with 8 as well. `products` read floats, are computed with their weights of
-  /// 4 bits as well and count as layers behind those of the activations; their
-  /// switches follow those of the activations. Errors: what compiling gives.
+  /// changed; they and their layers have switches. Layers with a weight of 4
+  /// bits are computed with 8 as well. `products` read floats, are computed
+  /// with their weights of 4 bits as well and count as layers behind those of
+  /// the activations. Errors: what compiling gives.
   static llvm::Expected<std::unique_ptr<SwitchedModel>>
   create(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
@@ -47,20 +56,31 @@ public:
   /// Of each layer: whether runs take the weight of 4 bits where it has one;
   /// all do at first.
   void setNarrow(const std::vector<bool> &newNarrow) { narrow = newNarrow; }
-  /// How near the outputs are to those in float, on the first `count` samples,
-  /// with the activations in int8 whose switch is on. After measureLayers.
-  llvm::Expected<Agreement> run(const std::vector<bool> &switches,
-                                size_t count);
+  /// Switches of activations with all of their layers: one for each activation,
+  /// then one for each product.
+  Switches getSwitches(const std::vector<bool> &groups) const;
+  /// How near the outputs are to those in float, on the first `count` samples.
+  /// After measureLayers.
+  llvm::Expected<Agreement> run(const Switches &switches, size_t count);
+  /// The same, by getSwitches.
+  llvm::Expected<Agreement> run(const std::vector<bool> &groups, size_t count) {
+    return run(getSwitches(groups), count);
+  }
+  /// What a judge says of its output, on the first `count` of its samples.
+  llvm::Expected<OutputScore>
+  score(const OutputJudge &judge, const Switches &switches, size_t count) const;
 
 private:
   SwitchedModel(Workspace &workspace) : workspace(workspace) {}
-  llvm::Error runSamples(const std::vector<bool> &switches, size_t count,
+  llvm::Error runSamples(const Switches &switches, size_t count,
                          Workspace::Listener listener);
+  SampleArray makeInput(const Switches &switches) const;
 
   Workspace &workspace;
   std::unique_ptr<HostProgram> program;
   std::vector<Sample> samples;
-  size_t outputs = 0, layers = 0, numSwitches = 0;
+  size_t outputs = 0, layers = 0, numActivations = 0;
+  std::vector<size_t> groupOf; ///< of each layer: its switch in getSwitches
   std::vector<std::vector<std::vector<float>>> exact; ///< [sample][output]
   std::vector<ChannelPlaces> places;                  ///< of each layer
   std::vector<bool> narrow;                           ///< of each layer

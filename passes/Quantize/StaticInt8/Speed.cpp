@@ -34,12 +34,8 @@ public:
   void setBatches();
   /// False if the target cannot tell.
   bool run(SmallVectorImpl<Operation *> &chosen);
-  /// What a layer takes, in nanoseconds.
-  struct Times {
-    double inIntegers, inFloats;
-  };
   /// None if the target cannot tell.
-  std::optional<Times> estimate(Operation *layer);
+  std::optional<LayerTimes> estimate(Operation *layer);
 
 private:
   bool addOperation(Operation *op);
@@ -149,20 +145,20 @@ RegionCut::Node Chooser::getNode(Value value) {
   return found == nodes.end() ? outside : found->second;
 }
 
-std::optional<Chooser::Times> Chooser::estimate(Operation *layer) {
+std::optional<LayerTimes> Chooser::estimate(Operation *layer) {
   ProductShape shape = getShape(layer);
   std::optional<double> integers = target.estimateProduct(shape, true, level),
                         floats = target.estimateProduct(shape, false, level);
   if (!integers || !floats)
     return std::nullopt;
-  return Times{*integers, *floats};
+  return LayerTimes{*integers, *floats};
 }
 
 bool Chooser::addOperation(Operation *op) {
   RegionCut::Node node = cut.addNode();
   nodes[op] = node;
   if (candidates.contains(op)) {
-    std::optional<Times> times = estimate(op);
+    std::optional<LayerTimes> times = estimate(op);
     if (times)
       cut.addTime(node, toTime(times->inIntegers * kMargin),
                   toTime(times->inFloats));
@@ -286,21 +282,20 @@ qcc::chooseFaster(ModuleOp module, ArrayRef<Operation *> candidates,
   return chosen;
 }
 
-std::vector<double> qcc::estimateGains(ModuleOp module,
-                                       ArrayRef<Operation *> layers,
-                                       const Target &target,
-                                       const Capabilities &level,
-                                       ArrayRef<Sample> samples) {
+std::optional<std::vector<LayerTimes>>
+qcc::estimateTimes(ModuleOp module, ArrayRef<Operation *> layers,
+                   const Target &target, const Capabilities &level,
+                   ArrayRef<Sample> samples) {
   Chooser chooser(module, layers, target, level, /*isDynamic=*/false);
   if (!samples.empty())
     chooser.setSizes(samples.front());
   chooser.setBatches();
-  std::vector<double> gains;
+  std::vector<LayerTimes> times;
   for (Operation *layer : layers) {
-    std::optional<Chooser::Times> times = chooser.estimate(layer);
-    if (!times)
-      return std::vector<double>(layers.size(), 1);
-    gains.push_back(times->inFloats - times->inIntegers);
+    std::optional<LayerTimes> one = chooser.estimate(layer);
+    if (!one)
+      return std::nullopt;
+    times.push_back(*one);
   }
-  return gains;
+  return times;
 }

@@ -26,14 +26,17 @@ chooseFaster(mlir::ModuleOp module,
              const Capabilities &level, llvm::ArrayRef<Sample> samples = {},
              bool isDynamic = false);
 
-/// What each of the products and convolutions takes longer in floats than in
-/// integers, in nanoseconds, without borders and by the same figures and sizes;
-/// negative where floats are faster. All are 1 where the target has no figures.
-std::vector<double> estimateGains(mlir::ModuleOp module,
-                                  llvm::ArrayRef<mlir::Operation *> layers,
-                                  const Target &target,
-                                  const Capabilities &level,
-                                  llvm::ArrayRef<Sample> samples = {});
+/// What a layer takes, in nanoseconds.
+struct LayerTimes {
+  double inIntegers, inFloats;
+};
+
+/// What each of the products and convolutions takes, without borders and by the
+/// same figures and sizes; none where the target has no figures.
+std::optional<std::vector<LayerTimes>>
+estimateTimes(mlir::ModuleOp module, llvm::ArrayRef<mlir::Operation *> layers,
+              const Target &target, const Capabilities &level,
+              llvm::ArrayRef<Sample> samples = {});
 
 } // namespace qcc
 

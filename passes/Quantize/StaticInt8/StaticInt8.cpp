@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Activations.h"
 #include "Bias.h"
+#include "Budgeted.h"
 #include "Collect.h"
 #include "DynamicConv.h"
 #include "Equalize.h"
@@ -74,8 +75,10 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
           << "expected int8 or w4a8, but got '" << scheme << "'";
       return signalPassFailure();
     }
+    budgets = {maxSize, maxDrop, maxLatency};
     KeepRules rules;
-    if (failed(rules.parse(getOperation().getLoc(), keep)))
+    if (failed(checkBudgets()) ||
+        failed(rules.parse(getOperation().getLoc(), keep)))
       return signalPassFailure();
     SmallVector<Operation *> candidates, others;
     getOperation().walk([&](Operation *op) {
@@ -85,11 +88,18 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
         return;
       // Of products others find scales at run time.
       bool isKnown = getRange(op->getOperand(0)).has_value();
+      if (!isKnown && budgets.any()) {
+        if (choose(op, rules))
+          keepFloat(op, scheme, "kept: the range of its input is not known");
+        return;
+      }
       if ((!dynamic || isKnown || !isa<MatMulOp>(op)) && choose(op, rules) &&
           (isKnown || (dynamic && isa<ConvOp>(op))))
         (isKnown ? candidates : others).push_back(op);
     });
-    if (failed(dropSlow(candidates)) || failed(keepSensitive(candidates)) ||
+    if (failed(dropSlow(candidates)) ||
+        failed(budgets.any() ? keepWithinBudgets(candidates)
+                             : keepSensitive(candidates)) ||
         failed(narrowWeights(candidates, rules)) ||
         failed(dropSlow(others, /*isDynamic=*/true)))
       return signalPassFailure();
@@ -102,10 +112,11 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     dropRanges();
   }
 
-  /// Leaves the candidates that integers make faster.
+  /// Leaves the candidates that integers make faster, where size does not
+  /// count.
   LogicalResult dropSlow(SmallVector<Operation *> &candidates,
                          bool isDynamic = false) {
-    if (target.empty() || candidates.empty())
+    if (target.empty() || candidates.empty() || !budgets.size.empty())
       return success();
     auto found = getTargets(&getContext()).find(target);
     if (!found)
@@ -141,6 +152,75 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     }
   }
 
+  LogicalResult checkBudgets() {
+    if (!budgets.any())
+      return success();
+    Location loc = getOperation().getLoc();
+    if (isNarrow())
+      return emitCoded(loc, Diag::Usage)
+             << "expected int8 to choose within budgets, but got '" << scheme
+             << "'";
+    Workspace *workspace = getWorkspace(&getContext());
+    if (!workspace || !workspace->hasSamples() || target.empty())
+      return emitCoded(loc, Diag::Usage)
+             << "budgets are met by data: expected samples and a target";
+    return success();
+  }
+
+  /// Leaves an operation with a weight in f32, whatever passes behind may do.
+  void keepFloat(Operation *op, StringRef requested, StringRef reason) {
+    noteOutcome(op, requested, "f32", reason);
+    Builder b(&getContext());
+    op->setAttr(kAssignedAttr, b.getStringAttr("f32"));
+    op->setAttr(kAssignedReasonAttr, b.getStringAttr(reason));
+  }
+
+  /// Leaves the candidates that run in integers within the budgets.
+  LogicalResult keepWithinBudgets(SmallVector<Operation *> &candidates) {
+    Location loc = getOperation().getLoc();
+    if (candidates.empty()) {
+      if (budgets.size.empty() && budgets.latency.empty())
+        return success();
+      return emitCoded(loc, Diag::UnsupportedForm)
+             << "expected layers that can run in int8 to choose from, but "
+                "there are none";
+    }
+    auto found = getTargets(&getContext()).find(target);
+    if (!found)
+      return qcc::emitError(loc, found.takeError());
+    Workspace &workspace = *getWorkspace(&getContext());
+    SmallVector<Activation> activations = collect(candidates);
+    auto measured = measureBest(workspace, activations);
+    if (!measured)
+      return qcc::emitError(loc, measured.takeError());
+    BudgetRequest request = {
+        workspace, getOperation(), *found->first, found->second.front(),
+        budgets,   minCosine,      "int8,f32"};
+    auto plan = planWithin(request, *measured->model, activations);
+    if (!plan)
+      return qcc::emitError(loc, plan.takeError());
+    getOperation()->setAttr(kAssignmentAttr,
+                            StringAttr::get(&getContext(), plan->assignment));
+    candidates.clear();
+    size_t next = 0;
+    for (auto [activation, inCodes] :
+         llvm::zip_equal(activations, plan->inCodes.activations)) {
+      if (!inCodes)
+        keptFloat.insert(activation.value);
+      for (Operation *layer : activation.layers) {
+        const std::string &reason = plan->reasons[next];
+        bool isRule = StringRef(reason).starts_with("kept");
+        if (!plan->inCodes.layers[next++]) {
+          keepFloat(layer, isRule ? StringRef(scheme) : "f32", reason);
+          continue;
+        }
+        candidates.push_back(layer);
+        assigned[layer] = reason;
+      }
+    }
+    return success();
+  }
+
   /// Leaves the candidates with which the outputs on the calibration samples
   /// have the cosine that is asked for.
   LogicalResult keepSensitive(SmallVector<Operation *> &candidates) {
@@ -169,19 +249,20 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     return dropSlow(candidates);
   }
 
-  /// Which activations stay float, by what their codes do to the outputs.
-  /// Channels are equalised first where that makes them better.
-  llvm::Expected<std::vector<bool>>
-  findSensitive(Workspace &workspace, SmallVector<Activation> &activations) {
-    std::vector<bool> none(activations.size());
+  /// The least cosine of the outputs on the samples: others are worse than
+  /// those of which the ranges are.
+  double getBound() const { return 1 - (1 - minCosine) / 2; }
+
+  /// Measures what codes do to the outputs. Channels are equalised where that
+  /// makes them better and they are not good enough.
+  llvm::Expected<Measured> measureBest(Workspace &workspace,
+                                       SmallVector<Activation> &activations) {
     auto found = measureBytes(workspace, activations);
     if (!found)
       return found.takeError();
     auto [measured, weights] = std::move(*found);
-    bool isJudged = measured.model->hasOutputs() && minCosine > 0;
-    // Other samples are worse than those of which the ranges are.
-    double bound = isJudged ? 1 - (1 - minCosine) / 2 : -1;
-    if (measured.getLeastCosine() < bound) {
+    if (measured.model->hasOutputs() && minCosine > 0 &&
+        measured.getLeastCosine() < getBound()) {
       SmallVector<Activation> divided(activations);
       llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
       if (!changed)
@@ -200,9 +281,21 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     }
     chosen = std::move(weights);
     noteLayers(measured, activations, [](Operation *) { return true; });
+    return std::move(measured);
+  }
+
+  /// Which activations stay float, by what their codes do to the outputs.
+  llvm::Expected<std::vector<bool>>
+  findSensitive(Workspace &workspace, SmallVector<Activation> &activations) {
+    auto found = measureBest(workspace, activations);
+    if (!found)
+      return found.takeError();
+    Measured measured = std::move(*found);
+    double bound =
+        measured.model->hasOutputs() && minCosine > 0 ? getBound() : -1;
     leastCosine = std::max(measured.getLeastCosine(), bound);
     if (measured.getLeastCosine() >= bound)
-      return none;
+      return std::vector<bool>(activations.size());
     SwitchedModel &model = *measured.model;
     llvm::Expected<std::vector<double>> costs = estimateCosts(activations);
     if (!costs)
@@ -226,12 +319,14 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     SmallVector<Operation *> layers;
     for (const Activation &activation : activations)
       llvm::append_range(layers, activation.layers);
-    std::vector<double> gains = estimateGains(
-        getOperation(), layers, *found->first, found->second.front(),
-        getWorkspace(&getContext())->getSamples());
+    auto times = estimateTimes(getOperation(), layers, *found->first,
+                               found->second.front(),
+                               getWorkspace(&getContext())->getSamples());
+    std::vector<double> gains(layers.size(), 1);
     double sum = 1;
-    for (double &gain : gains) {
-      gain = std::max(gain, 0.0);
+    for (auto [i, gain] : llvm::enumerate(gains)) {
+      if (times)
+        gain = std::max((*times)[i].inFloats - (*times)[i].inIntegers, 0.0);
       sum += gain;
     }
     ArrayRef<double> left(gains);
@@ -465,7 +560,11 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     }
     std::string obstacle = getObstacle(op);
     if (!obstacle.empty()) {
-      noteOutcome(op, scheme, "f32", obstacle);
+      // What other passes made of it would not be measured.
+      if (budgets.any())
+        keepFloat(op, scheme, obstacle);
+      else
+        noteOutcome(op, scheme, "f32", obstacle);
       return false;
     }
     return true;
@@ -502,6 +601,8 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
   }
 
   void noteWeight(Operation *layer) {
+    if (auto found = assigned.find(layer); found != assigned.end())
+      return noteOutcome(layer, scheme, scheme, found->second);
     if (!isNarrow() || chosen.contains(layer))
       return noteOutcome(layer, scheme, scheme, "as asked");
     std::string reason = wide.lookup(layer);
@@ -509,6 +610,9 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
                 reason.empty() ? "kept in int8: depthwise" : reason);
   }
 
+  /// What a user limits, and why layers have codes then.
+  Budgets budgets;
+  llvm::DenseMap<Operation *, std::string> assigned;
   /// Of the outputs on the samples, with the weights at 8 bits.
   double leastCosine = 1;
   /// Weights that the samples chose, and why others have 8 bits.

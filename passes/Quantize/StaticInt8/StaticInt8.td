@@ -21,6 +21,11 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     activations that change them most for the time that they save stay f32 until the cosine of all outputs of each sample,
     and of each output of all samples, is `min-cosine` and half of the rest to 1.
 
+    With budgets (`max-size`, `max-drop`, `max-latency`, as those of `qcc-precision-assign`), the layers that run in int8 are
+    chosen within them instead, by what each does to the outputs alone: with `max-drop` those that take the least time, else
+    those with the least loss. `qcc.assignment` on the module has everything that was measured. What no range is known of
+    stays f32.
+
     With samples, weights are those of rounding to nearest, clipped ranges, GPTQ and GPTQ with clipped
     ranges that change the layer's results least.
 
@@ -43,6 +48,9 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Option<"scheme", "scheme", "std::string", "\"int8\"", "a value of --precision: int8 or w4a8">,
     Option<"target", "target", "std::string", "\"\"", "a value of --target, for what is faster in f32; none: nothing is">,
     Option<"minCosine", "min-cosine", "double", "0.99", "least cosine of the outputs with those in f32; 0: any">,
+    Option<"maxSize", "max-size", "std::string", "\"\"", "largest size of the weights">,
+    Option<"maxDrop", "max-drop", "std::string", "\"\"", "largest loss of accuracy">,
+    Option<"maxLatency", "max-latency", "std::string", "\"\"", "longest predicted time">,
     Option<"dynamic", "dynamic", "bool", "false", "quantize convolutions of no known range with scales found at run time">,
     Option<"pairsFit", "pairs-fit", "bool", "false", "choose codes that kernels without VNNI multiply fast">,
     Option<"correctBias", "correct-bias", "bool", "true", "add the mean of each channel's error to the bias">,
