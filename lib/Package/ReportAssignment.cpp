@@ -131,7 +131,8 @@ void writeAssignment(raw_ostream &os, const ReportView &view) {
   const AssignmentReport &plan = *view.report.assigned;
   os << "<h2 id=\"" << view.getId("assignment") << "\">Mixed precision</h2>\n"
      << "<p>Each layer got the format with which the whole has the least error "
-        "within the budget";
+        "within the budget (where only a drop is limited: the least size, or "
+        "time where convolutions are among them)";
   for (const auto &[name, value] : plan.budgets)
     os << " <b>" << escape(name) << " " << escape(value) << "</b>";
   os << ". Error is " << escape(plan.metric) << " on the calibration data, "

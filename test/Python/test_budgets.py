@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import subprocess
 
 import numpy as np
 import onnx
@@ -179,6 +180,32 @@ def test_targets_without_figures(files, tmp_path):
     with pytest.raises(qcc.CompileError, match="expected a target with figures of how long layers take") as caught:
         compile_(files, tmp_path / "n.qcc", target="reference", max_latency="0.5x")
     assert caught.value.code == "QCC-E401"
+
+
+def test_passes_alone_refuse(tmp_path):
+    """Without samples, and for weights of 4 bits."""
+    text = tmp_path / "m.mlir"
+    text.write_text("module { func.func @main() { return } }\n")
+    opt = pathlib.Path(__file__).parents[2] / "build" / "bin" / "qcc-opt"
+    for flag, words in (("max-drop=1%", "expected samples and a target"), ("max-size=1x scheme=w4a8", "expected int8 to choose")):
+        done = subprocess.run([opt, text, f"--qcc-quantize-static={flag}"], capture_output=True, text=True)
+        assert done.returncode != 0 and "[QCC-E401]" in done.stderr and words in done.stderr
+
+
+def test_what_has_nothing_to_choose(tmp_path):
+    """The one layer has too few weights per output to be worth codes."""
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "only")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [numpy_helper.from_array(weight(8, 4, 1, 1), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=RNG.standard_normal((1, 4, 8, 8)).astype(np.float32))
+    files = tmp_path / "m.onnx", tmp_path / "data.npz"
+    assert layers(compile_(files, tmp_path / "m.qcc", max_drop="1%"))["only"]["reason"] == "kept: not faster"
+    with pytest.raises(qcc.CompileError, match="expected layers that can run in int8 to choose from") as caught:
+        compile_(files, tmp_path / "n.qcc", max_size="0.5x")
+    assert caught.value.code == "QCC-E303"
 
 
 def test_formats_of_products_leave_convolutions(files, tmp_path):

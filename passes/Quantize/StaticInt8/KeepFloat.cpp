@@ -1,0 +1,252 @@
+//===- KeepFloat.cpp - what stays float -------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Budgeted.h"
+#include "Equalize.h"
+#include "Speed.h"
+#include "StaticQuantizer.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Support/Diagnostics.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace qcc;
+
+LogicalResult StaticQuantizer::dropSlow(SmallVector<Operation *> &candidates,
+                                        bool isDynamic) {
+  if (target.empty() || candidates.empty() || !budgets.size.empty())
+    return success();
+  auto found = getTargets(context).find(target);
+  if (!found)
+    return qcc::emitError(module.getLoc(), found.takeError());
+  ArrayRef<Sample> samples;
+  if (Workspace *workspace = getWorkspace(context))
+    samples = workspace->getSamples();
+  SmallVector<Operation *> faster =
+      chooseFaster(module, candidates, *found->first, found->second.front(),
+                   samples, isDynamic);
+  llvm::SmallPtrSet<Operation *, 16> kept(faster.begin(), faster.end());
+  for (Operation *op : candidates)
+    if (!kept.contains(op))
+      noteOutcome(op, scheme, "f32", "kept: not faster");
+  candidates = std::move(faster);
+  return success();
+}
+
+LogicalResult StaticQuantizer::checkBudgets() {
+  if (!budgets.any())
+    return success();
+  Location loc = module.getLoc();
+  if (isNarrow())
+    return emitCoded(loc, Diag::Usage)
+           << "expected int8 to choose within budgets, but got '" << scheme
+           << "'";
+  Workspace *workspace = getWorkspace(context);
+  if (!workspace || !workspace->hasSamples() || target.empty())
+    return emitCoded(loc, Diag::Usage)
+           << "budgets are met by data: expected samples and a target";
+  return success();
+}
+
+LogicalResult
+StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates) {
+  Location loc = module.getLoc();
+  if (candidates.empty()) {
+    if (budgets.size.empty() && budgets.latency.empty())
+      return success();
+    return emitCoded(loc, Diag::UnsupportedForm)
+           << "expected layers that can run in int8 to choose from, but "
+              "there are none";
+  }
+  auto found = getTargets(context).find(target);
+  if (!found)
+    return qcc::emitError(loc, found.takeError());
+  Workspace &workspace = *getWorkspace(context);
+  SmallVector<Activation> activations = collect(candidates);
+  auto measured = measureBest(workspace, activations);
+  if (!measured)
+    return qcc::emitError(loc, measured.takeError());
+  BudgetRequest request = {
+      workspace, module,    *found->first, found->second.front(),
+      budgets,   minCosine, "int8,f32"};
+  auto plan = planWithin(request, *measured->model, activations);
+  if (!plan)
+    return qcc::emitError(loc, plan.takeError());
+  module->setAttr(kAssignmentAttr, StringAttr::get(context, plan->assignment));
+  candidates.clear();
+  size_t next = 0;
+  for (auto [activation, inCodes] :
+       llvm::zip_equal(activations, plan->inCodes.activations)) {
+    if (!inCodes)
+      keptFloat.insert(activation.value);
+    for (Operation *layer : activation.layers) {
+      const std::string &reason = plan->reasons[next];
+      bool isRule = StringRef(reason).starts_with("kept");
+      if (!plan->inCodes.layers[next++]) {
+        keepFloat(layer, isRule ? StringRef(scheme) : "f32", reason);
+        continue;
+      }
+      candidates.push_back(layer);
+      assigned[layer] = reason;
+    }
+  }
+  return success();
+}
+
+LogicalResult
+StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
+  Workspace *workspace = getWorkspace(context);
+  if (!workspace || !workspace->hasSamples() || candidates.empty())
+    return success();
+  SmallVector<Activation> activations = collect(candidates);
+  llvm::Expected<std::vector<bool>> kept =
+      findSensitive(*workspace, activations);
+  if (!kept)
+    return qcc::emitError(module.getLoc(), kept.takeError());
+  llvm::SmallPtrSet<Operation *, 16> dropped;
+  for (auto [activation, isKept] : llvm::zip_equal(activations, *kept))
+    if (isKept) {
+      keptFloat.insert(activation.value);
+      for (Operation *layer : activation.layers) {
+        noteOutcome(layer, scheme, "f32",
+                    "kept: outputs would change too much");
+        dropped.insert(layer);
+      }
+    }
+  if (dropped.empty())
+    return success();
+  llvm::erase_if(candidates,
+                 [&](Operation *op) { return dropped.contains(op); });
+  // What is left between them may not be worth the conversions.
+  return dropSlow(candidates);
+}
+
+llvm::Expected<Measured>
+StaticQuantizer::measureBest(Workspace &workspace,
+                             SmallVector<Activation> &activations) {
+  auto found = measureBytes(workspace, activations);
+  if (!found)
+    return found.takeError();
+  auto [measured, weights] = std::move(*found);
+  if (measured.model->hasOutputs() && minCosine > 0 &&
+      measured.getLeastCosine() < getBound()) {
+    SmallVector<Activation> divided(activations);
+    llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
+    if (!changed)
+      return changed.takeError();
+    if (*changed) {
+      auto other = measureBytes(workspace, divided);
+      if (!other)
+        return other.takeError();
+      if (other->first.getLeastCosine() > measured.getLeastCosine()) {
+        std::tie(measured, weights) = std::move(*other);
+        for (const Activation &activation : divided)
+          if (!activation.scales.empty())
+            equalised.insert({activation.value, activation});
+      }
+    }
+  }
+  chosen = std::move(weights);
+  noteLayers(measured, activations, [](Operation *) { return true; });
+  return std::move(measured);
+}
+
+llvm::Expected<std::vector<bool>>
+StaticQuantizer::findSensitive(Workspace &workspace,
+                               SmallVector<Activation> &activations) {
+  auto found = measureBest(workspace, activations);
+  if (!found)
+    return found.takeError();
+  Measured measured = std::move(*found);
+  double bound =
+      measured.model->hasOutputs() && minCosine > 0 ? getBound() : -1;
+  leastCosine = std::max(measured.getLeastCosine(), bound);
+  if (measured.getLeastCosine() >= bound)
+    return std::vector<bool>(activations.size());
+  SwitchedModel &model = *measured.model;
+  llvm::Expected<std::vector<double>> costs = estimateCosts(activations);
+  if (!costs)
+    return costs.takeError();
+  return keepWorst(
+      *costs, model.getNumSamples(), bound,
+      [&](const std::vector<bool> &on, size_t n) { return model.run(on, n); });
+}
+
+llvm::Expected<std::vector<double>>
+StaticQuantizer::estimateCosts(ArrayRef<Activation> activations) {
+  std::vector<double> costs(activations.size(), 1);
+  if (target.empty())
+    return costs;
+  auto found = getTargets(context).find(target);
+  if (!found)
+    return found.takeError();
+  SmallVector<Operation *> layers;
+  for (const Activation &activation : activations)
+    llvm::append_range(layers, activation.layers);
+  auto times =
+      estimateTimes(module, layers, *found->first, found->second.front(),
+                    getWorkspace(context)->getSamples());
+  std::vector<double> gains(layers.size(), 1);
+  double sum = 1;
+  for (auto [i, gain] : llvm::enumerate(gains)) {
+    if (times)
+      gain = std::max((*times)[i].inFloats - (*times)[i].inIntegers, 0.0);
+    sum += gain;
+  }
+  ArrayRef<double> left(gains);
+  for (auto [activation, cost] : llvm::zip_equal(activations, costs)) {
+    size_t count = activation.layers.size();
+    cost = sum / 100;
+    for (double gain : left.take_front(count))
+      cost += gain;
+    left = left.drop_front(count);
+  }
+  return costs;
+}
+
+llvm::Expected<std::pair<Measured, ChosenWeights>>
+StaticQuantizer::measureBytes(Workspace &workspace,
+                              ArrayRef<Activation> activations) {
+  ChosenWeights weights(pairsFit);
+  if (!isNarrow()) {
+    auto found =
+        ChosenWeights::chooseBytes(workspace, module, activations, pairsFit);
+    if (!found)
+      return found.takeError();
+    weights = std::move(*found);
+  }
+  auto measured =
+      Measured::create(workspace, module, activations, weights, correctBias);
+  if (!measured)
+    return measured.takeError();
+  return std::pair(std::move(*measured), std::move(weights));
+}
+
+void StaticQuantizer::noteLayers(
+    Measured &measured, ArrayRef<Activation> activations,
+    llvm::function_ref<bool(Operation *)> isConcerned) {
+  size_t next = 0;
+  for (const Activation &activation : activations)
+    for (Operation *layer : activation.layers) {
+      size_t number = next++;
+      if (!isConcerned(layer))
+        continue;
+      notes.erase(layer);
+      corrections.erase(layer);
+      double error = measured.errors[number];
+      if (std::optional<Correction> &found = measured.corrections[number]) {
+        error = found->error;
+        notes[layer] = llvm::formatv("bias corrected: error {0:f4} to {1:f4}",
+                                     found->before, found->after);
+        corrections[layer] = std::move(found->values);
+      }
+      noteError(layer, error);
+    }
+}
+
+void StaticQuantizer::noteError(Operation *layer, double error) {
+  Builder b(context);
+  // Samples with infinities give none.
+  if (std::isfinite(error))
+    layer->setAttr(kLayerErrorAttr, b.getF32FloatAttr(float(error)));
+}

@@ -1,0 +1,121 @@
+//===- Narrow.cpp - weights of 4 bits ---------------------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "StaticQuantizer.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Support/Diagnostics.h"
+
+using namespace mlir;
+using namespace qcc;
+
+LogicalResult StaticQuantizer::narrowWeights(ArrayRef<Operation *> candidates,
+                                             const KeepRules &rules) {
+  if (!isNarrow())
+    return success();
+  const Scheme *format = findScheme(module.getLoc(), scheme);
+  if (!format)
+    return failure();
+  SmallVector<Activation> activations = collect(candidates);
+  Workspace *workspace = getWorkspace(context);
+  if (!workspace || !workspace->hasSamples()) {
+    chosen = ChosenWeights::round(activations, pairsFit);
+    return success();
+  }
+  SmallVector<MatMulOp> products;
+  module.walk([&](MatMulOp op) {
+    if (!isConstantExpression(op.getResult()) &&
+        rules.match(getNodeName(op.getLoc())).empty() &&
+        qcc::getObstacle(op, *format).empty())
+      products.push_back(op);
+  });
+  if (llvm::Error error =
+          chooseNarrow(*workspace, activations, products, *format))
+    return qcc::emitError(module.getLoc(), std::move(error));
+  return success();
+}
+
+llvm::Error StaticQuantizer::chooseNarrow(Workspace &workspace,
+                                          ArrayRef<Activation> activations,
+                                          ArrayRef<MatMulOp> products,
+                                          const Scheme &format) {
+  auto found = ChosenWeights::choose(workspace, module, activations, products,
+                                     format, pairsFit);
+  if (!found)
+    return found.takeError();
+  chosen = std::move(*found);
+  if (chosen.empty())
+    return llvm::Error::success();
+  auto measured = Measured::create(workspace, module, activations, chosen,
+                                   correctBias, products);
+  if (!measured)
+    return measured.takeError();
+  SmallVector<Operation *> layers;
+  for (const Activation &activation : activations)
+    llvm::append_range(layers, activation.layers);
+  layers.append(products.begin(), products.end());
+  bool isJudged = measured->model->hasOutputs() && minCosine > 0;
+  double bound = leastCosine - (1 - minCosine) / 2;
+  if (isJudged && measured->getLeastCosine() < bound) {
+    llvm::Expected<std::vector<bool>> kept =
+        keepWide(*measured, activations.size(), layers, bound);
+    if (!kept)
+      return kept.takeError();
+    for (auto [layer, isWide] : llvm::zip_equal(layers, *kept))
+      if (isWide)
+        keepInBytes(layer);
+  }
+  noteLayers(*measured, activations,
+             [&](Operation *layer) { return chosen.contains(layer); });
+  for (auto [product, error] : llvm::zip_equal(
+           products, ArrayRef(measured->errors).take_back(products.size())))
+    if (chosen.contains(product)) {
+      chosen.apply(product);
+      noteError(product, error);
+    }
+  return llvm::Error::success();
+}
+
+void StaticQuantizer::keepInBytes(Operation *layer) {
+  constexpr StringLiteral reason =
+      "kept in int8: outputs would change too much";
+  Builder b(context);
+  if (!chosen.contains(layer))
+    return;
+  chosen.drop(layer);
+  wide[layer] = reason.str();
+  if (isa<MatMulOp>(layer)) {
+    layer->setAttr(kAssignedAttr, b.getStringAttr("int8"));
+    layer->setAttr(kAssignedReasonAttr, b.getStringAttr(reason));
+  }
+}
+
+llvm::Expected<std::vector<bool>>
+StaticQuantizer::keepWide(Measured &measured, size_t activations,
+                          ArrayRef<Operation *> layers, double bound) {
+  SwitchedModel &model = *measured.model;
+  // Twice the bits cost as much as the weight has elements.
+  std::vector<double> sizes;
+  for (Operation *layer : layers)
+    sizes.push_back(double(std::max<int64_t>(
+        cast<RankedTensorType>(layer->getOperand(1).getType()).getNumElements(),
+        1)));
+  return keepWorst(sizes, model.getNumSamples(), bound,
+                   [&](const std::vector<bool> &on, size_t count) {
+                     std::vector<std::optional<Correction>> own;
+                     std::vector<bool> switches(activations, true);
+                     for (auto [i, layer] : llvm::enumerate(layers)) {
+                       auto before = corrections.find(layer);
+                       if (on[i] && chosen.contains(layer))
+                         own.push_back(measured.corrections[i]);
+                       else if (before != corrections.end())
+                         own.push_back(Correction{before->second});
+                       else
+                         own.push_back(std::nullopt);
+                       // Of products it is this switch that says.
+                       if (isa<MatMulOp>(layer))
+                         switches.push_back(on[i]);
+                     }
+                     model.setNarrow(on);
+                     model.setCorrections(own);
+                     return model.run(switches, count);
+                   });
+}

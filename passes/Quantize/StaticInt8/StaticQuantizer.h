@@ -1,0 +1,134 @@
+//===- StaticQuantizer.h - int8 with scales from calibration ----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_QUANTIZE_STATICINT8_STATICQUANTIZER_H
+#define QCC_PASSES_QUANTIZE_STATICINT8_STATICQUANTIZER_H
+
+#include "Measure.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "qcc/Scheme/Products.h"
+#include "qcc/Support/Budget.h"
+
+namespace qcc {
+
+/// What the pass's options say (StaticInt8.td).
+struct StaticInt8Settings {
+  std::vector<std::string> keep;
+  std::string scheme, target;
+  double minCosine;
+  Budgets budgets;
+  bool dynamic, pairsFit, correctBias;
+};
+
+/// One run of the pass over a module: collects what may be quantized
+/// (StaticQuantizer.cpp), leaves out what is slow, sensitive or not within
+/// budgets (KeepFloat.cpp), narrows weights for w4a8 (Narrow.cpp), and rewrites
+/// the rest.
+class StaticQuantizer : StaticInt8Settings {
+public:
+  StaticQuantizer(mlir::ModuleOp module, StaticInt8Settings settings)
+      : StaticInt8Settings(std::move(settings)), module(module),
+        context(module.getContext()) {}
+
+  mlir::LogicalResult run();
+
+private:
+  /// True if weights get 4 bits.
+  bool isNarrow() const {
+    return llvm::StringRef(scheme).split(':').first == "w4a8";
+  }
+  /// True if an operation with a weight may be quantized; else notes why not.
+  bool choose(mlir::Operation *op, const KeepRules &rules);
+  /// Leaves an operation with a weight in f32, whatever passes behind may do.
+  void keepFloat(mlir::Operation *op, llvm::StringRef requested,
+                 llvm::StringRef reason);
+  /// The activations that become codes for the sake of the layers.
+  llvm::SmallVector<Activation>
+  collect(llvm::ArrayRef<mlir::Operation *> layers);
+  /// Convolutions get codes of their inputs with scales of samples; those of
+  /// one value read the same.
+  void makeAllDynamic(llvm::ArrayRef<mlir::Operation *> layers);
+  void replaceActivation(const Activation &activation);
+  mlir::Value createWeight(mlir::OpBuilder &b, mlir::Operation *layer,
+                           llvm::ArrayRef<float> scales);
+  void noteWeight(mlir::Operation *layer);
+  /// Kernels of equal work are shared whatever their ranges were.
+  void dropRanges();
+
+  /// Leaves the candidates that integers make faster, where size does not
+  /// count.
+  mlir::LogicalResult dropSlow(llvm::SmallVector<mlir::Operation *> &candidates,
+                               bool isDynamic = false);
+  mlir::LogicalResult checkBudgets();
+  /// Leaves the candidates that run in integers within the budgets.
+  mlir::LogicalResult
+  keepWithinBudgets(llvm::SmallVector<mlir::Operation *> &candidates);
+  /// Leaves the candidates with which the outputs on the calibration samples
+  /// have the cosine that is asked for.
+  mlir::LogicalResult
+  keepSensitive(llvm::SmallVector<mlir::Operation *> &candidates);
+  /// The least cosine of the outputs on the samples: others are worse than
+  /// those of which the ranges are.
+  double getBound() const { return 1 - (1 - minCosine) / 2; }
+  /// Measures what codes do to the outputs. Channels are equalised where that
+  /// makes them better and they are not good enough.
+  llvm::Expected<Measured>
+  measureBest(Workspace &workspace, llvm::SmallVector<Activation> &activations);
+  /// Which activations stay float, by what their codes do to the outputs.
+  llvm::Expected<std::vector<bool>>
+  findSensitive(Workspace &workspace,
+                llvm::SmallVector<Activation> &activations);
+  /// What the layers of each activation take longer in f32. Borders, and what
+  /// has no layer, are a hundredth of all layers together.
+  llvm::Expected<std::vector<double>>
+  estimateCosts(llvm::ArrayRef<Activation> activations);
+  /// What 8 bits do to the model, and the weights for that: chosen on the
+  /// samples where all bits stay.
+  llvm::Expected<std::pair<Measured, ChosenWeights>>
+  measureBytes(Workspace &workspace, llvm::ArrayRef<Activation> activations);
+  /// Keeps the error of each layer alone and its correction, of those that are
+  /// concerned.
+  void noteLayers(Measured &measured, llvm::ArrayRef<Activation> activations,
+                  llvm::function_ref<bool(mlir::Operation *)> isConcerned);
+  void noteError(mlir::Operation *layer, double error);
+
+  /// Gives weights 4 bits where the outputs bear it.
+  mlir::LogicalResult
+  narrowWeights(llvm::ArrayRef<mlir::Operation *> candidates,
+                const KeepRules &rules);
+  /// Chooses weights of convolutions, and which of them and of the products
+  /// have 8 bits: those that change the outputs most, if all together change
+  /// them by more than int8 may besides what codes of activations do.
+  llvm::Error chooseNarrow(Workspace &workspace,
+                           llvm::ArrayRef<Activation> activations,
+                           llvm::ArrayRef<MatMulOp> products,
+                           const Scheme &format);
+  /// Keeps a layer's weight at 8 bits because of the outputs.
+  void keepInBytes(mlir::Operation *layer);
+  /// Which layers' weights stay at 8 bits, with their corrections from before,
+  /// by what 4 bits do to the outputs.
+  llvm::Expected<std::vector<bool>>
+  keepWide(Measured &measured, size_t activations,
+           llvm::ArrayRef<mlir::Operation *> layers, double bound);
+
+  mlir::ModuleOp module;
+  mlir::MLIRContext *context;
+  /// Why layers have codes within budgets.
+  llvm::DenseMap<mlir::Operation *, std::string> assigned;
+  /// Of the outputs on the samples, with the weights at 8 bits.
+  double leastCosine = 1;
+  /// Weights that the samples chose, and why others have 8 bits.
+  ChosenWeights chosen;
+  llvm::DenseMap<mlir::Operation *, std::string> wide;
+  /// Activations that stay float although integers give them.
+  llvm::DenseSet<mlir::Value> keptFloat;
+  /// Activations whose channels are divided.
+  llvm::DenseMap<mlir::Value, Activation> equalised;
+  /// What is added to the channels of layers that stay in int8, and what is
+  /// told of it.
+  llvm::DenseMap<mlir::Operation *, std::vector<float>> corrections;
+  llvm::DenseMap<mlir::Operation *, std::string> notes;
+};
+
+} // namespace qcc
+
+#endif // QCC_PASSES_QUANTIZE_STATICINT8_STATICQUANTIZER_H
