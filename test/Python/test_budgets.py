@@ -25,6 +25,17 @@ def weight(*shape: int, outliers: float = 1) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def save(path: pathlib.Path, nodes: list, tensors: dict[str, np.ndarray], shape: list) -> pathlib.Path:
+    """A model from x of a shape to y."""
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, name) for name, values in tensors.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
 def make_model(path: pathlib.Path) -> pathlib.Path:
     """Four convolutions with a sum of two, and a linear layer for the classes; `steep` is hard to round."""
     tensors = {
@@ -49,13 +60,7 @@ def make_model(path: pathlib.Path) -> pathlib.Path:
         helper.make_node("Flatten", ["j"], ["k"]),
         helper.make_node("Gemm", ["k", "head"], ["y"], "head", transB=1),
     ]
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 24, 24])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", CLASSES])],
-        [numpy_helper.from_array(values, name) for name, values in tensors.items()],
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path
+    return save(path, nodes, tensors, ["n", 3, 24, 24])
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +163,29 @@ def test_bytes_depend_on_neither_threads_nor_runs(files, tmp_path):
     assert digest(one) == digest(again)
 
 
+def test_what_was_measured_as_float_is_float(files, tmp_path):
+    """Beside codes: a layer that is kept reads what a maximum in codes is taken of."""
+    tensors = {"first": weight(16, 3, 3, 3), "kept": weight(32, 16, 3, 3), "pooled": weight(32, 16, 3, 3), "head": weight(CLASSES, 32)}
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"], "first", **same),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["c", "pooled"], ["d"], "pooled", **same),
+        helper.make_node("Conv", ["b", "kept"], ["e"], "kept", strides=[2, 2], **same),
+        helper.make_node("Mul", ["d", "e"], ["f"]),
+        helper.make_node("GlobalAveragePool", ["f"], ["g"], "mean"),
+        helper.make_node("Flatten", ["g"], ["h"]),
+        helper.make_node("Gemm", ["h", "head"], ["y"], "head", transB=1),
+    ]
+    model = save(tmp_path / "m.onnx", nodes, tensors, ["n", 3, 24, 24])
+    artifact = compile_((model, files[1]), tmp_path / "m.qcc", max_size="0.7x", keep=["^kept$"])
+    what, found = layers(artifact), report(artifact)["assignment"]
+    assert what["pooled"]["executed"] == "int8" and what["kept"]["executed"] == "f32"
+    exact = outputs(qcc.compile(model, tmp_path / "f32", target="avx2"), files[1])
+    assert found["chosen"]["error"] == pytest.approx(divergence(exact, outputs(artifact, files[1])), rel=1e-3)
+
+
 def test_what_is_kept_stays_float(files, tmp_path):
     artifact = compile_(files, tmp_path / "m.qcc", max_size="0.9x", keep=["^last$"])
     assert layers(artifact)["last"]["reason"] == "kept: matches --keep=^last$"
@@ -194,12 +222,7 @@ def test_passes_alone_refuse(tmp_path):
 
 def test_what_has_nothing_to_choose(tmp_path):
     """The one layer has too few weights per output to be worth codes."""
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"], "only")], "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [numpy_helper.from_array(weight(8, 4, 1, 1), "w")],
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    save(tmp_path / "m.onnx", [helper.make_node("Conv", ["x", "w"], ["y"], "only")], {"w": weight(8, 4, 1, 1)}, [1, 4, 8, 8])
     np.savez(tmp_path / "data.npz", x=RNG.standard_normal((1, 4, 8, 8)).astype(np.float32))
     files = tmp_path / "m.onnx", tmp_path / "data.npz"
     assert layers(compile_(files, tmp_path / "m.qcc", max_drop="1%"))["only"]["reason"] == "kept: not faster"

@@ -79,12 +79,13 @@ void qcc::addSummands(ModuleOp module, ArrayRef<Operation *> layers,
 }
 
 void qcc::addPooled(const llvm::MapVector<Value, Activation> &activations,
-                    Adder add) {
+                    const llvm::DenseSet<Value> &keptFloat, Adder add) {
   SmallVector<std::pair<Value, qcc::Range>> found;
   for (const auto &[value, activation] : activations) {
     auto pool = value.getDefiningOp<PoolOp>();
     if (pool && pool.getKind() == PoolKind::Max && isF32(pool.getInput()) &&
-        !isa<BlockArgument>(pool.getInput()))
+        !isa<BlockArgument>(pool.getInput()) &&
+        !keptFloat.contains(pool.getInput()))
       found.push_back({pool.getInput(), activation.range});
   }
   for (auto &[value, range] : found)

@@ -28,7 +28,7 @@ void addSummands(mlir::ModuleOp module,
 /// What the maximum of a window is taken of gets the same codes as the
 /// maximum: its codes are found among them.
 void addPooled(const llvm::MapVector<mlir::Value, Activation> &activations,
-               Adder add);
+               const llvm::DenseSet<mlir::Value> &keptFloat, Adder add);
 
 /// What averages are taken of, if integers give it: their sums are exact. It
 /// has a scale of its own, for an average's range is narrower.

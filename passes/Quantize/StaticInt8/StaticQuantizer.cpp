@@ -123,7 +123,7 @@ SmallVector<Activation> StaticQuantizer::collect(ArrayRef<Operation *> layers) {
     add(op->getOperand(0), *getRange(op->getOperand(0))).layers.push_back(op);
   addSummands(module, layers, keptFloat, add);
   addAveraged(module, layers, keptFloat, add);
-  addPooled(activations, add);
+  addPooled(activations, keptFloat, add);
   SmallVector<Activation> result;
   for (auto &[value, activation] : activations) {
     // Without layers there are no weights that make up for it.
