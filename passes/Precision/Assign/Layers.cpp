@@ -161,12 +161,13 @@ std::vector<Layer> assign::collectLayers(ModuleOp module,
 // Size
 //===----------------------------------------------------------------------===//
 
-/// As weights are laid out in an artifact.
-static uint64_t align(uint64_t bytes) { return llvm::alignTo(bytes, 64); }
+uint64_t assign::alignWeight(uint64_t bytes) {
+  return llvm::alignTo(bytes, 64);
+}
 
 uint64_t assign::getFloatBytes(const Layer &layer) {
-  return align(uint64_t(layer.k) *
-               llvm::alignTo(uint64_t(layer.n), kSchemeColumns) * 4);
+  return alignWeight(uint64_t(layer.k) *
+                     llvm::alignTo(uint64_t(layer.n), kSchemeColumns) * 4);
 }
 
 uint64_t assign::getOtherBytes(ModuleOp module, const LayerSet &layers) {
@@ -181,7 +182,7 @@ uint64_t assign::getOtherBytes(ModuleOp module, const LayerSet &layers) {
   });
   uint64_t sum = 0;
   for (Value constant : constants)
-    sum += align(getTensorBytes(constant.getType()).value_or(0));
+    sum += alignWeight(getTensorBytes(constant.getType()).value_or(0));
   return sum;
 }
 
@@ -275,8 +276,8 @@ void assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
       std::optional<EncodedLayout> layout;
       if (candidate.scheme)
         layout = getEncodedLayout(*candidate.scheme, layer.k, layer.n);
-      candidate.bytes =
-          layout ? align(uint64_t(layout->totalBytes)) : getFloatBytes(layer);
+      candidate.bytes = layout ? alignWeight(uint64_t(layout->totalBytes))
+                               : getFloatBytes(layer);
       candidate.seconds = getProductSeconds(
           rates, rows, double(layer.k), double(layer.n),
           double(candidate.bytes), getDecoding(candidate.scheme),

@@ -36,6 +36,8 @@ using LayerSet = llvm::DenseSet<mlir::Operation *>;
 /// Bytes of the constants of a module's entry that are no layer's weight (its
 /// second operand): what any assignment keeps.
 uint64_t getOtherBytes(mlir::ModuleOp module, const LayerSet &layers);
+/// Bytes that a weight takes in an artifact, of its own ones.
+uint64_t alignWeight(uint64_t bytes);
 /// Bytes of a layer's weight in f32, as kernels store it.
 uint64_t getFloatBytes(const Layer &layer);
 

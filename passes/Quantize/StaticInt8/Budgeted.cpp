@@ -21,9 +21,6 @@ static constexpr size_t kSamplesOfLayer = 16;
 /// The order of a unit's candidates.
 static constexpr unsigned kInFloats = 0, kInCodes = 1;
 
-/// As weights lie in an artifact.
-static uint64_t align(uint64_t bytes) { return llvm::alignTo(bytes, 64); }
-
 namespace {
 /// A layer, or an activation that is rounded for the sake of none.
 struct Unit {
@@ -116,13 +113,12 @@ llvm::Expected<OutputScore>
 BudgetChooser::judgePicks(ArrayRef<unsigned> picks) {
   Switches switches = getSwitches(picks);
   llvm::Expected<OutputScore> score = measure(switches, SIZE_MAX);
-  if (!score || !hasOnlyDrop() || request.minCosine <= 0)
+  if (!score || !hasOnlyDrop())
     return score;
   llvm::Expected<Agreement> agreement = model.run(switches, SIZE_MAX);
   if (!agreement)
     return agreement.takeError();
-  // Other samples are worse than those of which the ranges are.
-  if (agreement->getLeastCosine() < 1 - (1 - request.minCosine) / 2)
+  if (agreement->getLeastCosine() < request.leastCosine)
     score->drop = HUGE_VAL;
   return score;
 }
@@ -168,12 +164,12 @@ void BudgetChooser::addChoices() {
     // the sum of the codes for each.
     uint64_t columns = llvm::alignTo(uint64_t(choice.n), 16),
              outputs = matmul ? columns : llvm::alignTo(uint64_t(choice.n), 6);
-    floats.bytes = align(uint64_t(choice.k) * outputs * 4);
+    floats.bytes = alignWeight(uint64_t(choice.k) * outputs * 4);
     // Taps of depthwise weights lie in words, ready for pairs.
     uint64_t stored = isDepthwise(unit.layer)
                           ? uint64_t(choice.k) * columns * 4
                           : llvm::alignTo(uint64_t(choice.k), 4) * columns;
-    codes.bytes = align(stored) + 2 * align(columns * 4);
+    codes.bytes = alignWeight(stored) + 2 * alignWeight(columns * 4);
     choices.push_back(std::move(choice));
   }
 }

@@ -16,8 +16,8 @@ struct BudgetRequest {
   const Target &target;
   const Capabilities &level; ///< the lowest one of the target
   const Budgets &budgets;
-  /// With --max-drop alone also the least cosine of the outputs; 0: any.
-  double minCosine;
+  /// With --max-drop alone also the least cosine of the outputs.
+  double leastCosine;
   llvm::StringRef formats; ///< for the report
 };
 

@@ -67,8 +67,8 @@ StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates) {
   if (!measured)
     return qcc::emitError(loc, measured.takeError());
   BudgetRequest request = {
-      workspace, module,    *found->first, found->second.front(),
-      budgets,   minCosine, "int8,f32"};
+      workspace, module,     *found->first, found->second.front(),
+      budgets,   getBound(), "int8,f32"};
   auto plan = planWithin(request, *measured->model, activations);
   if (!plan)
     return qcc::emitError(loc, plan.takeError());
@@ -128,8 +128,7 @@ StaticQuantizer::measureBest(Workspace &workspace,
   if (!found)
     return found.takeError();
   auto [measured, weights] = std::move(*found);
-  if (measured.model->hasOutputs() && minCosine > 0 &&
-      measured.getLeastCosine() < getBound()) {
+  if (measured.model->hasOutputs() && measured.getLeastCosine() < getBound()) {
     SmallVector<Activation> divided(activations);
     llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
     if (!changed)
@@ -158,8 +157,7 @@ StaticQuantizer::findSensitive(Workspace &workspace,
   if (!found)
     return found.takeError();
   Measured measured = std::move(*found);
-  double bound =
-      measured.model->hasOutputs() && minCosine > 0 ? getBound() : -1;
+  double bound = measured.model->hasOutputs() ? getBound() : -1;
   leastCosine = std::max(measured.getLeastCosine(), bound);
   if (measured.getLeastCosine() >= bound)
     return std::vector<bool>(activations.size());

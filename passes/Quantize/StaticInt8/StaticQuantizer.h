@@ -67,8 +67,10 @@ private:
   mlir::LogicalResult
   keepSensitive(llvm::SmallVector<mlir::Operation *> &candidates);
   /// The least cosine of the outputs on the samples: others are worse than
-  /// those of which the ranges are.
-  double getBound() const { return 1 - (1 - minCosine) / 2; }
+  /// those of which the ranges are. -1: any.
+  double getBound() const {
+    return minCosine > 0 ? 1 - (1 - minCosine) / 2 : -1;
+  }
   /// Measures what codes do to the outputs. Channels are equalised where that
   /// makes them better and they are not good enough.
   llvm::Expected<Measured>
