@@ -79,11 +79,6 @@ qcc::findFormats(MLIRContext *context, StringRef precision) {
         return found.takeError();
       scheme = *found;
     }
-    if (scheme && scheme->roundsTokens() && words.size() > 1)
-      return makeError(Diag::UnsupportedScheme, "",
-                       "expected '" + word +
-                           "' alone: what its activations cost is not measured "
-                           "among others; drop ':token'");
     if (llvm::is_contained(formats, scheme))
       return makeError(Diag::UnsupportedScheme, "",
                        "expected each precision once, but got '" + word +
@@ -91,6 +86,12 @@ qcc::findFormats(MLIRContext *context, StringRef precision) {
     formats.push_back(scheme);
   }
   return std::move(formats);
+}
+
+FloatType qcc::getTokenType(const Scheme &scheme, MLIRContext *context) {
+  if (scheme.getTokenFormat() == TokenFormat::E4M3)
+    return Float8E4M3FNType::get(context);
+  return Float8E5M2Type::get(context);
 }
 
 const Scheme *qcc::getAssignedScheme(MatMulOp op, const Scheme *otherwise) {

@@ -221,6 +221,8 @@ struct InlineProducer : OpRewritePattern<GenericOp> {
     auto fresh = GenericOp::create(
         rewriter, loc, consumer.getResult().getType(), consumer.getCombiner(),
         inputs, rewriter.getArrayAttr(maps), whole, consumer.getOverAttr());
+    // It is still the consumer, as the report tells of it.
+    fresh->setDiscardableAttrs(consumer->getDiscardableAttrDictionary());
     Block *block = rewriter.createBlock(&fresh.getBody());
     IRMapping consumerMap, producerMap;
     addArguments(fresh, block, numInputs, at, consumer, producer, consumerMap,

@@ -127,7 +127,7 @@ def test_no_other_choice_is_better(files, tmp_path):
 
 def test_losses_are_those_of_the_compiled_model(files, tmp_path):
     """One layer in a format alone, as measured and as it runs."""
-    found = assignment(compile_(files, tmp_path / "m.qcc", precision="w4a16,int8,w4a8,f32", max_size="0.9x"))
+    found = assignment(compile_(files, tmp_path / "m.qcc", precision="w4a16,int8,w4a8,fp8:token,fp8-e5m2:token,bf16,f32", max_size="0.9x"))
     x = np.load(files[1])["x"]
 
     def logs(artifact):
@@ -260,15 +260,31 @@ def test_what_has_nothing_to_choose_is_refused(files, tmp_path):
 
 
 def test_estimates_say_that_they_are(files, tmp_path):
-    artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w8a16,int8", max_size="0.2x", sensitivity="estimated")
+    artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w8a16,int8,fp8,fp8:token,fp8-e5m2:token", max_size="0.2x",
+                        sensitivity="estimated")  # fmt: skip
     found = assignment(artifact)
     assert (found["sensitivity"], found["metric"], found["chosen"]["error_metric"]) == ("estimated", "error", "kl")
     assert ops(artifact)["flat"]["reason"].startswith("assigned: error ")
     for layer in found["layers"]:
         errors = {c["format"]: c["error"] for c in layer["candidates"]}
         # Activations that are rounded too cost more than weights alone.
-        assert 0 < errors["w8a16"] < errors["int8"]
+        assert 0 < errors["w8a16"] < errors["int8"] and 0 < errors["fp8"] < errors["fp8:token"] < errors["fp8-e5m2:token"]
         assert layer["node"] == "head" or errors["w8a16"] < errors["w3a16"]
+
+
+def test_rounded_activations_cost_time(files, tmp_path):
+    """On a CPU, fp8:token is slower than fp8 and no smaller, and where nothing else is offered it is what runs."""
+    found = assignment(compile_(files, tmp_path / "m.qcc", precision="fp8,fp8:token", max_size="0.5x"))
+    for layer in found["layers"]:
+        plain, rounded = ({c["format"]: c for c in layer["candidates"]}[key] for key in ("fp8", "fp8:token"))
+        assert plain["seconds"] < rounded["seconds"] and plain["bytes"] == rounded["bytes"] and layer["format"] == "fp8"
+    artifact = compile_(files, tmp_path / "t.qcc", precision="fp8:token", max_size="0.5x")
+    assert {op["executed"] for op in ops(artifact).values()} == {"fp8:token", "f32"}
+    # So does all that finds scales and applies them.
+    names = {node for node, op in ops(artifact).items() if op["executed"] == "fp8:token"}
+    report = json.loads((artifact / "report.json").read_text())["ops"]
+    parts = [op["executed"] for op in report if op["node"] in names]
+    assert len(parts) > len(names) and set(parts) == {"fp8:token"}
 
 
 def test_scales_are_searched_again(files, tmp_path):

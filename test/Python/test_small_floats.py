@@ -353,7 +353,7 @@ def test_activations_are_rounded_per_token(tmp_path, precision, name, target):
 
 @pytest.mark.parametrize(
     "precision,text",
-    [("w4a16:token", "expected each parameter of 'w4a16'"), ("fp8:token:token", "at most once"), ("w8a16,fp8:token", "drop ':token'")],
+    [("w4a16:token", "expected each parameter of 'w4a16'"), ("fp8:token:token", "at most once"), ("w8a16,fp8:token,w8a16", "each precision once")],
 )
 def test_tokens_are_rounded_by_fp8_alone(precision, text):
     done = subprocess.run([qcc._driver._find_driver(), "m.onnx", f"--precision={precision}", "--max-size=0.5x"], capture_output=True, text=True)

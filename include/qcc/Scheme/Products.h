@@ -93,6 +93,9 @@ inline constexpr llvm::StringLiteral kMixedFormats =
 llvm::Expected<llvm::SmallVector<const Scheme *>>
 findFormats(mlir::MLIRContext *context, llvm::StringRef precision);
 
+/// The element type of Scheme::getTokenFormat, which is not None.
+mlir::FloatType getTokenType(const Scheme &scheme, mlir::MLIRContext *context);
+
 /// The scheme that a product gets: `otherwise` unless mixed precision has
 /// assigned one; null for f32.
 const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);

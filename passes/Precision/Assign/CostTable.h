@@ -29,6 +29,10 @@ struct Rates {
 /// of vectors and from VNNI's four products per lane.
 Rates getRates(llvm::StringRef level);
 
+/// How activations are rounded before they are multiplied: not at all, to codes
+/// that integer kernels multiply, or to floats of 8 bits.
+enum class Rounding { None, Integers, SmallFloats };
+
 /// How a weight is stored.
 enum class Decoding { None, Fields, Tables, SmallFloat };
 
@@ -36,7 +40,7 @@ enum class Decoding { None, Fields, Tables, SmallFloat };
 /// Reading, decoding and multiplying overlap with few rows, where the slowest
 /// of them counts; multiplying many rows takes its own time.
 double getProductSeconds(const Rates &rates, double m, double k, double n,
-                         double bytes, Decoding decoding, bool isInteger);
+                         double bytes, Decoding decoding, Rounding rounding);
 
 /// Seconds of an operation that reads and writes so many bytes and does so many
 /// f32 operations.

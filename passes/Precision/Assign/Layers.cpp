@@ -266,6 +266,14 @@ static Decoding getDecoding(const Scheme *scheme) {
   return scheme->getWeightBits() >= 8 ? Decoding::SmallFloat : Decoding::Tables;
 }
 
+static Rounding getRounding(const Scheme *scheme) {
+  if (!scheme)
+    return Rounding::None;
+  if (scheme->getCompute() == SchemeCompute::Integer)
+    return Rounding::Integers;
+  return scheme->roundsTokens() ? Rounding::SmallFloats : Rounding::None;
+}
+
 void assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
                             const Sample &sample, const Rates &rates) {
   Sizes sizes(getEntry(module), sample);
@@ -281,8 +289,7 @@ void assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
       candidate.seconds = getProductSeconds(
           rates, rows, double(layer.k), double(layer.n),
           double(candidate.bytes), getDecoding(candidate.scheme),
-          candidate.scheme &&
-              candidate.scheme->getCompute() == SchemeCompute::Integer);
+          getRounding(candidate.scheme));
     }
   }
 }

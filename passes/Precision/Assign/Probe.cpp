@@ -1,6 +1,7 @@
 //===- Probe.cpp - the model with some weights rounded ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Probe.h"
+#include "Activations.h"
 #include "mlir/IR/IRMapping.h"
 #include "qcc/Calibration/ScaleFold.h"
 #include "qcc/Dialect/QCC/Decompose.h"
@@ -36,63 +37,6 @@ roundTo(const Scheme *scheme, const Layer &layer, ArrayRef<float> weights) {
   return rounded;
 }
 
-static bool isInteger(const Scheme *scheme) {
-  return scheme && scheme->getCompute() == SchemeCompute::Integer;
-}
-
-/// Rows that share a scale of activations; 0: all.
-static int64_t getGroup(const Scheme &scheme, int64_t k) {
-  return scheme.getGroup() < k ? scheme.getGroup() : 0;
-}
-
-/// `x + toggle * (x' - x)`, x' the activation as integer products see it; x'
-/// itself without a toggle (a tensor of one f32).
-static Value roundActivation(OpBuilder &b, Value x, int64_t k, int64_t group,
-                             Value toggle) {
-  MLIRContext *context = b.getContext();
-  Location loc = x.getLoc();
-  SmallVector<AffineExpr> dims = getDims(x.getType());
-  auto like = [&](Type element, int64_t last) {
-    dims.back() = getAffineConstantExpr(last, context);
-    return makeTensorType(dims, element);
-  };
-  int64_t groups = group ? llvm::divideCeil(k, group) : 1;
-  auto rows = QuantizeRowsOp::create(b, loc, like(b.getI8Type(), k),
-                                     like(b.getF32Type(), groups),
-                                     like(b.getI32Type(), groups), x, group);
-  unsigned rank = unsigned(dims.size());
-  AffineMap identity = AffineMap::getMultiDimIdentityMap(rank, context);
-  SmallVector<AffineExpr> read(identity.getResults());
-  read.back() =
-      group ? read.back().floorDiv(group) : getAffineConstantExpr(0, context);
-  SmallVector<AffineMap> maps = {identity, identity,
-                                 AffineMap::get(rank, 0, read, context)};
-  SmallVector<Value> inputs = {x, rows.getCodes(), rows.getScales()};
-  if (toggle) {
-    inputs.push_back(toggle);
-    maps.push_back(
-        AffineMap::get(rank, 0, {getAffineConstantExpr(0, context)}, context));
-  }
-  auto generic = GenericOp::create(b, loc, x.getType(), Combiner::None, inputs,
-                                   b.getAffineMapArrayAttr(maps), ValueRange{},
-                                   AffineMapAttr());
-  OpBuilder::InsertionGuard guard(b);
-  Block *block = b.createBlock(&generic.getBody());
-  Value exact = block->addArgument(b.getF32Type(), loc),
-        code = block->addArgument(b.getI8Type(), loc),
-        scale = block->addArgument(b.getF32Type(), loc);
-  Value result = arith::MulFOp::create(
-      b, loc, arith::SIToFPOp::create(b, loc, b.getF32Type(), code), scale);
-  if (toggle) {
-    Value share = block->addArgument(b.getF32Type(), loc);
-    Value change = arith::SubFOp::create(b, loc, result, exact);
-    result = arith::AddFOp::create(
-        b, loc, exact, arith::MulFOp::create(b, loc, share, change));
-  }
-  YieldOp::create(b, loc, result);
-  return generic.getResult();
-}
-
 //===----------------------------------------------------------------------===//
 // One layer at a time
 //===----------------------------------------------------------------------===//
@@ -117,15 +61,14 @@ static std::string getToggleName(size_t i) {
 }
 
 namespace {
-/// Measures some layers by code that has their weights as arguments. `group`:
-/// that of integer formats whose activations are rounded; none: activations
-/// stay.
+/// Measures some layers by code that has their weights as arguments.
+/// `rounding`: the format that activations are rounded for; null: they stay.
 class Probe {
 public:
   Probe(Workspace &workspace, ModuleOp module, const OutputJudge &judge,
-        MutableArrayRef<Layer> layers, const Scheme *integer)
+        MutableArrayRef<Layer> layers, const Scheme *rounding)
       : workspace(workspace), module(module), judge(judge), layers(layers),
-        integer(integer) {}
+        rounding(rounding) {}
 
   llvm::Error run() {
     if (llvm::none_of(layers, [&](const Layer &layer) {
@@ -146,7 +89,7 @@ public:
       arrays.push_back(
           makeArray(getWeightName(i), {layer.k, layer.n}, *weights));
     }
-    if (integer)
+    if (rounding)
       for (size_t i = 0; i < layers.size(); ++i)
         arrays.push_back(makeArray(getToggleName(i), {1}, {0.0f}));
     for (size_t i = 0; i < layers.size(); ++i)
@@ -158,8 +101,9 @@ public:
 private:
   /// Whether this probe measures a candidate.
   bool takes(const Candidate &candidate) const {
-    return candidate.scheme && (integer ? candidate.scheme == integer
-                                        : !isInteger(candidate.scheme));
+    return candidate.scheme &&
+           (rounding ? candidate.scheme == rounding
+                     : !roundsActivations(candidate.scheme));
   }
 
   OwningOpRef<ModuleOp> makeModule() {
@@ -185,13 +129,12 @@ private:
           addArgument(getWeightName(i), {layer.k, layer.n}));
       ops.back().setTransB(false);
     }
-    if (integer)
+    if (rounding)
       for (auto [i, op] : llvm::enumerate(ops)) {
         Value toggle = addArgument(getToggleName(i), {1});
         b.setInsertionPoint(op);
-        int64_t k = layers[i].k;
         op.getLhsMutable().set(
-            roundActivation(b, op.getLhs(), k, getGroup(*integer, k), toggle));
+            roundActivation(b, op.getLhs(), *rounding, toggle));
       }
     judge.keepOutput(*copy);
     return copy;
@@ -209,7 +152,7 @@ private:
       if (!rounded)
         return rounded.takeError();
       arrays[i] = makeArray(getWeightName(i), {layer.k, layer.n}, *rounded);
-      if (integer)
+      if (rounding)
         arrays[layers.size() + i] = makeArray(getToggleName(i), {1}, {1.0f});
       auto score = judge.score(program, arrays);
       if (!score)
@@ -219,7 +162,7 @@ private:
                            : 1e30;
     }
     arrays[i] = std::move(exact);
-    if (integer)
+    if (rounding)
       arrays[layers.size() + i] = makeArray(getToggleName(i), {1}, {0.0f});
     return llvm::Error::success();
   }
@@ -228,7 +171,7 @@ private:
   ModuleOp module;
   const OutputJudge &judge;
   MutableArrayRef<Layer> layers;
-  const Scheme *integer;
+  const Scheme *rounding;
   std::vector<SampleArray> arrays;
 };
 } // namespace
@@ -239,7 +182,7 @@ llvm::Error assign::measureLosses(Workspace &workspace, ModuleOp module,
   SmallVector<const Scheme *> rounds = {nullptr};
   for (const Layer &layer : layers)
     for (const Candidate &candidate : layer.candidates)
-      if (isInteger(candidate.scheme) &&
+      if (roundsActivations(candidate.scheme) &&
           !llvm::is_contained(rounds, candidate.scheme))
         rounds.push_back(candidate.scheme);
   for (size_t first = 0; first < layers.size();) {
@@ -255,9 +198,9 @@ llvm::Error assign::measureLosses(Workspace &workspace, ModuleOp module,
       if (end > first && bytes > kProbeBytes)
         break;
     }
-    for (const Scheme *integer : rounds)
+    for (const Scheme *rounding : rounds)
       if (llvm::Error error = Probe(workspace, module, judge,
-                                    layers.slice(first, end - first), integer)
+                                    layers.slice(first, end - first), rounding)
                                   .run())
         return error;
     first = end;
@@ -268,30 +211,6 @@ llvm::Error assign::measureLosses(Workspace &workspace, ModuleOp module,
 //===----------------------------------------------------------------------===//
 // Estimates
 //===----------------------------------------------------------------------===//
-
-/// Mean squares of what rounding changes in an activation's elements.
-static std::vector<double> getRoundingErrors(ArrayRef<float> rows, int64_t k,
-                                             int64_t group) {
-  std::vector<double> sums(size_t(k), 0.0);
-  size_t count = rows.size() / size_t(k);
-  int64_t width = group ? group : k;
-  for (size_t r = 0; r < count; ++r)
-    for (int64_t from = 0; from < k; from += width) {
-      int64_t end = std::min(from + width, k);
-      const float *x = rows.data() + r * size_t(k);
-      float largest = 0;
-      for (int64_t i = from; i < end; ++i)
-        largest = std::fmax(largest, std::fabs(x[i]));
-      float scale = largest / 127;
-      for (int64_t i = from; i < end && scale > 0; ++i) {
-        double error = double(std::nearbyint(x[i] / scale)) * scale - x[i];
-        sums[size_t(i)] += error * error;
-      }
-    }
-  for (double &sum : sums)
-    sum /= double(std::max<size_t>(count, 1));
-  return sums;
-}
 
 /// Sum over rows of `weight[k] * |row k of a - b|^2`.
 static double sumSquares(const Layer &layer, ArrayRef<float> a,
@@ -325,11 +244,10 @@ static llvm::Error estimate(Workspace &workspace, Layer &layer,
     if (!rounded)
       return rounded.takeError();
     double error = sumSquares(layer, *weights, *rounded, diagonal);
-    if (isInteger(candidate.scheme))
-      error +=
-          sumSquares(layer, *rounded, {},
-                     getRoundingErrors(data.sampled, layer.k,
-                                       getGroup(*candidate.scheme, layer.k)));
+    if (roundsActivations(candidate.scheme))
+      error += sumSquares(
+          layer, *rounded, {},
+          getRoundingErrors(data.sampled, layer.k, *candidate.scheme));
     candidate.loss = power > 0 && std::isfinite(error) ? error / power : 0;
   }
   return llvm::Error::success();
@@ -381,15 +299,15 @@ llvm::Expected<OutputScore> assign::scoreAssignment(Workspace &workspace,
     Value weight = op.getRhs();
     if (op.getTransB())
       weight = permute(b, op.getLoc(), weight, {1, 0}).getResult();
-    int64_t group = getGroup(*scheme, layer.k);
+    int64_t group = scheme->getGroup() < layer.k ? scheme->getGroup() : 0;
     auto format = FormatAttr::get(b.getContext(), scheme->getKey(), group,
                                   scheme->getZero().has_value());
     op.getRhsMutable().set(
         EncodeOp::create(b, op.getLoc(), weight.getType(), weight, format));
     op.setTransB(false);
-    if (isInteger(scheme))
+    if (roundsActivations(scheme))
       op.getLhsMutable().set(
-          roundActivation(b, op.getLhs(), layer.k, group, /*toggle=*/{}));
+          roundActivation(b, op.getLhs(), *scheme, /*toggle=*/{}));
   }
   judge.keepOutput(*copy);
   auto program = workspace.getExecutor().compile(*copy);

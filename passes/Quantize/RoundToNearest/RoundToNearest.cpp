@@ -111,17 +111,25 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                   target.getZero().has_value());
     Value encoded = encode(b, op, encodedType(target, type), weight, format);
     if (target.getCompute() == SchemeCompute::Float) {
-      RoundedTokens tokens = {op.getLhs(), {}};
-      if (target.roundsTokens()) {
-        tokens = roundTokens(b, loc, op.getLhs(), getTokenType(target, b));
-        noteOutcome(tokens.values.getDefiningOp(), key, key, getReason(op));
+      auto multiply = [&](Value lhs) {
+        return QMatMulOp::create(b, loc, op.getResult().getType(), lhs, encoded,
+                                 format, n);
+      };
+      if (!target.roundsTokens()) {
+        QMatMulOp product = multiply(op.getLhs());
+        return replace(op, key, product, product.getResult());
       }
-      auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
-                                       tokens.values, encoded, format, n);
-      return replace(op, key, product,
-                     tokens.scales ? scaleTokens(b, loc, product.getResult(),
-                                                 tokens.scales)
-                                   : product.getResult());
+      RoundedTokens tokens = roundTokens(b, loc, op.getLhs(),
+                                         getTokenType(target, op.getContext()));
+      QMatMulOp product = multiply(tokens.values);
+      Value scaled = scaleTokens(b, loc, product.getResult(), tokens.scales);
+      // What finds scales and applies them belongs to it.
+      Operation *scales = tokens.scales.getDefiningOp();
+      for (Operation *part :
+           {scales->getOperand(0).getDefiningOp(), scales,
+            tokens.values.getDefiningOp(), scaled.getDefiningOp()})
+        noteOutcome(part, getRequested(op, key), key, getReason(op));
+      return replace(op, key, product, scaled);
     }
     SmallVector<AffineExpr> dims = getDims(op.getLhs().getType());
     auto activation = [&](Type element, int64_t last) {
@@ -137,12 +145,6 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                      rows.getResults(), encoded, format, n);
     noteOutcome(rows, getRequested(op, key), key, getReason(op));
     replace(op, key, product, product.getResult());
-  }
-
-  static FloatType getTokenType(const Scheme &scheme, Builder &b) {
-    if (scheme.getTokenFormat() == TokenFormat::E4M3)
-      return b.getType<Float8E4M3FNType>();
-    return b.getType<Float8E5M2Type>();
   }
 
   void replace(MatMulOp op, StringRef key, QMatMulOp product, Value result) {
