@@ -88,9 +88,10 @@ private:
   llvm::Error transform();
   /// Reads the precision and the budgets. Errors: Usage, UnsupportedScheme.
   llvm::Error readPrecision();
-  /// Decides whether budgets are those of static int8: with int8 as the only
-  /// precision beside f32, samples and convolutions with constant weights, if
-  /// losses may be measured.
+  /// Decides whether budgets are those of static int8: with int8 and w4a8 as
+  /// the only precisions beside f32, samples and convolutions with constant
+  /// weights, if losses may be measured. The base precision is w4a8 then, if it
+  /// is among them.
   void settleBudgets();
   /// Chooses a precision for each product if there are budgets for them.
   llvm::Error assign();

@@ -152,12 +152,26 @@ llvm::Error Compilation::import() {
   return runPasses(Stage::Import, [](OpPassManager &) {});
 }
 
+/// The one format of weights with 4 bits among those that budgets of static
+/// int8 choose from, else int8; empty if others are among them.
+static StringRef findStaticFormat(StringRef formats) {
+  StringRef found;
+  for (StringRef format : llvm::split(formats, ',')) {
+    bool isNarrow = format.split(':').first == "w4a8";
+    if (!isNarrow && format != "int8" && format != "f32")
+      return {};
+    if (isNarrow && !found.empty() && found != "int8")
+      return {};
+    if (isNarrow || (found.empty() && format == "int8"))
+      found = format;
+  }
+  return found;
+}
+
 void Compilation::settleBudgets() {
-  if (!isMixed || basePrecision != "int8" || !options.algorithms.empty() ||
-      options.calibration.empty() || options.sensitivity == "estimated" ||
-      llvm::any_of(llvm::split(formats, ','), [](StringRef format) {
-        return format != "int8" && format != "f32";
-      }))
+  StringRef format = findStaticFormat(formats);
+  if (!isMixed || format.empty() || !options.algorithms.empty() ||
+      options.calibration.empty() || options.sensitivity == "estimated")
     return;
   isMixed = !(*module)
                  ->walk([](ConvOp conv) {
@@ -166,6 +180,8 @@ void Compilation::settleBudgets() {
                               : WalkResult::advance();
                  })
                  .wasInterrupted();
+  if (!isMixed)
+    basePrecision = format.str();
 }
 
 /// Passes that find named operations, in copies for the sizes asked for.
@@ -287,6 +303,7 @@ llvm::Error Compilation::quantize() {
       settings.scheme = basePrecision;
       settings.target = options.target;
       settings.minCosine = options.minCosine;
+      settings.formats = formats;
       settings.maxSize = options.budgets.size;
       settings.maxDrop = options.budgets.drop;
       settings.maxLatency = options.budgets.latency;

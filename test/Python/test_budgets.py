@@ -211,11 +211,11 @@ def test_targets_without_figures(files, tmp_path):
 
 
 def test_passes_alone_refuse(tmp_path):
-    """Without samples, and for weights of 4 bits."""
+    """Without samples, and for formats that they do not choose from."""
     text = tmp_path / "m.mlir"
     text.write_text("module { func.func @main() { return } }\n")
     opt = pathlib.Path(__file__).parents[2] / "build" / "bin" / "qcc-opt"
-    for flag, words in (("max-drop=1%", "expected samples and a target"), ("max-size=1x scheme=w4a8", "expected int8 to choose")):
+    for flag, words in (("max-drop=1%", "expected samples and a target"), ("max-size=1x scheme=w4a8", "expected samples and a target")):
         done = subprocess.run([opt, text, f"--qcc-quantize-static={flag}"], capture_output=True, text=True)
         assert done.returncode != 0 and "[QCC-E401]" in done.stderr and words in done.stderr
 
@@ -235,7 +235,7 @@ def test_formats_of_products_leave_convolutions(files, tmp_path):
     artifact = compile_(files, tmp_path / "m.qcc", precision="w8a16,f32", max_drop="50%")
     what = layers(artifact)
     assert what["steep"]["executed"] == "f32"
-    assert what["steep"]["reason"] == "kept: budgets choose among products; convolutions take part with --precision=int8"
+    assert what["steep"]["reason"] == "kept: budgets choose among products; convolutions take part with int8 and w4a8 alone"
     assert "head" in {layer["node"] for layer in report(artifact)["assignment"]["layers"]}
 
 
@@ -248,3 +248,131 @@ def test_outputs_that_are_not_judged_count(files, exact, tmp_path):
     changed = outputs(artifact, files[1])
     cosines = (exact * changed).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(changed, axis=-1)
     assert cosines.min() >= 0.9999
+
+
+# --- weights of 4 bits --------------------------------------------------------------------------------------------------
+
+
+THREE = "w4a8,int8,f32"
+
+
+def get_formats(artifact):
+    return {layer["node"]: layer["format"] for layer in report(artifact)["assignment"]["layers"] if layer["columns"]}
+
+
+@pytest.mark.parametrize("options", [{"max_size": "0.3x"}, {"max_drop": "2.1%", "min_cos": 0}, {"max_size": "0.25x", "max_drop": "30%"}])
+def test_three_formats_hold_in_the_artifact(files, exact, tmp_path, options):
+    artifact = compile_(files, tmp_path / "m.qcc", precision=THREE, **options)
+    found = report(artifact)["assignment"]
+    changed = outputs(artifact, files[1])
+    assert found["formats"] == THREE and found["metric"] == "kl"
+    # Scales of the product's rows are found at run time, of sums in another order.
+    assert found["chosen"]["error"] == pytest.approx(divergence(exact, changed), rel=5e-3, abs=1e-9)
+    assert found["chosen"]["drop"] == np.mean(changed.argmax(-1) != exact.argmax(-1))
+    kinds = ("qcc.conv", "qcc.int_conv", "qcc.matmul", "qcc.int_matmul", "qcc.qmatmul")
+    ops = {op["node"]: op for op in report(artifact)["ops"] if op["op"] in kinds}
+    formats = get_formats(artifact)
+    assert {node: ops[node]["executed"] for node in formats} == formats
+    for node, op in ops.items():
+        assert op["reason"] == "kept: not faster" if node not in formats else op["requested"] == op["executed"]
+        # Weights of 4 bits are chosen by the samples, and say so.
+        assert op["executed"] != "w4a8" or "weights by" in op.get("transform", "") or op["algorithm"], node
+    if "max_size" in options:
+        assert found["chosen"]["bytes"] <= float(options["max_size"][:-1]) * found["float"]["bytes"]
+    assert report(artifact)["summary"]["weight_bytes"] == pytest.approx(found["chosen"]["bytes"], rel=0.05)
+
+
+def test_hard_layers_get_more_bits(files, tmp_path):
+    """`last` has most weights and `steep` those that 4 bits suit least."""
+    artifact = compile_(files, tmp_path / "m.qcc", precision=THREE, max_size="0.21x")
+    formats, bits = get_formats(artifact), {"w4a8": 4, "int8": 8, "f32": 32}
+    errors = {layer["node"]: layer["candidates"][-1]["error"] for layer in report(artifact)["assignment"]["layers"] if layer["columns"]}
+    assert max(errors, key=errors.get) == "steep"
+    assert bits[formats["steep"]] > bits[formats["last"]] == 4
+
+
+def test_no_other_choice_of_three_is_better(files, tmp_path):
+    found = report(compile_(files, tmp_path / "m.qcc", precision=THREE, max_size="0.3x"))["assignment"]
+    candidates = [[(c["bytes"], c["error"]) for c in layer["candidates"]] for layer in found["layers"]]
+    assert max(map(len, candidates)) == 3
+    chosen = sum(c["bytes"] for layer in found["layers"] for c in layer["candidates"] if c["format"] == layer["format"])
+    limit = 0.3 * found["float"]["bytes"] - (found["chosen"]["bytes"] - chosen)
+    sums = [np.sum(picks, axis=0) for picks in itertools.product(*candidates)]
+    assert found["chosen"]["predicted_error"] == pytest.approx(min(error for size, error in sums if size <= limit), rel=2e-4)
+
+
+def test_losses_are_those_of_the_compiled_model(files, tmp_path):
+    """One layer alone in each format, of convolutions and products, as measured and as it runs."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(files[1].iterdir())[:16]:
+        (few / path.name).write_bytes(path.read_bytes())
+    exact = outputs(qcc.compile(files[0], tmp_path / "f32", target="avx2"), few)
+    options = {"min_cos": 0, "no_correct_bias": True}
+    found = report(compile_((files[0], few), tmp_path / "m.qcc", precision=THREE, max_size="0.9x", **options))["assignment"]
+    nodes = [layer for layer in found["layers"] if layer["columns"]]
+    compared = []
+    for layer in nodes:
+        others = "|".join(other["node"] for other in nodes if other is not layer)
+        for candidate in layer["candidates"]:
+            key = candidate["format"]
+            if key == "f32":
+                continue
+            kept, path = [f"^({others})$"], tmp_path / f"{layer['node']}-{key}"
+            if (layer["node"], key) == ("head", "int8"):  # with scales found at run time
+                alone = qcc.compile(files[0], path, precision=key, target="avx2", keep=kept)
+            else:
+                formats = f"w4a8,{key}" if key == "int8" else key
+                alone = compile_((files[0], few), path, precision=formats, keep=kept, max_size="0.999x", **options)
+                assert get_formats(alone)[layer["node"]] == key
+            changed = divergence(exact, outputs(alone, few))
+            assert candidate["error"] == pytest.approx(changed, rel=1e-2, abs=1e-9), (layer["node"], key)
+            compared.append((layer["node"], key))
+    assert len(compared) == 10 and ("head", "int8") in compared
+
+
+def test_bytes_of_three_depend_on_neither_threads_nor_runs(files, tmp_path):
+    one, many = (compile_(files, tmp_path / f"{jobs}.qcc", precision=THREE, max_size="0.3x", jobs=jobs) for jobs in (1, 4))
+    assert digest(one) == digest(many)
+    again = qcc.compile(files[0], tmp_path / "again.qcc", calib=files[1], recipe=one / "recipe.yaml")
+    assert digest(one) == digest(again)
+
+
+def test_without_f32_all_are_codes(files, tmp_path):
+    """And with one format, what has no form of it has another: convolutions of one channel have 8 bits."""
+    formats = get_formats(compile_(files, tmp_path / "m.qcc", precision="int8,w4a8", max_size="0.3x"))
+    assert set(formats.values()) == {"int8", "w4a8"}
+    tensors = {"first": weight(32, 3, 3, 3), "deep": weight(32, 1, 3, 3), "last": weight(64, 32, 3, 3)}
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"], "first", **same),
+        helper.make_node("Conv", ["a", "deep"], ["b"], "deep", group=32, **same),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Conv", ["c", "last"], ["y"], "last", **same),
+    ]
+    model = save(tmp_path / "d.onnx", nodes, tensors, ["n", 3, 24, 24])
+    found = report(compile_((model, files[1]), tmp_path / "d.qcc", precision="w4a8", max_size="0.2x"))["assignment"]
+    offered = {layer["node"]: [c["format"] for c in layer["candidates"]] for layer in found["layers"] if layer["columns"]}
+    assert offered == {"first": ["f32", "w4a8"], "deep": ["f32", "int8"], "last": ["f32", "w4a8"]}
+    assert found["metric"] == "error" and found["chosen"]["bytes"] <= 0.2 * found["float"]["bytes"]
+
+
+def test_groups_are_those_of_products(tmp_path):
+    """A product between convolutions, of rows that are no classes: its groups, and the loss with activations rounded."""
+    tensors = {"first": weight(16, 3, 3, 3), "rows": weight(24, 24).T.copy(), "last": weight(16, 16, 3, 3)}
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"], "first", **same),
+        helper.make_node("MatMul", ["a", "rows"], ["b"], "rows"),
+        helper.make_node("Conv", ["b", "last"], ["y"], "last", **same),
+    ]
+    model = save(tmp_path / "m.onnx", nodes, tensors, ["n", 3, 24, 24])
+    np.savez(tmp_path / "data.npz", x=RNG.standard_normal((6, 3, 24, 24)).astype(np.float32))
+    artifact = compile_((model, tmp_path / "data.npz"), tmp_path / "m.qcc", precision="w4a8:g16,f32", max_size="0.3x")
+    found = report(artifact)["assignment"]
+    assert get_formats(artifact)["rows"] == "w4a8:g16"
+    x = np.load(tmp_path / "data.npz")["x"]
+    y = qcc.load(artifact)({"x": x})["y"].astype(np.float64)
+    exact = qcc.load(qcc.compile(model, tmp_path / "f32", target="avx2"))({"x": x})["y"].astype(np.float64)
+    error = ((y - exact) ** 2).sum() / (exact**2).sum()  # six rows are one sample
+    assert found["chosen"]["error"] == pytest.approx(error, rel=1e-3)

@@ -53,7 +53,7 @@ public:
       return makeError(Diag::UnsupportedForm, "",
                        "expected products with constant weights to choose "
                        "precisions for, but there are none; convolutions take "
-                       "part with --precision=int8");
+                       "part with int8 and w4a8 alone");
     if (llvm::Error error = findLosses())
       return error;
     return choose();

@@ -1,7 +1,7 @@
 //===- Probe.cpp - the model with some weights rounded ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Probe.h"
-#include "Activations.h"
+#include "Rounded.h"
 #include "mlir/IR/IRMapping.h"
 #include "qcc/Calibration/ScaleFold.h"
 #include "qcc/Dialect/QCC/Decompose.h"
@@ -31,8 +31,8 @@ roundTo(const Scheme *scheme, const Layer &layer, ArrayRef<float> weights) {
   if (!scheme)
     return weights.vec();
   std::vector<float> rounded(weights.size());
-  if (llvm::Error error =
-          roundWeight(*scheme, {layer.k, layer.n, toBytes(weights)}, rounded))
+  if (llvm::Error error = qcc::roundWeight(
+          *scheme, {layer.k, layer.n, toBytes(weights)}, rounded))
     return std::move(error);
   return rounded;
 }
@@ -296,14 +296,7 @@ llvm::Expected<OutputScore> assign::scoreAssignment(Workspace &workspace,
     MatMulOp original = layer.op;
     auto op = cast<MatMulOp>(mapping.lookup(original.getOperation()));
     b.setInsertionPoint(op);
-    Value weight = op.getRhs();
-    if (op.getTransB())
-      weight = permute(b, op.getLoc(), weight, {1, 0}).getResult();
-    int64_t group = scheme->getGroup() < layer.k ? scheme->getGroup() : 0;
-    auto format = FormatAttr::get(b.getContext(), scheme->getKey(), group,
-                                  scheme->getZero().has_value());
-    op.getRhsMutable().set(
-        EncodeOp::create(b, op.getLoc(), weight.getType(), weight, format));
+    op.getRhsMutable().set(assign::roundWeight(b, op, *scheme));
     op.setTransB(false);
     if (roundsActivations(scheme))
       op.getLhsMutable().set(

@@ -42,6 +42,8 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
 
   /// When a scheme has no kernel for convolutions that has one otherwise.
   static StringRef getCondition(StringRef scheme) {
+    if (scheme.starts_with("int8:"))
+      return "; 'int8' has one";
     return llvm::StringSwitch<StringRef>(scheme.split(':').first)
         .Case("int8", " without calibration data")
         .Case("w4a8", " without calibration data, or with --algo")
@@ -60,7 +62,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       if (getOperation()->hasAttr(kAssignmentAttr))
         return noteOutcome(op, scheme, "f32",
                            "kept: budgets choose among products; convolutions "
-                           "take part with --precision=int8");
+                           "take part with int8 and w4a8 alone");
       return noteOutcome(op, scheme, "f32",
                          "not supported: convolutions have no kernel for '" +
                              scheme + "'" + getCondition(scheme));

@@ -2,11 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Budgeted.h"
 #include "../../Precision/Assign/AssignReport.h"
-#include "../../Precision/Assign/Layers.h"
 #include "Speed.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/Support/Format.h"
-#include "llvm/Support/MathExtras.h"
 #include <cmath>
 
 using namespace mlir;
@@ -14,37 +12,18 @@ using namespace qcc;
 using namespace qcc::assign;
 using knapsack::Assignment;
 
-/// Positions that whole choices are judged on: shares of classes to 0.1 %.
-static constexpr uint64_t kPositions = 1024;
 /// Samples on which layers are measured one by one.
 static constexpr size_t kSamplesOfLayer = 16;
-/// The order of a unit's candidates.
-static constexpr unsigned kInFloats = 0, kInCodes = 1;
-
 namespace {
-/// A layer, or an activation that is rounded for the sake of none.
-struct Unit {
-  size_t activation;
-  Operation *layer; ///< may be null
-};
-
 class BudgetChooser {
 public:
   BudgetChooser(const BudgetRequest &request, SwitchedModel &model,
-                ArrayRef<Activation> activations, const OutputJudge &judge)
-      : request(request), model(model), activations(activations), judge(judge) {
-    for (auto [number, activation] : llvm::enumerate(activations)) {
-      if (activation.layers.empty())
-        units.push_back({number, nullptr});
-      for (Operation *layer : activation.layers)
-        units.push_back({number, layer});
-    }
-  }
+                ArrayRef<Activation> activations, BudgetUnits found)
+      : request(request), model(model), activations(activations),
+        judge(request.judge), units(std::move(found.units)),
+        hasTimes(found.hasTimes) {}
 
   llvm::Expected<BudgetedPlan> run() {
-    addChoices();
-    if (llvm::Error error = predict())
-      return std::move(error);
     if (llvm::Error error = findLosses())
       return std::move(error);
     return choose();
@@ -55,15 +34,18 @@ private:
   bool hasOnlyDrop() const {
     return request.budgets.size.empty() && request.budgets.latency.empty();
   }
-  Switches getSwitches(ArrayRef<unsigned> picks) const;
-  llvm::Expected<OutputScore> measure(const Switches &switches, size_t count);
+  SmallVector<Level> getLevels(ArrayRef<unsigned> picks) const;
+  BudgetedPlan getPlan(ArrayRef<Level> levels) const;
+  llvm::Expected<OutputScore> measure(ArrayRef<Level> levels, size_t count);
   llvm::Expected<OutputScore> judgePicks(ArrayRef<unsigned> picks);
-  void addChoices();
-  llvm::Error predict();
   llvm::Error findLosses();
+  Planner makePlanner(ArrayRef<std::vector<knapsack::Costs>> costs) const;
   llvm::Expected<BudgetedPlan> choose();
-  bool dropSlow(std::vector<unsigned> &picks);
-  std::string explain(const Choice &choice) const;
+  llvm::Expected<Assignment>
+  leaveSlow(Assignment assignment,
+            ArrayRef<std::vector<knapsack::Costs>> costs);
+  bool dropSlow(std::vector<unsigned> &picks) const;
+  std::string explain(const BudgetUnit &unit) const;
   std::string describe(const Planner &planner, const Assignment &assignment,
                        const OutputScore &score) const;
 
@@ -71,10 +53,8 @@ private:
   SwitchedModel &model;
   ArrayRef<Activation> activations;
   const OutputJudge &judge;
-  std::vector<Unit> units;
-  std::vector<Choice> choices; ///< of each unit
-  bool hasTimes = false;
-  double floatBytes = 0, floatSeconds = 0; ///< of all units
+  std::vector<BudgetUnit> units;
+  bool hasTimes;
 };
 } // namespace
 
@@ -82,21 +62,35 @@ private:
 // Measuring
 //===----------------------------------------------------------------------===//
 
-/// An activation is in codes for others where a layer that reads it is.
-Switches BudgetChooser::getSwitches(ArrayRef<unsigned> picks) const {
-  Switches switches;
-  switches.activations.resize(activations.size());
-  for (auto [unit, pick] : llvm::zip_equal(units, picks)) {
-    if (pick == kInCodes)
-      switches.activations[unit.activation] = true;
-    if (unit.layer)
-      switches.layers.push_back(pick == kInCodes);
-  }
-  return switches;
+SmallVector<Level> BudgetChooser::getLevels(ArrayRef<unsigned> picks) const {
+  SmallVector<Level> levels;
+  for (auto [unit, pick] : llvm::zip_equal(units, picks))
+    levels.push_back(unit.levels[pick]);
+  return levels;
 }
 
-llvm::Expected<OutputScore> BudgetChooser::measure(const Switches &switches,
+/// An activation is in codes for others where a layer that reads it is.
+BudgetedPlan BudgetChooser::getPlan(ArrayRef<Level> levels) const {
+  BudgetedPlan plan;
+  plan.inCodes.activations.resize(activations.size());
+  for (auto [unit, level] : llvm::zip_equal(units, levels)) {
+    bool isInCodes = level != Level::Floats;
+    if (isInCodes && unit.activation != BudgetUnit::kNone)
+      plan.inCodes.activations[unit.activation] = true;
+    if (unit.layer) {
+      plan.inCodes.layers.push_back(isInCodes);
+      plan.narrow.push_back(level == Level::Narrow);
+    }
+  }
+  return plan;
+}
+
+llvm::Expected<OutputScore> BudgetChooser::measure(ArrayRef<Level> levels,
                                                    size_t count) {
+  BudgetedPlan plan = getPlan(levels);
+  const Switches &switches = plan.inCodes;
+  if (request.narrow.set)
+    request.narrow.set(plan.narrow);
   if (judge.getKind() != OutputJudge::Kind::Numbers)
     return model.score(judge, switches, count);
   llvm::Expected<Agreement> agreement = model.run(switches, count);
@@ -111,11 +105,12 @@ llvm::Expected<OutputScore> BudgetChooser::measure(const Switches &switches,
 /// count by their cosine.
 llvm::Expected<OutputScore>
 BudgetChooser::judgePicks(ArrayRef<unsigned> picks) {
-  Switches switches = getSwitches(picks);
-  llvm::Expected<OutputScore> score = measure(switches, SIZE_MAX);
+  SmallVector<Level> levels = getLevels(picks);
+  llvm::Expected<OutputScore> score = measure(levels, SIZE_MAX);
   if (!score || !hasOnlyDrop())
     return score;
-  llvm::Expected<Agreement> agreement = model.run(switches, SIZE_MAX);
+  llvm::Expected<Agreement> agreement =
+      model.run(getPlan(levels).inCodes, SIZE_MAX);
   if (!agreement)
     return agreement.takeError();
   if (agreement->getLeastCosine() < request.leastCosine)
@@ -124,96 +119,22 @@ BudgetChooser::judgePicks(ArrayRef<unsigned> picks) {
 }
 
 llvm::Error BudgetChooser::findLosses() {
-  std::vector<unsigned> picks(units.size(), kInFloats);
-  for (size_t i = 0; i < units.size(); ++i) {
-    picks[i] = kInCodes;
-    auto score = measure(getSwitches(picks), kSamplesOfLayer);
-    if (!score)
-      return score.takeError();
-    picks[i] = kInFloats;
-    choices[i].candidates[kInCodes].loss =
-        std::isfinite(score->divergence) ? std::max(score->divergence, 0.0)
-                                         : 1e30;
+  SmallVector<Level> levels(units.size(), Level::Floats);
+  for (auto [i, unit] : llvm::enumerate(units)) {
+    for (auto [candidate, level] :
+         llvm::zip_equal(unit.candidates, unit.levels)) {
+      if (level == Level::Floats)
+        continue;
+      levels[i] = level;
+      auto score = measure(levels, kSamplesOfLayer);
+      if (!score)
+        return score.takeError();
+      candidate.loss = std::isfinite(score->divergence)
+                           ? std::max(score->divergence, 0.0)
+                           : 1e30;
+    }
+    levels[i] = Level::Floats;
   }
-  return llvm::Error::success();
-}
-
-//===----------------------------------------------------------------------===//
-// What layers cost
-//===----------------------------------------------------------------------===//
-
-void BudgetChooser::addChoices() {
-  for (const Unit &unit : units) {
-    Choice choice;
-    choice.candidates.resize(2);
-    Candidate &floats = choice.candidates[kInFloats],
-              &codes = choice.candidates[kInCodes];
-    codes.key = "int8";
-    if (!unit.layer) {
-      choice.node = getNodeName(activations[unit.activation].value.getLoc());
-      choice.rule = "codes between layers";
-      choices.push_back(std::move(choice));
-      continue;
-    }
-    auto type = cast<RankedTensorType>(unit.layer->getOperand(1).getType());
-    auto matmul = dyn_cast<MatMulOp>(unit.layer);
-    choice.node = getNodeName(unit.layer->getLoc());
-    choice.n = type.getDimSize(matmul && !matmul.getTransB() ? 1 : 0);
-    choice.k = type.getNumElements() / choice.n;
-    // Columns of kernels, those of convolutions of floats by six; a scale and
-    // the sum of the codes for each.
-    uint64_t columns = llvm::alignTo(uint64_t(choice.n), 16),
-             outputs = matmul ? columns : llvm::alignTo(uint64_t(choice.n), 6);
-    floats.bytes = alignWeight(uint64_t(choice.k) * outputs * 4);
-    // Taps of depthwise weights lie in words, ready for pairs.
-    uint64_t stored = isDepthwise(unit.layer)
-                          ? uint64_t(choice.k) * columns * 4
-                          : llvm::alignTo(uint64_t(choice.k), 4) * columns;
-    codes.bytes = alignWeight(stored) + 2 * alignWeight(columns * 4);
-    choices.push_back(std::move(choice));
-  }
-}
-
-llvm::Error BudgetChooser::predict() {
-  SmallVector<Operation *> layers;
-  for (const Unit &unit : units)
-    if (unit.layer)
-      layers.push_back(unit.layer);
-  auto times = estimateTimes(request.module, layers, request.target,
-                             request.level, request.workspace.getSamples());
-  if (!times && !request.budgets.latency.empty())
-    return makeError(Diag::Usage, "",
-                     "expected a target with figures of how long layers take "
-                     "for --max-latency, but '" +
-                         request.target.getName() + "' has none");
-  hasTimes = times.has_value();
-  double sum = 0;
-  ArrayRef<LayerTimes> left;
-  if (times)
-    left = *times;
-  for (auto [unit, choice] : llvm::zip_equal(units, choices)) {
-    if (unit.layer && hasTimes) {
-      choice.candidates[kInFloats].seconds = left.front().inFloats * 1e-9;
-      // Borders are not counted here, regions of layers were chosen by them.
-      choice.candidates[kInCodes].seconds =
-          std::min(left.front().inIntegers, 0.99 * left.front().inFloats) *
-          1e-9;
-      left = left.drop_front();
-    }
-    sum += choice.candidates[kInFloats].seconds;
-  }
-  // Floats between codes cost two conversions: a hundredth of all. Where times
-  // are not known, what is least is the size.
-  for (auto [unit, choice] : llvm::zip_equal(units, choices))
-    if (!unit.layer) {
-      choice.candidates[kInFloats].seconds = sum / 100;
-      choice.candidates[kInFloats].bytes = hasTimes ? 0 : 1;
-    }
-  for (auto [unit, choice] : llvm::zip_equal(units, choices))
-    if (unit.layer) {
-      floatBytes += double(choice.candidates[kInFloats].bytes);
-      floatSeconds += choice.candidates[kInFloats].seconds;
-    }
   return llvm::Error::success();
 }
 
@@ -223,28 +144,56 @@ llvm::Error BudgetChooser::predict() {
 
 /// Layers that are alone among floats may not be worth the conversions: brings
 /// these back to f32; false if there are none.
-bool BudgetChooser::dropSlow(std::vector<unsigned> &picks) {
+bool BudgetChooser::dropSlow(std::vector<unsigned> &picks) const {
   SmallVector<Operation *> inCodes;
   for (auto [unit, pick] : llvm::zip_equal(units, picks))
-    if (unit.layer && pick == kInCodes)
+    if (unit.layer && unit.activation != BudgetUnit::kNone &&
+        unit.levels[pick] != Level::Floats)
       inCodes.push_back(unit.layer);
   SmallVector<Operation *> faster =
       chooseFaster(request.module, inCodes, request.target, request.level,
                    request.workspace.getSamples());
-  if (faster.size() == inCodes.size())
-    return false;
-  for (auto [unit, pick] : llvm::zip_equal(units, picks))
-    if (unit.layer && !llvm::is_contained(faster, unit.layer))
-      pick = kInFloats;
-  return true;
+  bool anyChanged = false;
+  for (auto [unit, pick] : llvm::zip_equal(units, picks)) {
+    const auto *inFloats = llvm::find(unit.levels, Level::Floats);
+    if (!llvm::is_contained(inCodes, unit.layer) || // or an activation
+        llvm::is_contained(faster, unit.layer) || inFloats == unit.levels.end())
+      continue;
+    pick = unsigned(inFloats - unit.levels.begin());
+    anyChanged = true;
+  }
+  return anyChanged;
+}
+
+/// The assignment without what is not worth the conversions, if it holds then:
+/// errors may have made up for each other.
+llvm::Expected<Assignment>
+BudgetChooser::leaveSlow(Assignment assignment,
+                         ArrayRef<std::vector<knapsack::Costs>> costs) {
+  std::vector<unsigned> fewer = assignment.picks;
+  if (!hasOnlyDrop() || !dropSlow(fewer))
+    return std::move(assignment);
+  llvm::Expected<double> share = parseShare("--max-drop", request.budgets.drop);
+  if (!share)
+    return share.takeError();
+  auto score = judgePicks(fewer);
+  if (!score)
+    return score.takeError();
+  if (score->drop > *share)
+    return std::move(assignment);
+  for (auto [unit, before, after] :
+       llvm::zip_equal(units, assignment.picks, fewer))
+    if (before != after)
+      unit.rule = "kept: not faster";
+  return Assignment{fewer, knapsack::addCosts(costs, fewer)};
 }
 
 std::string BudgetChooser::describe(const Planner &planner,
                                     const Assignment &assignment,
                                     const OutputScore &score) const {
   std::vector<const Choice *> all;
-  for (const Choice &choice : choices)
-    all.push_back(&choice);
+  for (const BudgetUnit &unit : units)
+    all.push_back(&unit);
   bool isNumbers = judge.getKind() == OutputJudge::Kind::Numbers;
   StringRef metric = judge.getDivergenceName();
   AssignmentFacts facts = {
@@ -259,83 +208,80 @@ std::string BudgetChooser::describe(const Planner &planner,
       isNumbers ? model.getNumSamples() : judge.getSampleCount(),
       isNumbers ? model.getNumSamples() : judge.getPositionCount(),
       /*isMeasured=*/true,
-      request.formats};
+      request.formatsText};
   return writeAssignment(facts);
 }
 
-/// The choice in words, with what the layer costs alone in int8.
-std::string BudgetChooser::explain(const Choice &choice) const {
-  if (!choice.rule.empty())
-    return choice.rule;
+/// The choice in words: between two, with what the layer costs alone in int8.
+std::string BudgetChooser::explain(const BudgetUnit &unit) const {
+  StringRef metric = judge.getDivergenceName();
+  if (StringRef(unit.rule).starts_with("kept"))
+    return unit.rule;
+  if (unit.levels != ArrayRef({Level::Floats, Level::Bytes}))
+    return unit.explain(metric);
+  bool isInFloats = unit.levels[unit.chosen] == Level::Floats;
   std::string text;
   llvm::raw_string_ostream(text)
-      << "assigned: " << judge.getDivergenceName() << " "
-      << llvm::format("%.2e", choice.candidates[kInCodes].loss)
-      << (choice.chosen == kInCodes ? "" : " in int8");
+      << "assigned: " << metric << " "
+      << llvm::format("%.2e", unit.candidates[1].loss)
+      << (isInFloats ? " in int8" : "");
   return text;
 }
 
-llvm::Expected<BudgetedPlan> BudgetChooser::choose() {
+Planner
+BudgetChooser::makePlanner(ArrayRef<std::vector<knapsack::Costs>> costs) const {
   LayerSet layers;
-  std::vector<std::vector<knapsack::Costs>> costs;
-  for (auto [unit, choice] : llvm::zip_equal(units, choices)) {
-    if (unit.layer)
+  double floatBytes = 0, floatSeconds = 0;
+  for (const BudgetUnit &unit : units)
+    if (unit.layer) {
       layers.insert(unit.layer);
-    costs.push_back(choice.getCosts());
-  }
-  Planner planner(costs, getOtherBytes(request.module, layers),
+      floatBytes += double(unit.inFloats.bytes);
+      floatSeconds += unit.inFloats.seconds;
+    }
+  Planner planner(costs.vec(), getOtherBytes(request.module, layers),
                   predictOtherSeconds(request.module, layers,
                                       request.workspace.getSamples().front(),
                                       getRates(request.level.level)));
   planner.setFloatCosts(floatBytes, floatSeconds);
-  planner.setGoal(hasTimes ? knapsack::Latency : knapsack::Size);
+  planner.setGoal(hasTimes && !request.narrow.scheme ? knapsack::Latency
+                                                     : knapsack::Size);
+  return planner;
+}
+
+llvm::Expected<BudgetedPlan> BudgetChooser::choose() {
+  std::vector<std::vector<knapsack::Costs>> costs;
+  for (const BudgetUnit &unit : units)
+    costs.push_back(unit.getCosts());
+  Planner planner = makePlanner(costs);
   if (llvm::Error error = planner.setBudgets(request.budgets))
     return std::move(error);
   auto found = planner.choose(
       [&](ArrayRef<unsigned> picks) { return judgePicks(picks); });
   if (!found)
     return found.takeError();
-  Assignment assignment = std::move(*found);
-  if (std::vector<unsigned> fewer = assignment.picks;
-      hasOnlyDrop() && dropSlow(fewer)) {
-    // Errors may have made up for each other: what was chosen holds.
-    llvm::Expected<double> share =
-        parseShare("--max-drop", request.budgets.drop);
-    if (!share)
-      return share.takeError();
-    auto score = judgePicks(fewer);
-    if (!score)
-      return score.takeError();
-    if (score->drop <= *share) {
-      for (auto [unit, choice, before, after] :
-           llvm::zip_equal(units, choices, assignment.picks, fewer))
-        if (unit.layer && before != after)
-          choice.rule = "kept: not faster";
-      assignment = {fewer, knapsack::addCosts(costs, fewer)};
-    }
-  }
-  Switches switches = getSwitches(assignment.picks);
-  auto score = measure(switches, SIZE_MAX);
+  auto assignment = leaveSlow(std::move(*found), costs);
+  if (!assignment)
+    return assignment.takeError();
+  SmallVector<Level> levels = getLevels(assignment->picks);
+  auto score = measure(levels, SIZE_MAX);
   if (!score)
     return score.takeError();
   score->divergence = std::max(score->divergence, 0.0); // but for rounding
-  BudgetedPlan plan;
-  for (auto [unit, choice, pick] :
-       llvm::zip_equal(units, choices, assignment.picks)) {
-    choice.chosen = pick;
+  BudgetedPlan plan = getPlan(levels);
+  for (auto [unit, pick] : llvm::zip_equal(units, assignment->picks)) {
+    unit.chosen = pick;
     if (unit.layer)
-      plan.reasons.push_back(explain(choice));
+      plan.reasons.push_back(explain(unit));
   }
-  plan.assignment = describe(planner, assignment, *score);
-  plan.inCodes = std::move(switches);
+  plan.assignment = describe(planner, *assignment, *score);
   return std::move(plan);
 }
 
 llvm::Expected<BudgetedPlan> qcc::planWithin(const BudgetRequest &request,
                                              SwitchedModel &model,
                                              ArrayRef<Activation> activations) {
-  auto judge = OutputJudge::make(request.workspace, request.module, kPositions);
-  if (!judge)
-    return judge.takeError();
-  return BudgetChooser(request, model, activations, *judge).run();
+  auto units = BudgetUnits::make(request, activations);
+  if (!units)
+    return units.takeError();
+  return BudgetChooser(request, model, activations, std::move(*units)).run();
 }

@@ -441,3 +441,17 @@ void ChosenWeights::apply(MatMulOp product) const {
     product->setAttr(kErrorAttr, b.getF32ArrayAttr({float(entry.nearest),
                                                     float(entry.chosen)}));
 }
+
+Value WeightChoices::createBytes(OpBuilder &b, Operation *original,
+                                 Operation *layer,
+                                 ArrayRef<float> inputScales) const {
+  return bytes.contains(original)
+             ? bytes.create(b, original, layer, inputScales)
+             : quantizeWeight(b, layer, inputScales, bytes.getByteForm());
+}
+
+StringRef WeightChoices::getMethod(Operation *layer) const {
+  if (narrow.contains(layer))
+    return narrow.getMethod(layer);
+  return bytes.contains(layer) ? bytes.getMethod(layer) : "";
+}

@@ -84,6 +84,25 @@ private:
   llvm::DenseMap<mlir::Operation *, Entry> entries;
 };
 
+/// What is chosen for the layers of a model: those with both can run with
+/// either.
+struct WeightChoices {
+  explicit WeightChoices(bool pairsFit = false)
+      : bytes(pairsFit), narrow(pairsFit) {}
+
+  ChosenWeights bytes;  ///< codes of 8 bits, of layers of activations
+  ChosenWeights narrow; ///< codes of 4 bits, of products too
+
+  /// The weight of 8 bits of a layer of an activation, as the samples chose it
+  /// or rounded to nearest. Otherwise as ChosenWeights::create.
+  mlir::Value createBytes(mlir::OpBuilder &b, mlir::Operation *original,
+                          mlir::Operation *layer,
+                          llvm::ArrayRef<float> inputScales) const;
+  /// How the layer's weight was chosen, that of 4 bits if it has one; empty:
+  /// rounded to nearest.
+  llvm::StringRef getMethod(mlir::Operation *layer) const;
+};
+
 } // namespace qcc
 
 #endif // QCC_PASSES_QUANTIZE_STATICINT8_CHOSENWEIGHTS_H

@@ -1,6 +1,5 @@
 //===- KeepFloat.cpp - what stays float -------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "Budgeted.h"
 #include "Equalize.h"
 #include "Speed.h"
 #include "StaticQuantizer.h"
@@ -30,66 +29,6 @@ LogicalResult StaticQuantizer::dropSlow(SmallVector<Operation *> &candidates,
     if (!kept.contains(op))
       noteOutcome(op, scheme, "f32", "kept: not faster");
   candidates = std::move(faster);
-  return success();
-}
-
-LogicalResult StaticQuantizer::checkBudgets() {
-  if (!budgets.any())
-    return success();
-  Location loc = module.getLoc();
-  if (isNarrow())
-    return emitCoded(loc, Diag::Usage)
-           << "expected int8 to choose within budgets, but got '" << scheme
-           << "'";
-  Workspace *workspace = getWorkspace(context);
-  if (!workspace || !workspace->hasSamples() || target.empty())
-    return emitCoded(loc, Diag::Usage)
-           << "budgets are met by data: expected samples and a target";
-  return success();
-}
-
-LogicalResult
-StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates) {
-  Location loc = module.getLoc();
-  if (candidates.empty()) {
-    if (budgets.size.empty() && budgets.latency.empty())
-      return success();
-    return emitCoded(loc, Diag::UnsupportedForm)
-           << "expected layers that can run in int8 to choose from, but "
-              "there are none";
-  }
-  auto found = getTargets(context).find(target);
-  if (!found)
-    return qcc::emitError(loc, found.takeError());
-  Workspace &workspace = *getWorkspace(context);
-  SmallVector<Activation> activations = collect(candidates);
-  auto measured = measureBest(workspace, activations);
-  if (!measured)
-    return qcc::emitError(loc, measured.takeError());
-  BudgetRequest request = {
-      workspace, module,     *found->first, found->second.front(),
-      budgets,   getBound(), "int8,f32"};
-  auto plan = planWithin(request, *measured->model, activations);
-  if (!plan)
-    return qcc::emitError(loc, plan.takeError());
-  module->setAttr(kAssignmentAttr, StringAttr::get(context, plan->assignment));
-  candidates.clear();
-  size_t next = 0;
-  for (auto [activation, inCodes] :
-       llvm::zip_equal(activations, plan->inCodes.activations)) {
-    if (!inCodes)
-      keptFloat.insert(activation.value);
-    for (Operation *layer : activation.layers) {
-      const std::string &reason = plan->reasons[next];
-      bool isRule = StringRef(reason).starts_with("kept");
-      if (!plan->inCodes.layers[next++]) {
-        keepFloat(layer, isRule ? StringRef(scheme) : "f32", reason);
-        continue;
-      }
-      candidates.push_back(layer);
-      assigned[layer] = reason;
-    }
-  }
   return success();
 }
 
@@ -145,7 +84,7 @@ StaticQuantizer::measureBest(Workspace &workspace,
       }
     }
   }
-  chosen = std::move(weights);
+  chosen.bytes = std::move(weights);
   noteLayers(measured, activations, [](Operation *) { return true; });
   return std::move(measured);
 }
@@ -205,19 +144,17 @@ StaticQuantizer::estimateCosts(ArrayRef<Activation> activations) {
 llvm::Expected<std::pair<Measured, ChosenWeights>>
 StaticQuantizer::measureBytes(Workspace &workspace,
                               ArrayRef<Activation> activations) {
-  ChosenWeights weights(pairsFit);
-  if (!isNarrow()) {
-    auto found =
-        ChosenWeights::chooseBytes(workspace, module, activations, pairsFit);
-    if (!found)
-      return found.takeError();
-    weights = std::move(*found);
-  }
+  WeightChoices weights(pairsFit);
+  auto found =
+      ChosenWeights::chooseBytes(workspace, module, activations, pairsFit);
+  if (!found)
+    return found.takeError();
+  weights.bytes = std::move(*found);
   auto measured =
       Measured::create(workspace, module, activations, weights, correctBias);
   if (!measured)
     return measured.takeError();
-  return std::pair(std::move(*measured), std::move(weights));
+  return std::pair(std::move(*measured), std::move(weights.bytes));
 }
 
 void StaticQuantizer::noteLayers(

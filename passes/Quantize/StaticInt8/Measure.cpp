@@ -7,9 +7,9 @@ using namespace qcc;
 
 llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
                                           ArrayRef<Activation> activations,
-                                          const ChosenWeights &weights,
+                                          const WeightChoices &weights,
                                           bool correctBias,
-                                          ArrayRef<MatMulOp> products) {
+                                          const SwitchedProducts &products) {
   auto model =
       SwitchedModel::create(workspace, module, activations, weights, products);
   if (!model)
@@ -20,7 +20,7 @@ llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
     return errors.takeError();
   result.errors = std::move(*errors);
   result.corrections.resize(result.errors.size());
-  std::vector<bool> all(activations.size() + products.size(), true);
+  std::vector<bool> all(activations.size() + products.ops.size(), true);
   size_t count = result.model->getNumSamples();
   if (result.model->hasOutputs()) {
     llvm::Expected<Agreement> plain = result.model->run(all, count);

@@ -19,8 +19,8 @@ struct Measured {
   /// Errors: as SwitchedModel.
   static llvm::Expected<Measured>
   create(Workspace &workspace, mlir::ModuleOp module,
-         llvm::ArrayRef<Activation> activations, const ChosenWeights &weights,
-         bool correctBias, llvm::ArrayRef<MatMulOp> products = {});
+         llvm::ArrayRef<Activation> activations, const WeightChoices &weights,
+         bool correctBias, const SwitchedProducts &products = {});
 
   double getLeastCosine() const { return whole ? whole->getLeastCosine() : 1; }
 };

@@ -9,7 +9,7 @@ using namespace qcc;
 
 LogicalResult StaticQuantizer::narrowWeights(ArrayRef<Operation *> candidates,
                                              const KeepRules &rules) {
-  if (!isNarrow())
+  if (!isNarrow() || budgets.any())
     return success();
   const Scheme *format = findScheme(module.getLoc(), scheme);
   if (!format)
@@ -17,7 +17,7 @@ LogicalResult StaticQuantizer::narrowWeights(ArrayRef<Operation *> candidates,
   SmallVector<Activation> activations = collect(candidates);
   Workspace *workspace = getWorkspace(context);
   if (!workspace || !workspace->hasSamples()) {
-    chosen = ChosenWeights::round(activations, pairsFit);
+    chosen.narrow = ChosenWeights::round(activations, pairsFit);
     return success();
   }
   SmallVector<MatMulOp> products;
@@ -41,8 +41,8 @@ llvm::Error StaticQuantizer::chooseNarrow(Workspace &workspace,
                                      format, pairsFit);
   if (!found)
     return found.takeError();
-  chosen = std::move(*found);
-  if (chosen.empty())
+  chosen.narrow = std::move(*found);
+  if (chosen.narrow.empty())
     return llvm::Error::success();
   auto measured = Measured::create(workspace, module, activations, chosen,
                                    correctBias, products);
@@ -64,11 +64,11 @@ llvm::Error StaticQuantizer::chooseNarrow(Workspace &workspace,
         keepInBytes(layer);
   }
   noteLayers(*measured, activations,
-             [&](Operation *layer) { return chosen.contains(layer); });
+             [&](Operation *layer) { return chosen.narrow.contains(layer); });
   for (auto [product, error] : llvm::zip_equal(
            products, ArrayRef(measured->errors).take_back(products.size())))
-    if (chosen.contains(product)) {
-      chosen.apply(product);
+    if (chosen.narrow.contains(product)) {
+      chosen.narrow.apply(product);
       noteError(product, error);
     }
   return llvm::Error::success();
@@ -78,14 +78,31 @@ void StaticQuantizer::keepInBytes(Operation *layer) {
   constexpr StringLiteral reason =
       "kept in int8: outputs would change too much";
   Builder b(context);
-  if (!chosen.contains(layer))
+  if (!chosen.narrow.contains(layer))
     return;
-  chosen.drop(layer);
+  chosen.narrow.drop(layer);
   wide[layer] = reason.str();
   if (isa<MatMulOp>(layer)) {
     layer->setAttr(kAssignedAttr, b.getStringAttr("int8"));
     layer->setAttr(kAssignedReasonAttr, b.getStringAttr(reason));
   }
+}
+
+void StaticQuantizer::setWeights(Measured &measured,
+                                 ArrayRef<Operation *> layers,
+                                 const std::vector<bool> &narrow) {
+  std::vector<std::optional<Correction>> own;
+  for (auto [i, layer] : llvm::enumerate(layers)) {
+    auto before = corrections.find(layer);
+    if (narrow[i] && chosen.narrow.contains(layer))
+      own.push_back(measured.corrections[i]);
+    else if (before != corrections.end())
+      own.push_back(Correction{before->second});
+    else
+      own.push_back(std::nullopt);
+  }
+  measured.model->setNarrow(narrow);
+  measured.model->setCorrections(own);
 }
 
 llvm::Expected<std::vector<bool>>
@@ -100,22 +117,12 @@ StaticQuantizer::keepWide(Measured &measured, size_t activations,
         1)));
   return keepWorst(sizes, model.getNumSamples(), bound,
                    [&](const std::vector<bool> &on, size_t count) {
-                     std::vector<std::optional<Correction>> own;
                      std::vector<bool> switches(activations, true);
-                     for (auto [i, layer] : llvm::enumerate(layers)) {
-                       auto before = corrections.find(layer);
-                       if (on[i] && chosen.contains(layer))
-                         own.push_back(measured.corrections[i]);
-                       else if (before != corrections.end())
-                         own.push_back(Correction{before->second});
-                       else
-                         own.push_back(std::nullopt);
-                       // Of products it is this switch that says.
+                     // Of products it is this switch that says.
+                     for (auto [i, layer] : llvm::enumerate(layers))
                        if (isa<MatMulOp>(layer))
                          switches.push_back(on[i]);
-                     }
-                     model.setNarrow(on);
-                     model.setCorrections(own);
+                     setWeights(measured, layers, on);
                      return model.run(switches, count);
                    });
 }

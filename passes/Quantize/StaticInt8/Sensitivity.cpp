@@ -1,6 +1,7 @@
 //===- Sensitivity.cpp - what int8 does to a model's outputs ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Sensitivity.h"
+#include "../../Precision/Assign/Rounded.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
@@ -85,21 +86,32 @@ static Value switchLayer(Operation *layer, Value input,
   return chosen;
 }
 
-/// Computes a product with two weights, both in float, as switchLayer: sums of
-/// codes differ by the rounding of activations, which is far less.
-static void switchProduct(MatMulOp product,
-                          llvm::function_ref<Value(OpBuilder &)> createWeight,
-                          Value switches, size_t number, size_t layerNumber) {
+/// Computes a product in all ways, as switchLayer. `narrowWeight` may be null.
+static void switchProduct(MatMulOp product, const SwitchedProducts &formats,
+                          llvm::function_ref<Value(OpBuilder &)> narrowWeight,
+                          Value switches, size_t layerNumber,
+                          LayerSwitches at) {
   OpBuilder b(product.getContext());
   b.setInsertionPointAfter(product);
-  Value exact = product.getResult(), weight = createWeight(b),
-        low =
-            MatMulOp::create(b, product.getLoc(), product.getResult().getType(),
-                             product.getLhs(), weight, /*trans_a=*/false,
-                             /*trans_b=*/false);
+  Value exact = product.getResult(), moved;
+  auto multiply = [&](Value input, Value weight) -> Value {
+    return MatMulOp::create(b, product.getLoc(), exact.getType(), input, weight,
+                            /*trans_a=*/false, /*trans_b=*/false);
+  };
+  auto round = [&](const Scheme *scheme) {
+    Value input = product.getLhs();
+    return scheme ? assign::roundActivation(b, input, *scheme, {}) : input;
+  };
+  if (narrowWeight)
+    moved = multiply(round(formats.narrow), narrowWeight(b));
+  if (formats.wide) {
+    Value wide = multiply(round(formats.wide),
+                          assign::roundWeight(b, product, *formats.wide));
+    moved = moved ? select(b, moved, wide, switches, at.narrow) : wide;
+  }
   observe(b, exact, "=" + Twine(layerNumber));
-  observe(b, low, "~" + Twine(layerNumber));
-  Value chosen = select(b, low, exact, switches, number);
+  observe(b, moved, "~" + Twine(layerNumber));
+  Value chosen = select(b, moved, exact, switches, at.layer);
   exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
     return use.getOwner() != chosen.getDefiningOp() &&
            !isa<ObserveOp>(use.getOwner());
@@ -108,7 +120,7 @@ static void switchProduct(MatMulOp product,
 
 llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
-    const ChosenWeights &weights, ArrayRef<MatMulOp> products) {
+    const WeightChoices &weights, const SwitchedProducts &products) {
   std::unique_ptr<SwitchedModel> model(new SwitchedModel(workspace));
   IRMapping mapping;
   OwningOpRef<ModuleOp> copy =
@@ -123,7 +135,7 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
       model->places.push_back(getChannelPlaces(layer));
       channels += model->places.back().channels;
     }
-  for (size_t i = 0; i < products.size(); ++i)
+  for (size_t i = 0; i < products.ops.size(); ++i)
     model->groupOf.push_back(activations.size() + i);
   model->places.resize(model->groupOf.size());
   model->corrections.resize(channels);
@@ -153,16 +165,15 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     });
     for (Operation *layer : activation.layers) {
       Operation *own = mapping.lookup(layer);
+      auto wide = [&](OpBuilder &at) {
+        return weights.createBytes(at, layer, own, activation.scales);
+      };
       auto chosenWeight = [&](OpBuilder &at) {
-        return weights.create(at, layer, own, activation.scales);
+        return weights.narrow.create(at, layer, own, activation.scales);
       };
-      auto plainWeight = [&](OpBuilder &at) {
-        return quantizeWeight(at, own, activation.scales,
-                              weights.getByteForm());
-      };
-      llvm::function_ref<Value(OpBuilder &)> wide = plainWeight, narrow;
-      if (weights.contains(layer))
-        (weights.getBits() == 4 ? narrow : wide) = chosenWeight;
+      llvm::function_ref<Value(OpBuilder &)> narrow;
+      if (weights.narrow.contains(layer))
+        narrow = chosenWeight;
       mapping.map(layer->getResult(0),
                   switchLayer(own, codes.forLayers, wide, narrow, switches,
                               model->layers,
@@ -171,14 +182,18 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
       offset += model->places[model->layers++].channels;
     }
   }
-  for (MatMulOp original : products) {
+  for (MatMulOp original : products.ops) {
     size_t number = model->layers++;
+    auto chosenWeight = [&](OpBuilder &at) {
+      return weights.narrow.createProductWeight(at, original);
+    };
+    llvm::function_ref<Value(OpBuilder &)> narrow;
+    if (weights.narrow.contains(original))
+      narrow = chosenWeight;
     switchProduct(
-        cast<MatMulOp>(mapping.lookup(original.getOperation())),
-        [&](OpBuilder &at) {
-          return weights.createProductWeight(at, original);
-        },
-        switches, firstLayer + number, number);
+        cast<MatMulOp>(mapping.lookup(original.getOperation())), products,
+        narrow, switches, number,
+        {firstLayer + number, /*correction=*/0, firstNarrow + number});
   }
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);

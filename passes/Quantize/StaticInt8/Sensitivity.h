@@ -22,6 +22,19 @@ struct Switches {
   std::vector<bool> layers;
 };
 
+/// Products that read floats and have a switch as layers have. Their results in
+/// codes are those of the weights that samples chose, on float activations:
+/// what rounding these changes is far less. With formats it is those of the
+/// format, with its activations, of weights with 4 bits and of 8.
+struct SwitchedProducts {
+  SwitchedProducts(llvm::ArrayRef<MatMulOp> ops = {},
+                   const Scheme *narrow = nullptr, const Scheme *wide = nullptr)
+      : ops(ops), narrow(narrow), wide(wide) {}
+
+  llvm::ArrayRef<MatMulOp> ops;
+  const Scheme *narrow, *wide; ///< both or none
+};
+
 /// Runs a model with any of its activations in int8 and the others in float,
 /// without a compile for each choice: a copy of it computes each layer both
 /// ways and an input says which result is read.
@@ -29,14 +42,13 @@ class SwitchedModel {
 public:
   /// Compiles the copy. `activations` are values of `module`, which is not
   /// changed; they and their layers have switches. Layers with a weight of 4
-  /// bits are computed with 8 as well. `products` read floats, are computed
-  /// with their weights of 4 bits as well and count as layers behind those of
-  /// the activations. Errors: what compiling gives.
+  /// bits are computed with 8 as well. `products` count as layers behind those
+  /// of the activations. Errors: what compiling gives.
   static llvm::Expected<std::unique_ptr<SwitchedModel>>
   create(Workspace &workspace, mlir::ModuleOp module,
          llvm::ArrayRef<Activation> activations,
-         const ChosenWeights &weights = ChosenWeights(),
-         llvm::ArrayRef<MatMulOp> products = {});
+         const WeightChoices &weights = WeightChoices(),
+         const SwitchedProducts &products = {});
 
   /// True if the model has outputs of f32, so that there is something to
   /// compare.

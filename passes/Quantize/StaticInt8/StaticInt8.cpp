@@ -25,6 +25,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     llvm::append_range(settings.keep, keep);
     settings.scheme = scheme;
     settings.target = target;
+    settings.formats = formats;
     settings.minCosine = minCosine;
     settings.budgets = {maxSize, maxDrop, maxLatency};
     settings.dynamic = dynamic;

@@ -23,8 +23,9 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
 
     With budgets (`max-size`, `max-drop`, `max-latency`, as those of `qcc-precision-assign`), the layers that run in int8 are
     chosen within them instead, by what each does to the outputs alone: with `max-drop` those that take the least time, else
-    those with the least loss. `qcc.assignment` on the module has everything that was measured. What no range is known of
-    stays f32.
+    those with the least loss. With `w4a8` its weights, `int8` if it is among the `formats`, and f32 are chosen between, also
+    for products, and with `max-drop` the smallest are taken. `qcc.assignment` on the module has everything that was measured.
+    What no range is known of stays f32.
 
     With samples, weights are those of rounding to nearest, clipped ranges, GPTQ and GPTQ with clipped
     ranges that change the layer's results least.
@@ -48,6 +49,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Option<"scheme", "scheme", "std::string", "\"int8\"", "a value of --precision: int8 or w4a8">,
     Option<"target", "target", "std::string", "\"\"", "a value of --target, for what is faster in f32; none: nothing is">,
     Option<"minCosine", "min-cosine", "double", "0.99", "least cosine of the outputs with those in f32; 0: any">,
+    Option<"formats", "formats", "std::string", "\"\"", "what budgets choose from, joined by commas; none: the scheme and f32">,
     Option<"maxSize", "max-size", "std::string", "\"\"", "largest size of the weights">,
     Option<"maxDrop", "max-drop", "std::string", "\"\"", "largest loss of accuracy">,
     Option<"maxLatency", "max-latency", "std::string", "\"\"", "longest predicted time">,

@@ -25,7 +25,9 @@ static std::string findObstacle(Operation *op) {
   auto type = cast<RankedTensorType>(weight.getType());
   auto matmul = dyn_cast<MatMulOp>(op);
   if (!isConstantExpression(weight))
-    return "kept: both operands are activations";
+    return isConstantExpression(op->getOperand(0))
+               ? "not supported: the weight is the left operand"
+               : "kept: both operands are activations";
   if (!isF32(weight) || !isF32(op->getOperand(0)))
     return "not supported: operands are not f32";
   if (!type.hasStaticShape() || type.getNumElements() == 0)
@@ -72,7 +74,7 @@ LogicalResult StaticQuantizer::run() {
       (isKnown ? candidates : others).push_back(op);
   });
   if (failed(dropSlow(candidates)) ||
-      failed(budgets.any() ? keepWithinBudgets(candidates)
+      failed(budgets.any() ? keepWithinBudgets(candidates, rules)
                            : keepSensitive(candidates)) ||
       failed(narrowWeights(candidates, rules)) ||
       failed(dropSlow(others, /*isDynamic=*/true)))
@@ -166,9 +168,8 @@ void StaticQuantizer::replaceActivation(const Activation &activation) {
     layer->setOperand(1, createWeight(b, layer, activation.scales));
     noteWeight(layer);
     std::string note = notes.lookup(layer);
-    if (chosen.contains(layer))
-      note = "weights by " + chosen.getMethod(layer).str() +
-             (note.empty() ? "" : "; " + note);
+    if (StringRef method = chosen.getMethod(layer); !method.empty())
+      note = ("weights by " + method).str() + (note.empty() ? "" : "; " + note);
     if (!activation.scales.empty())
       note = "channels equalised" + (note.empty() ? "" : "; " + note);
     if (!note.empty())
@@ -178,15 +179,17 @@ void StaticQuantizer::replaceActivation(const Activation &activation) {
 
 Value StaticQuantizer::createWeight(OpBuilder &b, Operation *layer,
                                     ArrayRef<float> scales) {
-  return chosen.contains(layer)
-             ? chosen.create(b, layer, layer, scales)
-             : quantizeWeight(b, layer, scales, {8, pairsFit});
+  return chosen.narrow.contains(layer)
+             ? chosen.narrow.create(b, layer, layer, scales)
+             : chosen.createBytes(b, layer, layer, scales);
 }
 
 void StaticQuantizer::noteWeight(Operation *layer) {
+  bool isWide = isNarrow() && !chosen.narrow.contains(layer);
+  StringRef executed = isWide ? "int8" : StringRef(scheme);
   if (auto found = assigned.find(layer); found != assigned.end())
-    return noteOutcome(layer, scheme, scheme, found->second);
-  if (!isNarrow() || chosen.contains(layer))
+    return noteOutcome(layer, executed, executed, found->second);
+  if (!isWide)
     return noteOutcome(layer, scheme, scheme, "as asked");
   std::string reason = wide.lookup(layer);
   noteOutcome(layer, scheme, "int8",

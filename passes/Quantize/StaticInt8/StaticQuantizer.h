@@ -3,6 +3,7 @@
 #ifndef QCC_PASSES_QUANTIZE_STATICINT8_STATICQUANTIZER_H
 #define QCC_PASSES_QUANTIZE_STATICINT8_STATICQUANTIZER_H
 
+#include "Budgeted.h"
 #include "Measure.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "qcc/Scheme/Products.h"
@@ -14,6 +15,7 @@ namespace qcc {
 struct StaticInt8Settings {
   std::vector<std::string> keep;
   std::string scheme, target;
+  std::string formats; ///< with budgets, what is chosen from
   double minCosine;
   Budgets budgets;
   bool dynamic, pairsFit, correctBias;
@@ -21,7 +23,8 @@ struct StaticInt8Settings {
 
 /// One run of the pass over a module: collects what may be quantized
 /// (StaticQuantizer.cpp), leaves out what is slow, sensitive or not within
-/// budgets (KeepFloat.cpp), narrows weights for w4a8 (Narrow.cpp), and rewrites
+/// budgets (KeepFloat.cpp,
+/// WithinBudgets.cpp), narrows weights for w4a8 (Narrow.cpp), and rewrites
 /// the rest.
 class StaticQuantizer : StaticInt8Settings {
 public:
@@ -58,10 +61,6 @@ private:
   /// count.
   mlir::LogicalResult dropSlow(llvm::SmallVector<mlir::Operation *> &candidates,
                                bool isDynamic = false);
-  mlir::LogicalResult checkBudgets();
-  /// Leaves the candidates that run in integers within the budgets.
-  mlir::LogicalResult
-  keepWithinBudgets(llvm::SmallVector<mlir::Operation *> &candidates);
   /// Leaves the candidates with which the outputs on the calibration samples
   /// have the cosine that is asked for.
   mlir::LogicalResult
@@ -93,6 +92,28 @@ private:
                   llvm::function_ref<bool(mlir::Operation *)> isConcerned);
   void noteError(mlir::Operation *layer, double error);
 
+  mlir::LogicalResult checkBudgets();
+  mlir::LogicalResult chooseNothing();
+  std::vector<assign::Layer>
+  collectProducts(llvm::ArrayRef<const Scheme *> known, const KeepRules &rules,
+                  const OutputJudge &judge);
+  /// Chooses weights of 4 bits and measures what these and codes do.
+  llvm::Expected<Measured> measureNarrow(Workspace &workspace,
+                                         llvm::ArrayRef<Activation> activations,
+                                         llvm::ArrayRef<assign::Layer> products,
+                                         const Scheme &format);
+  /// Leaves the candidates that run in integers within the budgets, and tells
+  /// products what they run in.
+  mlir::LogicalResult
+  keepWithinBudgets(llvm::SmallVector<mlir::Operation *> &candidates,
+                    const KeepRules &rules);
+  llvm::SmallVector<mlir::Operation *>
+  takePlan(const BudgetedPlan &plan, llvm::ArrayRef<Activation> activations);
+  void takeProducts(const BudgetedPlan &plan,
+                    llvm::ArrayRef<assign::Layer> products,
+                    const Measured &measured);
+  bool takeReason(mlir::Operation *layer, const BudgetedPlan &plan, size_t at);
+
   /// Gives weights 4 bits where the outputs bear it.
   mlir::LogicalResult
   narrowWeights(llvm::ArrayRef<mlir::Operation *> candidates,
@@ -104,6 +125,10 @@ private:
                            llvm::ArrayRef<Activation> activations,
                            llvm::ArrayRef<MatMulOp> products,
                            const Scheme &format);
+  /// Has layers and products run with weights of 4 bits or of 8, each with the
+  /// corrections that belong to it.
+  void setWeights(Measured &measured, llvm::ArrayRef<mlir::Operation *> layers,
+                  const std::vector<bool> &narrow);
   /// Keeps a layer's weight at 8 bits because of the outputs.
   void keepInBytes(mlir::Operation *layer);
   /// Which layers' weights stay at 8 bits, with their corrections from before,
@@ -119,7 +144,7 @@ private:
   /// Of the outputs on the samples, with the weights at 8 bits.
   double leastCosine = 1;
   /// Weights that the samples chose, and why others have 8 bits.
-  ChosenWeights chosen;
+  WeightChoices chosen = WeightChoices(pairsFit);
   llvm::DenseMap<mlir::Operation *, std::string> wide;
   /// Activations that stay float although integers give them.
   llvm::DenseSet<mlir::Value> keptFloat;

@@ -1,9 +1,10 @@
-//===- Activations.h - activations as a format rounds them ------*- C++ -*-===//
+//===- Rounded.h - weights and activations as rounded ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef QCC_PASSES_PRECISION_ASSIGN_ACTIVATIONS_H
-#define QCC_PASSES_PRECISION_ASSIGN_ACTIVATIONS_H
+#ifndef QCC_PASSES_PRECISION_ASSIGN_ROUNDED_H
+#define QCC_PASSES_PRECISION_ASSIGN_ROUNDED_H
 
 #include "mlir/IR/Builders.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Scheme/Scheme.h"
 #include <vector>
 
@@ -18,10 +19,15 @@ bool roundsActivations(const Scheme *scheme);
 mlir::Value roundActivation(mlir::OpBuilder &builder, mlir::Value x,
                             const Scheme &scheme, mlir::Value toggle);
 
-/// Mean squares [k] of what that changes in the elements of `rows` [count, k].
+/// The weight [k, n] of a product as the format rounds it to nearest, in f32.
+mlir::Value roundWeight(mlir::OpBuilder &builder, MatMulOp product,
+                        const Scheme &scheme);
+
+/// Mean squares [k] of what rounding changes in the elements of `rows` [count,
+/// k].
 std::vector<double> getRoundingErrors(llvm::ArrayRef<float> rows, int64_t k,
                                       const Scheme &scheme);
 
 } // namespace qcc::assign
 
-#endif // QCC_PASSES_PRECISION_ASSIGN_ACTIVATIONS_H
+#endif // QCC_PASSES_PRECISION_ASSIGN_ROUNDED_H

@@ -1,8 +1,7 @@
-//===- Activations.cpp - activations as a format rounds them ----*- C++ -*-===//
+//===- Rounded.cpp - weights and activations as rounded --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "Activations.h"
+#include "Rounded.h"
 #include "qcc/Dialect/QCC/Decompose.h"
-#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
 #include <cmath>
@@ -85,6 +84,20 @@ Value assign::roundActivation(OpBuilder &b, Value x, const Scheme &scheme,
                    b, args[0], arith::MulFOp::create(b, args[2], change));
              })
       .getResult();
+}
+
+Value assign::roundWeight(OpBuilder &b, MatMulOp product,
+                          const Scheme &scheme) {
+  Location loc = product.getLoc();
+  Value weight = product.getRhs();
+  if (product.getTransB())
+    weight = permute(b, loc, weight, {1, 0}).getResult();
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t group =
+      scheme.getGroup() < type.getDimSize(0) ? scheme.getGroup() : 0;
+  auto format = FormatAttr::get(b.getContext(), scheme.getKey(), group,
+                                scheme.getZero().has_value());
+  return EncodeOp::create(b, loc, type, weight, format);
 }
 
 //===----------------------------------------------------------------------===//
