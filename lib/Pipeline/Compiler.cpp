@@ -270,6 +270,7 @@ llvm::Error Compilation::assign() {
   assigning.maxLatency = options.budgets.latency;
   assigning.level = levels.front().level;
   assigning.sensitivity = options.sensitivity;
+  assigning.areOwn = algorithms.chooses() || algorithms.awq;
   llvm::Error error = runPasses(Stage::Assign, [&](OpPassManager &passes) {
     passes.addPass(createAssign(assigning));
     // Scales that were searched for one format do not fit another.

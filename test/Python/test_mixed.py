@@ -167,6 +167,40 @@ def test_recipe_gives_the_same_bytes(files, tmp_path):
         assert digest(first) == digest(again), name
 
 
+@pytest.mark.parametrize("algo", [[], ["gptq"]])
+def test_shared_weights_count_once(tmp_path, algo):
+    """Products that read one weight get one format, and the sizes are those of the artifact; so is one that reads it transposed."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="one"),
+        helper.make_node("Tanh", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w"], ["c"], name="two"),
+        helper.make_node("Tanh", ["c"], ["d"]),
+        helper.make_node("Gemm", ["d", "w"], ["e"], name="three", transB=1),
+        helper.make_node("MatMul", ["e", "other"], ["y"], name="last"),
+    ]
+    tensors = {"w": weight(K, K), "other": weight(K, K)}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", K])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", K])],
+        [onnx.numpy_helper.from_array(v, n) for n, v in tensors.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=RNG.standard_normal((64, K)).astype(np.float32))
+    files = tmp_path / "m.onnx", tmp_path / "data.npz"
+    artifact = compile_(files, tmp_path / "m.qcc", precision="w3a16,w4a16,w8a16", max_size="0.35x", algo=algo)
+    found = assignment(artifact)
+    layers = {layer["node"]: layer for layer in found["layers"]}
+    formats = [layers[node]["format"] for node in ("one", "two", "three")]
+    assert len(set(formats)) == 1
+    used = [next(c for c in layers[node]["candidates"] if c["format"] == layers[node]["format"]) for node in layers]
+    # GPTQ chooses codes for each product.
+    assert (used[1]["bytes"] == 0) == (not algo) and used[1]["bits"] > 3
+    stored = json.loads((artifact / "report.json").read_text())["summary"]["weight_bytes"]
+    assert found["chosen"]["bytes"] == pytest.approx(stored, rel=0.01) and stored <= 0.35 * found["float"]["bytes"]
+    exact = json.loads((qcc.compile(files[0], tmp_path / "f.qcc", target="avx2") / "report.json").read_text())["summary"]["weight_bytes"]
+    assert found["float"]["bytes"] == pytest.approx(exact, rel=0.01)
+
+
 def test_head_and_router_stay_wide(tmp_path):
     model = make_model(tmp_path / "m.onnx", router=True)
     np.savez(tmp_path / "data.npz", x=RNG.standard_normal((64, K)).astype(np.float32))

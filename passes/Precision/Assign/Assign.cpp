@@ -3,6 +3,7 @@
 #include "AssignReport.h"
 #include "Planner.h"
 #include "Probe.h"
+#include "SharedWeights.h"
 #include "mlir/Pass/Pass.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Support/Diagnostics.h"
@@ -30,6 +31,7 @@ struct Settings {
   std::string formats, level, sensitivity;
   Budgets budgets;
   KeepRules rules;
+  bool areOwn = false; ///< algorithms choose a weight for each product
 };
 
 /// One choice of formats for a module.
@@ -87,24 +89,24 @@ private:
     for (Layer &layer : exact)
       layer.candidates = {Candidate()};
     predictSeconds(module, exact, sample, rates);
+    SharedWeights shared(layers);
+    shared.shareBytes(layers, settings.areOwn);
+    shared.shareBytes(exact, settings.areOwn);
     for (const Layer &layer : exact) {
       floatBytes += double(layer.candidates[0].bytes);
       floatSeconds += layer.candidates[0].seconds;
     }
-    std::vector<std::vector<knapsack::Costs>> costs;
     std::vector<const Choice *> choices;
-    for (const Layer &layer : layers) {
-      costs.push_back(layer.getCosts());
+    for (const Layer &layer : layers)
       choices.push_back(&layer);
-    }
-    Planner planner(std::move(costs), getOtherBytes(module, ops),
+    Planner planner(shared.addCosts(layers), getOtherBytes(module, ops),
                     predictOtherSeconds(module, ops, sample, rates));
     planner.setFloatCosts(floatBytes, floatSeconds);
     const Budgets &budgets = settings.budgets;
     if (llvm::Error error = planner.setBudgets(budgets))
       return error;
     auto score = [&](ArrayRef<unsigned> picks) {
-      take(picks);
+      shared.take(picks, layers);
       return scoreAssignment(*workspace, module, *judge, layers);
     };
     auto found = planner.choose(score);
@@ -129,11 +131,6 @@ private:
                              settings.formats};
     module->setAttr(kAssignmentAttr, b.getStringAttr(writeAssignment(facts)));
     return llvm::Error::success();
-  }
-
-  void take(ArrayRef<unsigned> picks) {
-    for (auto [layer, pick] : llvm::zip_equal(layers, picks))
-      layer.chosen = pick;
   }
 
   /// What losses are; estimates are of the products' own outputs.
@@ -163,8 +160,9 @@ struct AssignPass : qcc::impl::AssignBase<AssignPass> {
   using AssignBase::AssignBase;
 
   void runOnOperation() override {
-    Settings settings = {
-        formats, level, sensitivity, {maxSize, maxDrop, maxLatency}, {}};
+    Settings settings = {formats,     level,
+                         sensitivity, {maxSize, maxDrop, maxLatency},
+                         {},          areOwn};
     if (failed(check(settings)))
       return signalPassFailure();
     Assigner assigner(getOperation(), getWorkspace(&getContext()), settings);

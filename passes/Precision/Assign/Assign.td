@@ -13,6 +13,8 @@ def Assign : Pass<"qcc-precision-assign", "::mlir::ModuleOp"> {
     float model (`0.5x`), `max-drop` the rise of the perplexity, the share of rows with another largest class, or the squared
     error relative to the output's power (`1%`), measured with all chosen formats at once.
 
+    Products that read one weight get one format: the weight is stored once then.
+
     The output head gets 6 bits or more, products that route between experts and those that `keep` names stay f32.
     `qcc.assigned` and `qcc.assigned_reason` on each product have the choice, `qcc.assignment` on the module everything that
     was measured (docs/mixed-precision.md).
@@ -24,6 +26,8 @@ def Assign : Pass<"qcc-precision-assign", "::mlir::ModuleOp"> {
     Option<"maxDrop", "max-drop", "std::string", "\"\"", "largest loss of accuracy">,
     Option<"maxLatency", "max-latency", "std::string", "\"\"", "longest predicted time">,
     Option<"level", "level", "std::string", "\"avx2\"", "feature level that times are predicted for">,
+    Option<"areOwn", "own-weights", "bool", "false",
+           "products that read one weight store codes of their own, as algorithms that choose weights leave them">,
     Option<"sensitivity", "sensitivity", "std::string", "\"auto\"",
            "how losses are found: measured, estimated, or auto by the size of the model">,
   ];

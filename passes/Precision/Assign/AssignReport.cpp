@@ -1,6 +1,7 @@
 //===- AssignReport.cpp - what was measured and chosen, as JSON -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "AssignReport.h"
+#include "qcc/Scheme/Scheme.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/Support/JSON.h"
 
@@ -12,6 +13,8 @@ static double getBits(const Candidate &candidate, const Choice &layer) {
   if (candidate.key == "f32")
     return 32;
   // Codes of activations alone have no weight.
+  if (layer.n && !candidate.bytes && candidate.scheme) // stored with another's
+    return candidate.scheme->getWeightBits();
   return layer.n
              ? double(candidate.bytes) * 8 / (double(layer.k) * double(layer.n))
              : 8;
