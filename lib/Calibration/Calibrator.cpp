@@ -155,15 +155,12 @@ static llvm::Error makeEmptyError(StringRef what) {
 llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
                                   NonFinitePolicy policy,
                                   std::vector<std::string> &warnings) {
-  const SampleArray *empty = nullptr;
-  size_t bytes = 0;
   for (const Sample &sample : samples)
-    for (const SampleArray &array : sample.arrays) {
-      bytes += array.bytes.size();
-      empty = empty ? empty : &array;
-    }
-  if (empty && !bytes)
-    return makeEmptyError(empty->name);
+    if (!sample.arrays.empty() &&
+        llvm::all_of(sample.arrays, [](const SampleArray &array) {
+          return array.getBytes().empty();
+        }))
+      return makeEmptyError(sample.name);
   std::vector<std::string> problems;
   std::vector<Sample> good;
   std::string where, what;

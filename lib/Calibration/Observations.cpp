@@ -84,7 +84,10 @@ void qcc::nameValues(ModuleOp module) {
   llvm::MapVector<StringRef, SmallVector<Operation *>> nodes;
   module.walk<WalkOrder::PreOrder>([&](Operation *op) {
     // Bodies of generics and the like compute elements, not tensors.
-    if (isa_and_nonnull<QCCDialect>(op->getDialect()) && isNamed(op))
+    if (auto read = dyn_cast<StateReadOp>(op)) // named as the input it was
+      op->setAttr(kValueNameAttr, StringAttr::get(op->getContext(),
+                                                  read.getState() + ".input"));
+    else if (isa_and_nonnull<QCCDialect>(op->getDialect()) && isNamed(op))
       nodes[getNodeName(op->getLoc())].push_back(op);
   });
   Builder b(module.getContext());

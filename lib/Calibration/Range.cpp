@@ -46,7 +46,7 @@ std::string qcc::describeRangeMethod(RangeMethod method, double parameter) {
   return text;
 }
 
-/// Whether chooseRange takes a parameter; 0 is the default's name.
+/// Whether chooseRange takes a parameter; 0 is the default's.
 static bool isParameter(RangeMethod method, double parameter) {
   if (parameter == 0)
     return true;
@@ -60,8 +60,9 @@ qcc::readRangeMethod(llvm::StringRef text) {
   auto [name, number] = text.split(':');
   std::optional<RangeMethod> method = parseRangeMethod(name);
   double parameter = 0;
-  if (!method || (text.contains(':') && number.getAsDouble(parameter)) ||
-      !isParameter(*method, parameter))
+  bool isGiven = text.contains(':');
+  if (!method || (isGiven && number.getAsDouble(parameter)) ||
+      (isGiven && parameter == 0) || !isParameter(*method, parameter))
     return makeError(Diag::Usage, "--calib-method",
                      "expected minmax, percentile, percentile:P (above 50, at "
                      "most 100), entropy, mse or mse:CANDIDATES, but got '" +

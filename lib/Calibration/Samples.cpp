@@ -14,9 +14,6 @@
 using namespace qcc;
 namespace fs = std::filesystem;
 
-/// Rows of a piece where the first dimension is free.
-static constexpr int64_t kRows = 8;
-
 static SampleArray toSampleArray(run::Array &&array) {
   SampleArray result;
   result.name = std::move(array.name);
@@ -50,14 +47,22 @@ static int64_t getPieceRows(const Sample &sample,
     if (found == sample.arrays.end() || found->shape.empty() ||
         input.shape.size() != found->shape.size())
       return 0;
-    int64_t wanted = input.shape[0] < 0 ? kRows : input.shape[0];
+    int64_t wanted = input.shape[0] < 0 ? input.pieceRows : input.shape[0];
     if ((rows && found->shape[0] != rows) || (piece && wanted != piece))
       return 0;
     rows = found->shape[0];
     piece = wanted;
   }
   bool isFree = !inputs.empty() && inputs[0].shape[0] < 0;
-  return piece > 0 && rows > piece && (isFree || rows % piece == 0) ? piece : 0;
+  if (piece <= 0 || rows <= piece)
+    return 0;
+  if (!isFree && rows % piece != 0)
+    throw run::RunError(run::BadData,
+                        sample.name + ": expected " + std::to_string(piece) +
+                            " rows of input '" + inputs[0].name +
+                            "', or a multiple of that, but got " +
+                            std::to_string(rows) + "; leave some out");
+  return piece;
 }
 
 static void addSamples(Sample sample, llvm::ArrayRef<SampleInput> inputs,
@@ -67,15 +72,19 @@ static void addSamples(Sample sample, llvm::ArrayRef<SampleInput> inputs,
     samples.push_back(std::move(sample));
     return;
   }
-  for (int64_t first = 0; first < rows; first += piece) {
+  for (int64_t first = 0, count = 0; first < rows; first += count) {
+    count = std::min(piece, rows - first);
+    // A rest that is too few rows stays with what is before it.
+    if (int64_t left = rows - first - count;
+        left < inputs[0].leastRows && count + left <= inputs[0].mostRows)
+      count += left;
     Sample part;
     part.name = sample.name + " row " + std::to_string(first);
     for (const SampleArray &array : sample.arrays)
       // What is no input may have another size.
-      part.arrays.push_back(
-          !array.shape.empty() && array.shape[0] == rows
-              ? cut(array, first, std::min(piece, rows - first))
-              : array);
+      part.arrays.push_back(!array.shape.empty() && array.shape[0] == rows
+                                ? cut(array, first, count)
+                                : array);
     samples.push_back(std::move(part));
   }
 }

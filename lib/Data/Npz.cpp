@@ -159,6 +159,12 @@ public:
       bytes -= uint64_t(got);
     }
   }
+  /// The archive compares its sum over the bytes when there are no more.
+  void finish() {
+    char more;
+    if (zip_fread(file, &more, 1) != 0)
+      throw RunError(BadData, "is damaged");
+  }
 
 private:
   zip_file_t *file;
@@ -242,6 +248,7 @@ static Array readMember(zip_t *archive, zip_uint64_t index, uint64_t size,
                                 std::to_string(bytes));
   array.bytes.resize(bytes);
   reader.read(array.bytes.data(), bytes);
+  reader.finish();
   if (header.fortranOrder)
     array.bytes = toRowMajor(array.bytes, array.shape, bits / 8);
   // Packing drops what is above an element, whatever the sign of the integers.

@@ -138,6 +138,12 @@ private:
   /// Keeps which nodes only look at what others compute; before Plan.
   void noteViews();
   std::vector<IdleNode> getIdleNodes(llvm::ArrayRef<OpReport> ops);
+  /// The model's file, and those that its weights lie in, in the order of the
+  /// weights.
+  std::vector<SourceFile> getModelFiles();
+  /// A hash of all of them, that of the model's file if there is no other.
+  /// Errors: BadArtifact if one cannot be read.
+  llvm::Expected<std::string> hashModel();
   /// Files that were read, for the manifest's hashes: the model first.
   std::vector<SourceFile> getSources();
   /// The options that decide the bytes, with the levels that `native` means.

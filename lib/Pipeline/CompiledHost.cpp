@@ -1,6 +1,7 @@
 //===- CompiledHost.cpp - the host executor ---------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "CompiledHost.h"
+#include "States.h"
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
@@ -40,6 +41,8 @@ CompiledHost::compile(ModuleOp module) {
   // Samples have sizes of their own: copies for others are not made.
   OwningOpRef<ModuleOp> copy = module.clone();
   (*copy)->removeAttr(kSizesAttr);
+  // Each sample is a run of its own, with the states that it names.
+  turnStatesIntoInputs(*copy);
   auto result = compilation.runFrom(std::move(copy), parameters);
   if (!result)
     llvm::sys::fs::remove_directories(folder);

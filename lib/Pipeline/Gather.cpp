@@ -10,6 +10,7 @@
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
@@ -20,18 +21,45 @@
 using namespace mlir;
 using namespace qcc;
 
-/// What samples must hold for `main`.
+/// The bounds of a symbol; none if it has none.
+static std::optional<std::pair<int64_t, int64_t>> getBounds(ModuleOp module,
+                                                            AffineExpr dim) {
+  auto symbol = dyn_cast<AffineSymbolExpr>(dim);
+  auto all = module->getAttrOfType<ArrayAttr>(kBoundsAttr);
+  if (!symbol || !all)
+    return std::nullopt;
+  for (Attribute entry : all) {
+    ArrayRef<int64_t> numbers = cast<DenseI64ArrayAttr>(entry).asArrayRef();
+    if (numbers[0] == symbol.getPosition())
+      return std::pair(numbers[1], numbers[2]);
+  }
+  return std::nullopt;
+}
+
+/// What samples must hold for `main`: its inputs, and the states, whose values
+/// a sample has from the run before it.
 static std::vector<SampleInput> getSampleInputs(ModuleOp module) {
   std::vector<SampleInput> inputs;
+  auto add = [&](StringRef name, Type type) {
+    SampleInput input;
+    input.name = name.str();
+    for (AffineExpr dim : getDims(type))
+      input.shape.push_back(getConstantSize(dim).value_or(-1));
+    if (SmallVector<AffineExpr> dims = getDims(type); !dims.empty())
+      if (auto bounds = getBounds(module, dims.front())) {
+        std::tie(input.leastRows, input.mostRows) = *bounds;
+        input.pieceRows =
+            std::clamp(input.pieceRows, input.leastRows, input.mostRows);
+      }
+    inputs.push_back(std::move(input));
+  };
   auto func = module.lookupSymbol<func::FuncOp>("main");
   for (unsigned i = 0; i < func.getNumArguments(); ++i) {
-    SampleInput input;
-    if (auto name = func.getArgAttrOfType<StringAttr>(i, "qcc.name"))
-      input.name = name.getValue().str();
-    for (AffineExpr dim : getDims(func.getArgument(i).getType()))
-      input.shape.push_back(getConstantSize(dim).value_or(-1));
-    inputs.push_back(std::move(input));
+    auto name = func.getArgAttrOfType<StringAttr>(i, "qcc.name");
+    add(name ? name.getValue() : "", func.getArgument(i).getType());
   }
+  for (StateOp state : module.getOps<StateOp>())
+    add(state.getSymName(), state.getType());
   return inputs;
 }
 
@@ -105,7 +133,7 @@ Compilation::runCalibrator(ArrayRef<Sample> samples, StringRef data,
   gathered->data = data.str();
   gathered->options = describeOptions(options);
   gathered->shard = options.shard;
-  llvm::Expected<std::string> source = hashFile(options.model);
+  llvm::Expected<std::string> source = hashModel();
   if (!source)
     return source.takeError();
   gathered->source = std::move(*source);
@@ -160,7 +188,7 @@ llvm::Expected<Statistics> Compilation::readStatistics() {
                                options.statistics);
   if (!read)
     return read.takeError();
-  llvm::Expected<std::string> source = hashFile(options.model);
+  llvm::Expected<std::string> source = hashModel();
   if (!source)
     return source.takeError();
   if (read->source != *source)

@@ -95,8 +95,12 @@ llvm::Error LoadedModel::load(const std::string &path) {
   if (!llvm::sys::fs::exists(path))
     return fail("expected an artifact, but found no library");
   library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    return fail(dlerror());
+  if (!library) {
+    std::string problem = dlerror();
+    bool isFull = llvm::StringRef(problem).contains("annot allocate memory");
+    return isFull ? makeError(Diag::LimitReached, path, problem)
+                  : fail(problem);
+  }
   auto query = reinterpret_cast<qcc_model_query_fn>(
       dlsym(library, "qcc_model_query_v1"));
   api = query ? query(1, nullptr) : nullptr;
@@ -153,7 +157,7 @@ static std::string listArrays(const Sample &sample) {
   std::string text;
   for (const SampleArray &array : sample.arrays)
     text += (text.empty() ? "; there are '" : ", '") + array.name + "'";
-  return text.empty() ? text : text + "'";
+  return text;
 }
 
 /// True if an array has the sizes of an input that are constant.

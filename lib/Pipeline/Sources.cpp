@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Compilation.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -30,7 +31,7 @@ static void addSources(StringRef path, std::vector<SourceFile> &sources) {
     sources.push_back({name.str() + file.substr(path.size()), file});
 }
 
-std::vector<SourceFile> Compilation::getSources() {
+std::vector<SourceFile> Compilation::getModelFiles() {
   std::vector<SourceFile> sources;
   addSources(options.model, sources);
   llvm::StringSet<> external;
@@ -41,6 +42,25 @@ std::vector<SourceFile> Compilation::getSources() {
       sources.push_back({llvm::sys::path::filename(file->getPath()).str(),
                          file->getPath().str(), file});
   }
+  return sources;
+}
+
+llvm::Expected<std::string> Compilation::hashModel() {
+  std::vector<SourceFile> files = getModelFiles();
+  if (files.size() == 1)
+    return hashFile(options.model);
+  std::string all;
+  for (const SourceFile &file : files) {
+    llvm::Expected<std::string> hash = hashFile(file.path);
+    if (!hash)
+      return hash.takeError();
+    all += file.name + " " + *hash + "\n";
+  }
+  return hashBytes(all);
+}
+
+std::vector<SourceFile> Compilation::getSources() {
+  std::vector<SourceFile> sources = getModelFiles();
   addSources(options.calibration, sources);
   addSources(options.statistics, sources);
   return sources;

@@ -46,10 +46,10 @@ static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
     return makeError(Diag::Usage, "--state", text);
   }
   OpBuilder b(func);
-  StateOp::create(b, old.getLoc(), b.getStringAttr(input),
-                  TypeAttr::get(old.getType()));
+  Location loc = NameLoc::get(b.getStringAttr(input), old.getLoc());
+  StateOp::create(b, loc, b.getStringAttr(input), TypeAttr::get(old.getType()));
   b.setInsertionPointToStart(&func.getBody().front());
-  Value state = StateReadOp::create(b, old.getLoc(), old.getType(), input);
+  Value state = StateReadOp::create(b, loc, old.getType(), input);
   old.replaceAllUsesWith(state);
   b.setInsertionPoint(ret);
   StateWriteOp::create(b, ret.getLoc(), input, ret.getOperand(*result));
@@ -66,4 +66,31 @@ qcc::addStates(ModuleOp module,
     if (llvm::Error error = addState(module, func, input, output))
       return error;
   return llvm::Error::success();
+}
+
+void qcc::turnStatesIntoInputs(ModuleOp module) {
+  auto func = module.lookupSymbol<func::FuncOp>("main");
+  OpBuilder b(module.getContext());
+  for (StateOp state : llvm::make_early_inc_range(module.getOps<StateOp>())) {
+    Type type = state.getType();
+    SmallVector<Operation *> dead;
+    unsigned number = func.getNumArguments();
+    (void)func.insertArgument(
+        number, type,
+        b.getDictionaryAttr(b.getNamedAttr("qcc.name", state.getSymNameAttr())),
+        state.getLoc());
+    module.walk([&](Operation *op) {
+      if (auto read = dyn_cast<StateReadOp>(op);
+          read && read.getState() == state.getSymName()) {
+        read.getResult().replaceAllUsesWith(func.getArgument(number));
+        dead.push_back(op);
+      } else if (auto write = dyn_cast<StateWriteOp>(op);
+                 write && write.getState() == state.getSymName()) {
+        dead.push_back(op);
+      }
+    });
+    for (Operation *op : dead)
+      op->erase();
+    state.erase();
+  }
 }

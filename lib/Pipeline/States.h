@@ -18,6 +18,10 @@ llvm::Error
 addStates(mlir::ModuleOp module,
           llvm::ArrayRef<std::pair<std::string, std::string>> states);
 
+/// The inverse of addStates, for samples that have the states' values: `main`
+/// gets an input for each, behind the others and by its name.
+void turnStatesIntoInputs(mlir::ModuleOp module);
+
 } // namespace qcc
 
 #endif // QCC_LIB_PIPELINE_STATES_H

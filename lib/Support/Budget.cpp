@@ -61,6 +61,10 @@ llvm::Expected<double> qcc::parseShare(StringRef flag, StringRef text) {
     return makeError(Diag::Usage, flag,
                      "expected a share such as 0.01 or 1%, but got '" + text +
                          "'");
+  if (!isPercent && value > 1)
+    return makeError(Diag::Usage, flag,
+                     "expected a share up to 1, or a percentage such as '" +
+                         text + "%', but got '" + text + "'");
   return isPercent ? value / 100 : value;
 }
 

@@ -160,7 +160,7 @@ def test_other_work_is_refused(work, finished, tmp_path):
         (command(work, out, checkpoint, algo="clip"), "gptq"),
         (command(work, out, checkpoint, "--keep=layer1", algo="gptq"), "layer1"),
         (command(work, out, checkpoint, "--calib-mode=parallel", algo="gptq"), "sequential"),
-        (command(work, out, checkpoint, "--dim=rows=8", algo="gptq"), "dims"),
+        (command(work, out, checkpoint, "--dim=rows=10", algo="gptq"), "dims"),
         (command(work, out, checkpoint, algo="gptq", data="other.npz"), "other.npz"),
         (command(work, out, checkpoint, algo="gptq", model="other.onnx"), "other.onnx"),
     ]:

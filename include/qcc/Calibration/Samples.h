@@ -11,6 +11,8 @@ namespace qcc {
 struct SampleInput {
   std::string name;
   std::vector<int64_t> shape;
+  /// Rows of a piece where the first dimension is free, and the bounds of them.
+  int64_t pieceRows = 8, leastRows = 0, mostRows = INT64_MAX;
 };
 
 /// Reads calibration data: an .npz, a folder of them (in the order of their
