@@ -11,10 +11,11 @@ using llvm::StringRef;
 static constexpr AlgorithmInfo kAlgorithms[] = {
     {"rtn", "", "all", "rounds weights to nearest; needs no data"},
     {"rotate", "", "all", "spreads channels by Hadamard matrices in weights"},
-    {"clip", "", "all", "scales of clipped weights, by the outputs' error"},
-    {"awq", "", "all", "scales inputs so that weights round better"},
-    {"gptq", "", "all", "makes up for each row's rounding in later rows"},
-    {"gptq-correct", "SHARE", "all", "makes up for earlier layers' errors too"},
+    {"clip", "", "scaled", "scales of clipped weights, by the outputs' error"},
+    {"awq", "", "scaled", "scales inputs so that weights round better"},
+    {"gptq", "", "scaled", "makes up for each row's rounding in later rows"},
+    {"gptq-correct", "SHARE", "scaled",
+     "makes up for earlier layers' errors too"},
     {"smoothquant", "ALPHA", "integer", "moves large activations into weights"},
     {"smoothquant-explicit", "ALPHA", "integer",
      "the same, by a division where nothing can be folded"}};

@@ -93,6 +93,8 @@ private:
   /// weights, if losses may be measured. The base precision is w4a8 then, if it
   /// is among them.
   void settleBudgets();
+  /// Warns of rules of --keep that match no node.
+  void warnOfIdleRules();
   /// Chooses a precision for each product if there are budgets for them.
   llvm::Error assign();
   llvm::Error quantize();

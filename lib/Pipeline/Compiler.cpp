@@ -16,6 +16,7 @@
 #include "qcc/Scheme/Products.h"
 #include "qcc/Scheme/StoredFloats.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/Support/Regex.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -149,7 +150,22 @@ llvm::Error Compilation::import() {
   if (llvm::Error error = addStates(*module, options.states))
     return error;
   settleBudgets();
+  warnOfIdleRules();
   return runPasses(Stage::Import, [](OpPassManager &) {});
+}
+
+/// A misspelt name would keep nothing, and nothing else would tell.
+void Compilation::warnOfIdleRules() {
+  if (basePrecision == "f32")
+    return;
+  for (const std::string &pattern : options.keep) {
+    llvm::Regex rule(pattern);
+    if (rule.isValid() && llvm::none_of(modelNodes, [&](const auto &node) {
+          return rule.match(node.first);
+        }))
+      result.warnings.push_back("--keep=" + pattern +
+                                " matches the name of no node");
+  }
 }
 
 /// The one format of weights with 4 bits among those that budgets of static

@@ -5,6 +5,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/Support/DynamicLibrary.h"
+#include "llvm/Support/FileSystem.h"
 
 using namespace llvm;
 
@@ -23,9 +24,13 @@ void Extensions::registerDialects(mlir::DialectRegistry &registry) const {
 }
 
 Error Extensions::load(const std::string &path) {
+  // A name without a folder would be looked for where the system has libraries.
+  SmallString<128> absolute(path);
+  if (sys::fs::exists(path))
+    (void)sys::fs::make_absolute(absolute);
   std::string problem;
   auto library =
-      sys::DynamicLibrary::getPermanentLibrary(path.c_str(), &problem);
+      sys::DynamicLibrary::getPermanentLibrary(absolute.c_str(), &problem);
   if (!library.isValid())
     return makeError(Diag::BadPlugin, path, "cannot be loaded: " + problem);
   void *symbol = library.getAddressOfSymbol("qccGetPluginInfo");

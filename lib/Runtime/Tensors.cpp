@@ -68,18 +68,37 @@ static qcc_status checkRank(const DLTensor *tensor, const qcc_tensor_rec &rec,
   return QCC_OK;
 }
 
+/// An element type in words: `float32`; types without a common name by their
+/// number.
+struct TypeText {
+  explicit TypeText(DLDataType type) {
+    static const char *const names[] = {"int",    "uint",    "float", "handle",
+                                        "bfloat", "complex", "bool"};
+    bool isKnown = type.code < sizeof(names) / sizeof(names[0]);
+    const char *name = isKnown ? names[type.code] : "DLPack type ";
+    if (type.lanes != 1)
+      snprintf(text, sizeof(text), "%u lanes of DLPack type %u, %u bits",
+               unsigned(type.lanes), unsigned(type.code), unsigned(type.bits));
+    else if (type.code == kDLBool)
+      snprintf(text, sizeof(text), "%s", name);
+    else if (!isKnown)
+      snprintf(text, sizeof(text), "%s%u of %u bits", name, unsigned(type.code),
+               unsigned(type.bits));
+    else
+      snprintf(text, sizeof(text), "%s%u", name, unsigned(type.bits));
+  }
+  char text[64];
+};
+
 /// Compares everything but the shape; `bytes` is what the data must have.
 static qcc_status checkData(const DLTensor &tensor, const qcc_tensor_rec &rec,
                             uint64_t bytes, const char *what,
                             ErrorText &error) {
   if (tensor.dtype.code != rec.code || tensor.dtype.bits != rec.bits ||
       tensor.dtype.lanes != rec.lanes)
-    return error.fail(QCC_BAD_TYPE,
-                      "%s: expected the DLPack type with code %u and %u bits, "
-                      "but got code %u, %u bits, %u lanes",
-                      what, unsigned(rec.code), unsigned(rec.bits),
-                      unsigned(tensor.dtype.code), unsigned(tensor.dtype.bits),
-                      unsigned(tensor.dtype.lanes));
+    return error.fail(QCC_BAD_TYPE, "%s: expected %s, but got %s", what,
+                      TypeText({rec.code, rec.bits, rec.lanes}).text,
+                      TypeText(tensor.dtype).text);
   if (tensor.device.device_type != kDLCPU &&
       tensor.device.device_type != kDLCUDAHost)
     return error.fail(QCC_BAD_LAYOUT,

@@ -124,7 +124,9 @@ std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
   auto weight = cast<RankedTensorType>(op.getRhs().getType());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType());
   if (!isConstantExpression(op.getRhs()))
-    return "kept: both operands are activations";
+    return isConstantExpression(op.getLhs())
+               ? "not supported: the weight is the left operand"
+               : "kept: both operands are activations";
   if (weight.getRank() != 2 || !weight.hasStaticShape())
     return "not supported: the weight is not a matrix";
   if (!weight.getElementType().isF32() || !lhs.getElementType().isF32())

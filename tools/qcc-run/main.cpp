@@ -13,6 +13,7 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -37,6 +38,11 @@ struct Options {
 };
 
 } // namespace
+
+static bool isSameFile(const std::string &a, const std::string &b) {
+  std::error_code error; // there is none: it is another
+  return !a.empty() && !b.empty() && std::filesystem::equivalent(a, b, error);
+}
 
 static void addOptions(CLI::App &app, Options &o) {
   app.add_option("DIR", o.artifact,
@@ -112,6 +118,12 @@ static void addOptions(CLI::App &app, Options &o) {
     if (!o.inputs.empty() && o.random)
       throw CLI::ValidationError(
           "expected --inputs or --random-inputs, but got both");
+    for (const std::string &written :
+         {o.outputs, o.dump.empty() ? "" : o.dumpTo, o.trace})
+      for (const std::string &read : {o.inputs, o.expect, o.expectValues})
+        if (isSameFile(written, read))
+          throw CLI::ValidationError(
+              written + " is read: expected another name to write to");
     if (!o.expectValues.empty() && o.dump.empty())
       throw CLI::ValidationError("--expect-values compares what --dump finds");
     if (o.ceilings && !o.profile)
@@ -467,7 +479,13 @@ static int parseAndRun(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     return app.exit(error) == 0 ? int(Ok) : int(Usage);
   }
-  return run(options);
+  int code = run(options);
+  std::fflush(stdout);
+  if (!std::cout.flush() || std::ferror(stdout)) {
+    std::cerr << "qcc-run: error: cannot write to stdout\n";
+    return CannotWrite;
+  }
+  return code;
 }
 
 int main(int argc, char **argv) {

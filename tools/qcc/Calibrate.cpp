@@ -60,7 +60,7 @@ Error runCalibrate(Session &session) {
   if (!statistics)
     return statistics.takeError();
   session.sink.setFile("");
-  return writeResult(line.get(OPT_output), statistics->write());
+  return writeResult(line, line.get(OPT_output), statistics->write());
 }
 
 Error runMergeStats(Session &session) {
@@ -96,7 +96,7 @@ Error runMergeStats(Session &session) {
     session.sink.warn(warning);
   if (error)
     return error;
-  return writeResult(line.get(OPT_output), whole->write());
+  return writeResult(line, line.get(OPT_output), whole->write());
 }
 
 } // namespace qcc::driver

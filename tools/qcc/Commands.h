@@ -44,8 +44,10 @@ llvm::Expected<CompileResult> compileModel(Session &session,
                                            CompileOptions options);
 
 /// Writes a result of `--emit` or `calibrate`: to a file, whole or not at all,
-/// or to stdout. Errors: CannotWrite.
-llvm::Error writeResult(llvm::StringRef path, llvm::StringRef text);
+/// to what is no file (a pipe, a device), or to stdout. Errors: CannotWrite,
+/// also where the command reads the file.
+llvm::Error writeResult(const CommandLine &line, llvm::StringRef path,
+                        llvm::StringRef text);
 
 } // namespace qcc::driver
 

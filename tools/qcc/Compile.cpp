@@ -44,36 +44,82 @@ Expected<CompileResult> compileModel(Session &session, CompileOptions options) {
 // Results
 //===----------------------------------------------------------------------===//
 
-Error writeResult(StringRef path, StringRef text) {
-  if (path.empty() || path == "-") {
-    outs() << text;
-    outs().flush();
-    if (outs().has_error()) {
-      std::error_code error = outs().error();
-      outs().clear_error();
-      return makeError(Diag::CannotWrite, "stdout", error.message());
-    }
-    return Error::success();
+static Error failToWrite(StringRef path, std::error_code error) {
+  return makeError(Diag::CannotWrite, path, error.message());
+}
+
+/// True if a word of the command line other than where results go is the file.
+static bool isRead(const CommandLine &line, StringRef path) {
+  bool isSame = false;
+  for (const opt::Arg *arg : line.args) {
+    unsigned id = arg->getOption().getID();
+    if (id == OPT_output || id == OPT_report_file)
+      continue;
+    for (const char *value : arg->getValues())
+      isSame |= sys::fs::equivalent(value, path);
   }
-  Expected<sys::fs::TempFile> file =
-      sys::fs::TempFile::create(path + ".tmp-%%%%%%");
-  if (!file) {
-    return makeError(Diag::CannotWrite, path, toString(file.takeError()));
-  }
-  raw_fd_ostream os(file->FD, /*shouldClose=*/false);
+  return isSame || any_of(line.positionals, [&](const std::string &word) {
+           return sys::fs::equivalent(word, path);
+         });
+}
+
+/// Writes all of a text and closes the descriptor.
+static std::error_code writeAll(int descriptor, StringRef text, bool sync) {
+  raw_fd_ostream os(descriptor, /*shouldClose=*/false);
   os << text;
   os.flush();
   std::error_code error = os.error();
   os.clear_error();
-  if (!error && fsync(file->FD) != 0)
+  if (!error && sync && fsync(descriptor) != 0)
     error = errnoAsErrorCode();
-  if (error) {
+  return error;
+}
+
+static Error writeFile(StringRef path, StringRef text) {
+  Expected<sys::fs::TempFile> file =
+      sys::fs::TempFile::create(path + ".tmp-%%%%%%");
+  if (!file)
+    return makeError(Diag::CannotWrite, path, toString(file.takeError()));
+  if (std::error_code error = writeAll(file->FD, text, /*sync=*/true)) {
     consumeError(file->discard());
-    return makeError(Diag::CannotWrite, path, error.message());
+    return failToWrite(path, error);
   }
   if (Error failure = file->keep(path))
     return makeError(Diag::CannotWrite, path, toString(std::move(failure)));
   return Error::success();
+}
+
+Error writeResult(const CommandLine &line, StringRef path, StringRef text) {
+  if (path.empty() || path == "-") {
+    outs() << text;
+    outs().flush();
+    if (!outs().has_error())
+      return Error::success();
+    std::error_code error = outs().error();
+    outs().clear_error();
+    return failToWrite("stdout", error);
+  }
+  sys::fs::file_status status;
+  if (sys::fs::status(path, status)) // there is none
+    return writeFile(path, text);
+  if (isRead(line, path))
+    return makeError(Diag::CannotWrite, path,
+                     "this command reads it, so it will not be replaced: "
+                     "expected another name");
+  if (sys::fs::is_regular_file(status)) {
+    // Where a link leads is what is replaced, not the link.
+    SmallString<256> real;
+    if (std::error_code error = sys::fs::real_path(path, real))
+      return failToWrite(path, error);
+    return writeFile(real, text);
+  }
+  int descriptor = -1;
+  if (std::error_code error = sys::fs::openFileForWrite(
+          path, descriptor, sys::fs::CD_OpenExisting, sys::fs::OF_None))
+    return failToWrite(path, error);
+  std::error_code error = writeAll(descriptor, text, /*sync=*/false);
+  close(descriptor);
+  return error ? failToWrite(path, error) : Error::success();
 }
 
 static std::string formatBytes(uint64_t bytes) {
@@ -161,7 +207,7 @@ Error runCompile(Session &session) {
     return result.takeError();
   if (options->stopAfter != Stage::Package) {
     session.sink.setFile("");
-    return writeResult(output, result->text);
+    return writeResult(line, output, result->text);
   }
   if (line.has(OPT_json))
     printJson(*result);

@@ -398,9 +398,9 @@ Error runEval(Session &session) {
   else
     printTable(*options, results);
   if (line.has(OPT_report_file)) {
-    Error error = writeReportPage(
-        line.get(OPT_report_file), options->artifacts, /*profiles=*/{},
-        {"results", writeJson(*options, results)}, line.has(OPT_quiet));
+    Error error = writeReportPage(line, line.get(OPT_report_file),
+                                  options->artifacts, /*profiles=*/{},
+                                  {"results", writeJson(*options, results)});
     if (error)
       return error;
   }

@@ -157,7 +157,7 @@ Expected<std::string> getOnlyPositional(const CommandLine &line,
     return line.positionals[0];
   if (line.positionals.empty())
     return usage("", "expected " + what + ": " + getInfo(line.verb).usage);
-  return usage("", "expected one " + what + ", but got '" +
+  return usage("", "expected one " + what.split(' ').second + ", but got '" +
                        line.positionals[0] + "' and '" + line.positionals[1] +
                        "'");
 }

@@ -40,10 +40,24 @@ static Expected<Report> readArtifact(StringRef path) {
   return readReport(*text, file);
 }
 
-Error writeReportPage(StringRef path, ArrayRef<std::string> artifacts,
+/// Times of another artifact would be told as this one's.
+static Error checkProfile(const Profile &profile, const Report &report,
+                          StringRef name) {
+  for (const SiteTime &time : profile.sites)
+    for (const OpReport &op : report.ops)
+      if (op.site == time.site && !time.kernel.empty() &&
+          op.kernel != time.kernel)
+        return makeError(Diag::BadArtifact, name,
+                         "expected a profile of this artifact, whose site " +
+                             Twine(time.site) + " runs " + op.kernel +
+                             ", but got " + time.kernel);
+  return Error::success();
+}
+
+Error writeReportPage(const CommandLine &line, StringRef path,
+                      ArrayRef<std::string> artifacts,
                       ArrayRef<std::string> profiles,
-                      std::pair<std::string, std::string> measurement,
-                      bool isQuiet) {
+                      std::pair<std::string, std::string> measurement) {
   ReportPage page;
   for (auto [i, name] : enumerate(artifacts)) {
     Expected<Report> report = readArtifact(name);
@@ -57,6 +71,8 @@ Error writeReportPage(StringRef path, ArrayRef<std::string> artifacts,
       Expected<Profile> profile = readProfile(*text, profiles[i]);
       if (!profile)
         return profile.takeError();
+      if (Error error = checkProfile(*profile, artifact.report, profiles[i]))
+        return error;
       artifact.profile = std::move(*profile);
     }
     page.artifacts.push_back(std::move(artifact));
@@ -69,9 +85,9 @@ Error writeReportPage(StringRef path, ArrayRef<std::string> artifacts,
     page.measurement = std::move(*read);
   }
   std::string html = writeReportHtml(page);
-  if (Error error = writeResult(path, html))
+  if (Error error = writeResult(line, path, html))
     return error;
-  if (!isQuiet && path != "-")
+  if (!line.has(OPT_quiet) && path != "-")
     errs() << "wrote " << path << " (" << html.size() << " bytes)\n";
   return Error::success();
 }
@@ -96,8 +112,8 @@ Error runReport(Session &session) {
       return text.takeError();
     measurement.second = std::move(*text);
   }
-  return writeReportPage(line.get(OPT_output, "report.html"), line.positionals,
-                         profiles, std::move(measurement), line.has(OPT_quiet));
+  return writeReportPage(line, line.get(OPT_output, "report.html"),
+                         line.positionals, profiles, std::move(measurement));
 }
 
 } // namespace qcc::driver

@@ -3,6 +3,7 @@
 #ifndef QCC_TOOLS_QCC_REPORT_H
 #define QCC_TOOLS_QCC_REPORT_H
 
+#include "Options.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 #include <string>
@@ -10,15 +11,14 @@
 
 namespace qcc::driver {
 
-/// Writes a page of artifacts (folders) to a file, "-" for stdout. `profiles`
+/// Writes a page of artifacts (folders) to a file, as writeResult. `profiles`
 /// are files of `qcc-run --profile --json`, one for each artifact or none;
 /// `measurement` is the name and the text of what `qcc eval --json` prints, or
 /// "". Errors: BadArtifact, BadModelFile (no such file), CannotWrite, Usage.
-llvm::Error writeReportPage(llvm::StringRef path,
+llvm::Error writeReportPage(const CommandLine &line, llvm::StringRef path,
                             llvm::ArrayRef<std::string> artifacts,
                             llvm::ArrayRef<std::string> profiles,
-                            std::pair<std::string, std::string> measurement,
-                            bool isQuiet);
+                            std::pair<std::string, std::string> measurement);
 
 } // namespace qcc::driver
 

@@ -1,0 +1,257 @@
+# Slips of the hand on the command line: inputs that would be overwritten, rules that match nothing, files that are damaged.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import threading
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+import qcc
+from onnx import TensorProto, helper
+
+QCC = qcc._driver._find_driver()
+K = 32
+
+
+def random(*shape, seed=1):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def save_layer(path: pathlib.Path, rows="rows", external=False) -> pathlib.Path:
+    """One product, `layer`, of x [rows, K]."""
+    weight = onnx.numpy_helper.from_array(random(K, K, seed=2), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "layer")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, K])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weight],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    more = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0} if external else {}
+    onnx.save(model, path, **more)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    np.savez(tmp_path / "data.npz", x=random(40, K))
+    return save_layer(tmp_path / "m.onnx"), tmp_path / "data.npz"
+
+
+def driver(*words, cwd=None):
+    done = subprocess.run([QCC, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, timeout=120)
+    return done.returncode, done.stderr
+
+
+# --- where results go ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["calibrate-model", "calibrate-data", "emit", "merge", "report", "link"])
+def test_what_is_read_is_not_replaced(files, tmp_path, verb):
+    model, data = files
+    stats = tmp_path / "s.stats"
+    for number, path in ((1, stats), (2, tmp_path / "t.stats")):
+        assert driver("calibrate", model, f"--calib={data}", "-o", path, f"--shard={number}/2")[0] == 0
+    (tmp_path / "link.onnx").symlink_to(model)
+    words, victim = {
+        "calibrate-model": (["calibrate", model, f"--calib={data}"], model),
+        "calibrate-data": (["calibrate", model, f"--calib={data}"], data),
+        "emit": ([model, "--emit=import"], model),
+        "merge": (["merge-stats", stats, tmp_path / "t.stats"], stats),
+        "report": (["report", tmp_path / "m.qcc", f"--profile={data}"], data),
+        "link": ([tmp_path / "link.onnx", "--emit=import"], model),
+    }[verb]
+    before = victim.read_bytes()
+    if verb == "report":
+        assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+        (tmp_path / "data.npz").write_text("{}")
+        before = b"{}"
+    code, text = driver(*words, "-o", victim)
+    assert victim.read_bytes() == before
+    if verb != "report":  # the profile is refused before
+        assert code == 8 and "[QCC-E901]" not in text and "it will not be replaced" in text, text
+
+
+def test_what_is_no_file_is_written_to(files, tmp_path):
+    model, data = files
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    assert driver("calibrate", model, f"--calib={data}", "-o", pipe)[0] == 0
+    reader.join(timeout=30)
+    assert pipe.is_fifo()
+    assert driver("calibrate", model, f"--calib={data}", "-o", tmp_path / "plain")[0] == 0
+    assert got == [(tmp_path / "plain").read_bytes()]
+    # A link stays, and what it leads to is replaced.
+    (tmp_path / "link").symlink_to(tmp_path / "plain")
+    assert driver("calibrate", model, f"--calib={data}", "--dim=rows=8", "-o", tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "plain").read_bytes() != got[0]
+
+
+def test_a_full_stdout_is_told(runner, fakes):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([runner, fakes / "embedded", "--info"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 8 and "cannot write to stdout" in done.stderr
+
+
+def test_inputs_of_a_run_are_not_replaced(runner, fakes, tmp_path):
+    np.savez(tmp_path / "in.npz", x=np.zeros((2, 4), np.float32))
+    before = (tmp_path / "in.npz").read_bytes()
+    words = [runner, fakes / "embedded", f"--inputs={tmp_path}/in.npz", f"--outputs={tmp_path}/./in.npz"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2 and "expected another name" in done.stderr and (tmp_path / "in.npz").read_bytes() == before
+
+
+# --- what is told -------------------------------------------------------------------------------------------------------
+
+
+def test_rules_that_match_nothing(files, tmp_path):
+    model, data = files
+    for rule, warns in (("lm_head", True), ("lay", False)):
+        code, text = driver(model, "--precision=w8a16", f"--keep={rule}", "-o", tmp_path / "m.qcc")
+        assert code == 0 and (f"warning: --keep={rule} matches the name of no node" in text) == warns, text
+
+
+def test_int8_with_parameters(tmp_path):
+    """It is another scheme, which has no kernels for convolutions: data do not change that."""
+    weight = onnx.numpy_helper.from_array(random(8, 16, 3, 3), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv")], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weight],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "c.onnx")
+    np.savez(tmp_path / "data.npz", x=random(1, 16, 8, 8))
+    artifact = qcc.compile(tmp_path / "c.onnx", tmp_path / "c.qcc", precision="int8:tensor", calib=tmp_path / "data.npz")
+    assert "not supported: convolutions have no kernel for 'int8:tensor'; 'int8' has one" in (artifact / "report.json").read_text()
+
+
+@pytest.mark.parametrize("calib", [True, False])
+def test_weights_on_the_left_are_told(tmp_path, calib):
+    """They are no activations, so what asks for fused kernels is refused."""
+    weight = onnx.numpy_helper.from_array(random(8, 16), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["w", "x"], ["y"], "left")], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [16, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weight],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=random(16, 4))
+    words = ["--precision=int8", *([f"--calib={tmp_path / 'data.npz'}"] if calib else [])]
+    assert driver(tmp_path / "m.onnx", *words, "-o", tmp_path / "m.qcc")[0] == 0
+    assert "not supported: the weight is the left operand" in (tmp_path / "m.qcc" / "report.json").read_text()
+    code, text = driver(tmp_path / "m.onnx", *words, "--require-fused", "-o", tmp_path / "m.qcc")
+    assert code == 4 and "[QCC-E308]" in text
+
+
+@pytest.mark.parametrize("method", ["percentile:0", "percentile:50", "mse:0", "entropy:3", "minmax:1"])
+def test_parameters_of_ranges(files, tmp_path, method):
+    code, text = driver(files[0], f"--calib={files[1]}", "--precision=int8", f"--calib-method={method}", "-o", tmp_path / "m.qcc")
+    assert code == 2 and f"but got '{method}'" in text
+
+
+def test_drops_are_shares(files, tmp_path):
+    code, text = driver(files[0], f"--calib={files[1]}", "--precision=int8", "--max-drop=3", "-o", tmp_path / "m.qcc")
+    assert code == 2 and "a percentage such as '3%'" in text
+
+
+# --- calibration data ---------------------------------------------------------------------------------------------------
+
+
+def test_damaged_archives(files, tmp_path):
+    """One bit of an array is not what the archive's checksum says."""
+    model, data = files
+    content = bytearray(data.read_bytes())
+    at = content.find(np.load(data)["x"].tobytes())
+    content[at + 200] ^= 1
+    data.write_bytes(content)
+    code, text = driver("calibrate", model, f"--calib={data}", "-o", tmp_path / "s")
+    assert code == 5 and "'x' is damaged" in text
+
+
+def test_samples_of_a_folder_have_elements(files, tmp_path):
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "folder" / "a.npz", x=random(4, K))
+    np.savez(tmp_path / "folder" / "b.npz", x=random(0, K))
+    code, text = driver("calibrate", files[0], f"--calib={tmp_path / 'folder'}", "-o", tmp_path / "s")
+    assert code == 5 and "b.npz" in text and "empty arrays" in text
+
+
+@pytest.mark.parametrize("rule,ok", [("rows=1..4", True), ("rows=16..32", True), ("rows=8", True), ("rows=7", False)])
+def test_pieces_have_sizes_that_the_model_takes(files, tmp_path, rule, ok):
+    code, text = driver("calibrate", files[0], f"--calib={files[1]}", f"--dim={rule}", "-o", tmp_path / "s")
+    assert (code == 0) == ok, text
+    if not ok:
+        assert code == 5 and "expected 7 rows of input 'x', or a multiple of that, but got 40" in text
+
+
+def test_statistics_are_of_all_files_of_a_model(tmp_path):
+    """Weights beside the model count: statistics and shards of others are refused."""
+    model = save_layer(tmp_path / "m.onnx", external=True)
+    np.savez(tmp_path / "data.npz", x=random(40, K))
+    calib = f"--calib={tmp_path / 'data.npz'}"
+    assert driver("calibrate", model, calib, "-o", tmp_path / "whole")[0] == 0
+    assert driver("calibrate", model, calib, "--shard=1/2", "-o", tmp_path / "one")[0] == 0
+    stats = f"--stats={tmp_path / 'whole'}"
+    assert driver(model, "-q", "--precision=int8", stats, "-o", tmp_path / "m.qcc")[0] == 0
+    weights = np.fromfile(tmp_path / "weights.bin", np.float32)
+    (2 * weights).tofile(tmp_path / "weights.bin")
+    code, text = driver(model, "-q", "--precision=int8", stats, "-o", tmp_path / "m.qcc")
+    assert code == 5 and "expected statistics of this model" in text
+    assert driver("calibrate", model, calib, "--shard=2/2", "-o", tmp_path / "two")[0] == 0
+    code, text = driver("merge-stats", tmp_path / "one", tmp_path / "two", "-o", tmp_path / "both")
+    assert code == 5 and "of the model" in text
+
+
+# --- states -------------------------------------------------------------------------------------------------------------
+
+
+def save_cell(path: pathlib.Path) -> pathlib.Path:
+    """h' = tanh(x A + h B), y = h' C."""
+    names = {"A": random(K, K, seed=3) / 4, "B": random(K, K, seed=4) / 6, "C": random(K, K, seed=5)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "A"], ["xa"], "input"),
+        helper.make_node("MatMul", ["h", "B"], ["hb"], "recurrent"),
+        helper.make_node("Add", ["xa", "hb"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["next"]),
+        helper.make_node("MatMul", ["next", "C"], ["y"], "output"),
+    ]
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, K]) for name in ("x", "h")]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, K]) for name in ("y", "next")]
+    graph = helper.make_graph(nodes, "g", given, made, [onnx.numpy_helper.from_array(v, n) for n, v in names.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def stream(artifact, x):
+    context = qcc.load(artifact).context()
+    return np.concatenate([context.run([row[None]])["y"] for row in x]).astype(np.float64)
+
+
+def test_states_are_calibrated_by_what_they_hold(tmp_path):
+    model, x, state = save_cell(tmp_path / "m.onnx"), random(200, K, seed=6), {"h": "next"}
+    exact = qcc.load(qcc.compile(model, tmp_path / "plain"))
+    h, before = np.zeros((1, K), np.float32), []
+    for row in x:
+        before.append(h)
+        h = exact([row[None], h])["next"]
+    np.savez(tmp_path / "frames.npz", x=x)
+    np.savez(tmp_path / "data.npz", x=x, h=np.concatenate(before))
+    options = {"precision": "int8", "state": state}
+    # Frames alone say nothing of the state, which is 0 in none but the first.
+    with pytest.raises(qcc.CompileError, match="h") as caught:
+        qcc.compile(model, tmp_path / "q.qcc", calib=tmp_path / "frames.npz", **options)
+    assert caught.value.exit_code == 5
+    low = qcc.compile(model, tmp_path / "q.qcc", calib=tmp_path / "data.npz", **options)
+    want = stream(qcc.compile(model, tmp_path / "f.qcc", state=state), x)
+    got = stream(low, x)
+    assert (want * got).sum() / np.linalg.norm(want) / np.linalg.norm(got) > 0.999
+    # Statistics with states and without are the same numbers.
+    for name, more in (("without", []), ("with", ["--state=h=next"])):
+        assert driver("calibrate", model, f"--calib={tmp_path / 'data.npz'}", *more, "-o", tmp_path / name)[0] == 0
+        artifact = qcc.compile(model, tmp_path / f"{name}.qcc", stats=tmp_path / name, **options)
+        np.testing.assert_array_equal(stream(artifact, x[:20]), stream(tmp_path / "with.qcc" if name == "with" else artifact, x[:20]))
+    assert (tmp_path / "with.qcc" / "libmodel.so").read_bytes() == (tmp_path / "without.qcc" / "libmodel.so").read_bytes()
