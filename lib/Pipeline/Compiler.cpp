@@ -356,6 +356,10 @@ llvm::Error Compilation::quantize() {
     passes.addPass(createRoundToNearest(rounding));
     passes.addPass(createCSEPass());
   });
+  if (auto text = (*module)->getAttrOfType<StringAttr>(kWarningAttr)) {
+    result.warnings.push_back(text.getValue().str());
+    (*module)->removeAttr(kWarningAttr);
+  }
   if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
     result.assignment = text.getValue().str();
   (*module)->removeAttr(kAssignmentAttr);

@@ -97,10 +97,26 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
     finished = &checkpoints;
     if (llvm::Error error = sequential ? runSequential() : runAtOnce())
       return qcc::emitError(module.getLoc(), std::move(error));
+    warnOfFewRows();
     return success();
   }
 
 private:
+  /// Codes fit the rows that were seen. With fewer of them than a layer has
+  /// inputs, there are directions of which nothing was seen.
+  void warnOfFewRows() {
+    if (scarce.empty())
+      return;
+    const auto &[node, rows, inputs] = scarce.front();
+    std::string text;
+    llvm::raw_string_ostream(text)
+        << "gptq: " << scarce.size()
+        << " layers see fewer rows of data than they have inputs (node '"
+        << node << "' " << rows << " of " << inputs
+        << "): codes fit these rows, not the model; give more data";
+    getOperation()->setAttr(kWarningAttr, StringAttr::get(&getContext(), text));
+  }
+
   llvm::Error runAtOnce() {
     // Data are those of the module as it is now.
     IRMapping mapping;
@@ -176,6 +192,10 @@ private:
     gptq::Options options;
     options.damping = damping;
     int64_t k = getWeightRows(own.front());
+    if (has("gptq") && data.range.rows < uint64_t(k))
+      for (MatMulOp layer : own)
+        scarce.push_back(
+            {getNodeName(layer.getLoc()).str(), data.range.rows, k});
     // Columns are rounded each for itself: parts of them on several threads.
     std::vector<std::vector<float>> weights, corrected;
     std::vector<ArrayRef<float>> targets;
@@ -452,6 +472,8 @@ private:
   Workspace *workspace = nullptr;
   const PassCheckpoints *finished = nullptr;
   SmallVector<LinearGroup> groups;
+  /// Layers that few rows are known of: name, rows, inputs.
+  std::vector<std::tuple<std::string, uint64_t, int64_t>> scarce;
 };
 
 } // namespace

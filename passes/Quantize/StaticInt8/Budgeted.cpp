@@ -171,7 +171,8 @@ llvm::Expected<Assignment>
 BudgetChooser::leaveSlow(Assignment assignment,
                          ArrayRef<std::vector<knapsack::Costs>> costs) {
   std::vector<unsigned> fewer = assignment.picks;
-  if (!hasOnlyDrop() || !dropSlow(fewer))
+  // With weights of 4 bits it is size that counts.
+  if (!hasOnlyDrop() || request.narrow.scheme || !dropSlow(fewer))
     return std::move(assignment);
   llvm::Expected<double> share = parseShare("--max-drop", request.budgets.drop);
   if (!share)
