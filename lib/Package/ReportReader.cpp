@@ -410,6 +410,7 @@ Expected<Profile> readProfile(StringRef text, StringRef name) {
     from.each("profile", [&](const Fields &item) {
       SiteTime time;
       item.get("site", time.site);
+      item.get("op", time.op);
       item.get("kernel", time.kernel);
       item.get("us_per_run", time.microseconds);
       item.get("gflops", time.gops);

@@ -21,36 +21,25 @@
 using namespace mlir;
 using namespace qcc;
 
-/// The bounds of a symbol; none if it has none.
-static std::optional<std::pair<int64_t, int64_t>> getBounds(ModuleOp module,
-                                                            AffineExpr dim) {
-  auto symbol = dyn_cast<AffineSymbolExpr>(dim);
-  auto all = module->getAttrOfType<ArrayAttr>(kBoundsAttr);
-  if (!symbol || !all)
-    return std::nullopt;
-  for (Attribute entry : all) {
-    ArrayRef<int64_t> numbers = cast<DenseI64ArrayAttr>(entry).asArrayRef();
-    if (numbers[0] == symbol.getPosition())
-      return std::pair(numbers[1], numbers[2]);
-  }
-  return std::nullopt;
-}
-
 /// What samples must hold for `main`: its inputs, and the states, whose values
 /// a sample has from the run before it.
 static std::vector<SampleInput> getSampleInputs(ModuleOp module) {
   std::vector<SampleInput> inputs;
+  auto bounds = getSymbolBounds(module);
   auto add = [&](StringRef name, Type type) {
     SampleInput input;
     input.name = name.str();
     for (AffineExpr dim : getDims(type))
       input.shape.push_back(getConstantSize(dim).value_or(-1));
-    if (SmallVector<AffineExpr> dims = getDims(type); !dims.empty())
-      if (auto bounds = getBounds(module, dims.front())) {
-        std::tie(input.leastRows, input.mostRows) = *bounds;
-        input.pieceRows =
-            std::clamp(input.pieceRows, input.leastRows, input.mostRows);
-      }
+    SmallVector<AffineExpr> dims = getDims(type);
+    auto first = dyn_cast_if_present<AffineSymbolExpr>(
+        dims.empty() ? AffineExpr() : dims.front());
+    auto found = first ? bounds.find(first.getPosition()) : bounds.end();
+    if (found != bounds.end()) {
+      std::tie(input.leastRows, input.mostRows) = found->second;
+      input.pieceRows =
+          std::clamp(input.pieceRows, input.leastRows, input.mostRows);
+    }
     inputs.push_back(std::move(input));
   };
   auto func = module.lookupSymbol<func::FuncOp>("main");

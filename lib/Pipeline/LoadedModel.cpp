@@ -8,6 +8,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <dlfcn.h>
+#include <sys/resource.h>
 
 using namespace qcc;
 
@@ -97,9 +98,15 @@ llvm::Error LoadedModel::load(const std::string &path) {
   library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     std::string problem = dlerror();
-    bool isFull = llvm::StringRef(problem).contains("annot allocate memory");
-    return isFull ? makeError(Diag::LimitReached, path, problem)
-                  : fail(problem);
+    // The loader does not say why; folders that no code may be run from give
+    // the same text.
+    rlimit limit;
+    bool isLimited = getrlimit(RLIMIT_DATA, &limit) == 0 &&
+                     limit.rlim_cur != RLIM_INFINITY &&
+                     llvm::StringRef(problem).contains("failed to map");
+    return isLimited ? makeError(Diag::LimitReached, path,
+                                 "no memory is left to load it")
+                     : fail(problem);
   }
   auto query = reinterpret_cast<qcc_model_query_fn>(
       dlsym(library, "qcc_model_query_v1"));

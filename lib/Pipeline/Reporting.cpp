@@ -37,10 +37,9 @@ static std::vector<int64_t> assumeSizes(ModuleOp module) {
           first && first.getPosition() < sizes.size())
         sizes[first.getPosition()] = kAssumedBatch;
     }
-  if (auto bounds = module->getAttrOfType<ArrayAttr>(kBoundsAttr))
-    for (auto bound : bounds.getAsRange<DenseI64ArrayAttr>())
-      if (bound.size() == 3 && uint64_t(bound[0]) < sizes.size())
-        sizes[bound[0]] = std::clamp(sizes[bound[0]], bound[1], bound[2]);
+  for (const auto &[symbol, bounds] : getSymbolBounds(module))
+    if (uint64_t(symbol) < sizes.size())
+      sizes[symbol] = std::clamp(sizes[symbol], bounds.first, bounds.second);
   return sizes;
 }
 

@@ -44,13 +44,15 @@ static Expected<Report> readArtifact(StringRef path) {
 static Error checkProfile(const Profile &profile, const Report &report,
                           StringRef name) {
   for (const SiteTime &time : profile.sites)
-    for (const OpReport &op : report.ops)
-      if (op.site == time.site && !time.kernel.empty() &&
-          op.kernel != time.kernel)
-        return makeError(Diag::BadArtifact, name,
-                         "expected a profile of this artifact, whose site " +
-                             Twine(time.site) + " runs " + op.kernel +
-                             ", but got " + time.kernel);
+    for (const OpReport &op : report.ops) {
+      if (op.site != time.site ||
+          (op.op == time.op && op.kernel == time.kernel))
+        continue;
+      return makeError(Diag::BadArtifact, name,
+                       "expected a profile of this artifact, in which '" +
+                           op.node + "' is " + op.op + " in " + op.kernel +
+                           ", but got " + time.op + " in " + time.kernel);
+    }
   return Error::success();
 }
 

@@ -161,7 +161,7 @@ struct Measurement {
 /// Time of one site in one run.
 struct SiteTime {
   unsigned site = 0;
-  std::string kernel;
+  std::string op, kernel; ///< as OpReport has them
   double microseconds = 0;
   double gops = 0, gbs = 0; ///< 10^9 operations and bytes per second
 };

@@ -126,10 +126,7 @@ void qcc::describeProgram(ModuleOp planned, ArrayRef<ProgramLevel> levels,
   int64_t firstRuntime = INT64_MAX;
   if (auto from = planned->getAttrOfType<IntegerAttr>(kRuntimeFromAttr))
     firstRuntime = from.getInt();
-  llvm::DenseMap<int64_t, std::pair<int64_t, int64_t>> bounds;
-  if (auto attr = planned->getAttrOfType<ArrayAttr>(kBoundsAttr))
-    for (auto bound : attr.getAsRange<DenseI64ArrayAttr>())
-      bounds[bound[0]] = {bound[1], bound[2]};
+  auto bounds = getSymbolBounds(planned);
   for (auto [i, name] : llvm::enumerate(getSymbolNames(planned))) {
     auto bound = bounds.find(i);
     if (bound != bounds.end()) {

@@ -113,3 +113,13 @@ SmallVector<StringRef> getSymbolNames(ModuleOp module) {
 }
 
 } // namespace qcc
+
+llvm::DenseMap<int64_t, std::pair<int64_t, int64_t>>
+qcc::getSymbolBounds(ModuleOp module) {
+  llvm::DenseMap<int64_t, std::pair<int64_t, int64_t>> bounds;
+  if (auto all = module->getAttrOfType<ArrayAttr>(kBoundsAttr))
+    for (auto bound : all.getAsRange<DenseI64ArrayAttr>())
+      if (bound.size() == 3)
+        bounds[bound[0]] = {bound[1], bound[2]};
+  return bounds;
+}

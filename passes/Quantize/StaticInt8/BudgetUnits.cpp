@@ -39,8 +39,6 @@ private:
   void addLayer(size_t number, Operation *layer);
   void addProducts();
   llvm::Error setTimes();
-  /// What --max-drop makes least where times are known.
-  bool savesTime() const { return result.hasTimes && !request.narrow.scheme; }
 
   const BudgetRequest &request;
   ArrayRef<Activation> activations;
@@ -121,13 +119,14 @@ llvm::Error Maker::setTimes() {
                      "expected a target with figures of how long layers take "
                      "for --max-latency, but '" +
                          request.target.getName() + "' has none");
-  result.hasTimes = times.has_value();
+  if (times && !request.narrow.scheme)
+    result.goal = knapsack::Latency;
   double sum = 0;
   ArrayRef<LayerTimes> left;
   if (times)
     left = *times;
   for (BudgetUnit &unit : result.units) {
-    if (!unit.layer || !result.hasTimes)
+    if (!unit.layer || !times)
       continue;
     unit.inFloats.seconds = left.front().inFloats * 1e-9;
     sum += unit.inFloats.seconds;
@@ -146,7 +145,7 @@ llvm::Error Maker::setTimes() {
   for (BudgetUnit &unit : result.units)
     if (!unit.layer) {
       unit.candidates.front().seconds = sum / 100;
-      unit.candidates.front().bytes = savesTime() ? 0 : 1;
+      unit.candidates.front().bytes = result.goal == knapsack::Size ? 1 : 0;
     }
   return llvm::Error::success();
 }

@@ -52,7 +52,9 @@ struct BudgetUnit : assign::Choice {
 /// without layers among them.
 struct BudgetUnits {
   std::vector<BudgetUnit> units;
-  bool hasTimes = false; ///< false where the target has no figures
+  /// What --max-drop makes least: the time, or the size where the target has
+  /// no figures of times or weights of 4 bits are among what is chosen from.
+  knapsack::Cost goal = knapsack::Size;
 
   /// Errors: Usage (a latency for a target without figures).
   static llvm::Expected<BudgetUnits>

@@ -20,8 +20,7 @@ public:
   BudgetChooser(const BudgetRequest &request, SwitchedModel &model,
                 ArrayRef<Activation> activations, BudgetUnits found)
       : request(request), model(model), activations(activations),
-        judge(request.judge), units(std::move(found.units)),
-        hasTimes(found.hasTimes) {}
+        judge(request.judge), units(std::move(found.units)), goal(found.goal) {}
 
   llvm::Expected<BudgetedPlan> run() {
     if (llvm::Error error = findLosses())
@@ -54,7 +53,7 @@ private:
   ArrayRef<Activation> activations;
   const OutputJudge &judge;
   std::vector<BudgetUnit> units;
-  bool hasTimes;
+  knapsack::Cost goal;
 };
 } // namespace
 
@@ -244,8 +243,7 @@ BudgetChooser::makePlanner(ArrayRef<std::vector<knapsack::Costs>> costs) const {
                                       request.workspace.getSamples().front(),
                                       getRates(request.level.level)));
   planner.setFloatCosts(floatBytes, floatSeconds);
-  planner.setGoal(hasTimes && !request.narrow.scheme ? knapsack::Latency
-                                                     : knapsack::Size);
+  planner.setGoal(goal);
   return planner;
 }
 

@@ -23,8 +23,8 @@ LogicalResult StaticQuantizer::checkBudgets() {
   for (StringRef format : llvm::split(formats, ','))
     if (format != "f32" && format != "int8" && format != scheme)
       return emitCoded(module.getLoc(), Diag::Usage)
-             << "expected f32, int8 and '" << scheme
-             << "' to choose from, but got '" << format << "'";
+             << "expected f32, int8 and the scheme to choose from, but got '"
+             << format << "'";
   return success();
 }
 

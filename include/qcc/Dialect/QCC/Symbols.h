@@ -6,6 +6,7 @@
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Operation.h"
+#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringRef.h"
 
 namespace qcc {
@@ -18,6 +19,9 @@ inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
 /// Name of the module attribute with bounds of symbols: arrays of a position, a
 /// least and a greatest value.
 inline constexpr llvm::StringLiteral kBoundsAttr = "qcc.bounds";
+/// The bounds by the symbols' positions, of those that have any.
+llvm::DenseMap<int64_t, std::pair<int64_t, int64_t>>
+getSymbolBounds(mlir::ModuleOp module);
 
 /// Name of the module attribute with sizes that get an entry each: arrays of a
 /// position and the sizes.
