@@ -98,8 +98,23 @@ llvm::Error Compilation::findTarget() {
   return readPrecision();
 }
 
+/// The precisions asked for as the levels compute them: with AMX bfloat16 is
+/// that of activations too, and all levels of an artifact round alike.
+static std::string getPrecisionFor(ArrayRef<Capabilities> levels,
+                                   StringRef asked) {
+  if (llvm::none_of(levels, [](const Capabilities &c) { return c.hasAmx; }))
+    return asked.str();
+  SmallVector<StringRef> words;
+  asked.split(words, ',');
+  for (StringRef &word : words)
+    if (word == "bf16")
+      word = "bf16a16";
+  return llvm::join(words, ",");
+}
+
 llvm::Error Compilation::readPrecision() {
-  auto known = findFormats(&context, options.precision);
+  std::string precision = getPrecisionFor(levels, options.precision);
+  auto known = findFormats(&context, precision);
   if (!known)
     return known.takeError();
   if (llvm::Error error = checkBudgets(options.budgets))
@@ -129,9 +144,9 @@ llvm::Error Compilation::readPrecision() {
     return makeError(Diag::Usage, "--precision",
                      "expected precisions to choose from beside f32");
   // With a single one the choice is which products have it.
-  formats = options.precision + (known->size() > 1 ? "" : ",f32");
+  formats = precision + (known->size() > 1 ? "" : ",f32");
   if (known->size() == 1 && !isMixed)
-    basePrecision = options.precision;
+    basePrecision = precision;
   return llvm::Error::success();
 }
 

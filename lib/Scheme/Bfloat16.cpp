@@ -12,15 +12,25 @@ using namespace qcc;
 
 namespace {
 /// A bfloat16 is the upper 16 bits of an f32: 8 bits of exponent, 7 of
-/// mantissa. A unit holds 4 rows of 16 words each.
-class Bfloat16Scheme final : public StoredFloatScheme {
+/// mantissa. A unit holds 2 pairs of rows: for each pair and column the word of
+/// the even row and that of the odd one, which is how dot products of bfloat16
+/// read them (Intel SDM volume 2, TDPBF16PS), and what costs least to widen.
+class Bfloat16Scheme : public StoredFloatScheme {
 public:
-  StringRef getKey() const override { return "bf16"; }
+  explicit Bfloat16Scheme(bool activations) : activations(activations) {}
+
+  StringRef getKey() const override { return activations ? "bf16a16" : "bf16"; }
   StringRef getSummary() const override {
-    return "bfloat16 weights, float activations";
+    return activations ? "bfloat16 weights and activations, what bf16 is "
+                         "for targets with AMX"
+                       : "bfloat16 weights, float activations";
   }
   unsigned getWeightBits() const override { return 16; }
-  CodeUnit getUnit() const override { return {kRows, kRows * kRowBytes}; }
+  CodeUnit getUnit() const override { return {2 * kPairs, kPairs * kLine}; }
+  TokenFormat getTokenFormat() const override {
+    return activations ? TokenFormat::BF16 : TokenFormat::None;
+  }
+  bool roundsTokens() const override { return activations; }
 
   /// Ties to the even mantissa; a carry out of it goes on into the exponent.
   float round(float weight) const override {
@@ -30,36 +40,48 @@ public:
   }
   void store(ArrayRef<float> weights,
              MutableArrayRef<char> bytes) const override {
-    for (auto [i, weight] : llvm::enumerate(weights))
+    for (auto [i, weight] : llvm::enumerate(weights)) {
+      size_t row = i / kSchemeColumns, column = i % kSchemeColumns;
       llvm::support::endian::write16le(
-          bytes.data() + 2 * i,
+          bytes.data() + row / 2 * kLine + 4 * column + 2 * (row % 2),
           uint16_t(llvm::bit_cast<uint32_t>(weight) >> 16));
+    }
   }
   SmallVector<Value> decode(DecodeBuilder &b, Value bytes) const override;
 
 private:
-  static constexpr unsigned kRows = 4;
-  static constexpr unsigned kRowBytes = kSchemeColumns * 2;
+  static constexpr unsigned kPairs = 2;
+  static constexpr unsigned kLine = kSchemeColumns * 4; ///< bytes of a pair
+
+  bool activations; ///< are rounded too
+};
+
+struct RoundedWeights final : Bfloat16Scheme {
+  RoundedWeights() : Bfloat16Scheme(false) {}
+};
+struct RoundedOperands final : Bfloat16Scheme {
+  RoundedOperands() : Bfloat16Scheme(true) {}
 };
 } // namespace
 
 SmallVector<Value> Bfloat16Scheme::decode(DecodeBuilder &b, Value bytes) const {
-  auto halves = VectorType::get(kSchemeColumns, b.getI16Type());
   auto words = VectorType::get(kSchemeColumns, b.getI32Type());
   auto floats = VectorType::get(kSchemeColumns, b.getF32Type());
   SmallVector<Value> rows;
-  for (int64_t row = 0; row < int64_t(kRows); ++row) {
+  for (int64_t pair = 0; pair < int64_t(kPairs); ++pair) {
     Value part = vector::ExtractStridedSliceOp::create(
-        b, bytes, ArrayRef<int64_t>{row * int64_t(kRowBytes)},
-        ArrayRef<int64_t>{int64_t(kRowBytes)}, ArrayRef<int64_t>{1});
-    Value wide = arith::ExtUIOp::create(
-        b, words, vector::BitCastOp::create(b, halves, part));
-    wide = arith::ShLIOp::create(b, wide, b.splat(words, 16));
-    rows.push_back(arith::BitcastOp::create(b, floats, wide));
+        b, bytes, ArrayRef<int64_t>{pair * int64_t(kLine)},
+        ArrayRef<int64_t>{int64_t(kLine)}, ArrayRef<int64_t>{1});
+    Value both = vector::BitCastOp::create(b, words, part);
+    Value even = arith::ShLIOp::create(b, both, b.splat(words, 16));
+    Value odd = arith::AndIOp::create(b, both, b.splat(words, -65536));
+    for (Value row : {even, odd})
+      rows.push_back(arith::BitcastOp::create(b, floats, row));
   }
   return rows;
 }
 
-void qcc::registerBfloat16Scheme(DialectRegistry &registry) {
-  registerScheme<Bfloat16Scheme>(registry);
+void qcc::registerBfloat16Schemes(DialectRegistry &registry) {
+  registerScheme<RoundedWeights>(registry);
+  registerScheme<RoundedOperands>(registry);
 }

@@ -8,7 +8,7 @@
 namespace qcc {
 void registerInt8Scheme(mlir::DialectRegistry &registry);
 void registerW4A8Scheme(mlir::DialectRegistry &registry);
-void registerBfloat16Scheme(mlir::DialectRegistry &registry);
+void registerBfloat16Schemes(mlir::DialectRegistry &registry);
 /// w8a16, w6a16, w4a16, w3a16, w2a16.
 void registerLinearSchemes(mlir::DialectRegistry &registry);
 /// fp8, fp8-e5m2, nf4.

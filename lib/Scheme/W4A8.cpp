@@ -74,5 +74,5 @@ void qcc::registerSchemes(DialectRegistry &registry) {
   registerW4A8Scheme(registry);
   registerLinearSchemes(registry);
   registerFloatSchemes(registry);
-  registerBfloat16Scheme(registry);
+  registerBfloat16Schemes(registry);
 }

@@ -156,7 +156,8 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
           : 0;
   bool isSigned = getDotSigns(op).activations;
   if (b.caps().hasAmx && schedule.hasTiles)
-    tiles.emplace(b, rows, sizes.taps, sizes.inputs, isSigned,
+    tiles.emplace(b, rows, sizes.taps, sizes.inputs,
+                  isSigned ? TileDot::Signed : TileDot::Unsigned,
                   llvm::alignTo(before, 64));
   if (schedule.isFlat)
     blockBytes =

@@ -28,6 +28,8 @@ static Value loadZero(KernelBuilder &b, Operation *op) {
   };
   if (isa<PoolOp>(op))
     return b.constantInt(isUnsigned(op->getOperand(0)) ? 0 : -128, i32);
+  if (isa<QMatMulOp>(op))
+    return b.constantInt(0, i32);
   Value point = isa<IntConvOp>(op) ? Value(cast<IntConvOp>(op).getInputZero())
                                    : cast<IntMatMulOp>(op).getLhsZero();
   if (!point)

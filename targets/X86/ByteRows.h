@@ -21,8 +21,9 @@ namespace qcc::x86 {
 class ByteRows {
 public:
   /// `op` is a qcc.int_matmul, or a qcc.int_conv or qcc.pool with its shape;
-  /// `inputs` are the channels of a row (of one group). `readsWords`: rows are
-  /// read in words of four inputs.
+  /// `inputs` are the channels of a row (of one group). Or it is a qcc.qmatmul
+  /// of bfloat16: its inputs are counted in bytes, two of each. `readsWords`:
+  /// rows are read in words of four inputs.
   ByteRows(KernelBuilder &b, mlir::Operation *op,
            std::optional<ConvShape> shape, int64_t inputs, bool readsWords);
 

@@ -46,8 +46,8 @@ int64_t ByteTiles::getBytes(int64_t taps, int64_t inputs, int64_t rows) {
 }
 
 ByteTiles::ByteTiles(KernelBuilder &b, ByteRows &rows, int64_t taps,
-                     int64_t inputs, bool isSigned, int64_t scratchOffset)
-    : b(b), rows(rows), taps(taps), inputs(inputs), isSigned(isSigned) {
+                     int64_t inputs, TileDot dot, int64_t scratchOffset)
+    : b(b), rows(rows), taps(taps), inputs(inputs), dot(dot) {
   Type i8 = b.getI8Type();
   buffer = b.elementPointer(b.scratch(), i8, b.idx(scratchOffset));
   copies = b.elementPointer(buffer, i8, b.idx(kAtOnce * kAtOnce * kTileBytes));
@@ -174,8 +174,9 @@ public:
   }
   /// sums + activations * codes; `bytes` of each row of activations count.
   Value dot(Value sums, Value activations, Value codes, int64_t bytes,
-            bool isSigned) {
-    return call(isSigned ? "tdpbssd" : "tdpbusd",
+            TileDot dot) {
+    StringRef names[] = {"tdpbusd", "tdpbssd", "tdpbf16ps"};
+    return call(names[size_t(dot)],
                 {size(16), size(kLine), size(bytes), sums, activations, codes});
   }
 
@@ -222,7 +223,8 @@ void ByteTiles::emitProduct(Value tile, unsigned rowTiles,
     emitStep({base, stride, b.idx(0)}, b.idx(0), steps, tile, rowTiles, blocks,
              sums);
 
-  // [rows][blocks][16] of i32.
+  // [rows][blocks][16] of i32 or f32.
+  Type sum = dot == TileDot::Bfloat16 ? Type(b.getF32Type()) : b.getI32Type();
   int64_t rowBytes = blocks.size() * kLine;
   for (unsigned r = 0; r < rowTiles; ++r)
     for (unsigned v = 0; v < blocks.size(); ++v)
@@ -238,9 +240,8 @@ void ByteTiles::emitProduct(Value tile, unsigned rowTiles,
         SmallVector<Value> vectors;
         Value at = b.mul(b.sub(row, begin), b.idx(blocks.size() * kDotColumns));
         for (unsigned v = 0; v < blocks.size(); ++v)
-          vectors.push_back(b.load(buffer, b.getI32Type(),
-                                   b.add(at, b.idx(v * kDotColumns)),
-                                   kDotColumns));
+          vectors.push_back(b.load(
+              buffer, sum, b.add(at, b.idx(v * kDotColumns)), kDotColumns));
         store(row, vectors);
       },
       KernelBuilder::LoopHint::NoUnroll);
@@ -266,6 +267,6 @@ void ByteTiles::emitStep(const TileRows &from, Value codesAt, int64_t steps,
   for (unsigned r = 0; r < rowTiles; ++r)
     for (unsigned v = 0; v < blocks.size(); ++v) {
       Value &sum = sums[r * blocks.size() + v];
-      sum = calls.dot(sum, activations[r], codes[v], 4 * steps, isSigned);
+      sum = calls.dot(sum, activations[r], codes[v], 4 * steps, dot);
     }
 }

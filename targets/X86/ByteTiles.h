@@ -7,10 +7,16 @@
 
 namespace qcc::x86 {
 
+/// What tiles multiply: bytes of either sign by signed ones with sums in i32,
+/// or bfloat16 with sums in f32 (Intel SDM volume 2: TDPBUSD, TDPBSSD,
+/// TDPBF16PS; denormal bfloat16 count as 0).
+enum class TileDot { Unsigned, Signed, Bfloat16 };
+
 /// Products of the rows of a task with a weight in layout "dot", in tile
-/// registers (Intel SDM volume 2, TDPBSSD and TDPBUSD): 16 rows by 64 bytes of
-/// inputs times 64 by 16 columns. 64 rows of the weight's layout are a tile as
-/// they lie, so it is the same memory that VNNI kernels read.
+/// registers: 16 rows by 64 bytes of inputs times 64 by 16 columns. 64 rows of
+/// the weight's layout are a tile as they lie, so it is the same memory that
+/// VNNI kernels read. Pairs of bfloat16 lie as four bytes do: an input is two
+/// bytes then, and all numbers of inputs here are numbers of bytes.
 ///
 /// Tiles are loaded from where the inputs are if their rows are one distance
 /// apart and there are whole tiles of them; else the rows of a task are copied
@@ -24,7 +30,7 @@ public:
 
   /// `scratchOffset`: bytes of scratch before it, a multiple of 64.
   ByteTiles(KernelBuilder &b, ByteRows &rows, int64_t taps, int64_t inputs,
-            bool isSigned, int64_t scratchOffset);
+            TileDot dot, int64_t scratchOffset);
 
   /// Bytes from one copied row to the next: an odd number of cache lines, so
   /// that the rows of a tile do not share a set of the cache.
@@ -37,7 +43,8 @@ public:
 
   /// Multiplies `rowTiles` tiles of rows, from tile `tile` of the task on, with
   /// blocks of 16 columns (pointers to their codes). For each row that exists
-  /// `store` gets its number and for each block the sums, vector<16 x i32>.
+  /// `store` gets its number and for each block the sums, vector<16 x i32> (or
+  /// x f32).
   void emitProduct(
       mlir::Value tile, unsigned rowTiles, llvm::ArrayRef<mlir::Value> blocks,
       llvm::function_ref<void(mlir::Value, llvm::ArrayRef<mlir::Value>)> store);
@@ -59,7 +66,7 @@ private:
   KernelBuilder &b;
   ByteRows &rows;
   int64_t taps, inputs;
-  bool isSigned;
+  TileDot dot;
   mlir::Value buffer, copies; ///< of sums; of rows
   // Of the current task.
   mlir::Value firstRow, endRow, base, stride;

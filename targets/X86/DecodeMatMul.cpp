@@ -9,12 +9,17 @@
 // they are decoded into a panel of 16 columns or several that stays in L2 while
 // the rows walk by.
 //
+// Where activations are bfloat16 as the weight is, levels with AMX multiply
+// both in tiles (BfloatTiles.h); the others widen them.
+//
 //===----------------------------------------------------------------------===//
+#include "BfloatTiles.h"
 #include "Decoder.h"
 #include "Emitters.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "qcc/Scheme/StoredFloats.h"
 #include <cmath>
 
 using namespace mlir;
@@ -34,6 +39,9 @@ constexpr unsigned kDirectRows = 4;
 constexpr int64_t kPanelBlocks = 4;
 /// Rows of K of a panel: half of L2.
 constexpr int64_t kPanelBytes = 512 << 10;
+/// Rows of bfloat16 of a task: what is left of L2 beside the weight's columns,
+/// but enough rows to read these for.
+constexpr int64_t kTileTaskBytes = 512 << 10, kMinTileTaskRows = 64;
 
 AffineExpr getRows(QMatMulOp op) {
   SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
@@ -46,12 +54,17 @@ struct Problem {
   const Scheme *scheme;
   EncodedLayout layout;
   int64_t k;
+  bool isHalf; ///< activations are bfloat16
 };
 std::optional<Problem> getProblem(QMatMulOp op) {
-  if (!op || op.getActivations().size() != 1 ||
-      !isF32Tensor(op.getActivations()[0].getType()))
+  if (!op || op.getActivations().size() != 1)
     return std::nullopt;
   Problem problem;
+  Type input =
+      cast<RankedTensorType>(op.getActivations()[0].getType()).getElementType();
+  problem.isHalf = input.isBF16();
+  if (!problem.isHalf && !input.isF32())
+    return std::nullopt;
   problem.scheme =
       getSchemes(op.getContext()).lookup(op.getFormat().getScheme());
   problem.k = cast<RankedTensorType>(op.getActivations()[0].getType())
@@ -68,13 +81,28 @@ std::optional<Problem> getProblem(QMatMulOp op) {
   return problem;
 }
 
-/// Rows of K of a panel: whole groups, or whole units of a channel.
-int64_t getPanelRows(const Problem &problem) {
+/// Rows of K of a panel: whole groups, or whole units of a channel. Partial
+/// sums of a longer K lie in the output; one that cannot hold them gets a panel
+/// of all of K.
+int64_t getPanelRows(const Problem &problem, Type stored) {
   int64_t step = problem.layout.groups > 1 ? problem.layout.groupK
                                            : problem.scheme->getUnit().k;
-  int64_t fits = kPanelBytes / (kPanelBlocks * kColumns * 4) / step * step;
-  return std::min(int64_t(llvm::alignTo(problem.k, step)),
-                  std::max(fits, step));
+  int64_t fits = kPanelBytes / (kPanelBlocks * kColumns * 4) / step * step,
+          all = int64_t(llvm::alignTo(problem.k, step));
+  return stored.isF32() ? std::min(all, std::max(fits, step)) : all;
+}
+
+/// True if levels with AMX make the product in tiles.
+bool hasTiles(const Problem &problem) {
+  return problem.isHalf && isa<StoredFloatScheme>(problem.scheme) &&
+         problem.scheme->getTokenFormat() == TokenFormat::BF16;
+}
+
+int64_t getTaskRows(const Problem &problem) {
+  if (!hasTiles(problem))
+    return kTaskRows;
+  int64_t fits = kTileTaskBytes / (2 * problem.k) / 16 * 16;
+  return std::clamp(fits, kMinTileTaskRows, kTaskRows);
 }
 
 class DecodeMatMulEmitter final : public KernelEmitter {
@@ -120,6 +148,8 @@ private:
                 MutableArrayRef<Value> carried, Consume consume);
   Group loadGroup(Value block, unsigned blocks, Value group);
   Value scale(const Group &group, unsigned v, Value code, unsigned shift);
+  Value getRow(Value row, Value from);
+  Value loadInput(Value pointer, Value at);
   void emitStores(Value block, unsigned blocks, Value row, unsigned rows,
                   ArrayRef<Value> sums, bool last);
   Value getLive(Value column);
@@ -130,8 +160,10 @@ private:
   EncodedLayout layout;
   CodeUnit unit;
   Epilogue epilogue;
-  int64_t k, n, panelRows;
-  Type f32, i8, stored;
+  int64_t k, n;
+  Type stored;
+  int64_t panelRows, taskRows;
+  Type f32, i8, inputType;
   VectorType floats;
   Value input, weight, out;
   AffineExpr rowsExpr;
@@ -151,19 +183,24 @@ DecodeMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   for (Value operand : op->getOperands())
     if (!isa<BlockArgument>(operand))
       return std::nullopt;
-  int64_t panelRows = getPanelRows(*problem);
-  // Partial sums of a longer K lie in the output: it must hold them.
-  if (panelRows < problem->k &&
-      !getStoredType(dispatch.getBody().front()).isF32())
-    return std::nullopt;
+  int64_t panelRows =
+      getPanelRows(*problem, getStoredType(dispatch.getBody().front()));
   KernelSchedule schedule;
   schedule.params = DictionaryAttr::get(op.getContext());
   schedule.tasks =
-      getRows(op).ceilDiv(kTaskRows) *
+      getRows(op).ceilDiv(getTaskRows(*problem)) *
       int64_t(llvm::divideCeil(problem->layout.blocks, kTaskBlocks));
   std::optional<int64_t> rows = getConstantSize(getRows(op));
   if (!rows || *rows > int64_t(kDirectRows))
     schedule.scratchBytes = kPanelBlocks * kColumns * 4 * panelRows;
+  if (hasTiles(*problem) &&
+      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; })) {
+    int64_t taskRows = getTaskRows(*problem);
+    schedule.scratchBytes =
+        std::max(schedule.scratchBytes,
+                 getBfloatTileBytes(
+                     problem->k, std::min(rows.value_or(taskRows), taskRows)));
+  }
   return schedule;
 }
 
@@ -172,6 +209,11 @@ LogicalResult DecodeMatMulEmitter::emit(KernelBuilder &builder) const {
   std::optional<Problem> problem = getProblem(op);
   if (!problem)
     return failure();
+  if (hasTiles(*problem) && builder.caps().hasAmx)
+    return emitBfloatTiles(
+        builder,
+        {op, problem->layout, problem->k, getTaskRows(*problem), kTaskBlocks},
+        *getEpilogue(op));
   return DecodeGemm(builder, op, *problem, *getEpilogue(op)).emit();
 }
 
@@ -179,10 +221,11 @@ DecodeGemm::DecodeGemm(KernelBuilder &b, QMatMulOp op, const Problem &problem,
                        Epilogue epilogue)
     : b(b), op(op), scheme(*problem.scheme), layout(problem.layout),
       unit(scheme.getUnit()), epilogue(std::move(epilogue)), k(problem.k),
-      n(op.getN()), panelRows(getPanelRows(problem)), f32(b.getF32Type()),
-      i8(b.getI8Type()), floats(VectorType::get(kColumns, b.getF32Type())),
-      rowsExpr(getRows(op)) {
-  stored = getStoredType(b.kernel().getBody().front());
+      n(op.getN()), stored(getStoredType(b.kernel().getBody().front())),
+      panelRows(getPanelRows(problem, stored)), taskRows(getTaskRows(problem)),
+      f32(b.getF32Type()), i8(b.getI8Type()),
+      inputType(problem.isHalf ? Type(b.getBF16Type()) : f32),
+      floats(VectorType::get(kColumns, b.getF32Type())), rowsExpr(getRows(op)) {
   input = b.pointer(cast<BlockArgument>(op.getActivations()[0]));
   weight = b.pointer(cast<BlockArgument>(op.getWeight()));
   out = b.resultPointer(0);
@@ -190,14 +233,14 @@ DecodeGemm::DecodeGemm(KernelBuilder &b, QMatMulOp op, const Problem &problem,
 
 LogicalResult DecodeGemm::emit() {
   Value rows = b.size(rowsExpr);
-  Value rowBlocks = b.size(rowsExpr.ceilDiv(kTaskRows));
+  Value rowBlocks = b.size(rowsExpr.ceilDiv(taskRows));
   std::optional<int64_t> total = getConstantSize(rowsExpr);
   b.forLoop(
       b.taskBegin(), b.taskEnd(), b.idx(1),
       [&](Value task) {
         Value chunk = b.divFloor(task, rowBlocks);
-        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(kTaskRows));
-        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(kTaskRows)), rows);
+        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(taskRows));
+        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(taskRows)), rows);
         Value blockBegin = b.mul(chunk, b.idx(kTaskBlocks));
         Value blockEnd = b.minIdx(b.add(blockBegin, b.idx(kTaskBlocks)),
                                   b.idx(layout.blocks));
@@ -265,13 +308,12 @@ void DecodeGemm::emitDirect(Value block, unsigned blocks, Value row,
                             unsigned rows) {
   SmallVector<Value> pointers;
   for (unsigned r = 0; r < rows; ++r)
-    pointers.push_back(
-        b.elementPointer(input, f32, b.mul(b.add(row, b.idx(r)), b.idx(k))));
+    pointers.push_back(getRow(b.add(row, b.idx(r)), b.idx(0)));
   SmallVector<Value> sums = walk(
       block, blocks, b.idx(0), k, zeros(b, rows * blocks, kColumns),
       [&](Value at, unsigned v, Value weights, MutableArrayRef<Value> carried) {
         for (unsigned r = 0; r < rows; ++r) {
-          Value x = b.splat(b.load(pointers[r], f32, at), kColumns);
+          Value x = b.splat(loadInput(pointers[r], at), kColumns);
           Value &sum = carried[r * blocks + v];
           sum = b.fma(x, weights, sum);
         }
@@ -294,7 +336,7 @@ void DecodeGemm::emitPanel(Value block, unsigned blocks, Value rowBegin,
     emitRowBlocks(
         b, rowBegin, rowEnd, maxRows,
         [&](unsigned rows) {
-          return needsRowBlock(total, kTaskRows, maxRows, rows);
+          return needsRowBlock(total, taskRows, maxRows, rows);
         },
         [&](Value row, unsigned rows) {
           emitTile(block, blocks, row, rows, kBegin, b.idx(kCount), first,
@@ -313,14 +355,24 @@ void DecodeGemm::emitPanel(Value block, unsigned blocks, Value rowBegin,
   sweep(b.idx(lastBegin), k - lastBegin, false, true);
 }
 
+/// The activations of a row, from one of them on.
+Value DecodeGemm::getRow(Value row, Value from) {
+  return b.elementPointer(input, inputType, b.add(b.mul(row, b.idx(k)), from));
+}
+
+/// An activation in f32.
+Value DecodeGemm::loadInput(Value pointer, Value at) {
+  Value value = b.load(pointer, inputType, at);
+  return inputType == f32 ? value : arith::ExtFOp::create(b, f32, value);
+}
+
 /// Some rows by the panel.
 void DecodeGemm::emitTile(Value block, unsigned blocks, Value row,
                           unsigned rows, Value kBegin, Value kCount, bool first,
                           bool last) {
   SmallVector<Value> pointers;
   for (unsigned r = 0; r < rows; ++r)
-    pointers.push_back(b.elementPointer(
-        input, f32, b.add(b.mul(b.add(row, b.idx(r)), b.idx(k)), kBegin)));
+    pointers.push_back(getRow(b.add(row, b.idx(r)), kBegin));
   SmallVector<Value> sums = zeros(b, rows * blocks, kColumns);
   for (unsigned r = 0; r < rows && !first; ++r)
     for (unsigned v = 0; v < blocks; ++v) {
@@ -332,7 +384,7 @@ void DecodeGemm::emitTile(Value block, unsigned blocks, Value row,
     }
   sums = emitFmaLoop(
       b, {rows, blocks, kColumns}, kCount, sums,
-      [&](unsigned r, Value kk) { return b.load(pointers[r], f32, kk); },
+      [&](unsigned r, Value kk) { return loadInput(pointers[r], kk); },
       [&](unsigned v, Value kk) {
         Value line = b.add(kk, b.idx(v * panelRows));
         return b.load(b.scratch(), f32, b.mul(line, b.idx(kColumns)), kColumns);

@@ -5,6 +5,8 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/bit.h"
+#include <cmath>
 #include <cstring>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -191,6 +193,31 @@ void addProducts(int16_t rows, int16_t columnBytes, int16_t innerBytes, Tile c,
     }
 }
 
+/// c[m][n] += sums over k of even and of odd products of bfloat16, each a
+/// fused multiply-add; denormal operands and results count as 0.
+void addHalfProducts(int16_t rows, int16_t columnBytes, int16_t innerBytes,
+                     Tile c, const Tile a, const Tile b) {
+  auto flush = [](float x) {
+    return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x;
+  };
+  auto read = [&](const char *from) {
+    uint16_t half;
+    std::memcpy(&half, from, 2);
+    return flush(llvm::bit_cast<float>(uint32_t(half) << 16));
+  };
+  for (int m = 0; m < rows; ++m)
+    for (int n = 0; n < columnBytes / 4; ++n) {
+      float parts[2] = {0, 0}, sum;
+      for (int k = 0; k < innerBytes / 4; ++k)
+        for (int i = 0; i < 2; ++i)
+          parts[i] = flush(std::fma(read(&a[m][4 * k + 2 * i]),
+                                    read(&b[k][4 * n + 2 * i]), parts[i]));
+      std::memcpy(&sum, &c[m][4 * n], 4);
+      sum = flush(flush(sum) + flush(parts[0] + parts[1]));
+      std::memcpy(&c[m][4 * n], &sum, 4);
+    }
+}
+
 /// Tiles in memory: each call that makes a tile has a buffer of its own for it,
 /// whose pointer is the tile's value, and is done by a function of this
 /// process. A sum is added to in place, so kernels must not use one again after
@@ -217,10 +244,8 @@ public:
       args.push_back(makeTile());
       invoke(reinterpret_cast<void *>(loadTile), args);
       call.getResult(0).replaceAllUsesWith(args.back());
-    } else if (name == "tdpbssd" || name == "tdpbusd") {
-      invoke(name == "tdpbssd" ? reinterpret_cast<void *>(addProducts<int8_t>)
-                               : reinterpret_cast<void *>(addProducts<uint8_t>),
-             args);
+    } else if (void *function = findProduct(name)) {
+      invoke(function, args);
       call.getResult(0).replaceAllUsesWith(args[3]);
     } else {
       return false;
@@ -230,6 +255,17 @@ public:
   }
 
 private:
+  /// What adds products to a tile, or null.
+  static void *findProduct(StringRef name) {
+    if (name == "tdpbssd")
+      return reinterpret_cast<void *>(addProducts<int8_t>);
+    if (name == "tdpbusd")
+      return reinterpret_cast<void *>(addProducts<uint8_t>);
+    if (name == "tdpbf16ps")
+      return reinterpret_cast<void *>(addHalfProducts);
+    return nullptr;
+  }
+
   Value makeTile() {
     OpBuilder::InsertionGuard restore(b);
     b.setInsertionPointToStart(&call->getParentOfType<FunctionOpInterface>()

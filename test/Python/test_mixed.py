@@ -127,7 +127,7 @@ def test_no_other_choice_is_better(files, tmp_path):
 
 def test_losses_are_those_of_the_compiled_model(files, tmp_path):
     """One layer in a format alone, as measured and as it runs."""
-    found = assignment(compile_(files, tmp_path / "m.qcc", precision="w4a16,int8,w4a8,fp8:token,fp8-e5m2:token,bf16,f32", max_size="0.9x"))
+    found = assignment(compile_(files, tmp_path / "m.qcc", precision="w4a16,int8,w4a8,fp8:token,fp8-e5m2:token,bf16,bf16a16,f32", max_size="0.9x"))
     x = np.load(files[1])["x"]
 
     def logs(artifact):

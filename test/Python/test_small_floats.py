@@ -1,6 +1,7 @@
 # Casts to and from the floats of 8 and 4 bits, against tables: every code, every f16, f32 and f64 around all seams.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import dataclasses
+import json
 import subprocess
 
 import numpy as np
@@ -360,23 +361,37 @@ def test_tokens_are_rounded_by_fp8_alone(precision, text):
     assert done.returncode == 4 and text in done.stderr and "QCC-E307" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("target", ["native", "reference"])
-def test_weights_in_bfloat16(tmp_path, target):
+def save_product(path, weight):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("rows", len(weight)))
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [given], [result], [onnx.numpy_helper.from_array(weight, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def to_bfloat16(x):
+    bits = x.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+@pytest.mark.parametrize("precision,target", [("bf16", "avx2"), ("bf16", "reference"), ("bf16a16", "avx2"), ("bf16a16", "native"), ("bf16a16", "reference"), ("bf16", "avx2+amx")])
+def test_products_of_bfloat16(tmp_path, precision, target):
+    """With tiles among the levels, or where asked for, activations are rounded as well."""
     random = np.random.default_rng(7)
     weight = random.standard_normal((80, 37), dtype=np.float32)
     weight[0, :3] = np.float32([1.00390625, 1.01171875, -1e-40])  # ties to either side; a subnormal
-    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("rows", 80))
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph([node], "g", [given], [result], [onnx.numpy_helper.from_array(weight, "w")])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
-    model = qcc.load(qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc", precision="bf16", target=target, require_fused=True))
-    bits = weight.view(np.uint32)
-    rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+    save_product(tmp_path / "m.onnx", weight)
+    artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc", precision=precision, target=target, require_fused=True)
+    model, executed = qcc.load(artifact), {op["executed"] for op in json.loads((artifact / "report.json").read_text())["ops"] if op["executed"]}
+    rounds = "amx" in target or precision == "bf16a16"
+    assert executed == {"bf16a16" if rounds else "bf16"}
+    rounded = to_bfloat16(weight)
     assert rounded[0, 0] == 1 and rounded[0, 1] == np.float32(1.015625)
     for rows in (1, 3, 50):
         x = random.standard_normal((rows, 80), dtype=np.float32)
         got = next(iter(model({"x": x}).values())).astype(np.float64)
-        np.testing.assert_allclose(got, x.astype(np.float64) @ rounded, rtol=0, atol=1e-6 * (np.abs(x) @ np.abs(rounded)).max())
+        used = to_bfloat16(x) if rounds else x
+        np.testing.assert_allclose(got, used.astype(np.float64) @ rounded, rtol=0, atol=1e-6 * (np.abs(x) @ np.abs(rounded)).max())
+        assert rounds == (np.abs(got - x.astype(np.float64) @ rounded).max() > 1e-4)
         exact = x.astype(np.float64) @ weight
         assert (got * exact).sum() / np.sqrt((got**2).sum() * (exact**2).sum()) > 0.9999

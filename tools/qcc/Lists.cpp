@@ -80,12 +80,13 @@ Error runSchemes(Session &session) {
       {"f32", "32", "f32", targets, "32-bit floats, nothing is quantized", ""}};
   for (const Scheme *scheme : getSchemes(&context).all()) {
     std::string bits, parameters;
-    if (!isa<StoredFloatScheme>(scheme))
+    bool hasScales = !isa<StoredFloatScheme>(scheme);
+    if (hasScales)
       parameters = "gN channel tensor clip";
     raw_string_ostream(bits) << format("%.4g", getStoredBits(*scheme));
     for (StringRef grid : scheme->getGrids())
       parameters += " " + grid.str();
-    if (scheme->getTokenFormat() != TokenFormat::None)
+    if (hasScales && scheme->getTokenFormat() != TokenFormat::None)
       parameters += " token";
     bool integer = scheme->getCompute() == SchemeCompute::Integer;
     rows.push_back({scheme->getKey().str(), bits, integer ? "int8" : "f32",

@@ -97,7 +97,8 @@ inline constexpr llvm::StringLiteral kMixedFormats =
 llvm::Expected<llvm::SmallVector<const Scheme *>>
 findFormats(mlir::MLIRContext *context, llvm::StringRef precision);
 
-/// The element type of Scheme::getTokenFormat, which is not None.
+/// The element type of Scheme::getTokenFormat, which is not None or BF16: it
+/// has 8 bits.
 mlir::FloatType getTokenType(const Scheme &scheme, mlir::MLIRContext *context);
 
 /// The scheme that a product gets: `otherwise` unless mixed precision has

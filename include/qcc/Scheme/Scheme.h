@@ -47,8 +47,9 @@ enum class SchemeCompute {
   Float,
 };
 
-/// Floats of 8 bits for activations (OCP 8-bit floating point specification).
-enum class TokenFormat { None, E4M3, E5M2 };
+/// Narrow floats for activations: of 8 bits (OCP 8-bit floating point
+/// specification) with a scale per token (row), bfloat16 without scales.
+enum class TokenFormat { None, E4M3, E5M2, BF16 };
 
 /// The map of a group of one column from codes to weights. For linear schemes
 /// weight = scale * (code - zero), for others see Scheme::value.
@@ -120,11 +121,11 @@ public:
   /// The scheme as one without scales and codes (StoredFloats.h), if it is.
   virtual const StoredFloatScheme *asStoredFloats() const { return nullptr; }
 
-  /// What activations can be rounded to as well, with a scale per token (row),
-  /// if the parameter `token` asks for it. For float compute: products are
-  /// those of the rounded numbers in f32, times the scale.
+  /// What activations can be rounded to as well. Floats of 8 bits: if the
+  /// parameter `token` asks for it. For float compute: products are those of
+  /// the rounded numbers in f32, times the scale if there is one.
   virtual TokenFormat getTokenFormat() const { return TokenFormat::None; }
-  /// Whether that was asked for.
+  /// Whether they are.
   virtual bool roundsTokens() const { return false; }
 
   /// Names of the conventions by which scales can be chosen (`sym`, `asym`),

@@ -108,16 +108,21 @@ AffineMap decomposition::leading(unsigned numDims, unsigned results,
   return makeMap(numDims, exprs, context);
 }
 
-Value decomposition::castTo(RewriterBase &rewriter, Location loc, Value value,
-                            Type elementType) {
+Value qcc::castTo(OpBuilder &builder, Location loc, Value value,
+                  Type elementType) {
   auto type = cast<RankedTensorType>(value.getType());
   if (type.getElementType() == elementType)
     return value;
-  AffineMap identity = rewriter.getMultiDimIdentityMap(type.getRank());
+  AffineMap identity = builder.getMultiDimIdentityMap(type.getRank());
   return createGeneric(
-      rewriter, loc, makeTensorType(getDims(type), elementType), Combiner::None,
+      builder, loc, makeTensorType(getDims(type), elementType), Combiner::None,
       value, identity, {}, {}, [&](ImplicitLocOpBuilder &b, ValueRange args) {
-        return Body(b).narrow(args[0], getScalarType(elementType));
+        Type to = getScalarType(elementType);
+        bool isWider =
+            isa<FloatType>(to) && args[0].getType().getIntOrFloatBitWidth() <
+                                      to.getIntOrFloatBitWidth();
+        return isWider ? Body(b).widen(args[0], /*isUnsigned=*/false, to)
+                       : Body(b).narrow(args[0], to);
       });
 }
 

@@ -67,10 +67,6 @@ mlir::AffineMap makeMap(unsigned numDims,
 mlir::AffineMap leading(unsigned numDims, unsigned results,
                         mlir::MLIRContext *context);
 
-/// Rounds a tensor to the element type of `like`; the tensor if it is that.
-mlir::Value castTo(mlir::RewriterBase &rewriter, mlir::Location loc,
-                   mlir::Value value, mlir::Type elementType);
-
 // Decompositions by family; each replaces the operation.
 mlir::LogicalResult decomposeWindow(ConvOp op, mlir::RewriterBase &rewriter);
 mlir::LogicalResult decomposeWindow(ConvTransposeOp op,

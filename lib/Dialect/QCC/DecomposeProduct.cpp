@@ -95,6 +95,7 @@ LogicalResult decomposition::decomposeProduct(QMatMulOp op,
               b, arith::SIToFPOp::create(b, f32, args[0]), args[1]);
         });
   }
+  input = castTo(rewriter, loc, input, rewriter.getF32Type());
   auto product = MatMulOp::create(rewriter, loc, op.getResult().getType(),
                                   input, weight, /*trans_a=*/false,
                                   /*trans_b=*/false);

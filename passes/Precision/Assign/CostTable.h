@@ -19,6 +19,7 @@ struct Rates {
   double bandwidth;  ///< bytes that are read from memory per second
   double floats;     ///< f32 operations per second (a multiply-add is two)
   double integers;   ///< the same, of products of bytes
+  double halves;     ///< and of bfloat16, with sums in f32
   double fields;     ///< weights decoded per second: integers in bit fields
   double tables;     ///< and those that are looked up (NF4)
   double smallFloat; ///< and floats of 8 bits
@@ -30,8 +31,8 @@ struct Rates {
 Rates getRates(llvm::StringRef level);
 
 /// How activations are rounded before they are multiplied: not at all, to codes
-/// that integer kernels multiply, or to floats of 8 bits.
-enum class Rounding { None, Integers, SmallFloats };
+/// that integer kernels multiply, to floats of 8 bits or to bfloat16.
+enum class Rounding { None, Integers, SmallFloats, Halves };
 
 /// How a weight is stored.
 enum class Decoding { None, Fields, Tables, SmallFloat };

@@ -271,7 +271,10 @@ static Rounding getRounding(const Scheme *scheme) {
     return Rounding::None;
   if (scheme->getCompute() == SchemeCompute::Integer)
     return Rounding::Integers;
-  return scheme->roundsTokens() ? Rounding::SmallFloats : Rounding::None;
+  if (!scheme->roundsTokens())
+    return Rounding::None;
+  return scheme->getTokenFormat() == TokenFormat::BF16 ? Rounding::Halves
+                                                       : Rounding::SmallFloats;
 }
 
 void assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,

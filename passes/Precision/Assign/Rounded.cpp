@@ -64,6 +64,9 @@ Value assign::roundActivation(OpBuilder &b, Value x, const Scheme &scheme,
   Value rounded;
   if (isInteger(scheme)) {
     rounded = roundRows(b, x, scheme);
+  } else if (scheme.getTokenFormat() == TokenFormat::BF16) {
+    rounded =
+        castTo(b, loc, castTo(b, loc, x, b.getBF16Type()), b.getF32Type());
   } else {
     RoundedTokens tokens =
         roundTokens(b, loc, x, getTokenType(scheme, b.getContext()));
@@ -104,7 +107,28 @@ Value assign::roundWeight(OpBuilder &b, MatMulOp product,
 // In numbers
 //===----------------------------------------------------------------------===//
 
-/// `x` as the nearest code of int8, or number of the format of tokens.
+namespace {
+/// How activations are rounded: to a format of floats, or to integers, after a
+/// division by the scale that makes the largest of a group `top`.
+struct Rounder {
+  const llvm::fltSemantics *format = nullptr;
+  float top = 127; ///< 0: no scale
+};
+} // namespace
+
+static Rounder getRounder(const Scheme &scheme) {
+  if (isInteger(scheme))
+    return {};
+  if (scheme.getTokenFormat() == TokenFormat::BF16)
+    return {&llvm::APFloat::BFloat(), 0};
+  const llvm::fltSemantics &format =
+      scheme.getTokenFormat() == TokenFormat::E4M3
+          ? llvm::APFloat::Float8E4M3FN()
+          : llvm::APFloat::Float8E5M2();
+  return {&format, float(llvm::APFloat::getLargest(format).convertToDouble())};
+}
+
+/// `x` as the nearest code of int8, or number of the format.
 static double roundUnit(float x, const llvm::fltSemantics *format) {
   if (!format)
     return std::nearbyint(x);
@@ -118,14 +142,7 @@ static double roundUnit(float x, const llvm::fltSemantics *format) {
 
 std::vector<double> assign::getRoundingErrors(ArrayRef<float> rows, int64_t k,
                                               const Scheme &scheme) {
-  const llvm::fltSemantics *format = nullptr;
-  float top = 127;
-  if (!isInteger(scheme)) {
-    format = scheme.getTokenFormat() == TokenFormat::E4M3
-                 ? &llvm::APFloat::Float8E4M3FN()
-                 : &llvm::APFloat::Float8E5M2();
-    top = float(llvm::APFloat::getLargest(*format).convertToDouble());
-  }
+  Rounder rounder = getRounder(scheme);
   std::vector<double> sums(size_t(k), 0.0);
   size_t count = rows.size() / size_t(k);
   int64_t width = getWidth(scheme, k);
@@ -136,9 +153,9 @@ std::vector<double> assign::getRoundingErrors(ArrayRef<float> rows, int64_t k,
       float largest = 0;
       for (int64_t i = from; i < end; ++i)
         largest = std::fmax(largest, std::fabs(x[i]));
-      float scale = largest / top;
+      float scale = rounder.top > 0 ? largest / rounder.top : 1;
       for (int64_t i = from; i < end && scale > 0; ++i) {
-        double error = roundUnit(x[i] / scale, format) * scale - x[i];
+        double error = roundUnit(x[i] / scale, rounder.format) * scale - x[i];
         sums[size_t(i)] += error * error;
       }
     }

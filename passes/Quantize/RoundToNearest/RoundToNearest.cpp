@@ -121,6 +121,13 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
         QMatMulOp product = multiply(op.getLhs());
         return replace(op, key, product, product.getResult());
       }
+      if (target.getTokenFormat() == TokenFormat::BF16) {
+        Value rounded = castTo(b, loc, op.getLhs(), b.getBF16Type());
+        noteOutcome(rounded.getDefiningOp(), getRequested(op, key), key,
+                    getReason(op));
+        QMatMulOp product = multiply(rounded);
+        return replace(op, key, product, product.getResult());
+      }
       RoundedTokens tokens = roundTokens(b, loc, op.getLhs(),
                                          getTokenType(target, op.getContext()));
       QMatMulOp product = multiply(tokens.values);

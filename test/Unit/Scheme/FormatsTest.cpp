@@ -318,7 +318,8 @@ TEST_F(FormatsTest, Bfloat16RoundsToNearest) {
   }
 }
 
-TEST_F(FormatsTest, Bfloat16StoresRowsOfWords) {
+// Of each pair of rows the two words of a column lie side by side.
+TEST_F(FormatsTest, Bfloat16StoresPairsOfRows) {
   const Scheme &scheme = get("bf16");
   std::vector<float> weights = makeWeights(size_t(70 * 19));
   ArrayRef<char> source(reinterpret_cast<const char *>(weights.data()),
@@ -334,7 +335,8 @@ TEST_F(FormatsTest, Bfloat16StoresRowsOfWords) {
       uint16_t word;
       std::memcpy(&word,
                   out.data() + at / 16 * layout->groupBytes +
-                      layout->codeOffset + row * 32 + at % 16 * 2,
+                      layout->codeOffset + row / 2 * 64 + at % 16 * 4 +
+                      row % 2 * 2,
                   2);
       float want = row < 70 && at < 19 ? rounded[size_t(row * 19 + at)] : 0.0f;
       ASSERT_EQ(llvm::bit_cast<uint32_t>(want), uint32_t(word) << 16)

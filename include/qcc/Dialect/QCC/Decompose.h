@@ -25,6 +25,12 @@ createGeneric(mlir::OpBuilder &builder, mlir::Location loc,
 GenericOp permute(mlir::OpBuilder &builder, mlir::Location loc,
                   mlir::Value input, llvm::ArrayRef<int64_t> permutation);
 
+/// A tensor of floats or of integers rounded to `elementType`, once and as the
+/// bodies of that type round (docs/numerics.md), or floats widened to it; the
+/// tensor itself if it is of that type.
+mlir::Value castTo(mlir::OpBuilder &builder, mlir::Location loc,
+                   mlir::Value value, mlir::Type elementType);
+
 /// A tensor as numbers that a float of 8 bits has, in f32, times a scale for
 /// each row (last dimension, which the scales [..., 1] have once).
 struct RoundedTokens {
