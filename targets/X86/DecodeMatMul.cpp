@@ -313,7 +313,7 @@ void DecodeGemm::emitDirect(Value block, unsigned blocks, Value row,
       block, blocks, b.idx(0), k, zeros(b, rows * blocks, kColumns),
       [&](Value at, unsigned v, Value weights, MutableArrayRef<Value> carried) {
         for (unsigned r = 0; r < rows; ++r) {
-          Value x = b.splat(loadInput(pointers[r], at), kColumns);
+          Value x = loadInput(pointers[r], at);
           Value &sum = carried[r * blocks + v];
           sum = b.fma(x, weights, sum);
         }
@@ -360,10 +360,16 @@ Value DecodeGemm::getRow(Value row, Value from) {
   return b.elementPointer(input, inputType, b.add(b.mul(row, b.idx(k)), from));
 }
 
-/// An activation in f32.
+/// An activation in f32, in all lanes.
 Value DecodeGemm::loadInput(Value pointer, Value at) {
-  Value value = b.load(pointer, inputType, at);
-  return inputType == f32 ? value : arith::ExtFOp::create(b, f32, value);
+  if (inputType == f32)
+    return b.splat(b.load(pointer, f32, at), kColumns);
+  // Each word of a lane is the bfloat16: the upper one becomes the f32.
+  Value word = b.load(pointer, b.getI16Type(), at);
+  auto lanes = VectorType::get(kColumns, b.getI32Type());
+  Value both = vector::BitCastOp::create(b, lanes, b.splat(word, 2 * kColumns));
+  return arith::BitcastOp::create(
+      b, floats, arith::ShLIOp::create(b, both, b.constantInt(16, lanes)));
 }
 
 /// Some rows by the panel.

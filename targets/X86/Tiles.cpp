@@ -37,7 +37,9 @@ SmallVector<Value> x86::emitFmaLoop(KernelBuilder &b, const Tile &tile,
         for (unsigned v = 0; v < tile.vectors; ++v)
           columns.push_back(vector(v, k));
         for (unsigned r = 0; r < tile.rows; ++r) {
-          Value a = b.splat(scalar(r, k), tile.lanes);
+          Value a = scalar(r, k);
+          if (!isa<VectorType>(a.getType()))
+            a = b.splat(a, tile.lanes);
           for (unsigned v = 0; v < tile.vectors; ++v) {
             Value &sum = acc[r * tile.vectors + v];
             sum = b.fma(a, columns[v], sum);

@@ -44,7 +44,8 @@ unsigned getTileRows(const Capabilities &caps, unsigned vectors);
 using TileLoad = llvm::function_ref<mlir::Value(unsigned, mlir::Value)>;
 
 /// `acc[r][v] += scalar(r, k) * vector(v, k)` for k in [0, count), starting
-/// from `init` (row-major, rows * vectors); returns the accumulators.
+/// from `init` (row-major, rows * vectors); returns the accumulators. `scalar`
+/// may return a vector that has it in all lanes.
 llvm::SmallVector<mlir::Value> emitFmaLoop(KernelBuilder &b, const Tile &tile,
                                            mlir::Value count,
                                            llvm::ArrayRef<mlir::Value> init,

@@ -1,6 +1,7 @@
 //===- ConstEval.cpp - values of constant expressions -----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Dialect/QCC/ConstEval.h"
+#include "ConstDecomposed.h"
 #include "RowProgram.h"
 #include "ScalarProgram.h"
 #include "qcc/Dialect/QCC/Pack.h"
@@ -425,9 +426,7 @@ llvm::Error Evaluator::evaluate(Operation *op, MutableArrayRef<char> target) {
     ArrayRef<char> bytes = isa<ParamOp>(op) ? done[op].bytes : operands[0];
     llvm::copy(bytes.take_front(target.size()), target.begin());
   } else {
-    return makeError(Diag::Internal, "",
-                     "cannot evaluate '" + op->getName().getStringRef() +
-                         "' in a constant expression");
+    return evaluateDecomposed(op, operands, target);
   }
   return llvm::Error::success();
 }
