@@ -120,6 +120,17 @@ StringRef KeepRules::match(StringRef name) const {
   return "";
 }
 
+bool qcc::isOfCodes(Operation *op) {
+  auto isCodes = [](Value value) {
+    auto source = value.getDefiningOp<DequantizeOp>();
+    return source &&
+           source.getInput().getType().getElementType().isInteger(8) &&
+           source.getResult().getType().getElementType().isF32();
+  };
+  return isCodes(op->getOperand(0)) && isCodes(op->getOperand(1)) &&
+         isConstantExpression(op->getOperand(1));
+}
+
 std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
   auto weight = cast<RankedTensorType>(op.getRhs().getType());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType());

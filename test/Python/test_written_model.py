@@ -116,3 +116,35 @@ def test_report_tells_codes(folder, tmp_path):
     qcc.compile(tmp_path / "bytes.onnx", tmp_path / "bytes", precision="w4a16")
     others = [line for line in told(tmp_path / "bytes") if line[1] != "w4a16"]
     assert others and {line[1:] for line in others} == {("f32", "kept: not a quantized operation")}
+
+
+@pytest.mark.parametrize("flags", [{}, {"calib": "c.npz"}, {"calib": "c.npz", "min_cos": 0}, {"calib": "c.npz", "algo": ["smoothquant"]}],
+                         ids=["without data", "with data", "nothing kept", "with an algorithm"])  # fmt: skip
+def test_int8_leaves_codes_as_they_are(folder, tmp_path, flags):
+    """What is in integers already is not rounded a second time."""
+    if "calib" in flags:
+        flags = {**flags, "calib": folder / flags["calib"]}
+    x = np.load(folder / "x.npy")
+    artifact = qcc.compile(folder / "written.onnx", tmp_path / "m.qcc", precision="int8", **flags)
+    ops = [op for op in json.loads((artifact / "report.json").read_text())["ops"] if op["op"] in ("qcc.int_conv", "qcc.int_matmul")]
+    assert [(op["executed"], op["reason"]) for op in ops] == [("int8", "as in the model")] * 4
+    np.testing.assert_array_equal(*(next(iter(qcc.load(path)({"x": x}).values())) for path in (artifact, folder / "again")))
+
+
+def test_weights_of_codes_take_part_in_algorithms(tmp_path):
+    """A weight that is dequantized, and read by a layer whose input is not, is a weight as others are."""
+    codes, scale = RNG.integers(-127, 128, (48, 40), dtype=np.int8), (RNG.random(40, np.float32) + 0.5) / 500
+    nodes = [helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=1), helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 48])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 40])],
+                              [numpy_helper.from_array(codes, "q"), numpy_helper.from_array(scale, "s")])  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), tmp_path / "m.onnx")
+    x = RNG.standard_normal((200, 48), dtype=np.float32)
+    np.savez(tmp_path / "c.npz", x=x[:160])
+    want = x[160:] @ (codes * scale)
+    for precision, flags in (("int8", {}), ("w4a8", {}), ("w4a16:g16", {"algo": ["gptq"]})):
+        artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / precision.replace(":", "-"), precision=precision, calib=tmp_path / "c.npz", **flags)
+        (op,) = (op for op in json.loads((artifact / "report.json").read_text())["ops"] if op["op"] in ("qcc.int_matmul", "qcc.qmatmul"))
+        assert op["executed"] == precision and op["reason"] == "as asked"
+        got = qcc.load(artifact)({"x": x[160:]})["y"]
+        assert np.abs(got - want).max() < (0.02 if precision == "int8" else 0.25) * np.abs(want).max()

@@ -105,6 +105,10 @@ mlir::FloatType getTokenType(const Scheme &scheme, mlir::MLIRContext *context);
 /// assigned one; null for f32.
 const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);
 
+/// True for a product or convolution of the model's own codes: input and
+/// constant weight are dequantized integers of 8 bits. int8 leaves it as it is.
+bool isOfCodes(mlir::Operation *op);
+
 /// Why a product cannot or should not be done in the scheme ("kept: ...", "not
 /// supported: ..."); empty if it can.
 std::string getObstacle(MatMulOp op, const Scheme &scheme);

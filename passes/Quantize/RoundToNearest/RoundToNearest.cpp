@@ -54,12 +54,15 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     StringRef rule = rules.match(getNodeName(op->getLoc()));
     if (!rule.empty())
       return noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
+    bool isMixed = getOperation()->hasAttr(kAssignmentAttr);
+    if (target.getKey().starts_with("int8") && !isMixed && isOfCodes(op))
+      return;
     auto matmul = dyn_cast<MatMulOp>(op);
     if (!matmul) {
       // A pass before may know better.
       if (op->hasAttr("qcc.reason"))
         return;
-      if (getOperation()->hasAttr(kAssignmentAttr))
+      if (isMixed)
         return noteOutcome(op, scheme, "f32",
                            "kept: budgets choose among products; convolutions "
                            "take part with int8 and w4a8 alone");

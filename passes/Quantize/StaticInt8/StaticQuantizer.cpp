@@ -95,6 +95,8 @@ bool StaticQuantizer::choose(Operation *op, const KeepRules &rules) {
     noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
     return false;
   }
+  if (!isNarrow() && !budgets.any() && isOfCodes(op))
+    return false;
   std::string obstacle = findObstacle(op);
   if (!obstacle.empty()) {
     // What other passes made of it would not be measured.
