@@ -1,6 +1,7 @@
 //===- OutputJudge.cpp - what rounding does to a model's output -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/OutputJudge.h"
+#include "qcc/Calibration/TokenInput.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Evaluate/Metrics.h"
@@ -55,6 +56,13 @@ llvm::Error OutputJudge::chooseOutput(func::FuncOp entry) {
                    "rounding costs");
 }
 
+static const SampleArray *findArray(const Sample &sample, StringRef name) {
+  auto found = llvm::find_if(sample.arrays, [&](const SampleArray &array) {
+    return array.name == name;
+  });
+  return found == sample.arrays.end() ? nullptr : &*found;
+}
+
 /// Elements of an array of 32 or 64 bit integers; none of other arrays.
 static std::vector<int64_t> getIntegers(const SampleArray &array) {
   std::vector<int64_t> values;
@@ -73,45 +81,41 @@ static std::vector<int64_t> getIntegers(const SampleArray &array) {
   return values;
 }
 
+/// True if each sample has ids below the number of classes, one for each
+/// position of its output.
+bool OutputJudge::hasTokens(StringRef input) const {
+  return llvm::all_of(llvm::enumerate(references), [&](auto reference) {
+    const SampleArray *array =
+        findArray(workspace->getSamples()[reference.index()], input);
+    std::vector<int64_t> ids =
+        array ? getIntegers(*array) : std::vector<int64_t>();
+    return !ids.empty() &&
+           ids.size() * size_t(classes) == reference.value().size() &&
+           llvm::all_of(ids, [&](int64_t id) { return id < classes; });
+  });
+}
+
 llvm::Error OutputJudge::chooseKind(func::FuncOp entry) {
-  Operation *end = entry.getBody().front().getTerminator();
-  int64_t rank =
-      cast<RankedTensorType>(end->getOperand(output).getType()).getRank();
+  Value value = entry.getBody().front().getTerminator()->getOperand(output);
+  int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
   if (classes < 2 || rank > 3)
     return llvm::Error::success();
   if (rank == 2) {
     kind = Kind::Classes;
     return llvm::Error::success();
   }
-  for (unsigned i = 0; i < entry.getNumArguments() && tokenInput.empty(); ++i) {
-    auto type = cast<RankedTensorType>(entry.getArgument(i).getType());
-    auto name = entry.getArgAttrOfType<StringAttr>(i, "qcc.name");
-    if (!name || type.getRank() != 2 || !type.getElementType().isInteger())
-      continue;
-    // Masks and positions are integers too: tokens fit the output's sizes.
-    bool fits = llvm::all_of(llvm::enumerate(references), [&](auto reference) {
-      const Sample &sample = workspace->getSamples()[reference.index()];
-      for (const SampleArray &array : sample.arrays)
-        if (array.name == name.getValue()) {
-          std::vector<int64_t> ids = getIntegers(array);
-          return !ids.empty() &&
-                 ids.size() * size_t(classes) == reference.value().size() &&
-                 llvm::all_of(ids, [&](int64_t id) { return id < classes; });
-        }
-      return false;
-    });
-    if (fits)
-      tokenInput = name.getValue().str();
-  }
-  if (tokenInput.empty())
+  SmallVector<std::string> inputs = findTokenInputs(entry, value);
+  llvm::erase_if(inputs,
+                 [&](const std::string &name) { return !hasTokens(name); });
+  if (inputs.empty())
     return llvm::Error::success();
-  kind = Kind::Tokens;
-  for (size_t i = 0; i < references.size(); ++i)
-    for (const SampleArray &array : workspace->getSamples()[i].arrays)
-      if (array.name == tokenInput) {
-        tokens.push_back(getIntegers(array));
-        tokenShapes.push_back(array.shape);
-      }
+  kind = inputs.size() == 1 ? Kind::Tokens : Kind::Classes;
+  for (size_t i = 0; i < references.size() && kind == Kind::Tokens; ++i) {
+    const SampleArray *array =
+        findArray(workspace->getSamples()[i], inputs.front());
+    tokens.push_back(getIntegers(*array));
+    tokenShapes.push_back(array->shape);
+  }
   return llvm::Error::success();
 }
 

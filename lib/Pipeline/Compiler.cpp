@@ -5,6 +5,7 @@
 #include "States.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Transforms/Passes.h"
+#include "qcc/Calibration/TokenInput.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
@@ -166,7 +167,14 @@ llvm::Error Compilation::import() {
     return error;
   settleBudgets();
   warnOfIdleRules();
-  return runPasses(Stage::Import, [](OpPassManager &) {});
+  if (llvm::Error error = runPasses(Stage::Import, [](OpPassManager &) {}))
+    return error;
+  auto entry = *module->getOps<func::FuncOp>().begin();
+  Operation *end = entry.getBody().front().getTerminator();
+  if (end->getNumOperands() > 0)
+    for (std::string &name : findTokenInputs(entry, end->getOperand(0)))
+      result.tokenInputs.push_back(std::move(name));
+  return llvm::Error::success();
 }
 
 /// A misspelt name would keep nothing, and nothing else would tell.

@@ -138,13 +138,14 @@ std::vector<SampleInput> LoadedModel::getInputs() const {
   return inputs;
 }
 
-std::string LoadedModel::findIntegerInput(size_t rank) const {
+std::vector<std::string> LoadedModel::findIntegerInputs(size_t rank) const {
+  std::vector<std::string> names;
   for (uint32_t i = 0; i < getEntry(api, model, 0).num_inputs; ++i) {
     qcc_tensor_info info = getTensor(api, model, 0, QCC_INPUT, i);
     if (info.dtype.code == kDLInt && size_t(info.ndim) == rank)
-      return info.name;
+      names.push_back(info.name);
   }
-  return "";
+  return names;
 }
 
 //===----------------------------------------------------------------------===//

@@ -91,11 +91,17 @@ static Expected<EvalOptions> readOptions(const CommandLine &line) {
 //===----------------------------------------------------------------------===//
 
 /// Compiles a model in fp32 for this machine, and opens it; nothing is left on
-/// disk. Artifacts are opened as they are.
-static Expected<std::unique_ptr<LoadedModel>> openReference(Session &session,
-                                                            StringRef path) {
-  if (sys::fs::is_directory(path) || path.ends_with(".so"))
-    return LoadedModel::open(path);
+/// disk. Artifacts are opened as they are. `tokens` gets the inputs that may
+/// have token ids; of an artifact nothing is known but their types.
+static Expected<std::unique_ptr<LoadedModel>>
+openReference(Session &session, StringRef path,
+              std::vector<std::string> &tokens) {
+  if (sys::fs::is_directory(path) || path.ends_with(".so")) {
+    auto opened = LoadedModel::open(path);
+    if (opened)
+      tokens = (*opened)->findIntegerInputs(/*rank=*/2);
+    return opened;
+  }
   Expected<CompileOptions> options =
       makeCompileOptions(session.line, path, session.self);
   if (!options)
@@ -114,6 +120,7 @@ static Expected<std::unique_ptr<LoadedModel>> openReference(Session &session,
   session.sink.setFile("");
   if (!result)
     return result.takeError();
+  tokens = std::move(result->tokenInputs);
   return LoadedModel::open(options->outputDir);
 }
 
@@ -331,16 +338,22 @@ Error Evaluation::runSample(size_t number) {
 //===----------------------------------------------------------------------===//
 
 /// Which array has the tokens, if perplexity is asked for.
-static Error findTokens(const LoadedModel &reference, EvalOptions &options) {
+static Error findTokens(ArrayRef<std::string> candidates,
+                        EvalOptions &options) {
   if (!is_contained(options.metrics, Metric::Perplexity) ||
       !options.tokens.empty())
     return Error::success();
-  options.tokens = reference.findIntegerInput(/*rank=*/2);
-  if (!options.tokens.empty())
+  if (candidates.size() == 1) {
+    options.tokens = candidates.front();
     return Error::success();
+  }
+  std::string several;
+  for (const std::string &name : candidates)
+    several += (several.empty() ? ": '" : ", '") + name + "'";
   return makeError(Diag::Usage, "--metric=perplexity",
                    "expected --tokens=NAME to say which array has the token "
-                   "ids [batch, sequence]");
+                   "ids [batch, sequence]" +
+                       several);
 }
 
 Error runEval(Session &session) {
@@ -365,11 +378,12 @@ Error runEval(Session &session) {
       return opened.takeError();
     models.push_back(std::move(*opened));
   }
-  auto reference = openReference(session, options->reference);
+  std::vector<std::string> tokens;
+  auto reference = openReference(session, options->reference, tokens);
   if (!reference)
     return reference.takeError();
   models[0] = std::move(*reference);
-  if (Error error = findTokens(*models[0], *options))
+  if (Error error = findTokens(tokens, *options))
     return error;
   auto samples = readSamples(line.get(OPT_data), joinInputs(models));
   if (!samples)

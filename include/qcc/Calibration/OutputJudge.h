@@ -21,9 +21,10 @@ struct OutputScore {
 
 /// Compares the first float output of changed copies of a model with that of
 /// the model, on calibration samples. Which comparison makes sense follows from
-/// shapes: an output [rows, positions, classes] beside an integer input [rows,
-/// positions] with tokens below `classes` is a language model; [rows, classes]
-/// are classes; all else is numbers. Scores do not depend on threads.
+/// shapes: an output [rows, positions, classes] beside an input with its tokens
+/// [rows, positions] (findTokenInputs) is a language model, classes at each
+/// position if several inputs may be that; [rows, classes] are classes; all
+/// else is numbers. Scores do not depend on threads.
 class OutputJudge {
 public:
   enum class Kind { Tokens, Classes, Numbers };
@@ -62,6 +63,7 @@ public:
 private:
   explicit OutputJudge(Workspace &workspace) : workspace(&workspace) {}
   llvm::Error chooseOutput(mlir::func::FuncOp entry);
+  bool hasTokens(llvm::StringRef input) const;
   llvm::Error chooseKind(mlir::func::FuncOp entry);
   llvm::Expected<std::vector<float>> run(const HostProgram &program,
                                          size_t sample,
@@ -72,7 +74,6 @@ private:
   Kind kind = Kind::Numbers;
   unsigned output = 0;
   int64_t classes = 0;
-  std::string tokenInput;
   uint64_t positions = 0;
   /// Of each sample: the float model's output, and tokens [rows, positions].
   std::vector<std::vector<float>> references;

@@ -87,6 +87,8 @@ struct CompileResult {
   uint64_t weightBytes = 0, libraryBytes = 0;
   unsigned kernels = 0, launches = 0;
   std::vector<OpReport> ops;
+  /// Inputs that may have the tokens of the first output (findTokenInputs).
+  std::vector<std::string> tokenInputs;
   /// What mixed precision measured and chose, as JSON; "" without budgets.
   std::string assignment;
   /// What compiling found worth telling: `warning` lines with their codes.

@@ -32,9 +32,8 @@ public:
 
   /// Inputs of the first entry, and the types of their elements.
   std::vector<SampleInput> getInputs() const;
-  /// Name of the first input that has integers and as many dimensions; "" if
-  /// there is none.
-  std::string findIntegerInput(size_t rank) const;
+  /// Names of the inputs that have integers and as many dimensions.
+  std::vector<std::string> findIntegerInputs(size_t rank) const;
 
 private:
   LoadedModel() = default;

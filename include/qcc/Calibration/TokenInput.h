@@ -1,0 +1,22 @@
+//===- TokenInput.h - which input has a model's tokens ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_CALIBRATION_TOKENINPUT_H
+#define QCC_CALIBRATION_TOKENINPUT_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace qcc {
+
+/// Names of the inputs that may have the tokens [rows, positions] of `logits`
+/// [rows, positions, classes], a result of `entry`: integers that choose rows
+/// of a constant with a dimension of `classes` (an embedding, not a mask, and
+/// not positions), of them those with the rows and positions of the logits if
+/// there are any. Without such an embedding the one integer input of two
+/// dimensions, if it is the only one. One name is an answer, several are a
+/// question.
+llvm::SmallVector<std::string> findTokenInputs(mlir::func::FuncOp entry,
+                                               mlir::Value logits);
+
+} // namespace qcc
+
+#endif // QCC_CALIBRATION_TOKENINPUT_H

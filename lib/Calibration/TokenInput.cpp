@@ -1,0 +1,74 @@
+//===- TokenInput.cpp - which input has a model's tokens --------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Calibration/TokenInput.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace qcc;
+
+/// Operations between an input and the embedding that reads it: casts, views,
+/// arithmetic of indices.
+static constexpr size_t kMaxOps = 64;
+
+/// True if a generic reads elements of a constant of floats with a dimension of
+/// `classes`, where its inputs say.
+static bool looksUp(GenericOp op, int64_t classes) {
+  return llvm::any_of(op.getWhole(), [&](Value table) {
+    auto type = cast<RankedTensorType>(table.getType());
+    return isa<FloatType>(type.getElementType()) && type.getRank() >= 2 &&
+           llvm::is_contained(type.getShape(), classes) &&
+           isConstantExpression(table);
+  });
+}
+
+/// True if an embedding of `classes` rows reads `input`, as integers.
+static bool feedsEmbedding(Value input, int64_t classes) {
+  llvm::SetVector<Value> values;
+  values.insert(input);
+  for (size_t i = 0; i < values.size() && i < kMaxOps; ++i)
+    for (Operation *user : values[i].getUsers()) {
+      auto generic = dyn_cast<GenericOp>(user);
+      if (generic && looksUp(generic, classes))
+        return true;
+      bool follows = generic ? !generic.isReduction() : isa<ReshapeOp>(user);
+      if (!follows)
+        continue;
+      auto type = cast<RankedTensorType>(user->getResult(0).getType());
+      // Comparisons make masks.
+      if (type.getElementType().isInteger() &&
+          !type.getElementType().isInteger(1))
+        values.insert(user->getResult(0));
+    }
+  return false;
+}
+
+SmallVector<std::string> qcc::findTokenInputs(func::FuncOp entry,
+                                              Value logits) {
+  SmallVector<AffineExpr> sizes = getDims(logits.getType());
+  if (sizes.size() != 3)
+    return {};
+  int64_t classes = getConstantSize(sizes.back()).value_or(0);
+  sizes.pop_back();
+  SmallVector<std::string> all, read, fitting;
+  for (unsigned i = 0; i < entry.getNumArguments(); ++i) {
+    BlockArgument input = entry.getArgument(i);
+    auto type = cast<RankedTensorType>(input.getType());
+    auto name = entry.getArgAttrOfType<StringAttr>(i, "qcc.name");
+    if (!name || type.getRank() != 2 || !type.getElementType().isInteger() ||
+        type.getElementType().isInteger(1))
+      continue;
+    all.push_back(name.getValue().str());
+    if (!feedsEmbedding(input, classes))
+      continue;
+    read.push_back(all.back());
+    if (getDims(type) == sizes)
+      fitting.push_back(all.back());
+  }
+  if (!fitting.empty())
+    return fitting;
+  if (!read.empty())
+    return read;
+  return all.size() == 1 ? all : SmallVector<std::string>();
+}
