@@ -330,49 +330,55 @@ static bool isZero(GenericOp op, Value value) {
 
 bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
                              unsigned depth) {
+  if (op.isReduction() || !op.getWhole().empty())
+    return fail("'" + getNodeName(op.getLoc()) +
+                "' does not scale with its channels");
+  return traceBody(op, op.getYielded(), channels, depth, /*level=*/0);
+}
+
+/// Goes on from a value of a body to the inputs that it scales with: a norm's
+/// gain and shift, say, are a sum of a product. What is divided is read once,
+/// so nothing else in the body depends on it.
+bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
+                          unsigned depth, unsigned level) {
   auto refuse = [&] {
     return fail("'" + getNodeName(op.getLoc()) +
                 "' does not scale with its channels");
   };
-  if (op.isReduction() || !op.getWhole().empty())
+  // Of a body, not of a model: longer ones are no norms.
+  constexpr unsigned maxLevel = 8;
+  if (level > maxLevel || !value.hasOneUse())
     return refuse();
-  Value yielded = op.getYielded();
-  if (std::optional<unsigned> copied = getInput(op, yielded))
-    return traceRead(op, *copied, channels, depth);
-  Operation *body = yielded.getDefiningOp();
-  for (Operation &other : op.getBlock()->without_terminator())
-    if (&other != body && !isa<arith::ConstantOp>(other))
-      return refuse();
-  std::optional<unsigned> inputs[2];
-  for (unsigned i = 0; i < std::min(2u, body->getNumOperands()); ++i)
-    inputs[i] = getInput(op, body->getOperand(i));
-  if (isa<arith::NegFOp>(body) && inputs[0])
-    return traceRead(op, *inputs[0], channels, depth);
-  if (isa<arith::DivFOp>(body) && inputs[0] && inputs[0] != inputs[1])
-    return traceRead(op, *inputs[0], channels, depth);
+  if (std::optional<unsigned> input = getInput(op, value))
+    return traceRead(op, *input, channels, depth);
+  Operation *body = value.getDefiningOp();
+  auto trace = [&](unsigned operand) {
+    return traceBody(op, body->getOperand(operand), channels, depth, level + 1);
+  };
+  if (!body)
+    return refuse();
+  if (isa<arith::NegFOp, arith::DivFOp>(body))
+    return trace(0);
   // A rectifier scales with positive factors.
   if (isa<arith::MaximumFOp, arith::MaxNumFOp>(body))
     for (unsigned i = 0; i < 2; ++i)
-      if (inputs[i] && isZero(op, body->getOperand(1 - i)))
-        return traceRead(op, *inputs[i], channels, depth);
-  if (!inputs[0] || !inputs[1] || inputs[0] == inputs[1])
-    return refuse();
+      if (isZero(op, body->getOperand(1 - i)))
+        return trace(i);
   if (isa<arith::AddFOp, arith::SubFOp>(body))
-    return traceRead(op, *inputs[0], channels, depth) &&
-           traceRead(op, *inputs[1], channels, depth);
+    return trace(0) && trace(1);
   if (!isa<arith::MulFOp>(body))
     return refuse();
   // Either factor may be divided; weights first.
-  if (!isConstantExpression(op.getInputs()[*inputs[0]]))
-    std::swap(inputs[0], inputs[1]);
+  std::optional<unsigned> left = getInput(op, body->getOperand(0));
+  unsigned first = !left || !isConstantExpression(op.getInputs()[*left]);
   std::vector<int64_t> classesBefore = classes;
   size_t sinksBefore = sinks.size();
-  if (traceRead(op, *inputs[0], channels, depth))
+  if (trace(first))
     return true;
   std::string why = std::exchange(obstacle, "");
   classes = std::move(classesBefore);
   sinks.resize(sinksBefore);
-  if (traceRead(op, *inputs[1], channels, depth))
+  if (trace(1 - first))
     return true;
   obstacle = std::move(why);
   return false;

@@ -86,6 +86,8 @@ private:
   /// any are asked for.
   llvm::Error makeWorkspace();
   llvm::Error transform();
+  /// Takes what passes want to be told off the module (addWarning).
+  void takeWarnings();
   /// Reads the precision and the budgets. Errors: Usage, UnsupportedScheme.
   llvm::Error readPrecision();
   /// Decides whether budgets are those of static int8: with int8 and w4a8 as

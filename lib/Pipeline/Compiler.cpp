@@ -263,6 +263,33 @@ static void addTransforms(OpPassManager &passes, const Algorithms &algorithms,
     addAWQ(passes, algorithms, options, precision, /*onlyChanged=*/false);
 }
 
+void Compilation::takeWarnings() {
+  if (auto texts = (*module)->getAttrOfType<ArrayAttr>(kWarningsAttr))
+    for (StringAttr text : texts.getAsRange<StringAttr>())
+      result.warnings.push_back(text.getValue().str());
+  (*module)->removeAttr(kWarningsAttr);
+}
+
+/// A warning if a transform of inputs scaled none; else empty.
+static std::string checkScaled(ModuleOp module, StringRef algorithm) {
+  std::string first;
+  bool scaled = false;
+  module.walk([&](MatMulOp op) {
+    auto note = op->getAttrOfType<StringAttr>(kTransformAttr);
+    for (StringRef text : llvm::split(note ? note.getValue() : "", "; ")) {
+      if (!text.consume_front(algorithm) || !text.consume_front(": "))
+        continue;
+      if (!text.consume_front("not scaled: "))
+        scaled = true;
+      else if (first.empty())
+        first = ("node '" + getNodeName(op.getLoc()) + "': " + text).str();
+    }
+  });
+  if (scaled || first.empty())
+    return "";
+  return ("--algo=" + algorithm + " scaled nothing: " + first).str();
+}
+
 /// A warning if `rotate` found nothing to rotate; else empty.
 static std::string checkRotated(ModuleOp module) {
   bool rotated = false;
@@ -291,10 +318,17 @@ llvm::Error Compilation::transform() {
     addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed &&
                                !isStaticInt8());
   });
-  if (!error && algorithms.rotate)
-    if (std::string warning = checkRotated(*module); !warning.empty())
+  if (error)
+    return error;
+  takeWarnings();
+  std::string idle[] = {
+      algorithms.rotate ? checkRotated(*module) : "",
+      algorithms.smoothQuant ? checkScaled(*module, "smoothquant") : "",
+      algorithms.awq ? checkScaled(*module, "awq") : ""};
+  for (std::string &warning : idle)
+    if (!warning.empty())
       result.warnings.push_back(std::move(warning));
-  return error;
+  return llvm::Error::success();
 }
 
 llvm::Error Compilation::assign() {
@@ -379,10 +413,7 @@ llvm::Error Compilation::quantize() {
     passes.addPass(createRoundToNearest(rounding));
     passes.addPass(createCSEPass());
   });
-  if (auto text = (*module)->getAttrOfType<StringAttr>(kWarningAttr)) {
-    result.warnings.push_back(text.getValue().str());
-    (*module)->removeAttr(kWarningAttr);
-  }
+  takeWarnings();
   if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
     result.assignment = text.getValue().str();
   (*module)->removeAttr(kAssignmentAttr);

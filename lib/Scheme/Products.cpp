@@ -21,6 +21,15 @@ void qcc::noteOutcome(Operation *op, StringRef requested, StringRef executed,
   op->setAttr("qcc.reason", b.getStringAttr(reason));
 }
 
+void qcc::addWarning(ModuleOp module, const Twine &text) {
+  Builder b(module.getContext());
+  SmallVector<Attribute> all;
+  if (auto before = module->getAttrOfType<ArrayAttr>(kWarningsAttr))
+    llvm::append_range(all, before);
+  all.push_back(b.getStringAttr(text));
+  module->setAttr(kWarningsAttr, b.getArrayAttr(all));
+}
+
 /// Elements of a window that depthwise kernels add.
 static constexpr int64_t kMaxTaps = 49;
 

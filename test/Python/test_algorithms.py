@@ -119,7 +119,15 @@ def after_rectified_norm(graph):
     return graph.add("Relu", norm(graph, "x", bias=True))
 
 
-FOLDS = [after_norm, after_norm_with_bias, after_linear, after_linear_with_bias, after_relu, after_gate, after_rectified_norm]
+def after_layer_norm(graph):
+    return graph.add("LayerNormalization", "x", weight(K) + 1, weight(K))
+
+
+def after_layer_norm_without_bias(graph):
+    return graph.add("LayerNormalization", "x", weight(K) + 1)
+
+
+FOLDS = [after_norm, after_norm_with_bias, after_layer_norm, after_layer_norm_without_bias, after_linear, after_linear_with_bias, after_relu, after_gate, after_rectified_norm]
 
 
 def read_twice(graph):
@@ -135,12 +143,17 @@ def after_gelu(graph):
     return graph.add("Tanh", graph.add("MatMul", "x", weight(K, K))), []
 
 
+def after_hard_swish(graph):
+    """One operation whose body reads its input twice."""
+    return graph.add("HardSwish", graph.add("MatMul", "x", weight(K, K))), []
+
+
 def after_bare_norm(graph):
     return norm(graph, "x", gain=False), []
 
 
 KEEPS = {read_twice: "reads it too", after_input: "it is an input", after_gelu: "does not scale with its channels",
-         after_bare_norm: "not scaled"}  # fmt: skip
+         after_hard_swish: "does not scale with its channels", after_bare_norm: "not scaled"}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FOLDS)
@@ -172,6 +185,32 @@ def test_what_cannot_be_folded_is_left_with_the_reason(tmp_path, make):
         [layer] = [op for op in report(artifact) if op["node"] == "last"]
         assert layer["transform"].startswith(f"{algorithm}: not scaled: "), layer
         assert KEEPS[make] in layer["transform"], layer
+
+
+@pytest.mark.parametrize("algorithm", ["awq", "smoothquant"])
+def test_a_transform_that_changes_nothing_is_told(tmp_path, algorithm):
+    graph = Graph()
+    path = graph.save(tmp_path / "m.onnx", graph.add("MatMul", "x", weight(K, N), name="last"))
+    np.savez(tmp_path / "c.npz", x=samples())
+    words = [qcc._driver._find_driver(), path, f"--calib={tmp_path / 'c.npz'}", "--precision=int8", f"--algo={algorithm}"]
+    done = subprocess.run([*words, "-o", tmp_path / "m.qcc"], capture_output=True, text=True)
+    assert done.returncode == 0 and f"warning: --algo={algorithm} scaled nothing: node 'last': it is an input" in done.stderr, done.stderr
+    graph.add("MatMul", after_norm(graph), weight(K, N), name="second")
+    path = graph.save(tmp_path / "m.onnx", graph.nodes[-1].output[0])
+    assert "scaled nothing" not in subprocess.run([*words, "-o", tmp_path / "m.qcc"], capture_output=True, text=True).stderr
+
+
+def test_inputs_that_are_always_0_are_told(tmp_path):
+    """Of their weights nothing is known, and they become 0."""
+    graph = Graph()
+    path = graph.save(tmp_path / "m.onnx", graph.add("MatMul", "x", weight(K, N), name="last"))
+    for idle, told in ((0, False), (3, False), (4, True), (40, True)):
+        x = samples()
+        x[:, K - idle :] = 0
+        np.savez(tmp_path / "c.npz", x=x)
+        words = [qcc._driver._find_driver(), path, f"--calib={tmp_path / 'c.npz'}", "--precision=w4a16:g32", "--algo=gptq"]
+        done = subprocess.run([*words, "-o", tmp_path / "m.qcc"], capture_output=True, text=True)
+        assert done.returncode == 0 and (f"(node 'last' {idle} of {K})" in done.stderr) == told, done.stderr
 
 
 def test_division_of_its_own(tmp_path):

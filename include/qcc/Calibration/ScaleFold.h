@@ -82,6 +82,8 @@ private:
   bool traceAttention(AttentionOp op, Channels channels, unsigned depth);
   bool traceReshape(ReshapeOp op, Channels channels, unsigned depth);
   bool traceGeneric(GenericOp op, const Channels &channels, unsigned depth);
+  bool traceBody(GenericOp op, mlir::Value value, const Channels &channels,
+                 unsigned depth, unsigned level);
   bool traceRead(GenericOp op, unsigned input, const Channels &channels,
                  unsigned depth);
   bool fail(const llvm::Twine &why);

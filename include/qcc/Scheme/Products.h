@@ -81,9 +81,10 @@ inline constexpr int64_t kMaxPooledSize = 65536;
 /// over dimensions.
 bool hasExactAverage(mlir::Operation *op);
 
-/// Of a module: what a pass wants to be told to whoever compiles it; whoever
-/// runs the pass takes it off.
-inline constexpr llvm::StringLiteral kWarningAttr = "qcc.warning";
+/// Of a module: what a pass wants to be told to whoever compiles it, an array
+/// of texts; whoever runs the pass takes it off.
+inline constexpr llvm::StringLiteral kWarningsAttr = "qcc.warnings";
+void addWarning(mlir::ModuleOp module, const llvm::Twine &text);
 
 /// The scheme that a precision names ("w4a16:g32"); null with a diagnostic at
 /// `loc` if there is none.

@@ -26,6 +26,9 @@ namespace {
 
 /// Columns of a layer that are rounded by one thread at a time.
 constexpr int64_t kPartColumns = 128;
+/// More than this part of a layer's inputs being idle is worth telling; a few
+/// are in every model with rectifiers.
+constexpr uint64_t kIdleShare = 20;
 
 /// Some columns' weights by some method.
 struct Result {
@@ -98,6 +101,7 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
     if (llvm::Error error = sequential ? runSequential() : runAtOnce())
       return qcc::emitError(module.getLoc(), std::move(error));
     warnOfFewRows();
+    warnOfIdleInputs();
     return success();
   }
 
@@ -114,7 +118,22 @@ private:
         << " layers see fewer rows of data than they have inputs (node '"
         << node << "' " << rows << " of " << inputs
         << "): codes fit these rows, not the model; give more data";
-    getOperation()->setAttr(kWarningAttr, StringAttr::get(&getContext(), text));
+    addWarning(getOperation(), text);
+  }
+
+  /// Nothing is known of the weights of inputs that are always 0: they become
+  /// 0.
+  void warnOfIdleInputs() {
+    if (idle.empty())
+      return;
+    const auto &[node, count, inputs] = idle.front();
+    addWarning(
+        getOperation(),
+        "gptq: " + Twine(idle.size()) +
+            " layers have inputs that are 0 in all data (node '" + node + "' " +
+            Twine(count) + " of " + Twine(inputs) +
+            "): their weights become 0; give data in which they are not, "
+            "if there are any");
   }
 
   llvm::Error runAtOnce() {
@@ -196,6 +215,12 @@ private:
       for (MatMulOp layer : own)
         scarce.push_back(
             {getNodeName(layer.getLoc()).str(), data.range.rows, k});
+    uint64_t dead = llvm::count_if(llvm::seq<int64_t>(0, k), [&](int64_t i) {
+      return inputs.gram[size_t(i * (k + 1))] == 0;
+    });
+    if (has("gptq") && dead * kIdleShare > uint64_t(k))
+      for (MatMulOp layer : own)
+        idle.push_back({getNodeName(layer.getLoc()).str(), dead, k});
     // Columns are rounded each for itself: parts of them on several threads.
     std::vector<std::vector<float>> weights, corrected;
     std::vector<ArrayRef<float>> targets;
@@ -473,7 +498,7 @@ private:
   const PassCheckpoints *finished = nullptr;
   SmallVector<LinearGroup> groups;
   /// Layers that few rows are known of: name, rows, inputs.
-  std::vector<std::tuple<std::string, uint64_t, int64_t>> scarce;
+  std::vector<std::tuple<std::string, uint64_t, int64_t>> scarce, idle;
 };
 
 } // namespace
