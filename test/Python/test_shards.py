@@ -141,6 +141,7 @@ def test_rounds_by_ray(tmp_path, sequential):
     ("--precision=w4a8", "--algo=awq,gptq", "--calib-mode=parallel"),
     ("--precision=int8", "--algo=smoothquant"),
     ("--precision=int8", "--calib-method=entropy"),
+    ("--precision=int8", "--min-cos=0.5", "--no-correct-bias"),
 ])  # fmt: skip
 def test_rounds_of_other_algorithms(tmp_path, sequential, more):
     check_rounds(tmp_path, sequential, "local", *more)

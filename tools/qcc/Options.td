@@ -103,12 +103,13 @@ def labels : Setting<"labels", "NAME", [EvalVis], "Array of the data with labels
              Group<grp_data>;
 def tokens : Setting<"tokens", "NAME", [EvalVis],
                      "Array with token ids for perplexity (default: the input that has them)">, Group<grp_data>;
-def min_cos : Setting<"min-cos", "X", [CompileVis, EvalVis],
+def min_cos : Setting<"min-cos", "X", [CompileVis, CalibrateVis, EvalVis],
                       "Least cosine with fp32, for which int8 keeps layers (default: 0.99; 0: none); eval exits with 6">,
               Group<grp_data>;
-def no_correct_bias : Switch<"no-correct-bias", [CompileVis], "int8 with --calib: do not add the mean error of layers to their biases">,
+def no_correct_bias : Switch<"no-correct-bias", [CompileVis, CalibrateVis],
+                             "int8 with --calib: do not add the mean error of layers to their biases">,
                       Group<grp_data>;
-def correct_bias : Switch<"correct-bias", [CompileVis], "int8 with --calib: correct biases (the default), whatever the recipe says">,
+def correct_bias : Switch<"correct-bias", [CompileVis, CalibrateVis], "int8 with --calib: correct biases (the default), whatever the recipe says">,
                    Group<grp_data>, Flags<[HelpHidden]>;
 def max_drop : Setting<"max-drop", "X", [CompileVis, EvalVis],
                        "Loss of top1 or perplexity allowed, as 0.01 or 1%: a budget of mixed precision; eval exits with 6">,
