@@ -8,6 +8,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
+#include "qcc/Calibration/OutputJudge.h"
 #include "qcc/Calibration/Statistics.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Package/Package.h"
@@ -41,7 +42,8 @@ public:
   /// Runs the stages up to `options.stopAfter`.
   llvm::Expected<CompileResult> run();
 
-  /// Runs the stages from Transform on for a module that is imported already.
+  /// Runs the stages from Transform on (Quantize, if it is quantized) for a
+  /// module that is imported already.
   llvm::Expected<CompileResult>
   runFrom(mlir::OwningOpRef<mlir::ModuleOp> imported,
           std::shared_ptr<ParameterStore> weights);
@@ -100,6 +102,12 @@ private:
   /// Chooses a precision for each product if there are budgets for them.
   llvm::Error assign();
   llvm::Error quantize();
+  /// Runs the float model for checkChosenLoss.
+  llvm::Error makeJudge();
+  /// Measures what the quantized model loses with weights that algorithms chose
+  /// and puts it in the assignment. Errors: BudgetMissed if it is more than
+  /// --max-drop.
+  llvm::Error checkChosenLoss();
   /// Notes which weights of integer operations have codes that fit in pairs
   /// (kPairsFitAttr), where a level of the target has no VNNI. Errors: those of
   /// evaluateConstant.
@@ -181,6 +189,8 @@ private:
   std::unique_ptr<Rounds> rounds;
   std::unique_ptr<HostExecutor> executor;
   std::unique_ptr<Workspace> workspace;
+  /// Of budgets with algorithms that choose weights; else null.
+  std::unique_ptr<OutputJudge> judge;
   std::vector<std::pair<std::string, double>> timings;
   std::vector<PackageObject> objects;
   /// Nodes of the model and their operators, in the order of import.

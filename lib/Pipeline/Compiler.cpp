@@ -335,6 +335,9 @@ llvm::Error Compilation::assign() {
   if (!isMixed)
     return llvm::Error::success();
   WorkspaceScope scope(&context, workspace.get());
+  if (algorithms.chooses())
+    if (llvm::Error error = makeJudge())
+      return error;
   AssignOptions assigning;
   assigning.formats = formats;
   llvm::append_range(assigning.keep, options.keep);
@@ -417,6 +420,8 @@ llvm::Error Compilation::quantize() {
   if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
     result.assignment = text.getValue().str();
   (*module)->removeAttr(kAssignmentAttr);
+  if (!error && judge)
+    error = checkChosenLoss();
   if (!error && !options.emitQdq)
     error = notePairs();
   // Equal work of different layers shares kernels from here on.
@@ -440,7 +445,11 @@ Compilation::runFrom(OwningOpRef<ModuleOp> imported,
                      std::shared_ptr<ParameterStore> weights) {
   module = std::move(imported);
   parameters = std::move(weights);
-  return runStages(Stage::Transform);
+  // Weights that are encoded have no place before.
+  bool isQuantized =
+      module->walk([](EncodeOp) { return WalkResult::interrupt(); })
+          .wasInterrupted();
+  return runStages(isQuantized ? Stage::Quantize : Stage::Transform);
 }
 
 llvm::Expected<CompileResult> Compilation::runStages(Stage first) {

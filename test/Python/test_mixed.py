@@ -129,22 +129,14 @@ def test_losses_are_those_of_the_compiled_model(files, tmp_path):
     """One layer in a format alone, as measured and as it runs."""
     found = assignment(compile_(files, tmp_path / "m.qcc", precision="w4a16,int8,w4a8,fp8:token,fp8-e5m2:token,bf16,bf16a16,f32", max_size="0.9x"))
     x = np.load(files[1])["x"]
-
-    def logs(artifact):
-        y = next(iter(qcc.load(artifact)({"x": x}).values())).astype(np.float64)
-        y -= y.max(axis=-1, keepdims=True)
-        return y - np.log(np.exp(y).sum(axis=-1, keepdims=True))
-
-    exact = logs(qcc.compile(files[0], tmp_path / "f.qcc", target="avx2"))
+    exact = logs(qcc.compile(files[0], tmp_path / "f.qcc", target="avx2"), x)
     for layer in found["layers"]:
         errors = {c["format"]: c["error"] for c in layer["candidates"]}
         for key in set(errors) - {"f32"}:
             others = [other["node"] for other in found["layers"] if other["node"] != layer["node"]]
             one = qcc.compile(files[0], tmp_path / f"{layer['node']}-{key}.qcc", target="avx2", precision=key,
                               keep=[f"^{name}$" for name in others])  # fmt: skip
-            changed = logs(one)
-            kl = (np.exp(exact) * (exact - changed)).sum(axis=-1).mean()
-            assert errors[key] == pytest.approx(kl, rel=1e-2, abs=1e-8), (layer["node"], key)
+            assert errors[key] == pytest.approx(kl(exact, logs(one, x)), rel=1e-2, abs=1e-8), (layer["node"], key)
 
 
 def test_threads_do_not_change_bytes(files, tmp_path):
@@ -338,3 +330,48 @@ def test_passes_alone_refuse(tmp_path):
     for flag, words in (("", "expected --calib=DATA"), ("=sensitivity=magic", "expected auto, measured")):
         done = subprocess.run([opt, text, f"--qcc-precision-assign{flag}"], capture_output=True, text=True)
         assert done.returncode != 0 and "[QCC-E401]" in done.stderr and words in done.stderr
+
+
+def kl(exact, changed):
+    return (np.exp(exact) * (exact - changed)).sum(axis=-1).mean()
+
+
+def logs(artifact, x):
+    y = next(iter(qcc.load(artifact)({"x": x}).values())).astype(np.float64)
+    y -= y.max(axis=-1, keepdims=True)
+    return y - np.log(np.exp(y).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("algo", [["gptq"], ["clip"], ["awq", "gptq"]], ids="-".join)
+def test_what_is_said_of_the_model_is_of_its_weights(files, tmp_path, algo):
+    """Formats are chosen by weights rounded to nearest; what the model loses is measured with those that it has."""
+    x = np.load(files[1])["x"]
+    flags = {"precision": "w3a16:g32,w4a16:g32,f32", "max_size": "0.25x"}
+    chosen = assignment(compile_(files, tmp_path / "m.qcc", algo=algo, **flags))["chosen"]
+    nearest = assignment(compile_(files, tmp_path / "n.qcc", **flags))["chosen"]
+    exact = logs(qcc.compile(files[0], tmp_path / "f.qcc", target="avx2"), x)
+    changed = logs(tmp_path / "m.qcc", x)
+    assert chosen["error"] == pytest.approx(kl(exact, changed), rel=1e-3)
+    assert chosen["drop"] == np.mean(exact.argmax(-1) != changed.argmax(-1))
+    assert chosen["nearest_error"] != chosen["error"] and "nearest_error" not in nearest
+    if "awq" not in algo:
+        assert chosen["nearest_error"] == pytest.approx(nearest["error"], rel=1e-3)
+
+
+def test_weights_of_algorithms_must_hold_the_budget_too(tmp_path):
+    """Where they lose more than rounding to nearest does, by which formats were chosen."""
+    refused = 0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        np.savez(tmp_path / "data.npz", x=random.standard_normal((64, K)).astype(np.float32))
+        files = make_model(tmp_path / "m.onnx"), tmp_path / "data.npz"
+        flags = {"precision": "w3a16:g32", "keep": ["head"], "algo": ["clip"]}
+        chosen = assignment(compile_(files, tmp_path / "m.qcc", max_size="0.4x", **flags))["chosen"]
+        if chosen["drop"] <= chosen["nearest_drop"]:
+            continue
+        with pytest.raises(qcc.CompileError) as caught:
+            compile_(files, tmp_path / "b.qcc", max_size="0.4x", max_drop=f"{100 * chosen['nearest_drop']}%", **flags)
+        assert caught.value.exit_code == 6 and caught.value.code == "QCC-E802"
+        assert "with the weights that --algo chose it loses" in str(caught.value) and not (tmp_path / "b.qcc").exists()
+        refused += 1
+    assert refused
