@@ -2,10 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Plugin/Plugin.h"
 #include "mlir/IR/DialectRegistry.h"
+#include "mlir/IR/MLIRContext.h"
 #include "mlir/Pass/PassManager.h"
+#include "qcc/Scheme/SchemeCheck.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/Support/DynamicLibrary.h"
+#include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include <dlfcn.h>
 
 using namespace llvm;
 
@@ -18,39 +22,134 @@ void Extensions::buildPipeline(Stage stage,
       pipeline.addPass(factory());
 }
 
+bool Extensions::hasPasses(Stage stage) const {
+  return any_of(passes, [&](const auto &pass) { return pass.first == stage; });
+}
+
 void Extensions::registerDialects(mlir::DialectRegistry &registry) const {
   for (const DialectHook &hook : dialects)
     hook(registry);
 }
 
-Error Extensions::load(const std::string &path) {
+//===----------------------------------------------------------------------===//
+// Loading
+//===----------------------------------------------------------------------===//
+
+/// What the system's loader would say of no library in words of its own; "" if
+/// it may be one.
+static std::string describeFile(const std::string &path) {
+  if (path.empty())
+    return "expected the file of a plugin, but the name is empty";
+  sys::fs::file_status status;
+  (void)sys::fs::status(path, status);
+  if (!sys::fs::exists(status))
+    // A name alone may be one where the system has libraries.
+    return sys::path::has_parent_path(path)
+               ? "cannot be loaded: no such file; check the name"
+               : "";
+  if (sys::fs::is_directory(status))
+    return "cannot be loaded: expected a shared library, but got a folder; "
+           "name the file in it";
+  file_magic kind;
+  std::error_code error = identify_magic(path, kind);
+  if (error)
+    return "cannot be loaded: " + error.message() + "; check its permissions";
+  if (kind != file_magic::elf_shared_object)
+    return "cannot be loaded: expected a shared library, but the file is none; "
+           "name what qcc_add_plugin built";
+  return "";
+}
+
+/// The library's handle. It is never closed.
+static Expected<void *> openLibrary(const std::string &path) {
+  if (std::string problem = describeFile(path); !problem.empty())
+    return makeError(Diag::BadPlugin, path.empty() ? "--load-plugin" : path,
+                     problem);
   // A name without a folder would be looked for where the system has libraries.
   SmallString<128> absolute(path);
   if (sys::fs::exists(path))
     (void)sys::fs::make_absolute(absolute);
-  std::string problem;
-  auto library =
-      sys::DynamicLibrary::getPermanentLibrary(absolute.c_str(), &problem);
-  if (!library.isValid())
-    return makeError(Diag::BadPlugin, path, "cannot be loaded: " + problem);
-  void *symbol = library.getAddressOfSymbol("qccGetPluginInfo");
+  // All symbols now: one that is missing would end the process when it is
+  // called.
+  if (void *library = dlopen(absolute.c_str(), RTLD_NOW | RTLD_GLOBAL))
+    return library;
+  const char *reason = dlerror();
+  StringRef text = reason ? reason : "unknown reason";
+  text.consume_front(absolute);
+  text.consume_front(": ");
+  return makeError(Diag::BadPlugin, path,
+                   "cannot be loaded: " + text +
+                       "; build the plugin with the headers of this qcc and "
+                       "link what it uses");
+}
+
+static Error checkInfo(const PluginInfo &info, const std::string &path) {
+  const char *again = "; build the plugin again with the headers of this qcc";
+  if (info.api != kPluginApi)
+    return makeError(Diag::BadPlugin, path,
+                     "expected version " + Twine(kPluginApi) +
+                         " of the plugin interface, but got version " +
+                         Twine(info.api) + again);
+  StringRef version = info.version ? info.version : "";
+  if (version != QCC_VERSION_STRING)
+    return makeError(
+        Diag::BadPlugin, path,
+        "expected a plugin for qcc " QCC_VERSION_STRING ", but got one for " +
+            (info.version ? "qcc " + version : "no version") + again);
+  if (!info.extend)
+    return makeError(Diag::BadPlugin, path,
+                     "expected a function `extend` in what qccGetPluginInfo "
+                     "returns, but got null");
+  return Error::success();
+}
+
+Error Extensions::check(const mlir::DialectRegistry &base, size_t firstPass,
+                        size_t firstHook) const {
+  for (const auto &[stage, factory] : ArrayRef(passes).drop_front(firstPass))
+    if (stage > Stage::Plan)
+      return makeError(Diag::BadPlugin, "",
+                       "expected a pass at a stage from import to plan, but "
+                       "got " +
+                           getStageName(stage));
+  mlir::DialectRegistry before, added;
+  base.appendTo(before);
+  for (auto [i, hook] : enumerate(dialects))
+    hook(i < firstHook ? before : added);
+  mlir::MLIRContext context(before, mlir::MLIRContext::Threading::DISABLED);
+  context.loadAllAvailableDialects();
+  const SchemeRegistry &schemes = getSchemes(&context);
+  size_t known = schemes.all().size();
+  context.appendDialectRegistry(added);
+  context.loadAllAvailableDialects();
+  if (!schemes.getRefused().empty())
+    return makeError(Diag::BadPlugin, "", schemes.getRefused().front());
+  for (const Scheme *scheme : schemes.all().drop_front(known))
+    if (Error error = checkScheme(*scheme, context))
+      return error;
+  return Error::success();
+}
+
+Error Extensions::load(const std::string &path,
+                       const mlir::DialectRegistry &base) {
+  Expected<void *> library = openLibrary(path);
+  if (!library)
+    return library.takeError();
+  void *symbol = dlsym(*library, "qccGetPluginInfo");
   if (!symbol)
     return makeError(Diag::BadPlugin, path,
                      "expected the function qccGetPluginInfo, but the library "
                      "has none");
   PluginInfo info = reinterpret_cast<decltype(&qccGetPluginInfo)>(symbol)();
-  if (info.api != kPluginApi)
-    return makeError(Diag::BadPlugin, path,
-                     "expected version " + Twine(kPluginApi) +
-                         " of the plugin interface, but got version " +
-                         Twine(info.api));
-  if (StringRef(info.version) != QCC_VERSION_STRING)
-    return makeError(Diag::BadPlugin, path,
-                     "expected a plugin for qcc " QCC_VERSION_STRING
-                     ", but got one for qcc " +
-                         Twine(info.version));
+  if (Error error = checkInfo(info, path))
+    return error;
+  size_t firstPass = passes.size(), firstHook = dialects.size();
   info.extend(*this);
-  return Error::success();
+  return handleErrors(
+      check(base, firstPass, firstHook), [&](const CodedError &error) {
+        std::string where = error.getWhere().str();
+        return makeError(error.getDiag(), path,
+                         where + (where.empty() ? "" : ": ") + error.getText());
+      });
 }
 
 } // namespace qcc

@@ -100,6 +100,8 @@ private:
     return number;
   }
   llvm::Error takeGiven(int64_t at, int64_t group);
+  llvm::Error checkChosen(int64_t at) const;
+  llvm::Error checkAssigned(int64_t at) const;
   llvm::Error readColumn(int64_t at, int64_t group);
 
   const Scheme &scheme;
@@ -140,6 +142,48 @@ llvm::Error ColumnEncoder::takeGiven(int64_t at, int64_t group) {
   return llvm::Error::success();
 }
 
+/// A rule that the scheme breaks, whatever the weights are.
+static llvm::Error blame(const Scheme &scheme, llvm::Twine text, int64_t at) {
+  return makeError(Diag::BadPlugin, "",
+                   "scheme '" + scheme.getKey() + "': expected " + text +
+                       " for column " + llvm::Twine(at));
+}
+
+llvm::Error ColumnEncoder::checkChosen(int64_t at) const {
+  // Near the largest float differences of weights may be infinite.
+  constexpr float kHuge = 1e30f;
+  bool areHuge = llvm::any_of(
+      column, [](float weight) { return std::fabs(weight) > kHuge; });
+  if (std::isnan(affine.scale) || (std::isinf(affine.scale) && !areHuge))
+    return blame(scheme,
+                 llvm::Twine("choose() to give a finite scale, but got ") +
+                     (std::isnan(affine.scale) ? "nan" : "infinity"),
+                 at);
+  std::optional<int32_t> common = scheme.getZero();
+  int32_t low = common.value_or(0),
+          high = common.value_or(int32_t(scheme.getMaxCode()));
+  if (affine.zero < low || affine.zero > high)
+    return blame(scheme,
+                 "choose() to give a zero from " + llvm::Twine(low) + " to " +
+                     llvm::Twine(high) + ", but got " +
+                     llvm::Twine(affine.zero),
+                 at);
+  return llvm::Error::success();
+}
+
+llvm::Error ColumnEncoder::checkAssigned(int64_t at) const {
+  uint8_t largest = 0;
+  for (uint8_t code : codes)
+    largest = std::max(largest, code);
+  if (largest > scheme.getMaxCode())
+    return blame(scheme,
+                 "assign() to give codes of at most " +
+                     llvm::Twine(scheme.getMaxCode()) + ", but got " +
+                     llvm::Twine(unsigned(largest)),
+                 at);
+  return llvm::Error::success();
+}
+
 llvm::Error ColumnEncoder::readColumn(int64_t at, int64_t group) {
   int64_t first = group * layout.groupK,
           rows = std::min(source.k - first, layout.groupK);
@@ -173,6 +217,9 @@ llvm::Error ColumnEncoder::encode(int64_t at, int64_t group) {
           ArrayRef(importance).slice(group * layout.groupK, column.size());
     affine = scheme.choose(column, weighting);
   }
+  if (source.scales.empty())
+    if (llvm::Error error = checkChosen(at))
+      return error;
   // A half that is too large saturates, so it must be below the largest.
   bool halves = scheme.hasHalfScales();
   float largest = halves ? 65504.0f : std::numeric_limits<float>::max();
@@ -187,7 +234,7 @@ llvm::Error ColumnEncoder::encode(int64_t at, int64_t group) {
   if (scheme.hasHalfScales())
     affine.scale = roundToHalf(affine.scale);
   scheme.assign(column, affine, codes);
-  return llvm::Error::success();
+  return checkAssigned(at);
 }
 
 static llvm::Error checkSizes(const Scheme &scheme, const WeightSource &source,

@@ -133,19 +133,58 @@ GroupAffine ConfiguredScheme::choose(ArrayRef<float> weights,
 // Registry
 //===----------------------------------------------------------------------===//
 
+/// What is wrong with the numbers of a scheme, or "".
+static std::string checkBounds(const Scheme &scheme) {
+  auto expected = [](StringRef what, auto got) {
+    return ("expected " + what + ", but got " + llvm::Twine(got)).str();
+  };
+  CodeUnit unit = scheme.getUnit();
+  int64_t group = scheme.getGroup();
+  if (unit.k < 4 || unit.k > 64 || !llvm::isPowerOf2_32(unit.k))
+    return expected("a unit of 4, 8, 16, 32 or 64 rows", unit.k);
+  if (unit.bytes < 16 || unit.bytes > 256 || unit.bytes % 16 != 0)
+    return expected("a unit of a multiple of 16 bytes, at most 256",
+                    unit.bytes);
+  if (group < 0 || group % unit.k != 0 || group > kMaxGroup)
+    return expected("a group of 0 or a multiple of the unit's " +
+                        std::to_string(unit.k) + " rows, at most " +
+                        std::to_string(kMaxGroup),
+                    group);
+  if (scheme.getMaxCode() > 255)
+    return expected("a largest code of at most 255", scheme.getMaxCode());
+  std::optional<int32_t> zero = scheme.getZero();
+  if (zero && (*zero < 0 || *zero > int32_t(scheme.getMaxCode())))
+    return expected("a zero that is a code, from 0 to " +
+                        std::to_string(scheme.getMaxCode()),
+                    *zero);
+  if (scheme.getWeightBits() < 1 || scheme.getWeightBits() > 32)
+    return expected("weights of 1 to 32 bits", scheme.getWeightBits());
+  return "";
+}
+
+/// What is wrong with the key of a scheme itself, or "".
+static std::string checkKey(StringRef key) {
+  bool isWord = !key.empty() && llvm::all_of(key, [](char c) {
+    return llvm::isAlnum(c) || c == '-' || c == '_';
+  });
+  if (!isWord)
+    return "expected a key of letters, digits, '-' and '_'";
+  // What --precision and `qcc schemes` call other things.
+  if (key == "f32" || key == "mixed")
+    return "expected a key of its own, but this one is reserved";
+  return "";
+}
+
 bool SchemeRegistry::add(std::unique_ptr<Scheme> scheme) {
-  CodeUnit unit = scheme->getUnit();
-  int64_t group = scheme->getGroup();
-  bool keyed =
-      !scheme->getKey().empty() && llvm::all_of(scheme->getKey(), [](char c) {
-        return llvm::isAlnum(c) || c == '-' || c == '_';
-      });
-  bool sized = unit.k >= 4 && unit.k <= 64 && llvm::isPowerOf2_32(unit.k) &&
-               unit.bytes >= 16 && unit.bytes <= 256 && unit.bytes % 16 == 0 &&
-               group >= 0 && group % unit.k == 0 && group <= kMaxGroup &&
-               scheme->getMaxCode() <= 255;
-  if (!keyed || !sized || getBase(scheme->getKey()))
+  std::string problem = checkKey(scheme->getKey());
+  if (problem.empty() && getBase(scheme->getKey()))
+    problem = "expected a key of its own, but another scheme has it";
+  if (problem.empty())
+    problem = checkBounds(*scheme);
+  if (!problem.empty()) {
+    refused.push_back("scheme '" + scheme->getKey().str() + "': " + problem);
     return false;
+  }
   std::string key = scheme->getKey().str();
   bases.push_back(std::move(scheme));
   if (isa<StoredFloatScheme>(*bases.back())) {

@@ -76,9 +76,11 @@ static Error runVerb(Session &session) {
 }
 
 static Error loadPlugins(Session &session) {
+  mlir::DialectRegistry base;
+  registerDialects(base);
   for (const std::string &path :
        session.line.args.getAllArgValues(OPT_load_plugin))
-    if (Error error = session.extensions.load(path))
+    if (Error error = session.extensions.load(path, base))
       return error;
   return Error::success();
 }

@@ -43,23 +43,29 @@ public:
 
   /// Runs a pass on the module after the passes of a stage from Import to
   /// Plan, and before the stage's invariant is checked. Passes of one stage run
-  /// in the order in which they were added.
+  /// in the order in which they were added. A plugin that names a later stage
+  /// is refused: there is no module of qcc's operations any more.
   void addPass(Stage stage, PassFactory factory) {
     passes.emplace_back(stage, std::move(factory));
   }
   /// Adds the passes for a stage to a pipeline.
   void buildPipeline(Stage stage, mlir::OpPassManager &pipeline) const;
+  bool hasPasses(Stage stage) const;
 
   /// Registers dialects, interfaces of them, schemes or targets in each
   /// context, for example `addDialects(qcc::registerScheme<MyScheme>)`.
   void addDialects(DialectHook hook) { dialects.push_back(std::move(hook)); }
   void registerDialects(mlir::DialectRegistry &registry) const;
 
-  /// Loads a plugin and lets it register. The library stays loaded: what it
-  /// registered refers to it. Errors: BadPlugin.
-  llvm::Error load(const std::string &path);
+  /// Loads a plugin, lets it register and checks its schemes (checkScheme) in a
+  /// context with the dialects of `base` and of the plugins before it. The
+  /// library stays loaded: what it registered refers to it. Errors: BadPlugin.
+  llvm::Error load(const std::string &path, const mlir::DialectRegistry &base);
 
 private:
+  llvm::Error check(const mlir::DialectRegistry &base, size_t firstPass,
+                    size_t firstHook) const;
+
   std::vector<std::pair<Stage, PassFactory>> passes;
   std::vector<DialectHook> dialects;
 };

@@ -60,7 +60,7 @@ struct GroupAffine {
 
 /// The smallest piece of codes that is stored and decoded at once.
 struct CodeUnit {
-  unsigned k;     ///< rows: a multiple of 4, at most 64
+  unsigned k;     ///< rows: 4, 8, 16, 32 or 64
   unsigned bytes; ///< of 16 columns: a multiple of 16, at most 256
 };
 
@@ -116,6 +116,7 @@ public:
   virtual bool isPerTensor() const { return false; }
   /// Whether value() is `scale * (code - zero)`. Else it is `scale` times a
   /// number of the code alone, and the zero point is only the code of 0.
+  /// A scheme that overrides value() with such numbers overrides this too.
   virtual bool isLinear() const { return true; }
 
   /// The scheme as one without scales and codes (StoredFloats.h), if it is.
@@ -214,7 +215,8 @@ struct WeightSource {
 /// Encodes a weight into `out`, which has the layout's size. Padding has the
 /// code of zero. Errors (BadTensor): a weight or scale that is not finite, a
 /// zero that is no code or missing, a scale too large for a half, arrays that
-/// have not the size that they should.
+/// have not the size that they should. Errors (BadPlugin): a map or codes of
+/// the scheme that are out of range for any weights.
 llvm::Error encodeWeight(const Scheme &scheme, const WeightSource &source,
                          llvm::MutableArrayRef<char> out);
 /// What kernels of float compute multiply by after encodeWeight: the weights
@@ -226,9 +228,11 @@ llvm::Error roundWeight(const Scheme &scheme, const WeightSource &source,
 /// Schemes by key. Belongs to the MLIR context, as part of the qcc dialect.
 class SchemeRegistry {
 public:
-  /// Takes a scheme over. False if the key is taken or a number is out of the
-  /// bounds documented above.
+  /// Takes a scheme over. False, with the reason in getRefused(), if the key is
+  /// taken or reserved or a number is out of the bounds documented above.
   bool add(std::unique_ptr<Scheme> scheme);
+  /// Why schemes were not taken, a line for each.
+  llvm::ArrayRef<std::string> getRefused() const { return refused; }
 
   /// The scheme that a precision names: a key and parameters, joined by `:`.
   ///   gN       groups of N rows     channel  a scale per column
@@ -248,6 +252,7 @@ private:
 
   std::vector<std::unique_ptr<Scheme>> bases;
   std::vector<const Scheme *> defaults;
+  std::vector<std::string> refused;
   /// What find() has made, by canonical key.
   mutable std::mutex mutex;
   mutable std::map<std::string, std::unique_ptr<Scheme>> made;

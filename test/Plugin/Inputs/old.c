@@ -5,6 +5,9 @@
 #ifndef API
 #define API 1
 #endif
+#ifndef VERSION
+#define VERSION "0.0.9"
+#endif
 
 struct info {
   unsigned api;
@@ -13,6 +16,6 @@ struct info {
 };
 
 struct info qccGetPluginInfo(void) {
-  struct info old = {API, "0.0.9", "old", NULL};
+  struct info old = {API, VERSION, "old", NULL};
   return old;
 }

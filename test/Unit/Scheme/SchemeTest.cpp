@@ -89,6 +89,55 @@ TEST_F(SchemeTest, TheRegistryRefusesWhatKernelsCannotRead) {
   EXPECT_FALSE(registry.add(std::make_unique<Binary>("a", CodeUnit{64, 512})));
   EXPECT_FALSE(registry.add(std::make_unique<Binary>("a", CodeUnit{32, 64})))
       << "group is no multiple of the unit";
+  // Each refusal says which scheme broke which rule with which number.
+  ArrayRef<std::string> refused = registry.getRefused();
+  ASSERT_EQ(refused.size(), 7u);
+  EXPECT_EQ(refused[0], "scheme 'binary': expected a key of its own, but "
+                        "another scheme has it");
+  EXPECT_EQ(refused[3],
+            "scheme 'a': expected a unit of 4, 8, 16, 32 or 64 rows, but got "
+            "6");
+  EXPECT_EQ(refused[6], "scheme 'a': expected a group of 0 or a multiple of "
+                        "the unit's 32 rows, at most 65536, but got 16");
+  for (const char *reserved : {"f32", "mixed"}) {
+    EXPECT_FALSE(registry.add(std::make_unique<Binary>(reserved)));
+    EXPECT_EQ(registry.getRefused().back(),
+              std::string("scheme '") + reserved +
+                  "': expected a key of its own, but this one is reserved");
+  }
+}
+
+TEST_F(SchemeTest, FaultsOfASchemeAreNotThoseOfWeights) {
+  class Wrong final : public Binary {
+  public:
+    explicit Wrong(GroupAffine affine, uint8_t code = 0)
+        : affine(affine), code(code) {}
+    GroupAffine choose(ArrayRef<float>, ArrayRef<float>) const override {
+      return affine;
+    }
+    void assign(ArrayRef<float>, const GroupAffine &,
+                MutableArrayRef<uint8_t> codes) const override {
+      llvm::fill(codes, code);
+    }
+
+  private:
+    GroupAffine affine;
+    uint8_t code;
+  };
+  std::vector<char> out, weights = bytes(std::vector<float>(16, 1.0f));
+  auto problem = [&](const Scheme &scheme) {
+    return encode(scheme, {16, 1, weights}, out);
+  };
+  EXPECT_EQ(problem(Wrong({1, 0})), "");
+  EXPECT_EQ(problem(Wrong({NAN, 0})),
+            "scheme 'binary': expected choose() to give a finite scale, but "
+            "got nan for column 0 [QCC-E402]");
+  EXPECT_EQ(problem(Wrong({1, 7})),
+            "scheme 'binary': expected choose() to give a zero from 0 to 1, "
+            "but got 7 for column 0 [QCC-E402]");
+  EXPECT_EQ(problem(Wrong({1, 0}, 9)),
+            "scheme 'binary': expected assign() to give codes of at most 1, "
+            "but got 9 for column 0 [QCC-E402]");
 }
 
 TEST_F(SchemeTest, Int8RoundsToTheNearestCode) {
