@@ -24,8 +24,11 @@ namespace qcc {
 class ErrorCatcher : public mlir::ScopedDiagnosticHandler {
 public:
   explicit ErrorCatcher(mlir::MLIRContext *context);
-  /// The error; call once, after a failure.
-  llvm::Error take();
+  /// The error; call once, after a failure. `culprit` is what of a plugin
+  /// failed, or "": its errors without a code are no faults of qcc.
+  llvm::Error take(llvm::StringRef culprit = "");
+  /// What was warned of, with the node's name.
+  std::vector<std::string> warnings;
 
 private:
   std::string text, where;
@@ -139,6 +142,7 @@ private:
   /// Runs passes on the module, checks the stage's invariant after them.
   llvm::Error runPasses(Stage stage,
                         llvm::function_ref<void(mlir::OpPassManager &)> add);
+  llvm::Error runPluginPasses(Stage stage);
   /// Runs one stage: tells the observer, takes the time. True in the result:
   /// go on; false: this was the last stage asked for.
   llvm::Expected<bool> runStage(Stage stage,

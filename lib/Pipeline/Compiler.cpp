@@ -29,31 +29,58 @@ using namespace qcc;
 ErrorCatcher::ErrorCatcher(MLIRContext *context)
     : ScopedDiagnosticHandler(context) {
   setHandler([this](Diagnostic &diagnostic) {
+    std::string node = getNodeName(diagnostic.getLocation()).str();
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Warning)
+      warnings.push_back((node.empty() ? "" : "node '" + node + "': ") +
+                         diagnostic.str());
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
       return success();
     if (text.empty()) {
       text = diagnostic.str();
-      where = getNodeName(diagnostic.getLocation()).str();
+      where = std::move(node);
     }
     return success();
   });
 }
 
-llvm::Error ErrorCatcher::take() {
-  Diag id = Diag::Internal;
+llvm::Error ErrorCatcher::take(StringRef culprit) {
+  Diag id = culprit.empty() ? Diag::Internal : Diag::BadPlugin;
   StringRef message = text;
   // emitCoded puts the code first.
   if (message.consume_front("[")) {
     auto [code, rest] = message.split("] ");
     if (const DiagInfo *info = findDiag(code)) {
-      id = info->id;
+      if (culprit.empty() || info->id != Diag::Internal)
+        id = info->id;
       message = rest;
     }
   }
   if (message.empty())
-    message = "a pass failed without saying why";
-  return makeError(id, where.empty() ? "" : "node '" + where + "'", message);
+    message = culprit.empty() ? "a pass failed without saying why"
+                              : "it failed without saying why";
+  return makeError(id, where.empty() ? "" : "node '" + where + "'",
+                   culprit.empty() ? message : culprit + ": " + message);
 }
+
+namespace {
+/// Notes which pass of those of plugins fails.
+class PluginFailure : public PassInstrumentation {
+public:
+  PluginFailure(llvm::SmallPtrSet<Pass *, 4> passes, std::string &name)
+      : passes(std::move(passes)), name(name) {}
+  void runAfterPassFailed(Pass *pass, Operation *) override {
+    if (!passes.contains(pass))
+      return;
+    // An argument is optional; a class always has a name.
+    StringRef argument = pass->getArgument();
+    name = (argument.empty() ? pass->getName() : argument).str();
+  }
+
+private:
+  llvm::SmallPtrSet<Pass *, 4> passes;
+  std::string &name;
+};
+} // namespace
 
 llvm::Error
 Compilation::runPasses(Stage stage,
@@ -61,11 +88,34 @@ Compilation::runPasses(Stage stage,
   ErrorCatcher catcher(&context);
   PassManager passes(&context);
   add(passes);
-  if (options.extensions)
+  bool isExtended = options.extensions && options.extensions->hasPasses(stage);
+  std::string name, culprit;
+  if (isExtended) {
+    size_t own = passes.size();
     options.extensions->buildPipeline(stage, passes);
-  if (failed(passes.run(*module)) || failed(verifyStage(*module, stage)))
-    return catcher.take();
+    llvm::SmallPtrSet<Pass *, 4> added;
+    for (Pass &pass : llvm::drop_begin(passes, own))
+      added.insert(&pass);
+    passes.addInstrumentation(
+        std::make_unique<PluginFailure>(std::move(added), name));
+  }
+  LogicalResult ran = passes.run(*module);
+  llvm::append_range(result.warnings, catcher.warnings);
+  StringRef at = getStageName(stage);
+  if (!name.empty())
+    culprit = ("pass '" + name + "' of a plugin, at stage " + at).str();
+  else if (isExtended && succeeded(ran))
+    culprit = ("after passes of a plugin at stage " + at).str();
+  if (failed(ran) || failed(verifyStage(*module, stage)))
+    return catcher.take(culprit);
   return llvm::Error::success();
+}
+
+/// Stages that have nothing to do in this compile still run what plugins add.
+llvm::Error Compilation::runPluginPasses(Stage stage) {
+  if (!options.extensions || !options.extensions->hasPasses(stage))
+    return llvm::Error::success();
+  return runPasses(stage, [](OpPassManager &) {});
 }
 
 llvm::Expected<bool>
@@ -333,7 +383,7 @@ llvm::Error Compilation::transform() {
 
 llvm::Error Compilation::assign() {
   if (!isMixed)
-    return llvm::Error::success();
+    return runPluginPasses(Stage::Assign);
   WorkspaceScope scope(&context, workspace.get());
   if (algorithms.chooses())
     if (llvm::Error error = makeJudge())
@@ -478,7 +528,11 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
   };
   const Step steps[] = {
       {Stage::Import, [&] { return import(); }},
-      {Stage::Calibrate, [&] { return calibrate(); }},
+      {Stage::Calibrate,
+       [&] {
+         llvm::Error error = calibrate();
+         return error ? std::move(error) : runPluginPasses(Stage::Calibrate);
+       }},
       {Stage::Transform, [&] { return transform(); }},
       {Stage::Assign, [&] { return assign(); }},
       {Stage::Quantize, [&] { return quantize(); }},
