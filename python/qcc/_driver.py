@@ -13,6 +13,12 @@ from typing import Union
 
 from ._errors import CompileError
 
+# Options that would make something else than an artifact.
+_NO_OPTIONS = ("help", "help_advanced", "version")
+
+# Switches whose absence leaves the choice to the driver: False says the opposite.
+_OPPOSITES = {"embed_weights": "--no-embed-weights", "correct_bias": "--no-correct-bias"}
+
 Option = Union[str, int, float, bool, os.PathLike, Sequence[object], Mapping[str, object]]
 
 
@@ -28,16 +34,31 @@ def _find_driver() -> str:
     return found
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _join(value: object) -> str:
+    return ",".join(map(str, value)) if _is_list(value) else str(value)
+
+
 def _flags(name: str, value: Option) -> list[str]:
-    """One option of the command line: True is the flag alone, a sequence repeats it, a mapping gives NAME=VALUE."""
+    """One option of the command line: True is the flag alone, a sequence repeats it, a mapping gives NAME=VALUE.
+
+    In a mapping a sequence gives NAME=VALUE,VALUE.
+    """
+    if name in _NO_OPTIONS:
+        raise TypeError(f"compile() expected an option of how to compile, but got '{name}'")
     flag = "--" + name.replace("_", "-")
-    if value is None or value is False:
+    if value is None:
         return []
+    if value is False:
+        return [_OPPOSITES[name]] if name in _OPPOSITES else []
     if value is True:
         return [flag]
     if isinstance(value, Mapping):
-        return [f"{flag}={key}={item}" for key, item in value.items()]
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [f"{flag}={key}={_join(item)}" for key, item in value.items()]
+    if _is_list(value):
         return [f"{flag}={item}" for item in value]
     return [f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}"]
 
@@ -49,8 +70,8 @@ def compile(  # noqa: A001 - the name that users know
 ) -> pathlib.Path:
     """Compiles an ONNX file and returns the folder of the artifact (default: the model's path with .qcc).
 
-    Options are those of the command line with _ for -: compile("m.onnx", target="avx2", dim={"batch": 1},
-    require_fused=True). Raises CompileError when the driver refuses the model.
+    Options are those of the command line with _ for -: compile("m.onnx", target="avx2", dim={"batch": [1, 8]},
+    require_fused=True, embed_weights=False). Raises CompileError when the driver refuses the model.
     """
     source = pathlib.Path(model)
     folder = pathlib.Path(output) if output is not None else source.with_suffix(".qcc")

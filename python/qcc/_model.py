@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import os
 import pathlib
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +19,9 @@ from . import _abi, _arrays
 from ._errors import QccError, Status
 
 _Info = TypeVar("_Info", bound=_abi.Sized)
+_Result = TypeVar("_Result")
 _MAX_RANK = 32
+_MAX_THREADS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +111,25 @@ class _Signature:
     output_types: tuple[_arrays.ElementType, ...]
 
 
+def _exclusive(method: Callable[..., _Result]) -> Callable[..., _Result]:
+    """A method of Context that only one thread is in at a time."""
+
+    @functools.wraps(method)
+    def call(self: Context, *arguments: Any, **named: Any) -> _Result:
+        with self._lock:
+            return method(self, *arguments, **named)
+
+    return call
+
+
 class Context:
-    """Working memory and states for one caller at a time. Made by Model.context."""
+    """Working memory and states for one caller at a time: calls of other threads wait. Made by Model.context."""
 
     def __init__(self, model: Model, handle: _Handle):
         self._model = model
         self._handle = handle
+        # One caller at a time: others wait. A caller may come again, from the __dlpack__ of an input, say.
+        self._lock = threading.RLock()
         self._context = ctypes.c_void_p()
         status = handle.api.context_create(handle.model, None, self._context)
         if status:
@@ -121,6 +137,7 @@ class Context:
         # The handle is an argument so that it lives until the context is gone.
         self._finalizer = weakref.finalize(self, _destroy, handle, self._context)
 
+    @_exclusive
     def run(self, inputs: Mapping[str, Any] | Sequence[Any] = (), entry: str | None = None) -> dict[str, np.ndarray]:
         """Runs an entry and returns its outputs by name. Unless it is named it is the first one that takes such shapes.
 
@@ -154,6 +171,7 @@ class Context:
 
     __call__ = run
 
+    @_exclusive
     def reset(self) -> None:
         """Sets all states to their first value."""
         status = self._handle.api.state_reset(self._context)
@@ -164,6 +182,7 @@ class Context:
         """From any thread: the run in progress, or else the next one, ends with Status.CANCELLED."""
         self._handle.api.cancel(self._context)
 
+    @_exclusive
     def state(self, name: str) -> np.ndarray:
         """A copy of a state. One whose size depends on inputs exists after the first run."""
         tensor = _empty_tensor()
@@ -175,6 +194,7 @@ class Context:
         finally:
             self._handle.api.free_tensor(self._handle.model, tensor)
 
+    @_exclusive
     def set_state(self, name: str, value: Any) -> None:
         """Replaces the value of a state by one of the same shape."""
         number = self._state_number(name)
@@ -255,6 +275,21 @@ def _takes(entry: Entry, inputs: Mapping[str, Any] | Sequence[Any]) -> bool:
     )
 
 
+def _check_sizes(entries: list[Entry], inputs: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Names the sizes that there are entries for, if an input has another; the runtime would name those of one."""
+    for i, value in enumerate(_in_order(inputs, entries[0])) if entries else ():
+        shape = value.shape if hasattr(value, "shape") else np.shape(value)
+        for d, size in enumerate(shape):
+            known = [entry.inputs[i].shape[d] for entry in entries if len(entry.inputs[i].shape) == len(shape)]
+            if len(set(known)) > 1 and all(isinstance(n, int) for n in known) and size not in known:
+                sizes = [str(n) for n in sorted(set(known))]
+                text = f"{', '.join(sizes[:-1])} or {sizes[-1]}"
+                raise QccError(
+                    Status.BAD_SHAPE,
+                    f"input '{entries[0].inputs[i].name}': expected dim {d} to be {text}, but got {size}",
+                )
+
+
 class Model:
     """A compiled model. Calls may come from any thread: each has a context of its own, and so its own states."""
 
@@ -309,7 +344,10 @@ class Model:
 
     def _signature(self, entry: str | None, inputs: Mapping[str, Any] | Sequence[Any]) -> _Signature:
         if entry is None:
-            return next((s for s in self._sizes if _takes(s.entry, inputs)), self._first)
+            found = next((s for s in self._sizes if _takes(s.entry, inputs)), None)
+            if found is None:
+                _check_sizes([s.entry for s in self._sizes], inputs)
+            return found or self._first
         if entry not in self._signatures:
             raise QccError(
                 Status.NOT_FOUND, f"expected one of the entries {', '.join(self._signatures)}, but got {entry}"
@@ -357,4 +395,9 @@ def load(
     `threads` counts the caller's; 0 is one per CPU that this process may use. `verify` compares the hash of all
     weights. `weights` is their file when it does not lie beside the library. Raises QccError.
     """
+    # ctypes would cut the number.
+    if not 0 <= threads <= _MAX_THREADS:
+        raise QccError(
+            Status.INVALID_ARGUMENT, f"expected threads from 1 to {_MAX_THREADS}, or 0 for one per CPU, but got {threads}"
+        )
     return Model(_Handle(pathlib.Path(path), threads, verify, weights))

@@ -34,11 +34,19 @@ def test_options(driver):
     arguments = driver()
     folder = qcc.compile(
         "m.onnx", precision="int8", calib=pathlib.Path("a.npz"), require_fused=True, embed_weights=False, jobs=2,
-        keep=["first", "last"], dim={"batch": 1, "seq": "1,8"}, recipe=None,
+        keep=["first", "last"], dim={"batch": 1, "seq": "1,8", "heads": [2, 4]}, recipe=None,
     )  # fmt: skip
     assert folder == pathlib.Path("m.qcc")
-    assert arguments() == ["m.onnx", "-q", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused", "--jobs=2",
-                           "--keep=first", "--keep=last", "--dim=batch=1", "--dim=seq=1,8"]  # fmt: skip
+    assert arguments() == ["m.onnx", "-q", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused",
+                           "--no-embed-weights", "--jobs=2", "--keep=first", "--keep=last", "--dim=batch=1", "--dim=seq=1,8",
+                           "--dim=heads=2,4"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["help", "help_advanced", "version"])
+def test_options_that_compile_nothing_are_refused(driver, name):
+    driver()
+    with pytest.raises(TypeError, match=f"expected an option of how to compile, but got '{name}'"):
+        qcc.compile("m.onnx", **{name: True})
 
 
 def test_output_folder(driver):

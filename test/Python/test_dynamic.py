@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Each case is a model in ONNX's text form and several sets of inputs; outputs must have ONNX Runtime's shapes and values."""
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -594,8 +595,24 @@ def test_an_entry_for_each_size(dims_model, tmp_path):
         for entry in (None, f"main_batch{batch}_seq{seq}"):
             z = model({"x": x, "y": y}, entry=entry)["z"]
             np.testing.assert_allclose(z, expected_dims(x, y), rtol=1e-5, atol=1e-5)
-    with pytest.raises(qcc.QccError):
+    with pytest.raises(qcc.QccError, match="^input 'x': expected dim 0 to be 1 or 4, but got 2$") as error:
         model({"x": f32(2, 2, 8), "y": f32(2, 1, 8)})
+    assert error.value.status is qcc.Status.BAD_SHAPE
+
+
+def test_the_runner_takes_the_entry_of_a_size(dims_model, tmp_path, runner):
+    out = qcc.compile(dims_model, tmp_path / "out.qcc", dim={"batch": [1, 4], "seq": [2, 16], "rows": "batch"})
+
+    def run(*arguments):
+        done = subprocess.run([runner, out, "--threads=1", *arguments], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    for dims, shape in ((["batch=4"], (4, 2, 4)), (["seq=16", "batch=4"], (4, 16, 4)), ([], (1, 2, 4))):
+        assert run("--random-inputs", *(f"--dim={dim}" for dim in dims), f"--outputs={tmp_path}/z.npz")[0] == 0
+        assert np.load(tmp_path / "z.npz")["z"].shape == shape
+    assert run("--bench", "--runs=1", "--dim=batch=3") == (2, "qcc-run: error: --dim: expected batch to be 1 or 4, but got 3\n")
+    np.savez(tmp_path / "in.npz", x=f32(4, 5, 8), y=f32(4, 1, 8))
+    assert run(f"--inputs={tmp_path}/in.npz") == (5, "qcc-run: error: input 'x': expected dim 1 to be 2 or 16, but got 5\n")
 
 
 def test_entries_share_weights(dims_model, tmp_path):

@@ -120,6 +120,27 @@ def test_threads_have_their_own_contexts(model):
     assert wrong == []
 
 
+def test_threads_share_a_context(model):
+    context = model.context()
+
+    def work():
+        for _ in range(100):
+            context.run([1], "count")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert context.run([0], "count")["total"][0] == 400
+
+
+@pytest.mark.parametrize("threads", [-1, 1025, 2**40])
+def test_numbers_of_threads_are_checked(fakes, threads):
+    with pytest.raises(qcc.QccError, match=f"expected threads from 1 to 1024, or 0 for one per CPU, but got {threads}"):
+        qcc.load(fakes / "embedded", threads=threads)
+
+
 @pytest.mark.parametrize(
     "feed, status, text",
     [
