@@ -218,6 +218,11 @@ def test_missing_features_are_named(run, x, fakes):
     assert run(model=fakes)[0] == 3
 
 
+def test_weights_lie_beside_what_a_link_leads_to(run, fakes, tmp_path):
+    (tmp_path / "model.so").symlink_to(fakes / "external" / "libmodel.so")
+    assert run("--random-inputs", model=tmp_path / "model.so")[0] == 0
+
+
 def test_random_inputs_are_the_same(run):
     first, second, other = (run(f"--random-inputs={seed}")[1] for seed in (1, 1, 2))
     assert first == second != other

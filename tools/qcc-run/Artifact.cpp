@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
 #include <optional>
+#include <set>
 
 using namespace qcc::run;
 
@@ -60,8 +62,9 @@ Artifact::Artifact(const std::filesystem::path &path,
     throw RunError(BadModel,
                    "expected an artifact with libmodel.so, but found none in " +
                        path.string());
+  // Weights lie beside the library itself, not beside a link to it.
   library =
-      dlopen(std::filesystem::absolute(file).c_str(), RTLD_NOW | RTLD_LOCAL);
+      dlopen(std::filesystem::canonical(file).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library)
     throw RunError(BadModel,
                    std::string("cannot load the library: ") + dlerror());
@@ -122,13 +125,51 @@ static bool fits(const TensorSpec &spec, const Array &array) {
   return true;
 }
 
+static std::string joinSizes(const std::set<int64_t> &sizes) {
+  std::string text;
+  for (auto size = sizes.begin(); size != sizes.end(); ++size) {
+    bool isLast = std::next(size) == sizes.end();
+    text += (size == sizes.begin() ? ""
+             : isLast              ? " or "
+                                   : ", ") +
+            std::to_string(*size);
+  }
+  return text;
+}
+
+void Artifact::checkSizes(const std::vector<uint32_t> &entries,
+                          const std::vector<Array> &arrays) const {
+  std::vector<TensorSpec> first = inputs(entries.front());
+  for (size_t i = 0; i < first.size(); ++i)
+    for (const Array &array : arrays)
+      for (size_t d = 0; d < first[i].dims.size(); ++d) {
+        if (array.name != first[i].name ||
+            array.shape.size() != first[i].dims.size())
+          continue;
+        std::set<int64_t> sizes;
+        for (uint32_t entry : entries)
+          sizes.insert(inputs(entry)[i].dims[d]);
+        if (sizes.size() > 1 && *sizes.begin() >= 0 &&
+            !sizes.contains(array.shape[d]))
+          throw RunError(BadData, "input '" + array.name + "': expected dim " +
+                                      std::to_string(d) + " to be " +
+                                      joinSizes(sizes) + ", but got " +
+                                      std::to_string(array.shape[d]));
+      }
+}
+
 uint32_t Artifact::findEntryFor(const std::vector<Array> &arrays) const {
   std::vector<TensorSpec> first = inputs(0);
+  std::vector<uint32_t> alike;
   for (uint32_t entry = 0; entry < description.num_entries; ++entry) {
     std::vector<TensorSpec> specs = inputs(entry);
-    bool same = std::equal(
-        specs.begin(), specs.end(), first.begin(), first.end(),
-        [](const auto &a, const auto &b) { return a.name == b.name; });
+    bool same =
+        std::equal(specs.begin(), specs.end(), first.begin(), first.end(),
+                   [](const auto &a, const auto &b) {
+                     return a.name == b.name && a.dims.size() == b.dims.size();
+                   });
+    if (same)
+      alike.push_back(entry);
     bool all =
         same && std::all_of(specs.begin(), specs.end(), [&](const auto &spec) {
           return std::any_of(
@@ -139,7 +180,73 @@ uint32_t Artifact::findEntryFor(const std::vector<Array> &arrays) const {
     if (all)
       return entry;
   }
+  checkSizes(alike, arrays);
   return 0;
+}
+
+/// A name of the model as the compiler writes it into that of an entry.
+static std::string toIdentifier(std::string name) {
+  for (char &c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c)))
+      c = '_';
+  return name;
+}
+
+/// The sizes in the name of an entry, `main_batch8_seq128`.
+Sizes Artifact::entrySizes(const std::string &name) const {
+  std::vector<std::string> symbols;
+  for (uint32_t i = 0; i < description.num_symbols; ++i)
+    symbols.emplace_back(query<qcc_symbol_info>([&](auto *to) {
+                           return api->symbol_info(model, i, to);
+                         }).name);
+  Sizes sizes;
+  std::string left = name;
+  for (bool found = true; found;) {
+    found = false;
+    size_t digits = left.find_last_not_of("0123456789") + 1;
+    if (digits == left.size() || left.size() - digits > 18)
+      break;
+    // Of names that end alike the longest.
+    std::string longest, head = left.substr(0, digits);
+    for (const std::string &symbol : symbols)
+      if (head.ends_with("_" + toIdentifier(symbol)) &&
+          symbol.size() > longest.size())
+        longest = symbol;
+    if (longest.empty())
+      break;
+    sizes.emplace_back(longest, std::stoll(left.substr(digits)));
+    left.resize(digits - longest.size() - 1);
+    found = true;
+  }
+  return sizes;
+}
+
+uint32_t Artifact::findEntryFor(const Sizes &asked) const {
+  std::vector<std::string> names = entryNames();
+  std::vector<Sizes> known;
+  for (uint32_t entry = 0; entry < names.size(); ++entry) {
+    known.push_back(names.size() > 1 ? entrySizes(names[entry]) : Sizes());
+    bool all = std::all_of(asked.begin(), asked.end(), [&](const auto &size) {
+      return std::none_of(
+          known[entry].begin(), known[entry].end(), [&](const auto &own) {
+            return own.first == size.first && own.second != size.second;
+          });
+    });
+    if (all)
+      return entry;
+  }
+  for (const auto &[name, value] : asked) {
+    std::set<int64_t> sizes;
+    for (const Sizes &entry : known)
+      for (const auto &own : entry)
+        if (own.first == name)
+          sizes.insert(own.second);
+    if (!sizes.empty() && !sizes.contains(value))
+      throw RunError(Usage, "--dim: expected " + name + " to be " +
+                                joinSizes(sizes) + ", but got " +
+                                std::to_string(value));
+  }
+  throw RunError(Usage, "--dim: no entry has all of these sizes");
 }
 
 std::vector<std::string> Artifact::entryNames() const {
@@ -398,10 +505,9 @@ static void fillRandom(Array &array, Random &random, int64_t intMax) {
   }
 }
 
-std::vector<Array> qcc::run::makeRandomInputs(
-    const Artifact &artifact, uint32_t entry,
-    const std::vector<std::pair<std::string, int64_t>> &dims, uint64_t seed,
-    int64_t intMax) {
+std::vector<Array> qcc::run::makeRandomInputs(const Artifact &artifact,
+                                              uint32_t entry, const Sizes &dims,
+                                              uint64_t seed, int64_t intMax) {
   for (const auto &[name, value] : dims)
     artifact.symbolRange(name);
   Random random(seed);

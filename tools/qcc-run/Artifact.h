@@ -28,6 +28,9 @@ struct TensorSpec {
   std::vector<std::string> symbols; ///< "" where a dim is no plain symbol
 };
 
+/// Sizes by name, as `--dim` gives them.
+using Sizes = std::vector<std::pair<std::string, int64_t>>;
+
 /// One dispatch of the host program.
 struct Site {
   uint32_t entry = 0;
@@ -46,8 +49,12 @@ public:
   /// The entry of that name, or the first one for "". Throws Usage.
   uint32_t findEntry(const std::string &name) const;
   /// The first entry with the inputs of entry 0 whose sizes are those of these
-  /// arrays, by name; 0 if there is none.
+  /// arrays, by name; 0 if there is none. Throws BadData where the artifact has
+  /// entries for several sizes of a dim, and none for that of an array.
   uint32_t findEntryFor(const std::vector<Array> &arrays) const;
+  /// The first entry that has these sizes or takes any: `--dim=N=1,8` of the
+  /// compiler makes an entry for each. Throws Usage if there is none.
+  uint32_t findEntryFor(const Sizes &sizes) const;
   std::vector<std::string> entryNames() const;
   std::vector<TensorSpec> inputs(uint32_t entry) const {
     return tensors(entry, QCC_INPUT);
@@ -66,6 +73,9 @@ public:
 
 private:
   std::vector<TensorSpec> tensors(uint32_t entry, qcc_tensor_kind kind) const;
+  Sizes entrySizes(const std::string &name) const;
+  void checkSizes(const std::vector<uint32_t> &entries,
+                  const std::vector<Array> &arrays) const;
 
   void *library = nullptr;
   qcc_model_info description{};
@@ -120,10 +130,9 @@ Array copyTensor(const std::string &name, const DLTensor &tensor);
 /// integers from 0 to `intMax`. Sizes that are not constant take the value of
 /// `dims`, else the least one that is not 0. Throws Unsupported for inputs
 /// whose dims are expressions.
-std::vector<Array>
-makeRandomInputs(const Artifact &artifact, uint32_t entry,
-                 const std::vector<std::pair<std::string, int64_t>> &dims,
-                 uint64_t seed, int64_t intMax);
+std::vector<Array> makeRandomInputs(const Artifact &artifact, uint32_t entry,
+                                    const Sizes &dims, uint64_t seed,
+                                    int64_t intMax);
 
 } // namespace qcc::run
 

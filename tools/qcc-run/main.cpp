@@ -134,9 +134,8 @@ static void addOptions(CLI::App &app, Options &o) {
   });
 }
 
-static std::vector<std::pair<std::string, int64_t>>
-parseDims(const std::vector<std::string> &texts) {
-  std::vector<std::pair<std::string, int64_t>> dims;
+static Sizes parseDims(const std::vector<std::string> &texts) {
+  Sizes dims;
   for (const std::string &text : texts) {
     size_t equals = text.rfind('=');
     int64_t value = -1;
@@ -413,6 +412,8 @@ static ExitCode runModel(const Options &o, json &result) {
     return report(runTestData(artifact, entry, o.testData, o.tolerance), o.json,
                   result);
 
+  if (o.entry.empty() && o.inputs.empty())
+    entry = artifact.findEntryFor(parseDims(o.dims));
   std::vector<Array> inputs = loadInputs(o, artifact, entry);
   if (o.entry.empty() && !o.inputs.empty())
     entry = artifact.findEntryFor(inputs);
