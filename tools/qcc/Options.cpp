@@ -339,6 +339,12 @@ Error applyEmit(const CommandLine &line, CompileOptions &options) {
   }
   if (name == "obj" || name == "a") {
     options.kind = name == "a" ? PackageKind::Archive : PackageKind::Object;
+    if (options.embedWeights == false && line.has(OPT_no_embed_weights))
+      return usage("--no-embed-weights",
+                   "expected no --emit=" + name +
+                       ", whose weights are always inside");
+    // A recipe may be that of a library.
+    options.embedWeights = std::nullopt;
     return Error::success();
   }
   std::optional<Stage> stage = parseStage(name);
