@@ -271,7 +271,8 @@ std::string writeHeader(const PackageFacts &facts) {
      << ", for use with qcc.h.\n"
         "   A dimension that is known only when the model runs is -1; _SIZE\n"
         "   says what it is. */\n"
-        "#ifndef QCC_MODEL_H\n#define QCC_MODEL_H\n\n";
+        "#ifndef QCC_MODEL_H\n#define QCC_MODEL_H\n\n"
+        "#include <stdint.h>\n\n";
   os << "#define QCC_MODEL_NAME " << quote(facts.request.modelName) << "\n";
   os << "#define QCC_MODEL_ABI_VERSION " << QCC_ABI_VERSION << "\n";
   os << "#define QCC_MODEL_WEIGHT_BYTES UINT64_C(" << facts.result.weightBytes

@@ -18,22 +18,38 @@ static std::optional<unsigned> findName(unsigned count, StringRef name,
   return std::nullopt;
 }
 
+/// All names that findName would find, for an error.
+template <typename GetAttr>
+static std::string listNames(unsigned count, GetAttr get) {
+  std::string names;
+  for (unsigned i = 0; i < count; ++i)
+    if (StringAttr attr = get(i))
+      names += (names.empty() ? "" : ", ") + attr.str();
+  return names.empty() ? "it has none" : names;
+}
+
 static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
                             StringRef output) {
+  auto getInput = [&](unsigned i) {
+    return func.getArgAttrOfType<StringAttr>(i, "qcc.name");
+  };
   std::optional<unsigned> arg =
-      findName(func.getNumArguments(), input, [&](unsigned i) {
-        return func.getArgAttrOfType<StringAttr>(i, "qcc.name");
-      });
+      findName(func.getNumArguments(), input, getInput);
   if (!arg)
     return makeError(Diag::Usage, "--state",
-                     "the model has no input '" + input + "'");
+                     "expected an input of the model (" +
+                         listNames(func.getNumArguments(), getInput) +
+                         ") that is no state yet, but got '" + input + "'");
+  auto getOutput = [&](unsigned i) {
+    return func.getResultAttrOfType<StringAttr>(i, "qcc.name");
+  };
   std::optional<unsigned> result =
-      findName(func.getNumResults(), output, [&](unsigned i) {
-        return func.getResultAttrOfType<StringAttr>(i, "qcc.name");
-      });
+      findName(func.getNumResults(), output, getOutput);
   if (!result)
     return makeError(Diag::Usage, "--state",
-                     "the model has no output '" + output + "'");
+                     "expected an output of the model (" +
+                         listNames(func.getNumResults(), getOutput) +
+                         "), but got '" + output + "'");
   auto ret = cast<func::ReturnOp>(func.getBody().front().getTerminator());
   Value value = ret.getOperand(*result);
   BlockArgument old = func.getArgument(*arg);

@@ -98,7 +98,10 @@ qcc_status Weights::openFile(const char *path, uint64_t size,
                              ErrorText &error) {
   int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
-    return error.fail(QCC_BAD_WEIGHTS, "cannot open the weights %s: error %d",
+    return error.fail(QCC_BAD_WEIGHTS,
+                      "cannot open the weights %s: error %d; keep the file "
+                      "beside the library itself, or name it in the options "
+                      "of open",
                       path, errno);
   qcc_status status = map(fd, path, size, error);
   ::close(fd);

@@ -237,6 +237,17 @@ static bool readParameter(const Scheme &scheme, StringRef word,
   return true;
 }
 
+/// Why a parameter that was not read is no group, if it is a number of rows.
+static std::string explainGroup(const Scheme &scheme, StringRef word,
+                                const Parameters &parameters) {
+  int64_t rows;
+  if (parameters.group || parameters.perTensor || !word.consume_front("g") ||
+      word.getAsInteger(10, rows))
+    return "";
+  return ", which is no multiple of " + std::to_string(scheme.getUnit().k) +
+         " up to " + std::to_string(kMaxGroup);
+}
+
 static std::string getCanonicalKey(const Scheme &scheme,
                                    const Parameters &parameters) {
   std::string key = scheme.getKey().str();
@@ -299,7 +310,7 @@ llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {
       return makeError(Diag::UnsupportedScheme, "",
                        "expected each parameter of '" + base->getKey() +
                            "' at most once (" + known + "), but got '" + word +
-                           "'");
+                           "'" + explainGroup(*base, word, parameters));
     }
   std::string key = getCanonicalKey(*base, parameters);
   std::lock_guard<std::mutex> lock(mutex);

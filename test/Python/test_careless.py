@@ -254,6 +254,16 @@ def save_cell(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def test_states_that_are_no_inputs_are_refused_with_those_that_are(tmp_path):
+    model = save_cell(tmp_path / "m.onnx")
+    code, text = driver(model, "--state=g=next", "-q", "-o", tmp_path / "o")
+    assert code == 2 and "--state: expected an input of the model (x, h) that is no state yet, but got 'g'" in text
+    code, text = driver(model, "--state=h=next", "--state=h=next", "-q", "-o", tmp_path / "o")
+    assert code == 2 and "expected an input of the model (x) that is no state yet, but got 'h'" in text
+    code, text = driver(model, "--state=h=last", "-q", "-o", tmp_path / "o")
+    assert code == 2 and "--state: expected an output of the model (y, next), but got 'last'" in text
+
+
 def stream(artifact, x):
     context = qcc.load(artifact).context()
     return np.concatenate([context.run([row[None]])["y"] for row in x]).astype(np.float64)

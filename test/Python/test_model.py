@@ -192,6 +192,13 @@ def test_weights_in_a_file(fakes, tmp_path):
     assert error.value.status is qcc.Status.BAD_WEIGHTS
 
 
+def test_weights_that_are_not_there(fakes, tmp_path):
+    library = (fakes / "external" / "libmodel.so").read_bytes()
+    (tmp_path / "libmodel.so").write_bytes(library)
+    with pytest.raises(qcc.QccError, match="cannot open the weights .*keep the file beside the library itself, or name it"):
+        qcc.load(tmp_path)
+
+
 def test_contexts_outlive_names(fakes):
     context = qcc.load(fakes / "embedded", threads=1).context()
     gc.collect()

@@ -456,9 +456,10 @@ llvm::Expected<DimRule> parseDimRule(StringRef name, StringRef text) {
   };
   if (text.contains("..")) {
     auto [low, high] = text.split("..");
-    if (!parseBound(low, rule.min) || !parseBound(high, rule.max) ||
-        rule.max < rule.min)
+    if (!parseBound(low, rule.min) || !parseBound(high, rule.max))
       return refuse("expected bounds MIN..MAX of 0 or more");
+    if (rule.max < rule.min)
+      return refuse("expected bounds MIN..MAX with MIN at most MAX");
     return rule;
   }
   if (!text.empty() && !llvm::isDigit(text.front()) && text.front() != '-') {

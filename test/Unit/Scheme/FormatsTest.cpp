@@ -98,6 +98,11 @@ TEST_F(FormatsTest, WhatIsNoPrecisionIsRefusedWithWhatThereIs) {
         << bad;
   EXPECT_NE(getProblem("w4a16:g33").find("gN with N a multiple of 8"),
             std::string::npos);
+  EXPECT_NE(getProblem("w4a16:g33")
+                .find("but got 'g33', which is no multiple of 8 up to 65536"),
+            std::string::npos);
+  EXPECT_EQ(getProblem("w4a16:g32:g32").find("multiple of 8 up to"),
+            std::string::npos);
   EXPECT_EQ(getSchemes(&context).lookup("w4a16:g33"), nullptr);
 }
 
