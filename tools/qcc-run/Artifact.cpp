@@ -221,14 +221,17 @@ Sizes Artifact::entrySizes(const std::string &name) const {
   return sizes;
 }
 
-uint32_t Artifact::findEntryFor(const Sizes &asked) const {
+uint32_t Artifact::findEntryFor(const Sizes &asked,
+                                std::optional<uint32_t> named) const {
   std::vector<std::string> names = entryNames();
   std::vector<Sizes> known;
   for (uint32_t entry = 0; entry < names.size(); ++entry) {
+    if (named && entry != *named)
+      continue;
     known.push_back(names.size() > 1 ? entrySizes(names[entry]) : Sizes());
     bool all = std::all_of(asked.begin(), asked.end(), [&](const auto &size) {
       return std::none_of(
-          known[entry].begin(), known[entry].end(), [&](const auto &own) {
+          known.back().begin(), known.back().end(), [&](const auto &own) {
             return own.first == size.first && own.second != size.second;
           });
     });

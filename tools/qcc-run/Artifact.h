@@ -53,8 +53,10 @@ public:
   /// entries for several sizes of a dim, and none for that of an array.
   uint32_t findEntryFor(const std::vector<Array> &arrays) const;
   /// The first entry that has these sizes or takes any: `--dim=N=1,8` of the
-  /// compiler makes an entry for each. Throws Usage if there is none.
-  uint32_t findEntryFor(const Sizes &sizes) const;
+  /// compiler makes an entry for each. With `named` that one alone. Throws
+  /// Usage if there is none.
+  uint32_t findEntryFor(const Sizes &sizes,
+                        std::optional<uint32_t> named = std::nullopt) const;
   std::vector<std::string> entryNames() const;
   std::vector<TensorSpec> inputs(uint32_t entry) const {
     return tensors(entry, QCC_INPUT);

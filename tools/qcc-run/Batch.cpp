@@ -15,11 +15,15 @@
 using namespace qcc::run;
 
 std::vector<Comparison>
-qcc::run::runTestData(const Artifact &artifact, uint32_t entry,
+qcc::run::runTestData(const Artifact &artifact, std::optional<uint32_t> entry,
                       const std::filesystem::path &folder,
                       const Tolerance &tolerance) {
   TestData data = readTestData(folder);
-  Runner runner(artifact, entry);
+  // Names in the files are not those of the model in every set.
+  std::vector<TensorSpec> specs = artifact.inputs(0);
+  for (size_t i = 0; i < std::min(specs.size(), data.inputs.size()); ++i)
+    data.inputs[i].name = specs[i].name;
+  Runner runner(artifact, entry ? *entry : artifact.findEntryFor(data.inputs));
   runner.setInputs(std::move(data.inputs), true);
   runner.run();
   return compareAll(runner.outputs(), data.outputs, true, tolerance);
@@ -45,7 +49,7 @@ static Outcome runItem(const Item &item, const OpenOptions &options,
   try {
     Artifact artifact(item.artifact, options);
     for (const Comparison &result :
-         runTestData(artifact, 0, item.data, tolerance))
+         runTestData(artifact, std::nullopt, item.data, tolerance))
       if (!result.passed)
         return {Missed, "output '" + result.name + "': " + result.problem};
     return {};

@@ -8,8 +8,10 @@
 
 namespace qcc::run {
 
-/// Runs a test data set once; returns how its outputs compare.
-std::vector<Comparison> runTestData(const Artifact &artifact, uint32_t entry,
+/// Runs a test data set once; returns how its outputs compare. Without an entry
+/// it is that of the inputs' sizes.
+std::vector<Comparison> runTestData(const Artifact &artifact,
+                                    std::optional<uint32_t> entry,
                                     const std::filesystem::path &folder,
                                     const Tolerance &tolerance);
 

@@ -408,12 +408,14 @@ static ExitCode runModel(const Options &o, json &result) {
       printModel(result);
     return Ok;
   }
+  std::optional<uint32_t> named;
+  if (!o.entry.empty())
+    named = entry;
   if (!o.testData.empty())
-    return report(runTestData(artifact, entry, o.testData, o.tolerance), o.json,
+    return report(runTestData(artifact, named, o.testData, o.tolerance), o.json,
                   result);
-
-  if (o.entry.empty() && o.inputs.empty())
-    entry = artifact.findEntryFor(parseDims(o.dims));
+  if (o.inputs.empty())
+    entry = artifact.findEntryFor(parseDims(o.dims), named);
   std::vector<Array> inputs = loadInputs(o, artifact, entry);
   if (o.entry.empty() && !o.inputs.empty())
     entry = artifact.findEntryFor(inputs);
