@@ -108,6 +108,11 @@ Compilation::runPasses(Stage stage,
     culprit = ("after passes of a plugin at stage " + at).str();
   if (failed(ran) || failed(verifyStage(*module, stage)))
     return catcher.take(culprit);
+  // Stages after this one look for the function `main`.
+  if (isExtended && module->getBody()->empty())
+    return makeError(Diag::BadPlugin, "",
+                     culprit + ": expected a module with functions, but it is "
+                               "empty");
   return llvm::Error::success();
 }
 

@@ -162,6 +162,9 @@ bool SchemeChecker::checkMaps() {
   for (auto [i, weight] : llvm::enumerate(weights))
     weight = sample(i);
   ArrayRef<float> all(weights);
+  if (scheme.choose(all, {}).scale == 0)
+    return fail("expected choose() to give a scale other than 0 for sample "
+                "weights from -1 to 1, but got 0");
   return checkChoice(all, {}, "sample weights") &&
          checkChoice(all, ones, "sample weights with importance") &&
          checkChoice(all.take_front(rows / 2 + 1), {}, "a short group") &&

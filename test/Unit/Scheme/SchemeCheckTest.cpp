@@ -39,7 +39,9 @@ public:
       return {NAN, 8};
     if (is("scale of zeros"))
       return {most == 0 ? 1 : most / 8, 8};
-    return {most / 8, is("zero") ? 99 : is("wrong zero") ? 3 : 8};
+    return {is("no scale") ? 0 : most / 8, is("zero")         ? 99
+                                           : is("wrong zero") ? 3
+                                                              : 8};
   }
   void assign(ArrayRef<float> weights, const GroupAffine &affine,
               MutableArrayRef<uint8_t> codes) const override {
@@ -150,6 +152,7 @@ TEST_F(SchemeCheckTest, MapsAndCodesAreChecked) {
   finds("table", "override isLinear()");
   finds("scale", "expected choose() to give a finite scale for sample "
                  "weights, but got nan");
+  finds("no scale", "a scale other than 0 for sample weights");
   finds("scale of zeros", "scale 0 for weights that are all 0, but got 1");
   finds("zero", "expected choose() to give getZero() = 8 as the zero, but got "
                 "99");
