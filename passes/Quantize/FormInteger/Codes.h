@@ -45,6 +45,9 @@ bool coversPadding(PoolOp op);
 /// Averages of codes: exact sums and one `qcc.dequantize`.
 void populateAveragePatterns(mlir::RewritePatternSet &patterns);
 
+/// Weights of integer operations as signed codes without a zero point.
+void populateZeroPointPatterns(mlir::RewritePatternSet &patterns);
+
 /// Codes in place of floats in what copies, gathers, concatenates and reshapes.
 void populateMovePatterns(mlir::RewritePatternSet &patterns);
 

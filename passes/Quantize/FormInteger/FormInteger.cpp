@@ -26,31 +26,20 @@ static constexpr int64_t kMaxRows = 33025;
 /// Elementwise operations between a sum and where it is quantized again.
 static constexpr unsigned kMaxEpilogue = 8;
 
-/// True for codes with a zero point (or none) that signed codes without one can
-/// stand for: kernels take those.
-static bool isCentered(Value codes, Value zero) {
-  bool isUnsigned = cast<RankedTensorType>(codes.getType())
-                        .getElementType()
-                        .isUnsignedInteger();
-  if (!zero)
-    return !isUnsigned;
-  return getSplatInteger(zero) == (isUnsigned ? 128 : 0);
-}
-
-/// Signed codes less their zero point: 128 less turns the highest bit.
-static Value centerCodes(OpBuilder &b, Location loc, Value codes) {
-  auto type = cast<RankedTensorType>(codes.getType());
-  if (!type.getElementType().isUnsignedInteger())
-    return codes;
-  auto centered =
-      createGeneric(b, loc, type.clone(b.getI8Type()), Combiner::None, codes,
-                    b.getMultiDimIdentityMap(type.getRank()), {}, {},
-                    [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
-                      Value high = arith::ConstantOp::create(
-                          inner, inner.getIntegerAttr(inner.getI8Type(), -128));
-                      return arith::XOrIOp::create(inner, args[0], high);
-                    });
-  return centered.getResult();
+/// The zero point of a weight's codes as an integer operation has it: a scalar,
+/// or one per output in a tensor of `rank` dimensions, the last of them.
+static Value shapeZero(OpBuilder &b, Location loc, const Codes &weight,
+                       int64_t rank) {
+  Value zero = weight.zero;
+  if (!zero || hasOneElement(zero))
+    return zero ? toScalar(b, loc, zero) : Value();
+  auto type = cast<RankedTensorType>(zero.getType());
+  if (type.getRank() == rank)
+    return zero;
+  return ReshapeOp::create(
+      b, loc,
+      RankedTensorType::get({1, type.getNumElements()}, type.getElementType()),
+      zero);
 }
 
 /// The scale of products: one factor for all, the other for all or per channel.
@@ -129,9 +118,8 @@ struct FormIntConv : OpRewritePattern<ConvOp> {
       return refuse(rewriter, op, "three spatial dimensions");
     if (input->axis != -1)
       return refuse(rewriter, op, "the input has a scale per channel");
-    if (weight->axis > 0 || !isCentered(weight->codes, weight->zero))
-      return refuse(rewriter, op,
-                    "the weight has a scale along its rows or a zero point");
+    if (weight->axis > 0)
+      return refuse(rewriter, op, "the weight has a scale along its rows");
     if (type.getNumElements() / std::max<int64_t>(type.getDimSize(0), 1) >
         kMaxRows)
       return refuse(rewriter, op, "a sum may not fit 32 bits");
@@ -141,9 +129,9 @@ struct FormIntConv : OpRewritePattern<ConvOp> {
         rewriter, loc,
         makeTensorType(getDims(op.getResult().getType()),
                        rewriter.getI32Type()),
-        input->codes, centerCodes(rewriter, loc, weight->codes), zero,
-        /*weight_zero=*/Value(), op.getStrides(), op.getPads(),
-        op.getDilations(), op.getGroups(), /*channels_last=*/false);
+        input->codes, weight->codes, zero, shapeZero(rewriter, loc, *weight, 1),
+        op.getStrides(), op.getPads(), op.getDilations(), op.getGroups(),
+        /*channels_last=*/false);
     Value scale = multiplyScales(rewriter, loc, *input, *weight);
     replaceWithSums(rewriter, op, sums.getResult(), scale, 1);
     return success();
@@ -165,53 +153,23 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
       return refuse(rewriter, op, "the weight is not a constant matrix");
     if (input->axis != -1)
       return refuse(rewriter, op, "the input has a scale per column");
-    if ((weight->axis != -1 && weight->axis != columns) ||
-        !isCentered(weight->codes, weight->zero))
-      return refuse(rewriter, op,
-                    "the weight has a scale along its rows or a zero point");
+    if (weight->axis != -1 && weight->axis != columns)
+      return refuse(rewriter, op, "the weight has a scale along its rows");
     if (type.getDimSize(1 - columns) > kMaxRows)
       return refuse(rewriter, op, "a sum may not fit 32 bits");
     Location loc = op.getLoc();
-    Value codes = centerCodes(rewriter, loc, weight->codes);
+    Value codes = weight->codes;
     if (op.getTransB())
       codes = permute(rewriter, loc, codes, {1, 0}).getResult();
     Value zero = input->zero ? toScalar(rewriter, loc, input->zero) : Value();
     auto result = op.getResult().getType();
     auto sums = IntMatMulOp::create(
         rewriter, loc, makeTensorType(getDims(result), rewriter.getI32Type()),
-        input->codes, codes, zero, /*rhs_zero=*/Value());
+        input->codes, codes, zero, shapeZero(rewriter, loc, *weight, 2));
     Value scale = multiplyScales(rewriter, loc, *input, *weight);
     replaceWithSums(rewriter, op, sums.getResult(), scale,
                     result.getRank() - 1);
     return success();
-  }
-};
-
-/// Takes the zero point of an integer operation's weight into its codes.
-template <typename OpT> struct CenterWeight : OpRewritePattern<OpT> {
-  using OpRewritePattern<OpT>::OpRewritePattern;
-  LogicalResult matchAndRewrite(OpT op,
-                                PatternRewriter &rewriter) const override {
-    MutableOperandRange zero = getZero(op);
-    Value weight = op->getOperand(1),
-          point = zero.empty() ? Value() : zero[0].get();
-    auto type = cast<RankedTensorType>(weight.getType());
-    if (!point || type.getElementTypeBitWidth() != 8 ||
-        !isConstantExpression(weight) || !isCentered(weight, point))
-      return failure();
-    Value centered = centerCodes(rewriter, op.getLoc(), weight);
-    rewriter.modifyOpInPlace(op, [&] {
-      op->setOperand(1, centered);
-      getZero(op).clear();
-    });
-    return success();
-  }
-
-  static MutableOperandRange getZero(IntConvOp op) {
-    return op.getWeightZeroMutable();
-  }
-  static MutableOperandRange getZero(IntMatMulOp op) {
-    return op.getRhsZeroMutable();
   }
 };
 
@@ -273,8 +231,9 @@ struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
   static bool comesFromIntegers(Value value) {
     for (unsigned steps = 0; steps < kMaxEpilogue; ++steps) {
       if (auto sums = value.getDefiningOp<DequantizeOp>())
-        return isa_and_nonnull<IntConvOp, IntMatMulOp>(
-            sums.getInput().getDefiningOp());
+        value = sums.getInput();
+      if (isa_and_nonnull<IntConvOp, IntMatMulOp>(value.getDefiningOp()))
+        return true;
       auto generic = value.getDefiningOp<GenericOp>();
       if (!generic || generic.isReduction() || generic.getInputs().empty())
         return false;
@@ -401,9 +360,9 @@ struct FoldRequantize : OpRewritePattern<QuantizeOp> {
 struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FormIntConv, FormIntMatMul, CenterWeight<IntConvOp>,
-                 CenterWeight<IntMatMulOp>, MultiplyByReciprocal>(
+    patterns.add<FormIntConv, FormIntMatMul, MultiplyByReciprocal>(
         &getContext());
+    populateZeroPointPatterns(patterns);
     populateAveragePatterns(patterns);
     populateMovePatterns(patterns);
     // Before a product with the reciprocal stands between.

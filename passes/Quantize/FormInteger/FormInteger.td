@@ -17,12 +17,15 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     number of elements, which for windows that the padding cuts is what they have. The scale and that of the codes which an
     average becomes are one factor.
 
+    Kernels take signed codes without a zero point. A constant weight with others, also of an integer operation that the model
+    has, becomes that: 128 less of codes without a sign, and what a zero point is off is added in the epilogue, times the
+    sums of the inputs (a product with a weight of ones). Sums of 32 bits wrap, so all results are exact.
+
     Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
     of one scale moves their codes.
 
     Left alone, for no target has an exact kernel that pays: codes of more than 8 bits, a scale per element along the
-    inner dimension, weights whose zero point is not the middle of their codes, so many rows that a sum may not fit 32
-    bits, three spatial dimensions. `qcc.reason` says which.
+    inner dimension, so many rows that a sum may not fit 32 bits, three spatial dimensions. `qcc.reason` says which.
   }];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect"];
 }

@@ -51,35 +51,63 @@ func.func @unsigned_weight(%x: tensor<5x16xui8>) -> tensor<5x8xf32> {
 
 // What stays in f32 says why.
 // CHECK-LABEL: func @refused
-func.func @refused(%x: tensor<5x16xi8>, %v: tensor<16x8xi8>) -> (tensor<5x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>) {
+func.func @refused(%x: tensor<5x16xi8>, %v: tensor<16x8xi8>) -> (tensor<5x8xf32>, tensor<5x8xf32>) {
   %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
   %rows = qcc.param "r" : tensor<16xf32>
-  %z = qcc.constant dense<3> : tensor<i8> -> tensor<i8>
   %w = qcc.param "w" : tensor<16x8xi8>
   %0 = qcc.dequantize %x, %s : (tensor<5x16xi8>, tensor<f32>) -> tensor<5x16xf32>
   %1 = qcc.dequantize %v, %s : (tensor<16x8xi8>, tensor<f32>) -> tensor<16x8xf32>
   // CHECK: qcc.matmul {{.*}}qcc.executed = "f32", qcc.reason = "not supported: the weight is not a constant matrix"
   %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
   %3 = qcc.dequantize %w, %rows {axis = 0 : i64} : (tensor<16x8xi8>, tensor<16xf32>) -> tensor<16x8xf32>
-  // CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: the weight has a scale along its rows or a zero point"
+  // CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: the weight has a scale along its rows"
   %4 = qcc.matmul %0, %3 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
-  %5 = qcc.dequantize %w, %s zero %z : (tensor<16x8xi8>, tensor<f32>, tensor<i8>) -> tensor<16x8xf32>
-  // CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: the weight has a scale along its rows or a zero point"
-  %6 = qcc.matmul %0, %5 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
-  return %2, %4, %6 : tensor<5x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>
+  return %2, %4 : tensor<5x8xf32>, tensor<5x8xf32>
 }
 
-// The same where the model says the product in integers.
+// Other zero points: less their difference to 128 (0 of signed codes) times the sums of the inputs.
+// CHECK-LABEL: func @zero_points
+// CHECK: %[[ROWS:.*]] = qcc.int_matmul %arg0, %{{.*}} lhs_zero %{{.*}} {{{.*}}qcc.reason = "sums codes: the weight has a zero point"{{.*}}} : (tensor<5x16xui8>, tensor<16x1xi8>, tensor<ui8>) -> tensor<5x1xi32>
+// CHECK: %[[SUMS:.*]] = qcc.int_matmul %arg0, %{{.*}} lhs_zero %{{.*}}qcc.reason = "as in the model"{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>, tensor<ui8>) -> tensor<5x8xi32>
+// CHECK: %[[ALL:.*]] = qcc.generic none ins(%[[SUMS]], %[[ROWS]], %{{.*}} : tensor<5x8xi32>, tensor<5x1xi32>, tensor<1x8xi32>)
+// CHECK: qcc.dequantize %[[ALL]], %{{.*}} {axis = 1 : i64} : (tensor<5x8xi32>, tensor<8xf32>) -> tensor<5x8xf32>
+// CHECK: %[[INPUTS:.*]] = qcc.int_conv {{.*}}qcc.reason = "sums codes{{.*}} : (tensor<1x4x8x8xui8>, tensor<1x4x3x3xi8>) -> tensor<1x1x6x6xi32>
+// CHECK: %[[CONV:.*]] = qcc.int_conv {{.*}} : (tensor<1x4x8x8xui8>, tensor<6x4x3x3xi8>) -> tensor<1x6x6x6xi32>
+// CHECK: qcc.generic none ins(%[[CONV]], %[[INPUTS]], %{{.*}} : tensor<1x6x6x6xi32>, tensor<1x1x6x6xi32>, tensor<i32>)
+// CHECK-NOT: qcc.matmul
+// CHECK-NOT: qcc.conv
+func.func @zero_points(%x: tensor<5x16xui8>, %image: tensor<1x4x8x8xui8>) -> (tensor<5x8xf32>, tensor<1x6x6x6xf32>) {
+  %w = qcc.param "w" : tensor<16x8xui8>
+  %v = qcc.param "v" : tensor<6x4x3x3xi8>
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %sw = qcc.param "s" : tensor<8xf32>
+  %zw = qcc.param "z" : tensor<8xui8>
+  %zx = qcc.constant dense<7> : tensor<ui8> -> tensor<ui8>
+  %zv = qcc.constant dense<3> : tensor<i8> -> tensor<i8>
+  %0 = qcc.dequantize %x, %s zero %zx : (tensor<5x16xui8>, tensor<f32>, tensor<ui8>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %w, %sw zero %zw {axis = 1 : i64} : (tensor<16x8xui8>, tensor<8xf32>, tensor<8xui8>) -> tensor<16x8xf32>
+  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  %3 = qcc.dequantize %image, %s : (tensor<1x4x8x8xui8>, tensor<f32>) -> tensor<1x4x8x8xf32>
+  %4 = qcc.dequantize %v, %s zero %zv : (tensor<6x4x3x3xi8>, tensor<f32>, tensor<i8>) -> tensor<6x4x3x3xf32>
+  %5 = qcc.conv %3, %4 {dilations = array<i64: 1, 1>, groups = 1 : i64, pads = array<i64: 0, 0, 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x4x8x8xf32>, tensor<6x4x3x3xf32>) -> tensor<1x6x6x6xf32>
+  return %2, %5 : tensor<5x8xf32>, tensor<1x6x6x6xf32>
+}
+
+// The same where the model says the product in integers; a row's own zero points have no kernel.
 // CHECK-LABEL: func @center
 // CHECK: qcc.int_matmul %{{.*}}, %{{.*}} lhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>, tensor<ui8>)
-// CHECK: qcc.int_matmul %{{.*}}, %{{.*}} rhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>)
-func.func @center(%x: tensor<5x16xui8>, %zx: tensor<ui8>) -> (tensor<5x8xi32>, tensor<5x8xi32>) {
+// CHECK: %[[ROWS:.*]] = qcc.int_matmul %{{.*}} : (tensor<5x16xui8>, tensor<16x1xi8>) -> tensor<5x1xi32>
+// CHECK: %[[SUMS:.*]] = qcc.int_matmul %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>) -> tensor<5x8xi32>
+// CHECK: qcc.generic none ins(%[[SUMS]], %[[ROWS]],
+// CHECK: qcc.int_matmul %{{.*}} rhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<5x1xui8>, tensor<ui8>)
+func.func @center(%x: tensor<5x16xui8>, %zx: tensor<ui8>, %rows: tensor<5x1xui8>) -> (tensor<5x8xi32>, tensor<5x8xi32>, tensor<5x8xi32>) {
   %w = qcc.param "w" : tensor<16x8xui8>
   %z = qcc.constant dense<128> : tensor<ui8> -> tensor<ui8>
   %0 = qcc.int_matmul %x, %w lhs_zero %zx rhs_zero %z : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>, tensor<ui8>) -> tensor<5x8xi32>
   %y = qcc.constant dense<127> : tensor<ui8> -> tensor<ui8>
   %1 = qcc.int_matmul %x, %w rhs_zero %y : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<ui8>) -> tensor<5x8xi32>
-  return %0, %1 : tensor<5x8xi32>, tensor<5x8xi32>
+  %2 = qcc.int_matmul %x, %w lhs_zero %rows rhs_zero %y : (tensor<5x16xui8>, tensor<16x8xui8>, tensor<5x1xui8>, tensor<ui8>) -> tensor<5x8xi32>
+  return %0, %1, %2 : tensor<5x8xi32>, tensor<5x8xi32>, tensor<5x8xi32>
 }
 
 // Codes without a sign whose zero point is 0 have nothing below zero: the activation before them is not needed.

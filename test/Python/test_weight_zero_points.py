@@ -1,0 +1,151 @@
+# Constant weights of bytes with zero points of any value: the integer kernels, and exact sums.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import qcc
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx import TensorProto, helper, numpy_helper
+
+QCC = pathlib.Path(__file__).resolve().parents[2] / "build" / "bin" / "qcc"
+# Powers of two: what an exact sum is rounded to is known.
+X_SCALE, W_SCALE, Y_SCALE, X_ZERO, Y_ZERO = 2.0**-6, 2.0**-5, 2.0**-1, 7, 121
+CONVOLUTIONS = {"plain": (1, 12, 20, 3), "pointwise": (1, 12, 20, 1), "groups": (4, 12, 20, 3), "depthwise": (12, 12, 12, 3)}
+
+
+def random_weight(dtype, shape, outputs, per_output, seed=1):
+    """Codes of all 8 bits and their zero points: neither 128 nor, of signed ones, 0."""
+    rng, low = np.random.default_rng(seed), -128 if dtype == np.int8 else 0
+    codes = rng.integers(low, low + 256, shape).astype(dtype)
+    zeros = (low + rng.integers(150, 256, outputs if per_output else ())).astype(dtype)
+    return codes, zeros
+
+
+def convolve(x, w, groups):
+    """With one pixel of padding for a window of three, in i64."""
+    pad = w.shape[2] // 2
+    windows = sliding_window_view(np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))), w.shape[2:], axis=(2, 3))
+    parts = zip(np.split(windows, groups, 1), np.split(w, groups, 0))
+    return np.concatenate([np.einsum("ncyxij,ocij->noyx", a, b) for a, b in parts], 1)
+
+
+def save(path, form, op, x, codes, zeros, **attributes):
+    """The operation in one of three forms: on integers, on codes, between conversions."""
+    arrays = {"xs": np.float32(X_SCALE), "xz": np.uint8(X_ZERO), "w": codes, "wz": zeros, "ys": np.float32(Y_SCALE), "yz": np.uint8(Y_ZERO),
+              "ws": np.full(zeros.shape, W_SCALE, np.float32)}  # fmt: skip
+    if form == "integer":
+        nodes = [helper.make_node(f"{op}Integer", ["x", "w", "xz", "wz"], ["y"], "layer", **attributes)]
+    elif form == "codes":
+        nodes = [helper.make_node(f"QLinear{op}", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"], ["y"], "layer", **attributes)]
+    else:
+        axis = {"axis": 0 if op == "Conv" else 1} if zeros.ndim else {}
+        nodes = [
+            helper.make_node("DequantizeLinear", ["x", "xs", "xz"], ["xf"]), helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], **axis),
+            helper.make_node(op, ["xf", "wf"], ["yf"], "layer", **attributes), helper.make_node("QuantizeLinear", ["yf", "ys", "yz"], ["y"]),
+        ]  # fmt: skip
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", *x.shape[1:]])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32 if form == "integer" else TensorProto.UINT8, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items() if name in used],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+
+
+def to_codes(sums):
+    return np.clip(np.rint(sums * (X_SCALE * W_SCALE / Y_SCALE)) + Y_ZERO, 0, 255).astype(np.uint8)
+
+
+def case(name, dtype, per_output):
+    """Operation, attributes, input, codes, zero points and the exact sums."""
+    rng = np.random.default_rng(2)
+    if name == "product":
+        x = rng.integers(0, 256, (9, 50)).astype(np.uint8)
+        codes, zeros = random_weight(dtype, (50, 37), 37, per_output)
+        return "MatMul", {}, x, codes, zeros, (x.astype(np.int64) - X_ZERO) @ (codes.astype(np.int64) - zeros)
+    groups, inputs, outputs, window = CONVOLUTIONS[name]
+    x = rng.integers(0, 256, (2, inputs, 7, 8)).astype(np.uint8)
+    codes, zeros = random_weight(dtype, (outputs, inputs // groups, window, window), outputs, per_output)
+    weight = codes.astype(np.int64) - (zeros[:, None, None, None] if per_output else zeros)
+    return "Conv", {"group": groups, "pads": [window // 2] * 4}, x, codes, zeros, convolve(x.astype(np.int64) - X_ZERO, weight, groups)
+
+
+def compile_and_run(path, target, x):
+    artifact = qcc.compile(path, path.with_suffix(f".{target}"), target=target)
+    return qcc.load(artifact)({"x": x})["y"], json.loads((artifact / "report.json").read_text())["ops"]
+
+
+@pytest.mark.parametrize("per_output", [False, True])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("form", ["integer", "codes", "float"])
+@pytest.mark.parametrize("name", ["product", *CONVOLUTIONS])
+def test_exact_on_integer_kernels(tmp_path, name, form, dtype, per_output):
+    op, attributes, x, codes, zeros, sums = case(name, dtype, per_output)
+    path = tmp_path / "m.onnx"
+    save(path, form, op, x, codes, zeros, **attributes)
+    want = sums if form == "integer" else to_codes(sums)
+    got, rows = compile_and_run(path, "avx2", x)
+    assert np.array_equal(got, want)
+    products = [row for row in rows if row["op"] in ("qcc.int_conv", "qcc.int_matmul")]
+    assert len(products) == 2 and all(row["compute"] == "int8" for row in products)
+    assert [row["reason"] for row in products].count("sums codes: the weight has a zero point") == 1
+    # What is left only moves bytes.
+    assert all(row["flops_at_sizes"] <= x.size * 2 + got.size * 2 for row in rows if row not in products)
+    if form == "integer" and per_output:
+        assert np.array_equal(compile_and_run(path, "reference", x)[0], want)
+
+
+@pytest.mark.parametrize("name", ["product", "plain"])
+def test_no_zero_point_of_unsigned_codes(tmp_path, name):
+    """It is 0 then, as far from the middle as it can be."""
+    op, attributes, x, codes, zeros, _ = case(name, np.uint8, False)
+    save(tmp_path / "m.onnx", "integer", op, x, codes, zeros, **attributes)
+    model = onnx.load(tmp_path / "m.onnx")
+    del model.graph.node[0].input[3]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in {"xz": np.uint8(X_ZERO), "w": codes}.items())
+    onnx.save(model, tmp_path / "m.onnx")
+    (want,) = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    got, rows = compile_and_run(tmp_path / "m.onnx", "avx2", x)
+    assert np.array_equal(got, want) and {row["compute"] for row in rows} >= {"int8"}
+
+
+def test_other_levels(tmp_path):
+    """Kernels for VNNI and AMX keep bytes."""
+    for name in ("product", "plain", "groups", "depthwise"):
+        op, attributes, x, codes, zeros, _ = case(name, np.uint8, True)
+        save(tmp_path / "m.onnx", "codes", op, x, codes, zeros, **attributes)
+        for target in ("avx512-vnni", "amx", "avx2+avx512-vnni+amx"):
+            out = tmp_path / "m.mlir"
+            subprocess.run([QCC, tmp_path / "m.onnx", "-q", f"--target={target}", "--emit=schedule", "-o", out], check=True)
+            layouts = re.findall(r'qcc\.pack %\w+ "(tap|dot|dotfit)[:"]', out.read_text())
+            assert len(layouts) == 2 and ("tap" in layouts) == (name == "depthwise"), (name, target)
+        subprocess.run([QCC, tmp_path / "m.onnx", "-q", "--target=avx512-vnni+amx", "-o", tmp_path / "artifact"], check=True)
+
+
+def test_shared_sums(tmp_path):
+    """Products of one input share the sums of its rows."""
+    x = np.random.default_rng(3).integers(0, 256, (4, 32)).astype(np.uint8)
+    weights = [random_weight(np.uint8, (32, 24), 24, False, seed) for seed in range(3)]
+    nodes = [helper.make_node("MatMulInteger", ["x", f"w{i}", "xz", f"z{i}"], [f"y{i}"], f"layer{i}") for i in range(3)]
+    arrays = {"xz": np.uint8(X_ZERO)} | {f"{key}{i}": pair[j] for i, pair in enumerate(weights) for j, key in enumerate("wz")}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 32])],
+        [helper.make_tensor_value_info(f"y{i}", TensorProto.INT32, None) for i in range(3)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "m.onnx")
+    artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / "artifact", target="avx2")
+    outputs = qcc.load(artifact)({"x": x})
+    for i, (codes, zero) in enumerate(weights):
+        assert np.array_equal(outputs[f"y{i}"], (x.astype(np.int64) - X_ZERO) @ (codes.astype(np.int64) - zero))
+    rows = json.loads((artifact / "report.json").read_text())["ops"]
+    assert [row["reason"] for row in rows].count("sums codes: the weight has a zero point") == 1
