@@ -111,6 +111,9 @@ private:
   /// and puts it in the assignment. Errors: BudgetMissed if it is more than
   /// --max-drop.
   llvm::Error checkChosenLoss();
+  /// Notes which weights of a model have codes that fit signed bytes less their
+  /// zero points (kZerosFitAttr). Errors: those of evaluateConstant.
+  llvm::Error noteZeroPoints();
   /// Notes which weights of integer operations have codes that fit in pairs
   /// (kPairsFitAttr), where a level of the target has no VNNI. Errors: those of
   /// evaluateConstant.

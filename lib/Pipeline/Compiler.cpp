@@ -427,6 +427,9 @@ llvm::Error Compilation::quantize() {
     if (llvm::Error error = noteRanges())
       return error;
   }
+  if (!options.emitQdq)
+    if (llvm::Error error = noteZeroPoints())
+      return error;
   WorkspaceScope scope(&context, workspace.get());
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
     if (isStatic || isDynamic) {

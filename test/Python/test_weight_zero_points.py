@@ -103,6 +103,23 @@ def test_exact_on_integer_kernels(tmp_path, name, form, dtype, per_output):
         assert np.array_equal(compile_and_run(path, "reference", x)[0], want)
 
 
+@pytest.mark.parametrize("form", ["integer", "float"])
+@pytest.mark.parametrize("name", ["product", "plain", "depthwise"])
+def test_differences_of_seven_bits(tmp_path, name, form):
+    """They fit signed bytes (reduce_range): no sums of inputs, and kernels that add pairs."""
+    op, attributes, x, codes, zeros, sums = case(name, np.uint8, True)
+    codes, zeros = codes // np.uint8(2), zeros % np.uint8(2) + np.uint8(63)
+    weight = codes.astype(np.int64) - (zeros if op == "MatMul" else zeros[:, None, None, None])
+    inputs = x.astype(np.int64) - X_ZERO
+    sums = inputs @ weight if op == "MatMul" else convolve(inputs, weight, attributes["group"])
+    save(tmp_path / "m.onnx", form, op, x, codes, zeros, **attributes)
+    got, rows = compile_and_run(tmp_path / "m.onnx", "avx2", x)
+    assert np.array_equal(got, sums if form == "integer" else to_codes(sums))
+    assert [row["compute"] for row in rows if row["op"] in ("qcc.int_conv", "qcc.int_matmul")] == ["int8"]
+    subprocess.run([QCC, tmp_path / "m.onnx", "-q", "--target=avx2", "--emit=schedule", "-o", tmp_path / "m.mlir"], check=True)
+    assert ('"tap"' if name == "depthwise" else '"quad') in (tmp_path / "m.mlir").read_text()
+
+
 @pytest.mark.parametrize("name", ["product", "plain"])
 def test_no_zero_point_of_unsigned_codes(tmp_path, name):
     """It is 0 then, as far from the middle as it can be."""

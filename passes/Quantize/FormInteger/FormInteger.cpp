@@ -70,9 +70,11 @@ static LogicalResult refuse(PatternRewriter &rewriter, Operation *op,
   return failure();
 }
 
-/// `sums` as floats with the scale of `axis`, in place of `op`.
+/// `sums` as floats with the scale of `axis`, in place of `op`, whose second
+/// operand is the dequantized weight.
 static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
                             Value sums, Value scale, int64_t axis) {
+  Operation *weightSource = op->getOperand(1).getDefiningOp();
   // Another pass may have asked for it, or for fewer bits.
   auto getNote = [&](StringRef name, StringRef otherwise) {
     auto note = op->getAttrOfType<StringAttr>(name);
@@ -92,6 +94,8 @@ static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
     weight = copy.getInputs().front().getDefiningOp();
   if (weight && weight->hasAttr(kPairsFitAttr))
     sums.getDefiningOp()->setAttr(kPairsFitAttr, rewriter.getUnitAttr());
+  if (weightSource->hasAttr(kZerosFitAttr))
+    sums.getDefiningOp()->setAttr(kZerosFitAttr, rewriter.getUnitAttr());
   for (StringRef name : {kLayerErrorAttr, kTransformAttr})
     if (Attribute note = op->getAttr(name))
       sums.getDefiningOp()->setAttr(name, note);

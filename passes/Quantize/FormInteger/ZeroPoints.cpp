@@ -8,12 +8,14 @@
 //
 // where the last sum is a product with a weight of ones. Integers of 32 bits
 // wrap, so the result is that of the left side even where a sum on the right
-// does not fit.
+// does not fit. Where all w - z are known to fit signed bytes (kZerosFitAttr),
+// they are the codes.
 //
 //===----------------------------------------------------------------------===//
 #include "Codes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
 
@@ -49,6 +51,20 @@ static Value centerCodes(OpBuilder &b, Location loc, Value codes) {
                       return arith::XOrIOp::create(inner, args[0], high);
                     });
   return centered.getResult();
+}
+
+/// Codes less their zero points, which `map` finds, where that fits signed
+/// bytes.
+static Value subtractZeros(OpBuilder &b, Location loc, Value codes, Value zero,
+                           AffineMap map) {
+  auto type = cast<RankedTensorType>(codes.getType());
+  auto less = createGeneric(
+      b, loc, type.clone(b.getI8Type()), Combiner::None, {codes, zero},
+      {b.getMultiDimIdentityMap(unsigned(type.getRank())), map}, {}, {},
+      [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+        return arith::SubIOp::create(inner, args[0], args[1]);
+      });
+  return less.getResult();
 }
 
 /// The center of codes less their zero points, in i32 and of their shape.
@@ -172,6 +188,18 @@ AffineMap getOffsetMap(IntMatMulOp op, Value offsets) {
   return getBroadcastMap(offsets, op.getResult().getType());
 }
 
+/// How the zero point of a code is found.
+AffineMap getZeroMap(IntConvOp op, Value zero) {
+  MLIRContext *context = op.getContext();
+  auto rank = unsigned(op.getWeight().getType().getRank());
+  if (cast<RankedTensorType>(zero.getType()).getRank() == 0)
+    return AffineMap::get(rank, 0, context);
+  return AffineMap::get(rank, 0, getAffineDimExpr(0, context), context);
+}
+AffineMap getZeroMap(IntMatMulOp op, Value zero) {
+  return getBroadcastMap(zero, op.getRhs().getType());
+}
+
 /// Takes the zero point of an integer operation's weight into its codes, and
 /// what signed codes cannot hold of it out of the sum.
 template <typename OpT> struct TakeZeroPoint : OpRewritePattern<OpT> {
@@ -186,7 +214,8 @@ template <typename OpT> struct TakeZeroPoint : OpRewritePattern<OpT> {
         !isConstantExpression(weight) ||
         (point && !isConstantExpression(point)))
       return failure();
-    bool isExact = isCentered(weight, point);
+    bool hasFit = point && op->hasAttr(kZerosFitAttr),
+         isExact = hasFit || isCentered(weight, point);
     if (!isExact &&
         (!mayHaveKernel(op) || !type.hasStaticShape() ||
          type.getNumElements() == 0 ||
@@ -200,10 +229,13 @@ template <typename OpT> struct TakeZeroPoint : OpRewritePattern<OpT> {
       noteOutcome(inputSums.getDefiningOp(), "int8", "int8",
                   "sums codes: the weight has a zero point");
     }
-    Value centered = centerCodes(rewriter, loc, weight);
+    Value centered = hasFit ? subtractZeros(rewriter, loc, weight, point,
+                                            getZeroMap(op, point))
+                            : centerCodes(rewriter, loc, weight);
     rewriter.modifyOpInPlace(op, [&] {
       op->setOperand(1, centered);
       getZero(op).clear();
+      op->removeAttr(kZerosFitAttr);
     });
     if (isExact)
       return success();

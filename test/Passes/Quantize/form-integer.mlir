@@ -93,6 +93,27 @@ func.func @zero_points(%x: tensor<5x16xui8>, %image: tensor<1x4x8x8xui8>) -> (te
   return %2, %5 : tensor<5x8xf32>, tensor<1x6x6x6xf32>
 }
 
+// Where codes less their zero points are known to fit signed bytes, they are the codes.
+// CHECK-LABEL: func @zeros_fit
+// CHECK: %[[LESS:.*]] = qcc.generic none ins(%{{.*}} : tensor<16x8xui8>, tensor<ui8>)
+// CHECK: arith.subi
+// CHECK: qcc.int_matmul %arg0, %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>) -> tensor<5x8xi32>
+// CHECK: arith.subi
+// CHECK: qcc.int_conv {{.*}} : (tensor<1x4x8x8xui8>, tensor<6x4x3x3xi8>) -> tensor<1x6x6x6xi32>
+// CHECK-NOT: qcc.int_
+func.func @zeros_fit(%x: tensor<5x16xui8>, %image: tensor<1x4x8x8xui8>) -> (tensor<5x8xf32>, tensor<1x6x6x6xi32>) {
+  %w = qcc.param "w" : tensor<8x16xui8>
+  %v = qcc.param "v" : tensor<6x4x3x3xi8>
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %zw = qcc.constant dense<60> : tensor<ui8> -> tensor<ui8>
+  %zv = qcc.param "z" : tensor<6xi8>
+  %0 = qcc.dequantize %x, %s : (tensor<5x16xui8>, tensor<f32>) -> tensor<5x16xf32>
+  %1 = qcc.dequantize %w, %s zero %zw {qcc.zeros_fit} : (tensor<8x16xui8>, tensor<f32>, tensor<ui8>) -> tensor<8x16xf32>
+  %2 = qcc.matmul %0, %1 {trans_b} : (tensor<5x16xf32>, tensor<8x16xf32>) -> tensor<5x8xf32>
+  %3 = qcc.int_conv %image, %v weight_zero %zv {qcc.zeros_fit, dilations = array<i64: 1, 1>, groups = 1 : i64, pads = array<i64: 0, 0, 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x4x8x8xui8>, tensor<6x4x3x3xi8>, tensor<6xi8>) -> tensor<1x6x6x6xi32>
+  return %2, %3 : tensor<5x8xf32>, tensor<1x6x6x6xi32>
+}
+
 // The same where the model says the product in integers; a row's own zero points have no kernel.
 // CHECK-LABEL: func @center
 // CHECK: qcc.int_matmul %{{.*}}, %{{.*}} lhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>, tensor<ui8>)

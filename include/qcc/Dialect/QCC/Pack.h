@@ -72,6 +72,9 @@ inline constexpr int32_t kMaxPairSum = 128;
 /// to at most kMaxPairSum. Rows are counted as in `pair16`; a last one alone is
 /// any. Kernels rely on it, and packing checks it.
 inline constexpr llvm::StringLiteral kPairsFitAttr = "qcc.pairs_fit";
+/// On an `int_conv`, `int_matmul` or `dequantize` of a constant weight of bytes
+/// with a zero point: all codes less their zero points fit signed bytes.
+inline constexpr llvm::StringLiteral kZerosFitAttr = "qcc.zeros_fit";
 
 /// The type that a weight of static type `weight` has in a layout; null if the
 /// layout is not known or does not fit the weight (rank, groups, a size that
