@@ -83,7 +83,9 @@ DepthwiseByteEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   Type input = op.getInput().getType().getElementType();
   if (!isConstant(weight.getArgNumber()) || op.getInput() == op.getWeight() ||
       !llvm::hasSingleElement(weight.getUses()) || type.getRank() > 4 ||
-      !type.hasStaticShape() || !type.getElementType().isSignlessInteger(8) ||
+      !type.hasStaticShape() ||
+      !(type.getElementType().isSignlessInteger(8) ||
+        type.getElementType().isSignlessInteger(16)) ||
       input.getIntOrFloatBitWidth() != 8 || type.getDimSize(1) != 1 ||
       type.getDimSize(0) != int64_t(op.getGroups()))
     return std::nullopt;

@@ -53,6 +53,19 @@ static int64_t getCodeBytes(StringRef layout) {
   return layout.starts_with("dot16") || layout.starts_with("pair16") ? 2 : 1;
 }
 
+/// Code `at` of a weight of bytes, of words or of i4 in bytes.
+static int16_t readCode(ArrayRef<char> codes, int64_t at, bool isWord,
+                        bool isHalf) {
+  if (isWord) {
+    int16_t word;
+    std::memcpy(&word, codes.data() + 2 * at, 2);
+    return word;
+  }
+  int16_t code = int8_t(codes[at]);
+  // What a byte of i4 has above its lowest bits is open.
+  return isHalf ? int16_t(((code & 15) ^ 8) - 8) : code;
+}
+
 /// Writes the code that `dot` or `quad` has at `at` as half a byte.
 static void storeNibble(char *codes, int64_t at, int8_t code) {
   int64_t step = at / (2 * kDotStepNibbles), place = at % (2 * kDotStepNibbles);
@@ -119,8 +132,9 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
                                      bool transposed) {
   std::optional<ByteWeight> w =
       viewBytes(weight.getShape(), layout, transposed);
-  if (!w ||
-      !weight.getElementType().isSignlessInteger(isNibble(layout) ? 4 : 8))
+  Type element = weight.getElementType();
+  if (!w || !(element.isSignlessInteger(isNibble(layout) ? 4 : 8) ||
+              (layout == "tap" && element.isSignlessInteger(16))))
     return {};
   // All that follows fits: nothing is larger than 128 times the weight and its
   // columns.
@@ -148,7 +162,8 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       viewBytes(weight.getShape(), layout, transposed);
   int64_t size =
       packed.getNumElements() * getElementBytes(packed.getElementType());
-  if (!w || int64_t(in.size()) != weight.getNumElements() ||
+  bool hasWords = weight.getElementType().isInteger(16);
+  if (!w || int64_t(in.size()) != weight.getNumElements() * (hasWords + 1) ||
       int64_t(out.size()) != size)
     return failure();
   std::memset(out.data(), 0, out.size());
@@ -158,16 +173,15 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           block = isTap ? 0 : packed.getDimSize(2);
   for (int64_t g = 0; g < w->groups; ++g)
     for (int64_t o = 0; o < w->outputs; ++o) {
-      const char *column = in.data() + g * w->groupStride + o * w->outputStride;
+      int64_t first = g * w->groupStride + o * w->outputStride;
       int64_t lane = o % kDotColumns;
       char *target = out.data() + (g * w->blocks() + o / kDotColumns) * block;
       int32_t sum = 0;
       PairSums pair;
       for (int64_t t = 0; t < w->taps; ++t)
         for (int64_t i = 0; i < w->inputs; ++i) {
-          auto code = int8_t(column[t * w->tapStride + i * w->inputStride]);
-          if (nibbles) // what a byte of i4 has above its lowest bits is open
-            code = int8_t(((code & 15) ^ 8) - 8);
+          int64_t from = first + t * w->tapStride + i * w->inputStride;
+          int16_t code = readCode(in, from, hasWords, nibbles);
           sum += code;
           if (isTap) {
             int32_t wide = code;
@@ -183,15 +197,14 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           if (!pair.add(code, row) && needsFit(layout))
             return failure();
           if (nibbles) {
-            storeNibble(target + kDotHeader, at, code);
+            storeNibble(target + kDotHeader, at, int8_t(code));
             continue;
           }
           if (codeBytes == 1) {
             target[kDotHeader + at] = char(code);
             continue;
           }
-          int16_t wide = code;
-          std::memcpy(target + kDotHeader + 2 * at, &wide, 2);
+          std::memcpy(target + kDotHeader + 2 * at, &code, 2);
         }
       std::memcpy(isTap ? out.data() + o * 4 : target + lane * 4, &sum, 4);
     }

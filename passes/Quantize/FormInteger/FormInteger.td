@@ -20,7 +20,8 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     Kernels take signed codes without a zero point. A constant weight with others, also of an integer operation that the model
     has, becomes that: 128 less of codes without a sign, and what a zero point is off is added in the epilogue, times the
     sums of the inputs (a product with a weight of ones). Sums of 32 bits wrap, so all results are exact. With
-    `qcc.zeros_fit` the codes less their zero points fit signed bytes and are the weight.
+    `qcc.zeros_fit` the codes less their zero points fit signed bytes and are the weight; of a depthwise convolution they are, in
+    i16, in any case.
 
     Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
     of one scale moves their codes.

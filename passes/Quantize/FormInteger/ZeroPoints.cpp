@@ -9,7 +9,7 @@
 // where the last sum is a product with a weight of ones. Integers of 32 bits
 // wrap, so the result is that of the left side even where a sum on the right
 // does not fit. Where all w - z are known to fit signed bytes (kZerosFitAttr),
-// they are the codes.
+// they are the codes. Depthwise kernels widen codes: they get w - z as words.
 //
 //===----------------------------------------------------------------------===//
 #include "Codes.h"
@@ -53,16 +53,37 @@ static Value centerCodes(OpBuilder &b, Location loc, Value codes) {
   return centered.getResult();
 }
 
-/// Codes less their zero points, which `map` finds, where that fits signed
-/// bytes.
+/// A byte of codes as a wider integer.
+static Value extendCode(ImplicitLocOpBuilder &b, Type type, Value code,
+                        bool hasSign) {
+  if (hasSign)
+    return arith::ExtSIOp::create(b, type, code);
+  return arith::ExtUIOp::create(b, type, code);
+}
+
+/// Codes less their zero points, which `map` finds, in i16, or where that fits
+/// in i8. Without zero points they are widened.
 static Value subtractZeros(OpBuilder &b, Location loc, Value codes, Value zero,
-                           AffineMap map) {
+                           AffineMap map, Type element) {
   auto type = cast<RankedTensorType>(codes.getType());
+  SmallVector<Value> inputs{codes};
+  SmallVector<AffineMap> maps{
+      b.getMultiDimIdentityMap(unsigned(type.getRank()))};
+  if (zero) {
+    inputs.push_back(zero);
+    maps.push_back(map);
+  }
+  bool hasSign = !isUnsigned(codes);
   auto less = createGeneric(
-      b, loc, type.clone(b.getI8Type()), Combiner::None, {codes, zero},
-      {b.getMultiDimIdentityMap(unsigned(type.getRank())), map}, {}, {},
-      [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
-        return arith::SubIOp::create(inner, args[0], args[1]);
+      b, loc, type.clone(element), Combiner::None, inputs, maps, {}, {},
+      [&](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+        SmallVector<Value> parts(args);
+        if (!element.isInteger(8))
+          for (Value &part : parts)
+            part = extendCode(inner, element, part, hasSign);
+        if (parts.size() == 1)
+          return parts[0];
+        return arith::SubIOp::create(inner, parts[0], parts[1]);
       });
   return less.getResult();
 }
@@ -76,19 +97,17 @@ static Value getOffsets(OpBuilder &b, Location loc, Value codes, Value zero) {
                               DenseElementsAttr::get(scalar, number));
   }
   auto type = cast<RankedTensorType>(zero.getType());
-  bool extendsZeros = isUnsigned(zero);
-  auto offsets = createGeneric(
-      b, loc, type.clone(b.getI32Type()), Combiner::None, zero,
-      b.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
-      [&](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
-        Type i32 = inner.getI32Type();
-        Value center = arith::ConstantOp::create(
-                  inner, inner.getI32IntegerAttr(number)),
-              wide = extendsZeros
-                         ? Value(arith::ExtUIOp::create(inner, i32, args[0]))
-                         : arith::ExtSIOp::create(inner, i32, args[0]);
-        return arith::SubIOp::create(inner, center, wide);
-      });
+  bool hasSign = !isUnsigned(zero);
+  auto offsets =
+      createGeneric(b, loc, type.clone(b.getI32Type()), Combiner::None, zero,
+                    b.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
+                    [&](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+                      Type i32 = inner.getI32Type();
+                      Value center = arith::ConstantOp::create(
+                                inner, inner.getI32IntegerAttr(number)),
+                            wide = extendCode(inner, i32, args[0], hasSign);
+                      return arith::SubIOp::create(inner, center, wide);
+                    });
   return offsets.getResult();
 }
 
@@ -132,6 +151,14 @@ namespace {
 
 // What the pattern below needs to know of an operation.
 
+bool isDepthwise(IntConvOp op) {
+  return op.getGroups() > 1 && op.getWeight().getType().getDimSize(1) == 1;
+}
+
+/// True for an operation whose kernels widen codes anyway.
+bool takesWords(IntConvOp op) { return isDepthwise(op); }
+bool takesWords(IntMatMulOp) { return false; }
+
 MutableOperandRange getZero(IntConvOp op) { return op.getWeightZeroMutable(); }
 MutableOperandRange getZero(IntMatMulOp op) { return op.getRhsZeroMutable(); }
 
@@ -139,10 +166,8 @@ MutableOperandRange getZero(IntMatMulOp op) { return op.getRhsZeroMutable(); }
 /// point: else one in place of two reads the inputs once.
 bool mayHaveKernel(IntConvOp op) {
   RankedTensorType weight = op.getWeight().getType();
-  if (weight.getRank() > 4)
-    return false;
-  bool isDepthwise = op.getGroups() > 1 && weight.getDimSize(1) == 1;
-  return !isDepthwise || weight.getDimSize(0) == int64_t(op.getGroups());
+  return weight.getRank() <= 4 &&
+         (!isDepthwise(op) || weight.getDimSize(0) == int64_t(op.getGroups()));
 }
 bool mayHaveKernel(IntMatMulOp op) {
   return op.getRhs().getType().getRank() == 2 &&
@@ -206,7 +231,7 @@ template <typename OpT> struct TakeZeroPoint : OpRewritePattern<OpT> {
   using OpRewritePattern<OpT>::OpRewritePattern;
   LogicalResult matchAndRewrite(OpT op,
                                 PatternRewriter &rewriter) const override {
-    Value input = op->getOperand(0), weight = op->getOperand(1), point;
+    Value weight = op->getOperand(1), point;
     if (MutableOperandRange zero = getZero(op); !zero.empty())
       point = zero[0].get();
     auto type = cast<RankedTensorType>(weight.getType());
@@ -214,35 +239,42 @@ template <typename OpT> struct TakeZeroPoint : OpRewritePattern<OpT> {
         !isConstantExpression(weight) ||
         (point && !isConstantExpression(point)))
       return failure();
-    bool hasFit = point && op->hasAttr(kZerosFitAttr),
-         isExact = hasFit || isCentered(weight, point);
-    if (!isExact &&
-        (!mayHaveKernel(op) || !type.hasStaticShape() ||
-         type.getNumElements() == 0 ||
-         cast<RankedTensorType>(input.getType()).getElementTypeBitWidth() != 8))
-      return failure();
     Location loc = op.getLoc();
-    Value offsets, inputSums;
-    if (!isExact) {
-      offsets = getOffsets(rewriter, loc, weight, point);
-      inputSums = sumInputs(rewriter, op);
-      noteOutcome(inputSums.getDefiningOp(), "int8", "int8",
-                  "sums codes: the weight has a zero point");
-    }
-    Value centered = hasFit ? subtractZeros(rewriter, loc, weight, point,
-                                            getZeroMap(op, point))
-                            : centerCodes(rewriter, loc, weight);
-    rewriter.modifyOpInPlace(op, [&] {
-      op->setOperand(1, centered);
-      getZero(op).clear();
-      op->removeAttr(kZerosFitAttr);
-    });
-    if (isExact)
-      return success();
+    if (isCentered(weight, point))
+      return replaceWeight(op, centerCodes(rewriter, loc, weight), rewriter);
+    if (!mayHaveKernel(op) || !type.hasStaticShape() ||
+        type.getNumElements() == 0 ||
+        cast<RankedTensorType>(op->getOperand(0).getType())
+                .getElementTypeBitWidth() != 8)
+      return failure();
+    AffineMap zeroMap = point ? getZeroMap(op, point) : AffineMap();
+    bool hasFit = point && op->hasAttr(kZerosFitAttr);
+    if (hasFit || takesWords(op))
+      return replaceWeight(
+          op,
+          subtractZeros(rewriter, loc, weight, point, zeroMap,
+                        rewriter.getIntegerType(hasFit ? 8 : 16)),
+          rewriter);
+    Value offsets = getOffsets(rewriter, loc, weight, point),
+          inputSums = sumInputs(rewriter, op);
+    noteOutcome(inputSums.getDefiningOp(), "int8", "int8",
+                "sums codes: the weight has a zero point");
+    (void)replaceWeight(op, centerCodes(rewriter, loc, weight), rewriter);
     rewriter.setInsertionPointAfter(op);
     Value sums = addCorrection(rewriter, loc, op.getResult(), inputSums,
                                offsets, getOffsetMap(op, offsets));
     rewriter.replaceAllUsesExcept(op.getResult(), sums, sums.getDefiningOp());
+    return success();
+  }
+
+  /// With codes that have no zero point.
+  static LogicalResult replaceWeight(OpT op, Value codes,
+                                     PatternRewriter &rewriter) {
+    rewriter.modifyOpInPlace(op, [&] {
+      op->setOperand(1, codes);
+      getZero(op).clear();
+      op->removeAttr(kZerosFitAttr);
+    });
     return success();
   }
 };

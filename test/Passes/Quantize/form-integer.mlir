@@ -114,6 +114,20 @@ func.func @zeros_fit(%x: tensor<5x16xui8>, %image: tensor<1x4x8x8xui8>) -> (tens
   return %2, %3 : tensor<5x8xf32>, tensor<1x6x6x6xi32>
 }
 
+// Depthwise kernels take words.
+// CHECK-LABEL: func @depthwise_words
+// CHECK: arith.extui {{.*}} : i8 to i16
+// CHECK: arith.extui {{.*}} : i8 to i16
+// CHECK: arith.subi {{.*}} : i16
+// CHECK: qcc.int_conv {{.*}} : (tensor<1x4x8x8xui8>, tensor<4x1x3x3xi16>) -> tensor<1x4x6x6xi32>
+// CHECK-NOT: qcc.int_
+func.func @depthwise_words(%image: tensor<1x4x8x8xui8>) -> tensor<1x4x6x6xi32> {
+  %v = qcc.param "v" : tensor<4x1x3x3xui8>
+  %zv = qcc.param "z" : tensor<4xui8>
+  %0 = qcc.int_conv %image, %v weight_zero %zv {dilations = array<i64: 1, 1>, groups = 4 : i64, pads = array<i64: 0, 0, 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x4x8x8xui8>, tensor<4x1x3x3xui8>, tensor<4xui8>) -> tensor<1x4x6x6xi32>
+  return %0 : tensor<1x4x6x6xi32>
+}
+
 // The same where the model says the product in integers; a row's own zero points have no kernel.
 // CHECK-LABEL: func @center
 // CHECK: qcc.int_matmul %{{.*}}, %{{.*}} lhs_zero %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>, tensor<ui8>)

@@ -3,6 +3,7 @@
 //
 // Two kernels, as qcc-form-integer makes them: the sums of the inputs, and the
 // product of the codes, which adds them times what each column is off.
+// Depthwise ones have one kernel, whose weight is words.
 //
 //===----------------------------------------------------------------------===//
 #include "X86Kernel.h"
@@ -22,8 +23,11 @@ struct Shape {
 
   static constexpr int64_t kHeight = 7, kWidth = 6, kWindow = 3;
 
+  bool isDepthwise() const { return groups > 1 && groups == inputs; }
   int64_t taps() const { return isConv ? kWindow * kWindow : 1; }
   int64_t pixels() const { return isConv ? rows * kHeight * kWidth : rows; }
+  /// Rows of the weight.
+  int64_t terms() const { return inputs / groups * taps(); }
   std::string element() const { return isUnsigned ? "ui8" : "i8"; }
   std::vector<Dim> lead(int64_t last) const {
     Dim first = isDynamic ? Dim(rows, "s0") : Dim(rows);
@@ -32,7 +36,8 @@ struct Shape {
     return {first, last};
   }
   std::string weight(int64_t columns) const {
-    return isConv ? tensor({columns, inputs / groups, kWindow, kWindow}, "i8")
+    return isConv ? tensor({columns, inputs / groups, kWindow, kWindow},
+                           isDepthwise() ? "i16" : "i8")
                   : tensor({inputs, columns}, "i8");
   }
   /// Columns of the sums: one where all read the same inputs.
@@ -116,31 +121,50 @@ Bytes randomBytes(Random &random, int64_t count) {
   return bytes;
 }
 
+/// Runs the kernel of a weight of words, or both kernels.
+Bytes run(const X86 &x86, const std::string &levels, const Shape &shape,
+          const Bytes &x, const Bytes &w, const Bytes &zero,
+          const std::vector<int32_t> &offsets, uint64_t seed) {
+  LoadedKernel first(shape.sumText(), x86.target(), x86.parse(levels), {1});
+  auto runFirst = [&](const Bytes &weight) {
+    return first.run({x, weight, zero},
+                     {size_t(shape.pixels() * shape.sums() * 4)}, {shape.rows},
+                     seed % 2, 1 + seed % 3)[0];
+  };
+  if (!first.ok())
+    return {};
+  EXPECT_EQ(first.getEmitter(),
+            shape.isDepthwise() ? "depthwise.int8" : "dot.int8");
+  if (shape.isDepthwise()) {
+    std::vector<int16_t> words;
+    for (size_t i = 0; i < w.size(); ++i)
+      words.push_back(
+          int16_t(int8_t(w[i]) + offsets[i / size_t(shape.taps())]));
+    return runFirst(toBytes(words));
+  }
+  LoadedKernel kernel(shape.text(), x86.target(), x86.parse(levels), {1});
+  if (!kernel.ok())
+    return {};
+  EXPECT_EQ(kernel.getEmitter(), "dot.int8");
+  Bytes sums = runFirst(Bytes(shape.terms() * shape.sums(), 1));
+  return kernel.run({x, w, zero, sums, toBytes(offsets)},
+                    {size_t(shape.pixels() * shape.outputs * 4)}, {shape.rows},
+                    seed % 2, 1 + seed % 3)[0];
+}
+
 void check(const X86 &x86, const std::string &levels, const Shape &shape,
            uint64_t seed) {
   SCOPED_TRACE(levels + "\n" + shape.text());
-  LoadedKernel summing(shape.sumText(), x86.target(), x86.parse(levels), {1}),
-      kernel(shape.text(), x86.target(), x86.parse(levels), {1});
-  ASSERT_TRUE(summing.ok() && kernel.ok());
-  bool isDepthwise = shape.groups > 1 && shape.groups == shape.inputs;
-  std::string emitter = isDepthwise ? "depthwise.int8" : "dot.int8";
-  EXPECT_EQ(summing.getEmitter(), emitter);
-  EXPECT_EQ(kernel.getEmitter(), emitter);
   Random random(seed + 1);
-  int64_t pixels = shape.pixels(),
-          terms = shape.inputs / shape.groups * shape.taps();
-  Bytes x = randomBytes(random, pixels * shape.inputs),
-        w = randomBytes(random, terms * shape.outputs),
-        ones(terms * shape.sums(), 1), zero = randomBytes(random, 1);
+  Bytes x = randomBytes(random, shape.pixels() * shape.inputs),
+        w = randomBytes(random, shape.terms() * shape.outputs),
+        zero = randomBytes(random, 1);
   std::vector<int32_t> offsets(shape.outputs);
   for (int32_t &offset : offsets)
     offset = int32_t(random.range(-127, 128));
-  Bytes sums = summing.run({x, ones, zero}, {size_t(pixels * shape.sums() * 4)},
-                           {shape.rows}, seed % 2, 1 + seed % 3)[0];
-  Bytes result = kernel.run({x, w, zero, sums, toBytes(offsets)},
-                            {size_t(pixels * shape.outputs * 4)}, {shape.rows},
-                            seed % 2, 1 + seed % 3)[0];
-  std::vector<int32_t> got = fromBytes<int32_t>(result);
+  std::vector<int32_t> got =
+      fromBytes<int32_t>(run(x86, levels, shape, x, w, zero, offsets, seed));
+  ASSERT_EQ(int64_t(got.size()), shape.pixels() * shape.outputs);
   for (int64_t at = 0; at < int64_t(got.size()); ++at)
     ASSERT_EQ(got[at], shape.exact(x, w, shape.read(zero[0]),
                                    offsets[at % shape.outputs], at))

@@ -266,6 +266,23 @@ TEST_F(PackTest, TapStoresARowPerTap) {
       EXPECT_EQ(readInt(out, (row * 16 + c) * 4), want[row][c]);
 }
 
+TEST_F(PackTest, TapStoresWords) {
+  auto weight =
+      RankedTensorType::get({2, 1, 2}, IntegerType::get(&context, 16));
+  const int16_t words[4] = {255, -255, -32768, 1};
+  RankedTensorType packed = packedType(weight, "tap", 16, false);
+  ASSERT_TRUE(packed);
+  std::vector<char> out(packed.getNumElements() * 4);
+  ASSERT_TRUE(
+      succeeded(packWeight(ArrayRef(reinterpret_cast<const char *>(words), 8),
+                           weight, "tap", 16, false, out)));
+  const int want[3][2] = {{0, -32767}, {255, -32768}, {-255, 1}};
+  for (int row = 0; row < 3; ++row)
+    for (int c = 0; c < 2; ++c)
+      EXPECT_EQ(readInt(out, (row * 16 + c) * 4), want[row][c]);
+  EXPECT_FALSE(packedType(weight, "dot:1", 16, false));
+}
+
 TEST_F(PackTest, BytesThatDoNotFitHaveNoType) {
   auto bytes = [&](ArrayRef<int64_t> shape) {
     return RankedTensorType::get(shape, IntegerType::get(&context, 8));

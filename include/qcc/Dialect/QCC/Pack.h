@@ -38,8 +38,9 @@
 //                 `i + 32` in its high one, in two's complement
 //   quad4, quad4:G
 //                 the same in the order of `quad`
-//   tap           i8 [C, 1, kernel...] of a depthwise convolution widened to
-//                 i32 [1 + taps, C up to a multiple of 16]; first the sums
+//   tap           i8 or i16 [C, 1, kernel...] of a depthwise convolution
+//                 widened to i32 [1 + taps, C up to a multiple of 16]; first
+//                 the sums
 //
 // `nr` is 16 for all layouts of bytes.
 //
