@@ -59,19 +59,32 @@ void handleInterrupts() {
 // Crashes
 //===----------------------------------------------------------------------===//
 
-/// Prints `qcc: error: TEXT [CODE]` with nothing but system calls.
-static void writeLine(const char *text, const char *code) {
-  for (const char *part : {"qcc: error: ", text, " [", code, "]\n"})
+/// Prints `qcc: error: TEXT [CODE]` with nothing but system calls; the text may
+/// be in two parts.
+static void writeLine(const char *text, const char *code,
+                      const char *more = "") {
+  for (const char *part : {"qcc: error: ", text, more, " [", code, "]\n"})
     (void)!write(STDERR_FILENO, part, strlen(part));
 }
 
+/// Whether code of others is in the process.
+static volatile sig_atomic_t hasPlugins = 0;
+
+void notePlugins() { hasPlugins = 1; }
+
 static void onCrash(int signal) {
-  writeLine(signal == SIGSEGV ? "crashed: invalid memory access; please report "
-                                "it with the model and the command"
-            : signal == SIGBUS
-                ? "crashed: a mapped file became shorter, or the disk is full"
-                : "crashed; please report it with the model and the command",
-            "QCC-E901");
+  if (signal == SIGBUS) {
+    writeLine("crashed: a mapped file became shorter, or the disk is full",
+              "QCC-E901");
+    _exit(1);
+  }
+  const char *remedy =
+      hasPlugins ? "a plugin may have done it: report it to who wrote it, or "
+                   "without --load-plugin with the model and the command"
+                 : "please report it with the model and the command";
+  writeLine(signal == SIGSEGV ? "crashed: invalid memory access; "
+                              : "crashed; ",
+            "QCC-E901", remedy);
   _exit(1);
 }
 

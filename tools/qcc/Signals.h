@@ -16,6 +16,9 @@ void handleInterrupts();
 /// code 1 or 7. With QCC_BACKTRACE set the stack is printed too.
 void handleCrashes();
 
+/// A crash from here on may be that of a plugin.
+void notePlugins();
+
 /// The end of memory alone, for workers: one line and exit code 7.
 void handleOutOfMemory();
 

@@ -76,6 +76,8 @@ static Error runVerb(Session &session) {
 }
 
 static Error loadPlugins(Session &session) {
+  if (session.line.has(OPT_load_plugin))
+    notePlugins();
   mlir::DialectRegistry base;
   registerDialects(base);
   for (const std::string &path :

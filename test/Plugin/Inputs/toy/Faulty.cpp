@@ -71,6 +71,8 @@ struct Complain : PassWrapper<Complain, OperationPass<ModuleOp>> {
   llvm::StringRef getArgument() const override { return "complain"; }
   void runOnOperation() override {
     llvm::StringRef how = get("PASS");
+    if (how == "abort")
+      std::abort();
     if (how == "erase")
       getOperation().getBody()->clear();
     if (how == "warn")
