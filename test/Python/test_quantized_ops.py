@@ -95,6 +95,8 @@ CASES = {
     "mul": Case("QLinearMul", {0: u8(3, 40), 3: u8(3, 1)}, PAIR, [Z], off=0.01),
     "sigmoid": Case("QLinearSigmoid", {0: u8(300)}, UNARY, [Z]),
     "leaky": Case("QLinearLeakyRelu", {0: u8(300)}, UNARY, [Z], {"alpha": 0.1}),
+    "sigmoid-no-zero": Case("QLinearSigmoid", {0: u8(300)}, {1: number(0.04), 3: number(0.0041), 4: number(3, Z)}, [Z]),
+    "leaky-no-zero": Case("QLinearLeakyRelu", {0: u8(300)}, {1: number(0.04), 3: number(0.0441), 4: number(3, Z)}, [Z], {"alpha": 0.1}, off=0.02),
     "softmax": Case("QLinearSoftmax", {0: u8(4, 5, 12)}, {1: number(0.05), 2: number(100, Z), 3: number(1 / 256), 4: number(0, Z)},
                     [Z], {"axis": -1, "opset": 13}, off=0.02),
     "softmax-12": Case("QLinearSoftmax", {0: u8(4, 3, 5)}, {1: number(0.05), 2: number(100, Z), 3: number(1 / 256), 4: number(0, Z)},
@@ -238,3 +240,22 @@ def test_int4_rows(tmp_path):
     # An index that names nothing gives zeros.
     far = qcc.load(tmp_path / "m.qcc")({"i": np.array([[6, -7], [0, 1]])})["y"]
     assert not far[:, 0].any() and far[:, 1].any()
+
+
+def test_remedies(tmp_path):
+    """A remedy is told once, and is true of operators that onnx.checker does not know."""
+    pool = helper.make_node("MaxPool", ["x"], ["y"], "pool", kernel_shape=[1, 3], strides=[2, 2], ceil_mode=1)
+    add = helper.make_node("QLinearAdd", ["x", "s", "", "x", "s", "", "s"], ["y"], "sum", domain="com.microsoft")
+    messages = []
+    for node in (pool, add):
+        graph = helper.make_graph(
+            [node], "g", [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 3, "H", "W"])],
+            [helper.make_tensor_value_info("y", TensorProto.UINT8, None)], [onnx.numpy_helper.from_array(number(0.1), "s")],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), str(tmp_path / "m.onnx"))
+        with pytest.raises(qcc.CompileError) as caught:
+            qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc")
+        messages.append(str(caught.value))
+    assert messages[0].count("--dim=NAME=VALUE") == 1 and "QCC-E304" in messages[0]
+    assert "left out" in messages[1] and "same fault" not in messages[1]

@@ -335,8 +335,8 @@ void registerQLinear(Registry &registry) {
                {
                    {"QLinearAdd", 1, 7, 8, convertQLinearBinary<false>},
                    {"QLinearMul", 1, 7, 8, convertQLinearBinary<true>},
-                   {"QLinearSigmoid", 1, 4, 5, convertQLinearSigmoid},
-                   {"QLinearLeakyRelu", 1, 4, 5, convertQLinearLeakyRelu},
+                   {"QLinearSigmoid", 1, 2, 5, convertQLinearSigmoid},
+                   {"QLinearLeakyRelu", 1, 2, 5, convertQLinearLeakyRelu},
                    {"QLinearSoftmax", 1, 5, 5, convertQLinearSoftmax},
                    {"QLinearConcat", 1, 5, kAnyNumber, convertQLinearConcat},
                    {"QLinearAveragePool", 1, 4, 5, convertQLinearAveragePool},

@@ -46,7 +46,7 @@ static bool padAutomatically(NodeContext &node, SpatialWindow &window,
       if (!extent) {
         (void)node.refuse(Diag::UnsupportedShape,
                           "automatic padding with a stride needs a size that "
-                          "is known: fix it with --dim=NAME=VALUE");
+                          "is known");
         return false;
       }
       int64_t out = llvm::divideCeil(*extent, window.strides[i]);
@@ -131,7 +131,7 @@ std::optional<Dims> getWindowedDims(NodeContext &node,
       if (!known && stride > 1 && span < stride) {
         (void)node.refuse(Diag::UnsupportedShape,
                           "ceil mode with a stride above the kernel needs a "
-                          "size that is known: fix it with --dim=NAME=VALUE");
+                          "size that is known");
         return std::nullopt;
       }
     }
