@@ -168,3 +168,38 @@ def test_shared_sums(tmp_path):
         assert np.array_equal(outputs[f"y{i}"], (x.astype(np.int64) - X_ZERO) @ (codes.astype(np.int64) - zero))
     rows = json.loads((artifact / "report.json").read_text())["ops"]
     assert [row["reason"] for row in rows].count("sums codes: the weight has a zero point") == 1
+
+
+def reasons(tmp_path, nodes, arrays, x, dtype):
+    """Reason and compute of the operations of a model that reads x."""
+    given = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", given, x.shape)], [helper.make_tensor_value_info("y", dtype, None)],
+        [array if isinstance(array, TensorProto) else numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "m.onnx")
+    artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / "artifact", target="avx2")
+    return [row["reason"] for row in json.loads((artifact / "report.json").read_text())["ops"]]
+
+
+@pytest.mark.parametrize("kind", ["int16", "int4"])
+def test_codes_of_other_widths_say_so(tmp_path, kind):
+    x = np.random.default_rng(1).standard_normal((8, 32)).astype(np.float32)
+    weight = np.random.default_rng(2).integers(-8, 8, (32, 16)).astype(np.int8)
+    arrays = {"s": np.float32(0.05), "z": np.int16(0) if kind == "int16" else np.int8(0), "w": weight, "ws": np.float32(0.01)}
+    if kind == "int4":
+        arrays["w"] = helper.make_tensor("w", TensorProto.INT4, weight.shape, weight.ravel())
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["xf"]),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["wf"]), helper.make_node("MatMul", ["xf", "wf"], ["y"], "layer"),
+    ]  # fmt: skip
+    why = "codes of more than 8 bits" if kind == "int16" else "codes of 4 bits between conversions"
+    assert f"not supported: {why}" in reasons(tmp_path, nodes, arrays, x, TensorProto.FLOAT)
+
+
+def test_integers_without_a_kernel_say_so(tmp_path):
+    rng = np.random.default_rng(1)
+    x, weight = rng.integers(0, 255, (1, 4, 5, 5, 5)).astype(np.uint8), rng.integers(-90, 90, (4, 4, 3, 3, 3)).astype(np.int8)
+    node = helper.make_node("ConvInteger", ["x", "w", "z"], ["y"], "layer")
+    got = reasons(tmp_path, [node], {"w": weight, "z": np.uint8(3)}, x, TensorProto.INT32)
+    assert got == ["no kernel: three spatial dimensions"]

@@ -180,6 +180,14 @@ LogicalResult decomposition::decomposeQuantized(DequantizeOp op,
   return success();
 }
 
+/// What passes noted for the report of an operation holds of the sums that take
+/// its place.
+static void keepNotes(Operation *from, Operation *to) {
+  for (StringRef name : {"qcc.requested", "qcc.executed", "qcc.reason"})
+    if (Attribute note = from->getAttr(name))
+      to->setAttr(name, note);
+}
+
 /// How an operand of a product (or its zero point) is read: dimensions of size
 /// 1 broadcast, the others are aligned at the end with batch, row and column.
 static AffineMap getProductMap(Value operand, unsigned rank, AffineExpr row,
@@ -227,19 +235,19 @@ LogicalResult decomposition::decomposeQuantized(IntMatMulOp op,
     maps.push_back(getProductMap(zero, rank, k, n));
   }
   AffineExpr inner = getDims(op.getLhs().getType()).back();
-  rewriter.replaceOp(
-      op,
-      createGeneric(
-          rewriter, op.getLoc(), type, Combiner::Sum, inputs, maps, {}, inner,
-          [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
-            Value left =
-                subtractZero(b, args[0], op.getLhs().getType().getElementType(),
-                             op.getLhsZero() ? args[2] : Value());
-            Value right =
-                subtractZero(b, args[1], op.getRhs().getType().getElementType(),
-                             op.getRhsZero() ? args.back() : Value());
-            return arith::MulIOp::create(b, left, right);
-          }));
+  auto sums = createGeneric(
+      rewriter, op.getLoc(), type, Combiner::Sum, inputs, maps, {}, inner,
+      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        Value left =
+            subtractZero(b, args[0], op.getLhs().getType().getElementType(),
+                         op.getLhsZero() ? args[2] : Value());
+        Value right =
+            subtractZero(b, args[1], op.getRhs().getType().getElementType(),
+                         op.getRhsZero() ? args.back() : Value());
+        return arith::MulIOp::create(b, left, right);
+      });
+  keepNotes(op, sums);
+  rewriter.replaceOp(op, sums);
   return success();
 }
 
@@ -263,6 +271,7 @@ static LogicalResult moveChannels(IntConvOp op, RewriterBase &rewriter) {
       op.getWeight(), op.getInputZero(), op.getWeightZero(), op.getStrides(),
       op.getPads(), op.getDilations(), op.getGroups(),
       /*channels_last=*/false);
+  keepNotes(op, conv);
   rewriter.replaceOp(op, permute(rewriter, loc, conv.getResult(), last));
   return decomposition::decomposeQuantized(conv, rewriter);
 }
@@ -340,6 +349,7 @@ LogicalResult decomposition::decomposeQuantized(IntConvOp op,
             arith::ConstantOp::create(b, b.getZeroAttr(b.getI32Type()));
         return arith::SelectOp::create(b, inside, product, nothing);
       });
+  keepNotes(op, sum);
   rewriter.replaceOp(op, sum);
   return success();
 }

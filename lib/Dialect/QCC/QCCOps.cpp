@@ -231,6 +231,7 @@ struct DropUnusedOperands : OpRewritePattern<GenericOp> {
     auto fresh = GenericOp::create(
         rewriter, op.getLoc(), op.getResult().getType(), op.getCombiner(),
         inputs, rewriter.getArrayAttr(maps), whole, op.getOverAttr());
+    fresh->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     fresh.getBody().takeBody(op.getBody());
     fresh.getBlock()->eraseArguments(unused);
     rewriter.replaceOp(op, fresh);

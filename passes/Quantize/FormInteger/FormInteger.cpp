@@ -70,6 +70,33 @@ static LogicalResult refuse(PatternRewriter &rewriter, Operation *op,
   return failure();
 }
 
+/// Notes why an operation on two dequantized operands, the second constant, is
+/// computed in floats, if that is what their codes are.
+static LogicalResult refuseCodes(PatternRewriter &rewriter, Operation *op) {
+  for (Value operand : op->getOperands().take_front(2)) {
+    auto source = operand.getDefiningOp<DequantizeOp>();
+    if (!source ||
+        !isa<IntegerType>(source.getInput().getType().getElementType()))
+      return failure();
+  }
+  if (!isConstantExpression(op->getOperand(1)) || op->hasAttr("qcc.reason"))
+    return failure();
+  for (Value operand : op->getOperands().take_front(2)) {
+    auto source = operand.getDefiningOp<DequantizeOp>();
+    unsigned width =
+        source.getInput().getType().getElementType().getIntOrFloatBitWidth();
+    if (width > 8)
+      return refuse(rewriter, op, "codes of more than 8 bits");
+    if (width < 8)
+      return refuse(rewriter, op,
+                    "codes of " + std::to_string(width) +
+                        " bits between conversions");
+    if (source.getBlock() != 0)
+      return refuse(rewriter, op, "codes have a scale per block");
+  }
+  return failure();
+}
+
 /// `sums` as floats with the scale of `axis`, in place of `op`, whose second
 /// operand is the dequantized weight.
 static void replaceWithSums(PatternRewriter &rewriter, Operation *op,
@@ -114,7 +141,7 @@ struct FormIntConv : OpRewritePattern<ConvOp> {
     std::optional<Codes> input = getCodes(op.getInput()),
                          weight = getWeightCodes(op);
     if (!input || !weight)
-      return failure();
+      return refuseCodes(rewriter, op);
     auto type = weight->codes.getType();
     if (!isConstantExpression(op.getWeight()) || !type.hasStaticShape())
       return refuse(rewriter, op, "the weight is not constant");
@@ -149,7 +176,7 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
     std::optional<Codes> input = getCodes(op.getLhs()),
                          weight = getCodes(op.getRhs());
     if (!input || !weight)
-      return failure();
+      return refuseCodes(rewriter, op);
     auto type = weight->codes.getType();
     int64_t columns = op.getTransB() ? 0 : 1;
     if (!isConstantExpression(op.getRhs()) || !type.hasStaticShape() ||
@@ -174,6 +201,34 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
     replaceWithSums(rewriter, op, sums.getResult(), scale,
                     result.getRank() - 1);
     return success();
+  }
+};
+
+/// Says of an integer operation of a model why no target has a kernel for it.
+template <typename OpT> struct NoteLoops : OpRewritePattern<OpT> {
+  using OpRewritePattern<OpT>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpT op,
+                                PatternRewriter &rewriter) const override {
+    StringRef why = getObstacle(op);
+    if (why.empty() || op->hasAttr("qcc.reason"))
+      return failure();
+    rewriter.modifyOpInPlace(
+        op, [&] { noteOutcome(op, "int8", "int8", "no kernel: " + why); });
+    return success();
+  }
+
+  static StringRef getObstacle(OpT op) {
+    if (!isConstantExpression(op->getOperand(1)))
+      return "the weight is not constant";
+    for (Value operand : op->getOperands().take_front(2))
+      if (cast<RankedTensorType>(operand.getType()).getElementTypeBitWidth() >
+          8)
+        return "codes of more than 8 bits";
+    auto type = cast<RankedTensorType>(op->getOperand(1).getType());
+    if (isa<IntConvOp>(op) ? type.getRank() > 4 : type.getRank() > 2)
+      return isa<IntConvOp>(op) ? "three spatial dimensions"
+                                : "the weight is not a matrix";
+    return "";
   }
 };
 
@@ -364,8 +419,8 @@ struct FoldRequantize : OpRewritePattern<QuantizeOp> {
 struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FormIntConv, FormIntMatMul, MultiplyByReciprocal>(
-        &getContext());
+    patterns.add<FormIntConv, FormIntMatMul, NoteLoops<IntConvOp>,
+                 NoteLoops<IntMatMulOp>, MultiplyByReciprocal>(&getContext());
     populateZeroPointPatterns(patterns);
     populateAveragePatterns(patterns);
     populateMovePatterns(patterns);
