@@ -203,3 +203,13 @@ def test_integers_without_a_kernel_say_so(tmp_path):
     node = helper.make_node("ConvInteger", ["x", "w", "z"], ["y"], "layer")
     got = reasons(tmp_path, [node], {"w": weight, "z": np.uint8(3)}, x, TensorProto.INT32)
     assert got == ["no kernel: three spatial dimensions"]
+
+
+def test_integers_of_a_model_stay(tmp_path):
+    """--precision=int8 without data finds no scales where the model has them."""
+    op, attributes, x, codes, zeros, sums = case("plain", np.int8, True)
+    save(tmp_path / "m.onnx", "float", op, x, codes, zeros, **attributes)
+    artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / "artifact", target="avx2", precision="int8")
+    assert np.array_equal(qcc.load(artifact)({"x": x})["y"], to_codes(sums))
+    rows = json.loads((artifact / "report.json").read_text())["ops"]
+    assert "as in the model" in [row["reason"] for row in rows if row["op"] == "qcc.int_conv"]
