@@ -129,14 +129,27 @@ StringRef KeepRules::match(StringRef name) const {
   return "";
 }
 
+/// Integers of 8 bits with a scale for all, or one for each index of `axis`;
+/// null if a value is none.
+static DequantizeOp getBytes(Value value, int64_t axis) {
+  auto source = value.getDefiningOp<DequantizeOp>();
+  if (!source || source.getBlock() != 0 ||
+      !source.getInput().getType().getElementType().isInteger(8) ||
+      !source.getResult().getType().getElementType().isF32())
+    return {};
+  RankedTensorType scale = source.getScale().getType();
+  bool hasOne = scale.hasStaticShape() && scale.getNumElements() == 1;
+  return hasOne || (axis >= 0 && int64_t(source.getAxis()) == axis)
+             ? source
+             : DequantizeOp();
+}
+
 bool qcc::isOfCodes(Operation *op) {
-  auto isCodes = [](Value value) {
-    auto source = value.getDefiningOp<DequantizeOp>();
-    return source &&
-           source.getInput().getType().getElementType().isInteger(8) &&
-           source.getResult().getType().getElementType().isF32();
-  };
-  return isCodes(op->getOperand(0)) && isCodes(op->getOperand(1)) &&
+  auto matmul = dyn_cast<MatMulOp>(op);
+  int64_t outputs = matmul && !matmul.getTransB() ? 1 : 0;
+  return isa<MatMulOp, ConvOp>(op) &&
+         getBytes(op->getOperand(0), /*axis=*/-1) &&
+         getBytes(op->getOperand(1), outputs) &&
          isConstantExpression(op->getOperand(1));
 }
 

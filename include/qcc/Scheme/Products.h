@@ -106,8 +106,9 @@ mlir::FloatType getTokenType(const Scheme &scheme, mlir::MLIRContext *context);
 /// assigned one; null for f32.
 const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);
 
-/// True for a product or convolution of the model's own codes: input and
-/// constant weight are dequantized integers of 8 bits. int8 leaves it as it is.
+/// True for a product or convolution of the model's own codes: the input is
+/// dequantized from integers of 8 bits with one scale, the constant weight from
+/// such with one or one per output. int8 leaves it as it is.
 bool isOfCodes(mlir::Operation *op);
 
 /// Why a product cannot or should not be done in the scheme ("kept: ...", "not

@@ -49,31 +49,6 @@ static std::string findObstacle(Operation *op) {
   return rows < kMinRows && !isDepthwise ? "kept: not faster" : "";
 }
 
-/// True for a value that the model has as codes of 8 bits.
-static bool isCodes(Value value) {
-  auto source = value.getDefiningOp<DequantizeOp>();
-  return source && source.getBlock() == 0 && isF32(source.getScale()) &&
-         isF32(value) &&
-         source.getInput().getType().getElementType().isInteger(8);
-}
-
-/// True for a convolution that the model has in integers: codes of one scale,
-/// and a constant weight with one scale or one per output.
-static bool isIntegerConv(Operation *op) {
-  if (!isa<ConvOp>(op) || !isCodes(op->getOperand(0)) ||
-      !isCodes(op->getOperand(1)) ||
-      StringRef(findObstacle(op)).starts_with("not supported"))
-    return false;
-  auto input = op->getOperand(0).getDefiningOp<DequantizeOp>(),
-       weight = op->getOperand(1).getDefiningOp<DequantizeOp>();
-  auto isOne = [](Value scale) {
-    auto type = cast<RankedTensorType>(scale.getType());
-    return type.hasStaticShape() && type.getNumElements() == 1;
-  };
-  return isOne(input.getScale()) &&
-         (isOne(weight.getScale()) || weight.getAxis() == 0);
-}
-
 LogicalResult StaticQuantizer::run() {
   if (scheme != "int8" && !isNarrow())
     return emitCoded(module.getLoc(), Diag::UnsupportedScheme)
@@ -94,9 +69,6 @@ LogicalResult StaticQuantizer::run() {
         keepFloat(op, scheme, "kept: the range of its input is not known");
       return;
     }
-    // What a model has in integers stays that: qcc-form-integer.
-    if (dynamic && !isKnown && isIntegerConv(op))
-      return;
     if ((!dynamic || isKnown || !isa<MatMulOp>(op)) && choose(op, rules) &&
         (isKnown || (dynamic && isa<ConvOp>(op))))
       (isKnown ? candidates : others).push_back(op);
