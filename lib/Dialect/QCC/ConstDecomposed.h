@@ -10,8 +10,8 @@ namespace qcc {
 
 /// Evaluates a named operation with one static result (isDecomposable) by the
 /// generics that it means, made beside the module it is in. `operands` and
-/// `out` are bytes in memory (getTensorBytes). Errors: Internal for an operation
-/// that cannot be evaluated.
+/// `out` are bytes in memory (getTensorBytes). Errors: Internal for an
+/// operation that cannot be evaluated.
 llvm::Error evaluateDecomposed(mlir::Operation *op,
                                llvm::ArrayRef<llvm::ArrayRef<char>> operands,
                                llvm::MutableArrayRef<char> out);
