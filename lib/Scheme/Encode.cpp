@@ -143,7 +143,8 @@ llvm::Error ColumnEncoder::takeGiven(int64_t at, int64_t group) {
 }
 
 /// A rule that the scheme breaks, whatever the weights are.
-static llvm::Error blame(const Scheme &scheme, llvm::Twine text, int64_t at) {
+static llvm::Error blame(const Scheme &scheme, const llvm::Twine &text,
+                         int64_t at) {
   return makeError(Diag::BadPlugin, "",
                    "scheme '" + scheme.getKey() + "': expected " + text +
                        " for column " + llvm::Twine(at));

@@ -528,6 +528,9 @@ DecodeGemm::Group DecodeGemm::loadGroup(Value block, unsigned blocks,
 /// scale * (code - zero), rounded once, of 2^shift times a code.
 Value DecodeGemm::scale(const Group &group, unsigned v, Value code,
                         unsigned shift) {
+  // All scales are 1.
+  if (isa<StoredFloatScheme>(&scheme))
+    return code;
   Value scales = group.scales[v], zero = group.zeros[v];
   // Exact for halves; the same for all units of a group, so that it moves out
   // of the loop over them.
