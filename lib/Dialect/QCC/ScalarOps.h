@@ -19,6 +19,11 @@ union Scalar {
 /// Reads and writes elements of a type in memory.
 Scalar loadScalar(const char *address, mlir::Type elementType);
 void storeScalar(char *address, mlir::Type elementType, Scalar value);
+/// The same for many elements, of any addresses and one after the other.
+void loadScalars(llvm::ArrayRef<const char *> addresses, mlir::Type elementType,
+                 Scalar *values);
+void storeScalars(char *address, mlir::Type elementType,
+                  llvm::ArrayRef<Scalar> values);
 
 namespace scalar {
 /// Operations that the interpreter knows.
@@ -122,6 +127,21 @@ bool compareIntegers(mlir::arith::CmpIPredicate predicate, int64_t a, int64_t b,
 /// One conversion from ExtF to Bitcast.
 Scalar convert(unsigned code, Scalar a, mlir::Type from, mlir::Type to);
 } // namespace scalar
+
+/// An operation on scalars, from AddF to Bitcast.
+struct ScalarInstruction {
+  unsigned code = 0; ///< value of scalar::Code
+  unsigned bits = 0; ///< width of the operand type
+  bool isDouble = false;
+  unsigned predicate = 0; ///< of a comparison
+  mlir::Type from, to;    ///< of a conversion
+
+  /// The result for operands, of which there are up to three.
+  Scalar run(Scalar a, Scalar b, Scalar c) const;
+  /// The same for `count` elements: operands that are not there are null.
+  void run(const Scalar *a, const Scalar *b, const Scalar *c, int64_t count,
+           Scalar *out) const;
+};
 
 } // namespace qcc
 

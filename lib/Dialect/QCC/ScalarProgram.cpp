@@ -58,6 +58,14 @@ llvm::Error ScalarProgram::compileOp(Operation &op, Block &out,
     inst.bits = getBits(type);
     inst.isDouble = type.isF64();
   }
+  if (inst.code == CmpF)
+    inst.predicate = unsigned(cast<arith::CmpFOp>(op).getPredicate());
+  if (inst.code == CmpI)
+    inst.predicate = unsigned(cast<arith::CmpIOp>(op).getPredicate());
+  if (inst.code >= ExtF && inst.code <= Bitcast) {
+    inst.from = op.getOperand(0).getType();
+    inst.to = op.getResult(0).getType();
+  }
   if (inst.code == Index)
     inst.immediate = cast<IndexOp>(op).getDim();
   if (inst.code == Extent) {
@@ -190,30 +198,8 @@ bool ScalarProgram::runBlock(const Block &block) {
       if (!runLoop(inst))
         return false;
       continue;
-    case Select:
-      r = a.i & 1 ? b : c;
-      break;
-    case CmpF: {
-      APFloat x = inst.isDouble ? APFloat(a.d) : APFloat(a.f);
-      APFloat y = inst.isDouble ? APFloat(b.d) : APFloat(b.f);
-      r.i = -int64_t(arith::applyCmpPredicate(
-          cast<arith::CmpFOp>(inst.op).getPredicate(), x, y));
-      break;
-    }
-    case CmpI:
-      r.i = -int64_t(compareIntegers(
-          cast<arith::CmpIOp>(inst.op).getPredicate(), a.i, b.i, inst.bits));
-      break;
     default:
-      if (inst.code >= ExtF && inst.code <= Bitcast)
-        r = convert(inst.code, a, inst.op->getOperand(0).getType(),
-                    inst.op->getResult(0).getType());
-      else if (inst.code >= AddI)
-        r.i = runInteger(inst.code, a.i, b.i, inst.bits);
-      else if (inst.isDouble)
-        r.d = runFloat(inst.code, a.d, b.d, c.d);
-      else
-        r.f = runFloat(inst.code, a.f, b.f, c.f);
+      r = inst.run(a, b, c);
       break;
     }
     values[inst.results[0]] = r;
@@ -231,4 +217,41 @@ bool ScalarProgram::run(ArrayRef<Scalar> inputs, ArrayRef<TensorView> whole,
     return false;
   result = values[yielded[0]];
   return true;
+}
+
+bool ScalarProgram::isStraight() const {
+  return llvm::none_of(body, [](const Instruction &inst) {
+    return inst.code == Read || inst.code == If || inst.code == For;
+  });
+}
+
+const ScalarProgram::Batch &ScalarProgram::runBatch(ArrayRef<Batch> inputs,
+                                                    ArrayRef<Batch> points,
+                                                    int64_t count) {
+  if (batches.empty()) {
+    batches.resize(values.size());
+    // Registers of constants never change.
+    for (auto [batch, value] : llvm::zip_equal(batches, values))
+      batch.fill(value);
+  }
+  llvm::copy(inputs, batches.begin());
+  for (const Instruction &inst : body) {
+    Batch &out = batches[inst.results[0]];
+    if (inst.code == Index) {
+      out = points[size_t(inst.immediate)];
+      continue;
+    }
+    if (inst.code == Extent) {
+      Scalar size;
+      size.i = inst.immediate;
+      out.fill(size);
+      continue;
+    }
+    auto operand = [&](unsigned i) {
+      return i < inst.operands.size() ? batches[inst.operands[i]].data()
+                                      : nullptr;
+    };
+    inst.run(operand(0), operand(1), operand(2), count, out.data());
+  }
+  return batches[yielded[0]];
 }

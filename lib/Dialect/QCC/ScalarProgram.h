@@ -7,6 +7,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/Support/Error.h"
+#include <array>
 #include <vector>
 
 namespace qcc {
@@ -35,14 +36,22 @@ public:
   bool run(llvm::ArrayRef<Scalar> inputs, llvm::ArrayRef<TensorView> whole,
            llvm::ArrayRef<int64_t> point, Scalar &result);
 
+  /// True if the body has neither branches, loops nor reads of tensors: it can
+  /// run for many elements at once, which look at each instruction once.
+  bool isStraight() const;
+  /// Elements of a batch.
+  static constexpr int64_t kBatch = 256;
+  using Batch = std::array<Scalar, kBatch>;
+  /// Runs a straight body for `count` elements: `inputs` are their scalars,
+  /// `points` their iteration indices, by dimension.
+  const Batch &runBatch(llvm::ArrayRef<Batch> inputs,
+                        llvm::ArrayRef<Batch> points, int64_t count);
+
 private:
   struct Instruction;
   using Block = std::vector<Instruction>;
-  struct Instruction {
+  struct Instruction : ScalarInstruction {
     mlir::Operation *op = nullptr;
-    unsigned code = 0; ///< value of scalar::Code
-    unsigned bits = 0; ///< width of the operand type
-    bool isDouble = false;
     int64_t immediate = 0;
     llvm::SmallVector<unsigned, 4> operands, results;
     std::vector<Block> blocks;                 ///< of scf.if and scf.for
@@ -66,6 +75,7 @@ private:
   llvm::DenseMap<mlir::Value, unsigned> tensors; ///< whole operand by argument
   llvm::ArrayRef<TensorView> currentWhole;
   llvm::ArrayRef<int64_t> currentPoint;
+  std::vector<Batch> batches; ///< a register for each of a batch's elements
 };
 
 } // namespace qcc

@@ -126,6 +126,63 @@ TEST(ConstEval, AnInputCanBeTheResultOfABody) {
   EXPECT_EQ(result, (std::vector<float>{5, 5, 6, 6}));
 }
 
+// More elements than are computed at once, with integers of several widths and
+// indices that are divided.
+TEST(ConstEval, BatchesOfIntegersAreWhatTheyMean) {
+  constexpr int64_t kRows = 3, kColumns = 301, kBlocks = 10, kCycle = 7;
+  std::vector<uint8_t> bytes(kRows * kColumns);
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = uint8_t(i * 73 % 256);
+  std::vector<float> scales = makeNumbers(5, kRows * kBlocks);
+  std::vector<int32_t> cycle(kCycle);
+  for (size_t i = 0; i < cycle.size(); ++i)
+    cycle[i] = int32_t(i * i) - 20;
+  Parameters parameters;
+  parameters.add("bytes", bytes);
+  parameters.add("scales", scales);
+  parameters.add("cycle", cycle);
+  std::vector<float> result = evaluate<float>(R"mlir(
+    func.func @f() -> tensor<3x301xf32> {
+      %a = qcc.param "bytes" : tensor<3x301xui8>
+      %b = qcc.param "scales" : tensor<3x10xf32>
+      %c = qcc.param "cycle" : tensor<7xi32>
+      %0 = qcc.generic none ins(%a, %b, %c : tensor<3x301xui8>, tensor<3x10xf32>, tensor<7xi32>)
+          maps [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1 floordiv 32)>,
+                affine_map<(d0, d1) -> ((d0 + d1) mod 7)>] {
+      ^bb0(%x: i8, %s: f32, %t: i32):
+        %four = arith.constant 4 : i8
+        %mask = arith.constant 6 : i32
+        %high = arith.shrui %x, %four : i8
+        %code = arith.trunci %high : i8 to i4
+        %wide = arith.extui %code : i4 to i32
+        %signed = arith.extsi %code : i4 to i32
+        %i = qcc.index 1
+        %column = arith.index_cast %i : index to i32
+        %odd = arith.andi %column, %mask : i32
+        %1 = arith.subi %wide, %t : i32
+        %2 = arith.muli %1, %signed : i32
+        %3 = arith.addi %2, %odd : i32
+        %isLess = arith.cmpi slt, %3, %t : i32
+        %4 = arith.select %isLess, %t, %3 : i32
+        %5 = arith.sitofp %4 : i32 to f32
+        %6 = arith.mulf %5, %s : f32
+        qcc.yield %6 : f32
+      } -> tensor<3x301xf32>
+      return %0 : tensor<3x301xf32>
+    })mlir",
+                                              parameters);
+  for (int64_t i = 0; i < kRows; ++i)
+    for (int64_t j = 0; j < kColumns; ++j) {
+      int32_t wide = bytes[size_t(i * kColumns + j)] >> 4,
+              isSigned = wide < 8 ? wide : wide - 16,
+              t = cycle[size_t((i + j) % kCycle)],
+              sum = (wide - t) * isSigned + (int32_t(j) & 6);
+      ASSERT_EQ(result[size_t(i * kColumns + j)],
+                float(std::max(sum, t)) * scales[size_t(i * kBlocks + j / 32)])
+          << i << " " << j;
+    }
+}
+
 template <typename T> void checkTranspose(const std::string &type) {
   constexpr size_t kRows = 5, kColumns = 70;
   std::vector<T> values(kRows * kColumns);
