@@ -89,13 +89,28 @@ private:
 };
 } // namespace
 
-GroupAffine LinearScheme::choose(ArrayRef<float> weights,
-                                 ArrayRef<float>) const {
+/// The smallest and the largest of weights and 0.
+static std::pair<double, double> getRange(ArrayRef<float> weights) {
   double low = 0, high = 0;
   for (float w : weights) {
     low = std::min(low, double(w));
     high = std::max(high, double(w));
   }
+  return {low, high};
+}
+
+GroupAffine qcc::chooseAsymmetric(ArrayRef<float> weights, unsigned maxCode) {
+  auto [low, high] = getRange(weights);
+  auto scale = float((high - low) / maxCode);
+  // So small a range that no float divides it.
+  if (scale == 0)
+    return {0, 0};
+  return {scale, roundCode(float(-low / scale), 0, int32_t(maxCode))};
+}
+
+GroupAffine LinearScheme::choose(ArrayRef<float> weights,
+                                 ArrayRef<float>) const {
+  auto [low, high] = getRange(weights);
   double codes = getMaxCode(), half = 1 << (bits - 1),
          largest = std::max(-low, high);
   int32_t zero = getZero().value_or(0);
@@ -109,11 +124,7 @@ GroupAffine LinearScheme::choose(ArrayRef<float> weights,
   case Grid::Asymmetric:
     break;
   }
-  auto scale = float((high - low) / codes);
-  // So small a range that no float divides it.
-  if (scale == 0)
-    return {0, 0};
-  return {scale, roundCode(float(-low / scale), 0, int32_t(codes))};
+  return chooseAsymmetric(weights, getMaxCode());
 }
 
 void qcc::registerLinearSchemes(DialectRegistry &registry) {

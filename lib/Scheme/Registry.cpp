@@ -23,7 +23,8 @@ struct Parameters {
   bool perTensor = false;
   StringRef grid;
   bool clip = false;
-  bool tokens = false; ///< activations are rounded too
+  bool tokens = false;     ///< activations are rounded too
+  bool wideScales = false; ///< f32 where the scheme's own are halves
 };
 
 /// A scheme with parameters: what is the same for all schemes.
@@ -37,7 +38,8 @@ public:
                   ? 0
                   : parameters.group.value_or(base.getGroup())),
         perTensor(parameters.perTensor || base.isPerTensor()),
-        clip(parameters.clip), tokens(parameters.tokens) {}
+        clip(parameters.clip), tokens(parameters.tokens),
+        wideScales(parameters.wideScales) {}
 
   StringRef getKey() const override { return key; }
   StringRef getSummary() const override { return base.getSummary(); }
@@ -47,7 +49,9 @@ public:
   CodeUnit getUnit() const override { return base.getUnit(); }
   unsigned getMaxCode() const override { return base.getMaxCode(); }
   std::optional<int32_t> getZero() const override { return base.getZero(); }
-  bool hasHalfScales() const override { return group && base.hasHalfScales(); }
+  bool hasHalfScales() const override {
+    return group && !wideScales && base.hasHalfScales();
+  }
   bool isPerTensor() const override { return perTensor; }
   bool isLinear() const override { return base.isLinear(); }
   ArrayRef<StringRef> getGrids() const override { return base.getGrids(); }
@@ -87,7 +91,7 @@ private:
   std::unique_ptr<Scheme> owned;
   std::string key;
   int64_t group;
-  bool perTensor, clip, tokens;
+  bool perTensor, clip, tokens, wideScales;
 };
 } // namespace
 
@@ -222,6 +226,11 @@ static bool readParameter(const Scheme &scheme, StringRef word,
     parameters.tokens = true;
     return first;
   }
+  if (word == "f32-scales" && scheme.hasHalfScales()) {
+    bool first = !parameters.wideScales;
+    parameters.wideScales = true;
+    return first;
+  }
   if (parameters.group || parameters.perTensor)
     return false;
   if (word == "tensor") {
@@ -258,6 +267,10 @@ static std::string getCanonicalKey(const Scheme &scheme,
                              : ":channel";
   if (!parameters.grid.empty() && parameters.grid != scheme.getGrids().front())
     key += ":" + parameters.grid.str();
+  // Those of channels and tensors are f32 in any case.
+  if (parameters.wideScales && !parameters.perTensor &&
+      parameters.group.value_or(scheme.getGroup()))
+    key += ":f32-scales";
   return key + (parameters.tokens ? ":token" : "") +
          (parameters.clip ? ":clip" : "");
 }
@@ -305,6 +318,8 @@ llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {
                           ", channel, tensor, clip";
       for (StringRef grid : base->getGrids())
         known += ", " + grid.str();
+      if (base->hasHalfScales())
+        known += ", f32-scales";
       if (base->getTokenFormat() != TokenFormat::None)
         known += ", token";
       return makeError(Diag::UnsupportedScheme, "",

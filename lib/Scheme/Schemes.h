@@ -6,6 +6,10 @@
 #include "qcc/Scheme/Scheme.h"
 
 namespace qcc {
+/// The range of weights, extended to hold 0, on the codes from 0 to `maxCode`:
+/// scale `range / maxCode`, zero point the code nearest to `-low / scale`.
+GroupAffine chooseAsymmetric(llvm::ArrayRef<float> weights, unsigned maxCode);
+
 void registerInt8Scheme(mlir::DialectRegistry &registry);
 void registerW4A8Scheme(mlir::DialectRegistry &registry);
 void registerBfloat16Schemes(mlir::DialectRegistry &registry);

@@ -9,12 +9,17 @@ using namespace mlir;
 using namespace qcc;
 
 namespace {
-/// Symmetric int4 weights in [-8, 7] with a half-precision scale per 32 rows
-/// and column; int8 activations with a scale per row and 32 elements. A unit of
-/// 64 bytes holds 8 rows: the low nibbles are rows 0 to 3, the high ones rows 4
-/// to 7, each in the order of int8's units.
+constexpr StringRef kGrids[] = {"sym", "asym"};
+
+/// Int4 weights, symmetric in [-8, 7] or with a zero point of their own, with a
+/// half-precision scale per 32 rows and column; int8 activations with a scale
+/// per row and 32 elements. A unit of 64 bytes holds 8 rows: the low nibbles
+/// are rows 0 to 3, the high ones rows 4 to 7, each in the order of int8's
+/// units.
 class W4A8Scheme final : public Scheme {
 public:
+  explicit W4A8Scheme(bool symmetric = true) : symmetric(symmetric) {}
+
   StringRef getKey() const override { return "w4a8"; }
   StringRef getSummary() const override {
     return "int4 weights and int8 activations, a scale per 32 elements";
@@ -23,11 +28,23 @@ public:
   int64_t getGroup() const override { return 32; }
   CodeUnit getUnit() const override { return {8, 64}; }
   unsigned getMaxCode() const override { return 15; }
-  std::optional<int32_t> getZero() const override { return 8; }
+  std::optional<int32_t> getZero() const override {
+    return symmetric ? std::optional(8) : std::nullopt;
+  }
   bool hasHalfScales() const override { return true; }
 
-  /// The element of largest magnitude becomes -8: the side with one code more.
+  ArrayRef<StringRef> getGrids() const override { return kGrids; }
+  std::unique_ptr<Scheme> withGrid(StringRef grid) const override {
+    if (!llvm::is_contained(kGrids, grid))
+      return nullptr;
+    return std::make_unique<W4A8Scheme>(grid == "sym");
+  }
+
+  /// Symmetric: the element of largest magnitude becomes -8, on the side with
+  /// one code more.
   GroupAffine choose(ArrayRef<float> weights, ArrayRef<float>) const override {
+    if (!symmetric)
+      return chooseAsymmetric(weights, getMaxCode());
     float extreme = 0;
     for (float w : weights)
       if (std::fabs(w) > std::fabs(extreme))
@@ -62,6 +79,9 @@ public:
         b, vector::BitCastOp::create(b, type, shifted), mask);
     return {low, high};
   }
+
+private:
+  bool symmetric;
 };
 } // namespace
 

@@ -238,6 +238,7 @@ public:
   ///   gN       groups of N rows     channel  a scale per column
   ///   tensor   one scale            clip     clip the range for least error
   ///   token    activations in the format of Scheme::getTokenFormat
+  ///   f32-scales  those of groups too, where the scheme has halves
   ///   sym, asym, ...                a convention of Scheme::getGrids
   /// Errors (UnsupportedScheme) name the nearest key, or what parameters there
   /// are. The object lives as long as the registry; its key is canonical.

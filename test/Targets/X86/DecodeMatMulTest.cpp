@@ -166,13 +166,16 @@ const char *const kPrecisions[] = {"w4a16",
                                    "w4a16:g32",
                                    "w4a16:g32:sym",
                                    "w4a16:channel",
+                                   "w4a16:g32:f32-scales",
                                    "w8a16",
                                    "w8a16:g64:asym",
+                                   "w8a16:g16:asym:f32-scales",
                                    "w3a16",
                                    "w3a16:g32",
                                    "w3a16:channel",
                                    "w2a16",
                                    "w2a16:g32:sym",
+                                   "w2a16:g16:f32-scales",
                                    "w6a16",
                                    "w6a16:g16:sym-mid",
                                    "fp8",
@@ -206,7 +209,7 @@ TEST_P(DecodeMatMulTest, BitsAreThoseOfTheDecodedWeight) {
   ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
   // Shapes of its own for each level, which compile faster than the same for
   // all; four for each precision, so that it is tried at every level.
-  size_t shapes = size_t(getShapeCount(88)), step = std::size(kPrecisions);
+  size_t shapes = size_t(getShapeCount(100)), step = std::size(kPrecisions);
   for (size_t i = GetParam(), round = 0; i < shapes; i += step, ++round) {
     uint64_t seed = i + round;
     Random random(seed);

@@ -286,13 +286,15 @@ TEST(QMatMulTest, Int8IsExactOnRandomShapes) {
 
 TEST(QMatMulTest, W4A8IsExactOnRandomShapes) {
   // Groups of one piece that sums in 16 bits and of several, ragged ones too.
-  const char *const keys[] = {"w4a8",      "w4a8:g128",    "w4a8:g64",
-                              "w4a8:g8",   "w4a8:channel", "w4a8:g72",
-                              "w4a8:g256", "w4a8:clip"};
+  const char *const keys[] = {"w4a8",         "w4a8:g128",
+                              "w4a8:g64",     "w4a8:g8",
+                              "w4a8:channel", "w4a8:g72",
+                              "w4a8:g256",    "w4a8:clip",
+                              "w4a8:asym",    "w4a8:g64:asym:f32-scales"};
   X86 x86;
   // Shapes of its own for each level, which compile faster than the same for
   // all; every format is tried at every level.
-  for (int seed = 0; seed < getShapeCount(32); ++seed) {
+  for (int seed = 0; seed < getShapeCount(40); ++seed) {
     Random random(seed + 50);
     size_t key = size_t(seed) % std::size(keys),
            round = size_t(seed) / std::size(keys);

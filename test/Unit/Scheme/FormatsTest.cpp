@@ -76,6 +76,13 @@ TEST_F(FormatsTest, ParametersNameVariants) {
   EXPECT_EQ(get("w4a16:channel").getGroup(), 0);
   EXPECT_FALSE(get("w4a16:channel").hasHalfScales());
   EXPECT_TRUE(get("w4a16:g32").hasHalfScales());
+  EXPECT_FALSE(get("w4a16:g32:f32-scales").hasHalfScales());
+  EXPECT_EQ(get("w4a16:f32-scales:sym:g32").getKey(),
+            "w4a16:g32:sym:f32-scales");
+  // Those of channels are f32 in any case.
+  EXPECT_EQ(&get("w4a16:channel:f32-scales"), &get("w4a16:channel"));
+  EXPECT_EQ(get("w4a8:asym").getZero(), std::nullopt);
+  EXPECT_EQ(&get("w4a8:sym"), &get("w4a8"));
   EXPECT_TRUE(get("int8:tensor").isPerTensor());
   EXPECT_EQ(get("w4a16").getZero(), std::nullopt);
   EXPECT_EQ(get("w4a16:sym").getZero(), 8);
@@ -92,7 +99,7 @@ TEST_F(FormatsTest, WhatIsNoPrecisionIsRefusedWithWhatThereIs) {
        {"w4a16:", "w4a16:g", "w4a16:g0", "w4a16:g33", "w4a16:g-8", "w4a16:g1e9",
         "w4a16:g32:g32", "w4a16:channel:tensor", "w4a16:sym:asym", "nf4:sym",
         "w4a16:g131072", "w4a16:g99999999999999999999", "w3a16:g16",
-        "w4a16:G32"})
+        "w4a16:G32", "int8:f32-scales", "w4a16:f32-scales:f32-scales"})
     EXPECT_NE(getProblem(bad).find("expected each parameter of '"),
               std::string::npos)
         << bad;
@@ -109,6 +116,7 @@ TEST_F(FormatsTest, WhatIsNoPrecisionIsRefusedWithWhatThereIs) {
 TEST_F(FormatsTest, StoredBitsCountScalesAndZeros) {
   EXPECT_EQ(getStoredBits(get("w4a16")), 4 + 24.0 / 128);
   EXPECT_EQ(getStoredBits(get("w4a16:g32:sym")), 4.5);
+  EXPECT_EQ(getStoredBits(get("w4a16:g32:sym:f32-scales")), 5);
   EXPECT_EQ(getStoredBits(get("w3a16:channel")), 3);
   EXPECT_EQ(getStoredBits(get("w6a16:sym")), 6.125);
   EXPECT_EQ(getStoredBits(get("w2a16")), 2 + 24.0 / 64);
