@@ -114,6 +114,9 @@ private:
   /// Notes which weights of a model have codes that fit signed bytes less their
   /// zero points (kZerosFitAttr). Errors: those of evaluateConstant.
   llvm::Error noteZeroPoints();
+  /// Notes what scales and zero points of weights in codes are
+  /// (kHalfScalesAttr, kMiddleZerosAttr).
+  llvm::Error noteOwnCodes();
   /// Notes which weights of integer operations have codes that fit in pairs
   /// (kPairsFitAttr), where a level of the target has no VNNI. Errors: those of
   /// evaluateConstant.

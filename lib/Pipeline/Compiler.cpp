@@ -427,9 +427,12 @@ llvm::Error Compilation::quantize() {
     if (llvm::Error error = noteRanges())
       return error;
   }
-  if (!options.emitQdq)
+  if (!options.emitQdq) {
     if (llvm::Error error = noteZeroPoints())
       return error;
+    if (llvm::Error error = noteOwnCodes())
+      return error;
+  }
   WorkspaceScope scope(&context, workspace.get());
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
     if (isStatic || isDynamic) {
@@ -455,9 +458,8 @@ llvm::Error Compilation::quantize() {
     // What a model says in quantize and dequantize nodes holds at any
     // precision.
     passes.addPass(createFormInteger());
-    if (basePrecision == "f32")
-      return;
-    if (algorithms.chooses()) {
+    bool isFloat = basePrecision == "f32";
+    if (algorithms.chooses() && !isFloat) {
       GPTQOptions choosing;
       choosing.scheme = basePrecision;
       llvm::append_range(choosing.keep, options.keep);
@@ -466,7 +468,7 @@ llvm::Error Compilation::quantize() {
       choosing.correct = algorithms.correct;
       passes.addPass(createGPTQ(choosing));
     }
-    if (algorithms.chooses() || isMixed)
+    if ((algorithms.chooses() && !isFloat) || isMixed)
       addRecognition(passes, /*specialize=*/true);
     RoundToNearestOptions rounding;
     rounding.scheme = basePrecision;

@@ -62,16 +62,23 @@ class Format:
     key: str
     bits: int
     integer: bool
+    own: bool = False  # the weights of the peer's model, in the codes that it has
 
     def precision(self, group: int) -> str:
+        if self.own:
+            return self.key.removeprefix("own-")
         return self.key if not self.bits else f"{self.key}:g{group}" + ("" if self.integer else ":sym")
 
     def weight_bytes(self, size: int, group: int) -> float:
-        """Of a matrix as qcc stores it: a half per group and column."""
-        return size * size * ((self.bits or 32) / 8 + (2 / group if self.bits else 0))
+        """Of a matrix as qcc stores it: a scale per group and column, a half or what the model has."""
+        return size * size * ((self.bits or 32) / 8 + ((4 if self.own else 2) / group if self.bits else 0))
+
+    def name(self, group: int) -> str:
+        return f"`{self.precision(group)}` of its model, groups of {group}" if self.own else self.precision(group)
 
 
-FORMATS = [Format("w4a8", 4, True), Format("w4a16", 4, False), Format("w8a16", 8, False), Format("f32", 0, False)]
+FORMATS = [Format("w4a8", 4, True), Format("w4a16", 4, False), Format("w8a16", 8, False), Format("f32", 0, False),
+           Format("own-f32", 4, False, own=True), Format("own-w4a8", 4, True, own=True)]  # fmt: skip
 
 
 class Weights:
@@ -221,10 +228,10 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         model = make_chain(place / "model.onnx", weights)
-        build(model, place / "ours", form.precision(group))
         models = {0: model}
         if form.bits:
             models = {level: make_peer(place / f"level{level}.onnx", weights, level) for level in (0, 4)}
+        build(models[0] if form.own else model, place / "ours", form.precision(group))
         return Chain(place / "ours", models, weights[0].values)
 
     def choose_level(self, chain: Chain, x: np.ndarray) -> int:
@@ -278,7 +285,7 @@ class Bench:
         peer = f"level {level}" if form.bits else "MatMul"
         mine_ms, theirs_ms = (statistics.median(column) * 1e3 for column in (mine, theirs))
         self.emit(
-            f"| {form.precision(group)} | {size} | {rows} | {mine_ms:.3f} | {peer} | {theirs_ms:.3f} | "
+            f"| {form.name(group)} | {size} | {rows} | {mine_ms:.3f} | {peer} | {theirs_ms:.3f} | "
             f"{quartiles([b / a for a, b in zip(mine, theirs)])} | {rate} | {errors[0]:.1e} | {errors[1]:.1e} |"
         )
 

@@ -44,6 +44,10 @@ inline constexpr llvm::StringLiteral kScaledAttr = "qcc.scaled";
 inline constexpr llvm::StringLiteral kShiftOfAttr = "qcc.shift_of";
 /// A layer's weight as it is in the model, without those factors.
 mlir::Value getModelWeight(mlir::Value weight);
+/// Of qcc.dequantize of a constant: each scale is a half, whatever its type;
+/// each zero point is in the middle of the codes.
+inline constexpr llvm::StringLiteral kHalfScalesAttr = "qcc.half_scales";
+inline constexpr llvm::StringLiteral kMiddleZerosAttr = "qcc.middle_zeros";
 /// Of a launch: tensors of 8 bits are among its inputs, among its results.
 inline constexpr llvm::StringLiteral kReadsCodesAttr = "qcc.reads_codes";
 inline constexpr llvm::StringLiteral kMakesCodesAttr = "qcc.makes_codes";

@@ -1,5 +1,6 @@
 //===- RoundToNearest.cpp - weights rounded to codes ------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "OwnCodes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/Pass.h"
 #include "qcc/Dialect/QCC/Decompose.h"
@@ -24,8 +25,10 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   using RoundToNearestBase::RoundToNearestBase;
 
   void runOnOperation() override {
-    const Scheme *target = findScheme(getOperation().getLoc(), scheme);
-    if (!target)
+    const Scheme *target = nullptr;
+    if (scheme != "f32")
+      target = findScheme(getOperation().getLoc(), scheme);
+    if (!target && scheme != "f32")
       return signalPassFailure();
     KeepRules rules;
     if (failed(rules.parse(getOperation().getLoc(), keep)))
@@ -36,8 +39,50 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
           !isConstantExpression(op->getResult(0)))
         work.push_back(op);
     });
-    for (Operation *op : work)
-      visit(op, *target, rules);
+    for (Operation *op : work) {
+      auto matmul = dyn_cast<MatMulOp>(op);
+      bool isKept = matmul && keepCodes(matmul, target, rules);
+      if (!isKept && target)
+        visit(op, *target, rules);
+    }
+  }
+
+  /// Why a product is not to be done in the scheme: a rule, or a pass before
+  /// that had figures or samples to go by.
+  static std::string getKeepReason(Operation *op, const KeepRules &rules) {
+    StringRef rule = rules.match(getNodeName(op->getLoc()));
+    if (!rule.empty())
+      return ("kept: matches --keep=" + rule).str();
+    auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
+    return reason && reason.getValue().starts_with("kept")
+               ? reason.getValue().str()
+               : "";
+  }
+
+  /// Leaves a weight in the model's own codes, if it has some and nothing else
+  /// was chosen.
+  bool keepCodes(MatMulOp op, const Scheme *target, const KeepRules &rules) {
+    if (op->hasAttr(kAlgorithmAttr) || op->hasAttr(kAssignedAttr) ||
+        getOperation()->hasAttr(kAssignmentAttr))
+      return false;
+    std::string reason = getKeepReason(op, rules), why;
+    if (!reason.empty())
+      target = nullptr;
+    const Scheme *own = findOwnScheme(op, target, why);
+    if (!own) {
+      if (!target && reason.empty() && !why.empty() &&
+          !op->hasAttr("qcc.reason"))
+        noteOutcome(op, "f32", "f32", why);
+      return false;
+    }
+    if (reason.empty())
+      reason = "as in the model";
+    OpBuilder b(op);
+    OwnCodes codes = buildOwnCodes(b, op, *own);
+    rewrite(op, *own, {codes.weight, codes.scales, codes.zeros},
+            {scheme == "f32" ? own->getKey() : StringRef(scheme), own->getKey(),
+             reason});
+    return true;
   }
 
   /// When a scheme has no kernel for convolutions that has one otherwise.
@@ -51,9 +96,9 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   }
 
   void visit(Operation *op, const Scheme &target, const KeepRules &rules) {
-    StringRef rule = rules.match(getNodeName(op->getLoc()));
-    if (!rule.empty())
-      return noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
+    std::string kept = getKeepReason(op, rules);
+    if (StringRef(kept).starts_with("kept: matches"))
+      return noteOutcome(op, scheme, "f32", kept);
     bool isMixed = getOperation()->hasAttr(kAssignmentAttr);
     if (target.getKey().starts_with("int8") && !isMixed && isOfCodes(op))
       return;
@@ -70,9 +115,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                          "not supported: convolutions have no kernel for '" +
                              scheme + "'" + getCondition(scheme));
     }
-    // A pass before had figures or samples to go by.
-    auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
-    if (reason && reason.getValue().starts_with("kept"))
+    if (!kept.empty())
       return;
     const Scheme *assigned = getAssignedScheme(matmul, &target);
     if (!assigned) {
@@ -94,27 +137,65 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     return reason ? reason.getValue() : "as asked";
   }
 
+  /// A weight [K, N] and the scales and zero points that were chosen for it, if
+  /// some were.
+  struct Weight {
+    Value value, scales, zeros;
+  };
+  /// What the report says of a product.
+  struct Outcome {
+    StringRef requested, executed, reason;
+  };
+
   /// What was asked for: a pass before may have kept a product at more bits.
-  StringRef getRequested(Operation *op, StringRef key) {
-    return getReason(op).starts_with("kept") ? StringRef(scheme) : key;
+  Outcome getOutcome(Operation *op, StringRef key) {
+    StringRef reason = getReason(op);
+    return {reason.starts_with("kept") ? StringRef(scheme) : key, key, reason};
+  }
+
+  /// The weight with the scales that an algorithm has chosen if one has.
+  static Weight getWeight(OpBuilder &b, MatMulOp op, const Scheme &target) {
+    Weight weight{op.getRhs(), {}, {}};
+    if (op.getTransB())
+      weight.value = permute(b, op.getLoc(), weight.value, {1, 0}).getResult();
+    auto type = cast<RankedTensorType>(weight.value.getType());
+    int64_t k = type.getDimSize(0), group = target.getGroup(),
+            groups = group && group < k ? llvm::divideCeil(k, group) : 1;
+    auto getParam = [&](StringRef attribute, Type element) -> Value {
+      auto key = op->getAttrOfType<StringAttr>(attribute);
+      if (!key)
+        return {};
+      return ParamOp::create(
+          b, op.getLoc(),
+          RankedTensorType::get({groups, type.getDimSize(1)}, element), key);
+    };
+    weight.scales = getParam(kScalesAttr, b.getF32Type());
+    weight.zeros = getParam(kZerosAttr, b.getI32Type());
+    return weight;
   }
 
   void rewrite(MatMulOp op, const Scheme &target) {
     StringRef key = op->hasAttr(kAssignedAttr) ? target.getKey() : scheme;
     OpBuilder b(op);
+    Outcome outcome = getOutcome(op, key);
+    rewrite(op, target, getWeight(b, op, target), outcome);
+  }
+
+  void rewrite(MatMulOp op, const Scheme &target, Weight weight,
+               Outcome outcome) {
+    OpBuilder b(op);
     Location loc = op.getLoc();
-    Value weight = op.getRhs();
-    auto type = cast<RankedTensorType>(weight.getType());
-    if (op.getTransB()) {
-      type = RankedTensorType::get({type.getDimSize(1), type.getDimSize(0)},
-                                   type.getElementType());
-      weight = permute(b, loc, weight, {1, 0}).getResult();
-    }
+    auto type = cast<RankedTensorType>(weight.value.getType());
     int64_t k = type.getDimSize(0), n = type.getDimSize(1),
             group = target.getGroup() < k ? target.getGroup() : 0;
     auto format = FormatAttr::get(op.getContext(), target.getKey(), group,
                                   target.getZero().has_value());
-    Value encoded = encode(b, op, encodedType(target, type), weight, format);
+    Value encoded = EncodeOp::create(
+        b, loc, encodedType(target, type), weight.value,
+        /*importance=*/Value(), weight.scales, weight.zeros, format);
+    auto note = [&](Operation *part) {
+      noteOutcome(part, outcome.requested, outcome.executed, outcome.reason);
+    };
     if (target.getCompute() == SchemeCompute::Float) {
       auto multiply = [&](Value lhs) {
         return QMatMulOp::create(b, loc, op.getResult().getType(), lhs, encoded,
@@ -122,14 +203,13 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       };
       if (!target.roundsTokens()) {
         QMatMulOp product = multiply(op.getLhs());
-        return replace(op, key, product, product.getResult());
+        return replace(op, outcome, product, product.getResult());
       }
       if (target.getTokenFormat() == TokenFormat::BF16) {
         Value rounded = castTo(b, loc, op.getLhs(), b.getBF16Type());
-        noteOutcome(rounded.getDefiningOp(), getRequested(op, key), key,
-                    getReason(op));
+        note(rounded.getDefiningOp());
         QMatMulOp product = multiply(rounded);
-        return replace(op, key, product, product.getResult());
+        return replace(op, outcome, product, product.getResult());
       }
       RoundedTokens tokens = roundTokens(b, loc, op.getLhs(),
                                          getTokenType(target, op.getContext()));
@@ -140,8 +220,8 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
       for (Operation *part :
            {scales->getOperand(0).getDefiningOp(), scales,
             tokens.values.getDefiningOp(), scaled.getDefiningOp()})
-        noteOutcome(part, getRequested(op, key), key, getReason(op));
-      return replace(op, key, product, scaled);
+        note(part);
+      return replace(op, outcome, product, scaled);
     }
     SmallVector<AffineExpr> dims = getDims(op.getLhs().getType());
     auto activation = [&](Type element, int64_t last) {
@@ -155,39 +235,19 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
                                        op.getLhs(), group);
     auto product = QMatMulOp::create(b, loc, op.getResult().getType(),
                                      rows.getResults(), encoded, format, n);
-    noteOutcome(rows, getRequested(op, key), key, getReason(op));
-    replace(op, key, product, product.getResult());
+    note(rows);
+    replace(op, outcome, product, product.getResult());
   }
 
-  void replace(MatMulOp op, StringRef key, QMatMulOp product, Value result) {
-    noteOutcome(product, getRequested(op, key), key, getReason(op));
+  void replace(MatMulOp op, const Outcome &outcome, QMatMulOp product,
+               Value result) {
+    noteOutcome(product, outcome.requested, outcome.executed, outcome.reason);
     for (StringRef name :
          {kAlgorithmAttr, kErrorAttr, kLayerErrorAttr, kTransformAttr})
       if (Attribute value = op->getAttr(name))
         product->setAttr(name, value);
     op.getResult().replaceAllUsesWith(result);
     op.erase();
-  }
-
-  /// The weight in the scheme's storage, with the scales that an algorithm has
-  /// chosen if one has.
-  static Value encode(OpBuilder &b, MatMulOp op, Type result, Value weight,
-                      FormatAttr format) {
-    auto type = cast<RankedTensorType>(weight.getType());
-    int64_t k = type.getDimSize(0), group = format.getGroup();
-    auto getParam = [&](StringRef attribute, Type element) -> Value {
-      auto key = op->getAttrOfType<StringAttr>(attribute);
-      if (!key)
-        return {};
-      int64_t groups = group ? llvm::divideCeil(k, group) : 1;
-      return ParamOp::create(
-          b, op.getLoc(),
-          RankedTensorType::get({groups, type.getDimSize(1)}, element), key);
-    };
-    Value scales = getParam(kScalesAttr, b.getF32Type()),
-          zeros = getParam(kZerosAttr, b.getI32Type());
-    return EncodeOp::create(b, op.getLoc(), result, weight,
-                            /*importance=*/Value(), scales, zeros, format);
   }
 };
 
