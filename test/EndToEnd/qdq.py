@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import pathlib
 import tempfile
 
 import harness
+import nbits
 import numpy as np
 import numpy_graph
 import onnx
@@ -177,6 +179,30 @@ def qonnx(name: str, count: int) -> str:
     return f"{whole} of {count} outputs equal, {exact / total:.4%} of elements, the largest difference {worst:.2g}"
 
 
+def low_bits(block: int, symmetric: bool) -> str:
+    """A decoder in MatMulNBits: logits as ONNX Runtime's in f32, all products in the model's codes; in w4a8 next tokens
+    that are as ONNX Runtime's at its level of int8."""
+    source = harness.MODELS / "llm" / "lm-s" / "decoder.onnx"
+    if not source.exists():
+        raise harness.Skip(f"no {source}: set QCC_TEST_DATA")
+    tokens = np.load(source.parent / "eval_tokens.npz")["input_ids"][:2, :128].astype(np.int64)
+    with tempfile.TemporaryDirectory(prefix="qcc-nbits-") as folder:
+        models = [pathlib.Path(folder) / f"level{level}.onnx" for level in (0, 4)]
+        count = [nbits.convert(source, path, block, symmetric, level) for path, level in zip(models, (0, 4))][0]
+        exact, coarse = (oracle.load(path, optimized=True).run(None, {"input_ids": tokens})[0] for path in models)
+        (got,) = compile_at(models[0], folder)([tokens]).values()
+        report = json.loads((pathlib.Path(folder) / "artifact" / "report.json").read_text())
+        (rounded,) = compile_at(models[0], folder, "--precision=w4a8")([tokens]).values()
+    kept = sum(op["reason"] == "as in the model" for op in report["ops"])
+    if kept != count:
+        raise harness.Failure(f"expected {count} products in the model's codes, but got {kept}")
+    error = np.abs(got - exact).max() / np.abs(exact).max()
+    agreement = (rounded.argmax(-1) == coarse.argmax(-1)).mean()
+    if error > 1e-5 or agreement < 0.97:
+        raise harness.Failure(f"expected errors of at most 1e-5 and 97% of next tokens equal, but got {error:.2g}, {agreement:.2%}")
+    return f"{kept} products in codes, largest difference {error:.2g} of logits; w4a8: {agreement:.2%} of next tokens equal"
+
+
 def all_qdq(soak: bool) -> list:
     """The cases of this file."""
     cases = [
@@ -195,6 +221,10 @@ def all_qdq(soak: bool) -> list:
         for name in ("qdq_with_multi_consumer_dq_nodes", "qdq_with_multi_consumer_dq_nodes.fixed")
     ]
     cases += [(f"qdq/{name}", functools.partial(refused, name)) for name in ("ICCT_8", "microLlama64", "microLlama64_parallel")]
+    cases += [
+        (f"nbits/lm-s-{name}", functools.partial(low_bits, block, symmetric))
+        for name, block, symmetric in (("asymmetric-g32", 32, False), ("symmetric-g128", 128, True))
+    ]
     names = ("TFC_2W2A", "unsw_nb15-mlp-w2a2", "espcn_quant_subpixel")
     counts = [COUNT, COUNT, COUNT if soak else IMAGES]
     return cases + [(f"qonnx/{name}", functools.partial(qonnx, name, n)) for name, n in zip(names, counts)]
