@@ -15,7 +15,7 @@
 #include "Decoder.h"
 #include "Emitters.h"
 #include "IntegerDot.h"
-#include "PairPanel.h"
+#include "QGemm.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -29,7 +29,6 @@ namespace {
 /// Rows and blocks of 16 columns of a task.
 constexpr int64_t kTaskRows = 96;
 constexpr int64_t kTaskBlocks = 12;
-constexpr unsigned kColumns = kSchemeColumns;
 /// Up to so many rows are multiplied without a panel: few rows do not pay for
 /// writing it.
 constexpr int64_t kDirectRows = 8;
@@ -39,8 +38,6 @@ constexpr int64_t kMaxPanelBytes = 1 << 20;
 constexpr int64_t kMaxPairBytes = 4 << 20;
 /// Rows of a tile with one.
 constexpr unsigned kPairRows = 4;
-/// Units and chunks of a group that are unrolled.
-constexpr int64_t kUnrolledUnits = 8, kUnrolledChunks = 2;
 
 AffineExpr getRows(QMatMulOp op) {
   SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
@@ -55,65 +52,6 @@ public:
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         function_ref<bool(unsigned)> isConstant) const override;
   LogicalResult emit(KernelBuilder &builder) const override;
-};
-
-/// State of one emission.
-class QGemm {
-public:
-  QGemm(KernelBuilder &b, QMatMulOp op, const Scheme &scheme,
-        const EncodedLayout &layout, int64_t k, Epilogue epilogue);
-  LogicalResult emit();
-
-private:
-  /// An accumulator (or widened sums) per row and block.
-  using Sums = SmallVector<SmallVector<Value>>;
-  /// A tile: rows from `row` and blocks from `block`.
-  struct Place {
-    Value row, block;
-    unsigned rows, blocks;
-    Value panel;   ///< of the first block; null: codes are unpacked here
-    int64_t ahead; ///< bytes to what is brought to L2 meanwhile
-  };
-  /// Rows of K: those behind the first `skip` of a group.
-  struct Range {
-    Value group, skip;
-    int64_t rows;
-  };
-  void emitTask(Value blockBegin, Value blockEnd, Value rowBegin, Value rowEnd,
-                std::optional<int64_t> known, bool usesPanel);
-  void emitPanel(Value block, unsigned blocks);
-  void emitPanelUnit(Value source, Value target, Value index, int64_t ahead);
-  int64_t getAhead(unsigned blocks) const;
-  void emitTile(const Place &at);
-  SmallVector<Value> emitGroup(const Place &at, Value group, int64_t rows,
-                               ArrayRef<Value> totals);
-  Sums emitGroupSums(const Place &at, Value group, int64_t rows);
-  Sums emitChunk(const Place &at, const Range &range);
-  void emitUnit(const Place &at, ArrayRef<Value> pointers, Value unit,
-                Value firstK, int64_t liveK, Sums &partial);
-  Value getCodes(Value block, Value group);
-  Value loadActivation(Value row, Value k, int64_t live);
-  void emitPairs(Value blockBegin, Value blockEnd, Value rowBegin, Value rowEnd,
-                 std::optional<int64_t> known);
-  void emitPairTile(const Place &at, PairPanel &pairs);
-  void emitStores(const Place &at, ArrayRef<Value> totals);
-  unsigned getBlocks(std::optional<int64_t> rows) const;
-  unsigned getMaxRows(unsigned blocks) const;
-  bool isAlone(const Place &at) const;
-
-  KernelBuilder &b;
-  QMatMulOp op;
-  const Scheme &scheme;
-  EncodedLayout layout;
-  CodeUnit unit;
-  Epilogue epilogue;
-  IntegerDot dot;
-  int64_t k, n;
-  int64_t stepBytes; ///< of four rows and 16 columns in a panel
-  Type f32, i8, i32, stored;
-  Value codes, scales, sums, weight, out;
-  AffineExpr rowsExpr;
-  LogicalResult status = success();
 };
 
 /// Most blocks of a panel at a level.
@@ -404,266 +342,6 @@ void QGemm::emitPairs(Value blockBegin, Value blockEnd, Value rowBegin,
             });
       },
       KernelBuilder::LoopHint::NoUnroll);
-}
-
-//===----------------------------------------------------------------------===//
-// Tiles
-//===----------------------------------------------------------------------===//
-
-/// The codes of a group of a block.
-Value QGemm::getCodes(Value block, Value group) {
-  Value base = b.mul(b.add(b.mul(block, b.idx(layout.groups)), group),
-                     b.idx(layout.groupBytes));
-  return b.elementPointer(weight, i8, b.add(base, b.idx(layout.codeOffset)));
-}
-
-void QGemm::emitTile(const Place &at) {
-  SmallVector<Value> totals = zeros(b, at.rows * at.blocks, kColumns);
-  int64_t group = layout.groups == 1 ? k : layout.groupK, whole = k / group,
-          left = k % group;
-  if (whole == 1)
-    totals = emitGroup(at, b.idx(0), group, totals);
-  else
-    totals = b.forLoop(
-        b.idx(0), b.idx(whole), b.idx(1), totals,
-        [&](Value index, ArrayRef<Value> carried) {
-          return emitGroup(at, index, group, carried);
-        },
-        KernelBuilder::LoopHint::NoUnroll);
-  if (left)
-    totals = emitGroup(at, b.idx(whole), left, totals);
-  emitStores(at, totals);
-}
-
-/// Adds the scaled sums of one group, of `rows` rows, to the totals.
-SmallVector<Value> QGemm::emitGroup(const Place &at, Value group, int64_t rows,
-                                    ArrayRef<Value> totals) {
-  SmallVector<Value> result(totals);
-  auto ints = VectorType::get(kColumns, i32);
-  auto floats = VectorType::get(kColumns, f32);
-  Sums all;
-  if (!isAlone(at))
-    all = emitGroupSums(at, group, rows);
-  for (unsigned v = 0; v < at.blocks; ++v) {
-    Value block = b.add(at.block, b.idx(v));
-    Sums alone;
-    if (isAlone(at))
-      alone = emitGroupSums({at.row, block, at.rows, 1, at.panel, at.ahead},
-                            group, rows);
-    Value base = b.mul(b.add(b.mul(block, b.idx(layout.groups)), group),
-                       b.idx(layout.groupBytes));
-    Value header = b.elementPointer(weight, i8, base);
-    Type scaleType = scheme.hasHalfScales() ? Type(b.getF16Type()) : f32;
-    Value columnScales = b.load(header, scaleType, b.idx(0), kColumns);
-    if (scheme.hasHalfScales())
-      columnScales = arith::ExtFOp::create(b, floats, columnScales);
-    if (layout.groups > 1 && !at.panel)
-      prefetchToL2(b, header, b.idx(at.ahead));
-    std::optional<int32_t> common = scheme.getZero();
-    Value zero;
-    if (!common)
-      zero = arith::ExtUIOp::create(
-          b, ints, b.load(header, i8, b.idx(layout.zeroOffset), kColumns));
-    for (unsigned r = 0; r < at.rows; ++r) {
-      Value rowGroup =
-          b.add(b.mul(b.add(at.row, b.idx(r)), b.idx(layout.groups)), group);
-      Value rowSum = b.splat(b.load(sums, i32, rowGroup), kColumns);
-      Value rowScale = b.splat(b.load(scales, f32, rowGroup), kColumns);
-      Value offset;
-      if (!common)
-        offset = arith::MulIOp::create(b, zero, rowSum);
-      else if (llvm::isPowerOf2_32(*common))
-        offset = shiftSplat(b, rowSum, llvm::Log2_32(*common));
-      else
-        offset = arith::MulIOp::create(b, b.constantInt(*common, ints), rowSum);
-      Value sum =
-          dot.finish(b, isAlone(at) ? alone[r] : all[r * at.blocks + v]);
-      Value exact = arith::SubIOp::create(b, sum, offset);
-      Value number = arith::SIToFPOp::create(b, floats, exact);
-      Value scale = arith::MulFOp::create(b, columnScales, rowScale);
-      Value &total = result[r * at.blocks + v];
-      total = layout.groups == 1
-                  ? arith::MulFOp::create(b, number, scale).getResult()
-                  : b.fma(number, scale, total);
-    }
-  }
-  return result;
-}
-
-/// A tile of one block with its sorted panel: what emitGroup does with the only
-/// group.
-void QGemm::emitPairTile(const Place &at, PairPanel &pairs) {
-  Type scaleType = scheme.hasHalfScales() ? Type(b.getF16Type()) : f32;
-  auto floats = VectorType::get(kColumns, f32);
-  Value header =
-      b.elementPointer(weight, i8, b.mul(at.block, b.idx(layout.groupBytes)));
-  Value columnScales = b.load(header, scaleType, b.idx(0), kColumns);
-  if (scheme.hasHalfScales())
-    columnScales = arith::ExtFOp::create(b, floats, columnScales);
-  SmallVector<Value> totals;
-  for (auto [r, sum] : llvm::enumerate(pairs.emitSums(at.row, at.rows))) {
-    Value rowScale =
-        b.splat(b.load(scales, f32, b.add(at.row, b.idx(r))), kColumns);
-    Value number = arith::SIToFPOp::create(b, floats, sum);
-    Value scale = arith::MulFOp::create(b, columnScales, rowScale);
-    totals.push_back(arith::MulFOp::create(b, number, scale));
-  }
-  emitStores(at, totals);
-}
-
-/// The widened sums of the first `rows` rows of a group.
-QGemm::Sums QGemm::emitGroupSums(const Place &at, Value group, int64_t rows) {
-  int64_t chunk = std::min(dot.getChunkRows(), rows), whole = rows / chunk,
-          left = rows % chunk;
-  unsigned width = dot.getNumValues();
-  Sums result;
-  auto add = [&](MutableArrayRef<Value> total, const Sums &part) {
-    for (auto [i, values] : llvm::enumerate(part))
-      for (auto [j, value] : llvm::enumerate(values)) {
-        Value &sum = total[i * width + j];
-        sum = sum ? Value(arith::AddIOp::create(b, sum, value)) : value;
-      }
-  };
-  SmallVector<Value> flat(size_t(at.rows) * at.blocks * width);
-  int64_t unrolled = whole <= kUnrolledChunks ? whole : 1;
-  for (int64_t c = 0; c < unrolled; ++c)
-    add(flat, emitChunk(at, {group, b.idx(c * chunk), chunk}));
-  if (unrolled < whole)
-    flat = b.forLoop(
-        b.idx(unrolled), b.idx(whole), b.idx(1), flat,
-        [&](Value index, ArrayRef<Value> carried) {
-          SmallVector<Value> next(carried);
-          add(next, emitChunk(at, {group, b.mul(index, b.idx(chunk)), chunk}));
-          return next;
-        },
-        KernelBuilder::LoopHint::NoUnroll);
-  if (left)
-    add(flat, emitChunk(at, {group, b.idx(whole * chunk), left}));
-  for (size_t i = 0; i < size_t(at.rows) * at.blocks; ++i)
-    result.emplace_back(ArrayRef(flat).slice(i * width, width));
-  return result;
-}
-
-/// The widened sums of some rows: a loop over whole units, and the rows that
-/// are left where K is no multiple of a unit.
-QGemm::Sums QGemm::emitChunk(const Place &at, const Range &range) {
-  unsigned width = dot.getNumValues();
-  size_t count = size_t(at.rows) * at.blocks;
-  Value firstUnit = b.divFloor(range.skip, b.idx(unit.k));
-  SmallVector<Value> pointers;
-  for (unsigned v = 0; v < at.blocks; ++v) {
-    if (!at.panel) {
-      pointers.push_back(
-          b.elementPointer(getCodes(b.add(at.block, b.idx(v)), range.group), i8,
-                           b.mul(firstUnit, b.idx(unit.bytes))));
-      continue;
-    }
-    Value row = b.add(b.mul(b.add(range.group, b.idx(v * layout.groups)),
-                            b.idx(layout.groupK)),
-                      range.skip);
-    pointers.push_back(b.elementPointer(
-        at.panel, i8, b.mul(b.divFloor(row, b.idx(4)), b.idx(stepBytes))));
-  }
-  int64_t whole = range.rows / unit.k, left = range.rows % unit.k;
-  Value firstK = b.add(b.mul(range.group, b.idx(layout.groupK)), range.skip);
-  auto place = [&](Value u) { return b.add(firstK, b.mul(u, b.idx(unit.k))); };
-  Sums partial(count);
-  if (whole <= kUnrolledUnits) {
-    for (SmallVector<Value> &sum : partial)
-      sum.resize(width);
-    for (int64_t u = 0; u < whole; ++u)
-      emitUnit(at, pointers, b.idx(u), place(b.idx(u)), unit.k, partial);
-  } else {
-    SmallVector<Value> flat;
-    for (size_t i = 0; i < count; ++i)
-      llvm::append_range(flat, dot.zero(b));
-    flat = b.forLoop(
-        b.idx(0), b.idx(whole), b.idx(1), flat,
-        [&](Value u, ArrayRef<Value> carried) {
-          Sums inner(count);
-          for (auto [i, sum] : llvm::enumerate(inner))
-            sum = SmallVector<Value>(carried.slice(i * width, width));
-          emitUnit(at, pointers, u, place(u), unit.k, inner);
-          SmallVector<Value> next;
-          for (SmallVector<Value> &sum : inner)
-            llvm::append_range(next, sum);
-          return next;
-        },
-        KernelBuilder::LoopHint::NoUnroll);
-    for (auto [i, sum] : llvm::enumerate(partial))
-      sum = SmallVector<Value>(ArrayRef(flat).slice(i * width, width));
-  }
-  if (left)
-    emitUnit(at, pointers, b.idx(whole), place(b.idx(whole)), left, partial);
-  for (SmallVector<Value> &sum : partial)
-    sum = dot.widen(b, sum);
-  return partial;
-}
-
-/// The products of the first `liveK` rows of a unit.
-void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
-                     Value firstK, int64_t liveK, Sums &partial) {
-  unsigned steps = llvm::divideCeil(liveK, 4);
-  std::vector<SmallVector<Value>> decoded;
-  for (Value pointer : pointers) {
-    if (at.panel)
-      break;
-    Value offset = b.mul(index, b.idx(unit.bytes));
-    prefetchToL2(b, pointer, b.add(offset, b.idx(at.ahead)));
-    Value bytes = b.load(pointer, i8, offset, unit.bytes);
-    Decoder decoder(b);
-    decoded.push_back(scheme.decode(decoder, bytes));
-  }
-  auto getPart = [&](unsigned v, unsigned s, unsigned part) -> Value {
-    if (!at.panel)
-      return dot.prepareCodes(b, decoded[v][s], part);
-    Value step = b.add(b.mul(index, b.idx(unit.k / 4)), b.idx(s));
-    return dot.loadPart(
-        b, b.elementPointer(pointers[v], i8, b.mul(step, b.idx(stepBytes))),
-        part);
-  };
-  for (unsigned s = 0; s < steps; ++s) {
-    SmallVector<Value> words;
-    for (unsigned r = 0; r < at.rows; ++r)
-      words.push_back(dot.prepareActivation(
-          b,
-          loadActivation(b.add(at.row, b.idx(r)), b.add(firstK, b.idx(4 * s)),
-                         std::min<int64_t>(4, liveK - 4 * s))));
-    for (unsigned v = 0; v < at.blocks; ++v)
-      for (unsigned part = 0; part < dot.getNumValues(); ++part) {
-        Value factor = getPart(v, s, part);
-        for (unsigned r = 0; r < at.rows; ++r)
-          dot.stepPart(b, partial[r * at.blocks + v][part], factor, words[r]);
-      }
-  }
-}
-
-/// Activations k to k + 3 of a row as the bytes of an i32; only `live` of them
-/// are there, the others are zero.
-Value QGemm::loadActivation(Value row, Value firstK, int64_t live) {
-  return loadWord(b, b.elementPointer(codes, i8, b.mul(row, b.idx(k))), firstK,
-                  live);
-}
-
-void QGemm::emitStores(const Place &at, ArrayRef<Value> totals) {
-  SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
-  leading.pop_back();
-  for (unsigned r = 0; r < at.rows; ++r) {
-    Value row = b.add(at.row, b.idx(r));
-    SmallVector<Value> indices = splitIndex(b, row, leading);
-    indices.push_back({});
-    for (unsigned v = 0; v < at.blocks; ++v) {
-      Value column = b.mul(b.add(at.block, b.idx(v)), b.idx(kSchemeColumns));
-      indices.back() = column;
-      Value live = n % kSchemeColumns
-                       ? b.minIdx(b.sub(b.idx(n), column), b.idx(kColumns))
-                       : Value();
-      if (failed(storeWithEpilogue(b, epilogue, totals[r * at.blocks + v],
-                                   indices, kColumns, live, out, stored,
-                                   b.add(b.mul(row, b.idx(n)), column))))
-        status = failure();
-    }
-  }
 }
 
 std::unique_ptr<KernelEmitter> x86::createQMatMulEmitter() {

@@ -1,0 +1,56 @@
+//===- ConvF32.h - f32 convolution as an implicit product -------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_TARGETS_X86_CONVF32_H
+#define QCC_TARGETS_X86_CONVF32_H
+
+#include "ConvShape.h"
+#include "Tiles.h"
+
+namespace qcc::x86 {
+
+/// State of one emission of a convolution as a product: tasks and tiles
+/// (ConvF32.cpp), panels of pixels (ConvF32Panel.cpp).
+class ConvGemm {
+public:
+  ConvGemm(KernelBuilder &b, mlir::Operation *op, const ConvShape &shape,
+           Epilogue epilogue);
+  mlir::LogicalResult emit();
+
+private:
+  void emitTask(mlir::Value task);
+  void emitBlock(mlir::Value channelBegin, int64_t channels, bool first,
+                 bool last);
+  void emitPack(mlir::Value channelBegin, int64_t channels);
+  void copyPixels(mlir::Value base, mlir::Value from, mlir::Value k,
+                  int64_t kCount);
+  mlir::Value findInside(mlir::Value pixel);
+  void packInside(mlir::Value from, mlir::Value k, mlir::Value target);
+  void packMasked(mlir::Value base, mlir::Value pixel, mlir::Value target,
+                  int64_t channels);
+  void emitChannels(mlir::Value kBegin, int64_t kCount, bool first, bool last);
+  void emitPanel(mlir::Value panel, int64_t liveRows, mlir::Value kBegin,
+                 int64_t kCount, bool first, bool last);
+  void emitColumns(mlir::Value channel, mlir::Value weights, unsigned rows,
+                   int64_t kCount, bool first, bool last);
+  void emitTile(mlir::Value channel, mlir::Value weights, unsigned rows,
+                unsigned vectors, mlir::Value tileIndex, mlir::Value tileColumn,
+                mlir::Value lastLanes, int64_t kCount, bool first, bool last);
+
+  KernelBuilder &b;
+  ConvShape shape;
+  Epilogue epilogue;
+  mlir::Type f32, stored;
+  mlir::Value input, weight, out;
+  bool flat;
+  int64_t mr, nr, panels, chunk, blockChannels, taskTiles;
+  unsigned lanes, tileRows, tileVectors;
+  // Of the current task.
+  mlir::Value image, group, firstPanel, endPanel, row, column, live;
+  mlir::Value
+      ahead; ///< bytes from a panel's weights to those that are read next
+  mlir::LogicalResult status = mlir::success();
+};
+
+} // namespace qcc::x86
+
+#endif // QCC_TARGETS_X86_CONVF32_H
