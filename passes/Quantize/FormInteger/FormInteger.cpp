@@ -204,16 +204,19 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
   }
 };
 
-/// Says of an integer operation of a model why no target has a kernel for it.
+/// Says of an integer operation of a model that it is one, and if no target has
+/// a kernel for it why.
 template <typename OpT> struct NoteLoops : OpRewritePattern<OpT> {
   using OpRewritePattern<OpT>::OpRewritePattern;
   LogicalResult matchAndRewrite(OpT op,
                                 PatternRewriter &rewriter) const override {
-    StringRef why = getObstacle(op);
-    if (why.empty() || op->hasAttr("qcc.reason"))
+    if (op->hasAttr("qcc.reason"))
       return failure();
-    rewriter.modifyOpInPlace(
-        op, [&] { noteOutcome(op, "int8", "int8", "no kernel: " + why); });
+    StringRef why = getObstacle(op);
+    std::string reason =
+        why.empty() ? "as in the model" : ("no kernel: " + why).str();
+    rewriter.modifyOpInPlace(op,
+                             [&] { noteOutcome(op, "int8", "int8", reason); });
     return success();
   }
 
