@@ -124,6 +124,27 @@ openReference(Session &session, StringRef path,
   return LoadedModel::open(options->outputDir);
 }
 
+/// Checks that an artifact has the inputs of the reference: one of them may
+/// carry as a state what the other reads from the data.
+static Error checkInputs(StringRef path, const LoadedModel &artifact,
+                         const LoadedModel &reference) {
+  auto list = [](const LoadedModel &model) {
+    std::vector<std::string> names;
+    for (const SampleInput &input : model.getInputs())
+      names.push_back(input.name);
+    llvm::sort(names);
+    return names;
+  };
+  std::vector<std::string> expected = list(reference), got = list(artifact);
+  if (expected == got)
+    return Error::success();
+  return makeError(Diag::Usage, path,
+                   "expected the reference's inputs (" + join(expected, ", ") +
+                       "), but got (" + join(got, ", ") +
+                       "); states are no inputs: give the reference the "
+                       "--state flags that the artifact was compiled with");
+}
+
 /// Inputs of the first model, with the sizes that any model fixes.
 static std::vector<SampleInput>
 joinInputs(ArrayRef<std::unique_ptr<LoadedModel>> models) {
@@ -383,6 +404,9 @@ Error runEval(Session &session) {
   if (!reference)
     return reference.takeError();
   models[0] = std::move(*reference);
+  for (auto [i, path] : enumerate(options->artifacts))
+    if (Error error = checkInputs(path, *models[i + 1], *models[0]))
+      return error;
   if (Error error = findTokens(tokens, *options))
     return error;
   auto samples = readSamples(line.get(OPT_data), joinInputs(models));
