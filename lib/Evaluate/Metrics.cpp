@@ -106,7 +106,8 @@ static double getDivergence(llvm::ArrayRef<float> r, llvm::ArrayRef<float> x) {
     if (p > 0)
       sum += p * ((r[i] - logR) - (x[i] - logX));
   }
-  return std::isnan(sum) ? kInfinity : sum;
+  // It is never negative, but for roundings.
+  return std::isnan(sum) ? kInfinity : std::max(sum, 0.0);
 }
 
 /// -ln p of a class.
