@@ -15,6 +15,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 using namespace qcc::run;
@@ -76,7 +77,7 @@ static void addOptions(CLI::App &app, Options &o) {
   app.add_option("--steps", o.steps,
                  "run so many times, with states; inputs and outputs may be "
                  "stacked by step")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
   app.add_flag("--bench", o.bench, "time runs: median, least, 90th percentile");
   app.add_flag("--bench-on-input", o.benchOnInput,
                "time one run per line read from stdin, to interleave programs");

@@ -20,7 +20,8 @@ public:
   enum class Mode { None, Plain, Bar };
 
   Progress(Mode mode, Stage last)
-      : mode(mode), numStages(static_cast<unsigned>(last) + 1),
+      : mode(mode), numStages(static_cast<unsigned>(last) +
+                              (last > Stage::Codegen ? 0 : 1)),
         begin(std::chrono::steady_clock::now()) {}
 
   /// To be called as a StageObserver.
