@@ -3,6 +3,7 @@
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Runtime/qcc.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/LibraryFile.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
@@ -95,6 +96,8 @@ llvm::Error LoadedModel::load(const std::string &path) {
   };
   if (!llvm::sys::fs::exists(path))
     return fail("expected an artifact, but found no library");
+  if (std::string fault = findLibraryFault(path); !fault.empty())
+    return fail(fault);
   library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     std::string problem = dlerror();

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import _abi, _arrays
+from . import _abi, _arrays, _library
 from ._errors import QccError, Status
 
 _Info = TypeVar("_Info", bound=_abi.Sized)
@@ -67,6 +67,8 @@ class _Handle:
         file = path / "libmodel.so" if path.is_dir() else path
         if not file.exists():
             raise QccError(Status.NOT_FOUND, f"expected an artifact with libmodel.so, but found none in {path}")
+        if fault := _library.find_fault(file):
+            raise QccError(Status.INVALID_ARGUMENT, f"{file} is no compiled model: {fault}")
         try:
             library = ctypes.CDLL(_fresh_name(file))
             query = library.qcc_model_query_v1

@@ -1,6 +1,9 @@
 # qcc.load on a model written by hand: arrays in and out, states, errors.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import gc
+import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -180,6 +183,18 @@ def test_loading_what_is_no_model(tmp_path):
     (tmp_path / "libmodel.so").write_bytes(b"no library")
     with pytest.raises(qcc.QccError, match="is no compiled model"):
         qcc.load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 1])
+def test_loading_a_part_of_a_library(fakes, tmp_path, share):
+    # In a process of its own: the dynamic loader ends one that it cannot map the rest for.
+    whole = (fakes / "embedded" / "libmodel.so").read_bytes()
+    (tmp_path / "libmodel.so").write_bytes(whole[: max(4, int(share * (len(whole) - 1)))])
+    done = subprocess.run(
+        [sys.executable, "-c", "import qcc, sys; qcc.load(sys.argv[1])", tmp_path], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert re.search(r"libmodel.so is no compiled model: the library is cut short: expected \d+ bytes or more", done.stderr)
 
 
 def test_weights_in_a_file(fakes, tmp_path):

@@ -218,6 +218,15 @@ def test_missing_features_are_named(run, x, fakes):
     assert run(model=fakes)[0] == 3
 
 
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 1])
+def test_a_part_of_a_library(run, fakes, tmp_path, share):
+    whole = (fakes / "embedded" / "libmodel.so").read_bytes()
+    (tmp_path / "libmodel.so").write_bytes(whole[: max(4, int(share * (len(whole) - 1)))])
+    code, _, text = run("--info", model=tmp_path)
+    assert code == 9
+    assert re.search(r"libmodel.so: the library is cut short: expected \d+ bytes or more, but got \d+; compile", text)
+
+
 def test_weights_lie_beside_what_a_link_leads_to(run, fakes, tmp_path):
     (tmp_path / "model.so").symlink_to(fakes / "external" / "libmodel.so")
     assert run("--random-inputs", model=tmp_path / "model.so")[0] == 0

@@ -100,6 +100,7 @@ def test_programs_link_shared_libraries(program):
 # What may open files, and why that is no file a model names.
 OPENERS = {
     "lib/Support/MappedFile.cpp": "the one resolver",
+    "lib/Support/LibraryFile.cpp": "the library of an artifact that the user names",
     "lib/Support/AtomicDirectory.cpp": "the artifact that is written",
     "lib/Support/ScratchFile.cpp": "scratch files without a name",
     "lib/Calibration/Checkpoint.cpp": "the folder of checkpoints that the user names",

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "Artifact.h"
+#include "qcc/Support/LibraryFile.h"
 
 #include <algorithm>
 #include <bit>
@@ -62,6 +63,10 @@ Artifact::Artifact(const std::filesystem::path &path,
     throw RunError(BadModel,
                    "expected an artifact with libmodel.so, but found none in " +
                        path.string());
+  if (std::string fault = qcc::findLibraryFault(file.string()); !fault.empty())
+    throw RunError(Integrity, file.string() + ": " + fault +
+                                  "; compile the model again, or let `qcc "
+                                  "verify` say which files are not whole");
   // Weights lie beside the library itself, not beside a link to it.
   library =
       dlopen(std::filesystem::canonical(file).c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -142,12 +142,15 @@ assert "far.qcc: expected top1 worse by at most 0%" in done.stderr, done.stderr
 np.savez(folder / "wide.npz", ids=ids.astype(np.float32))
 np.savez(folder / "empty.npz", ids=np.zeros((0, LENGTH), np.int64))
 np.savez(folder / "short.npz", ids=ids, labels=labels[:, 1:])
+whole = (near / "libmodel.so").read_bytes()
+(folder / "part.so").write_bytes(whole[: len(whole) // 2])
 np.savez(folder / "large.npz", ids=ids, labels=labels + VOCABULARY)
 wrong = [
     ([], 2, "expected artifacts"),
     ([near, f"--data={data}"], 2, "--reference"),
     ([near, f"--reference={model}"], 2, "--data"),
     ([folder / "none.qcc", f"--reference={model}", f"--data={data}"], 9, "none.qcc"),
+    ([folder / "part.so", f"--reference={model}", f"--data={data}"], 9, "part.so: the library is cut short: expected "),
     ([near, f"--reference={folder / 'none.onnx'}", f"--data={data}"], 3, "none.onnx"),
     ([near, f"--reference={model}", f"--data={folder / 'none.npz'}"], 5, "none.npz"),
     ([near, f"--reference={model}", f"--data={folder / 'wide.npz'}"], 5, "ids"),
