@@ -5,7 +5,6 @@
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/Support/FileSystem.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -13,26 +12,26 @@ using namespace qcc;
 StringRef CompiledHost::getCache() {
   if (!options.cacheDir.empty())
     return options.cacheDir;
-  if (ownCache.empty() &&
-      llvm::sys::fs::createUniqueDirectory("qcc-kernels", ownCache))
-    ownCache.clear(); // each module compiles its own
-  return ownCache;
-}
-
-CompiledHost::~CompiledHost() {
-  if (!ownCache.empty())
-    llvm::sys::fs::remove_directories(ownCache);
+  if (!ownCache) {
+    auto folder = TemporaryFolder::create();
+    if (!folder) {
+      llvm::consumeError(folder.takeError());
+      return ""; // each module compiles its own
+    }
+    ownCache = std::move(*folder);
+  }
+  return ownCache->getPath();
 }
 
 llvm::Expected<std::unique_ptr<HostProgram>>
 CompiledHost::compile(ModuleOp module) {
-  llvm::SmallString<128> folder;
-  if (std::error_code error =
-          llvm::sys::fs::createUniqueDirectory("qcc-host", folder))
-    return makeError(Diag::CannotWrite, folder, error.message());
+  // What is mapped stays when the folder goes, at the end of this function.
+  auto folder = TemporaryFolder::create();
+  if (!folder)
+    return folder.takeError();
   CompileOptions hostOptions;
   hostOptions.model = options.model;
-  hostOptions.outputDir = (folder + "/model").str();
+  hostOptions.outputDir = (*folder)->getPath() + "/model";
   hostOptions.jobs = options.jobs;
   hostOptions.cacheDir = getCache().str();
   hostOptions.workerProgram = options.workerProgram;
@@ -45,13 +44,9 @@ CompiledHost::compile(ModuleOp module) {
   turnStatesIntoInputs(*copy);
   auto result = compilation.runFrom(std::move(copy), parameters);
   if (!result)
-    llvm::sys::fs::remove_directories(folder);
-  if (!result)
     return result.takeError();
   llvm::Expected<std::unique_ptr<LoadedModel>> program =
       LoadedModel::open(hostOptions.outputDir);
-  // What is mapped stays; nothing is left behind whatever happens next.
-  llvm::sys::fs::remove_directories(folder);
   if (!program)
     return program.takeError();
   return std::move(*program);

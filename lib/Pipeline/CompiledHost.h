@@ -5,7 +5,7 @@
 
 #include "Compilation.h"
 #include "qcc/Calibration/HostExecutor.h"
-#include "llvm/ADT/SmallString.h"
+#include "qcc/Support/TemporaryFolder.h"
 
 namespace qcc {
 
@@ -17,7 +17,6 @@ public:
   CompiledHost(const CompileOptions &options, mlir::MLIRContext &context,
                std::shared_ptr<ParameterStore> parameters)
       : options(options), context(context), parameters(std::move(parameters)) {}
-  ~CompiledHost() override;
 
   llvm::Expected<std::unique_ptr<HostProgram>>
   compile(mlir::ModuleOp module) override;
@@ -29,7 +28,7 @@ private:
   const CompileOptions &options;
   mlir::MLIRContext &context;
   std::shared_ptr<ParameterStore> parameters;
-  llvm::SmallString<128> ownCache;
+  std::unique_ptr<TemporaryFolder> ownCache;
 };
 
 } // namespace qcc

@@ -6,17 +6,11 @@
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/ManagedStatic.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/Process.h"
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <mutex>
-#include <set>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,19 +20,6 @@ namespace qcc {
 
 namespace {
 
-/// The folders under construction. A signal concerns the whole process, so
-/// this list does too.
-struct OpenFolders {
-  std::mutex mutex;
-  std::set<std::string> paths;
-  bool refused = false;
-};
-
-OpenFolders &openFolders() {
-  static OpenFolders folders;
-  return folders;
-}
-
 /// linux/fs.h has these, but not in the C library's headers of every version.
 constexpr unsigned kRenameNoReplace = 1, kRenameExchange = 2;
 
@@ -47,54 +28,9 @@ int renameAt2(const std::string &from, const std::string &to, unsigned flags) {
                                   AT_FDCWD, to.c_str(), flags));
 }
 
-/// Removes a folder as far as that goes: what stays is removed by the next one
-/// who makes a folder here.
-void removeFolder(const Twine &path) {
-  std::error_code ignored = sys::fs::remove_directories(path);
-  (void)ignored;
-}
-
-/// Opens a folder of this user and locks it; -1 if it is locked or not there.
-/// A link, or a folder of somebody else, is not touched: in a place that all
-/// may write, its name could be a trap.
-int lockFolder(const std::string &path) {
-  int descriptor =
-      open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (descriptor < 0)
-    return -1;
-  struct stat status;
-  // A folder without links was removed between open and lock.
-  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 &&
-      fstat(descriptor, &status) == 0 && status.st_nlink > 0 &&
-      status.st_uid == geteuid())
-    return descriptor;
-  close(descriptor);
-  return -1;
-}
-
 std::string folderOf(StringRef path) {
   StringRef parent = sys::path::parent_path(path);
   return parent.empty() ? "." : parent.str();
-}
-
-std::string temporaryPrefix(StringRef finalPath) {
-  return ("." + sys::path::filename(finalPath) + ".tmp-").str();
-}
-
-/// Removes folders of killed processes: those that can be locked.
-void removeStale(StringRef finalPath) {
-  std::string prefix = temporaryPrefix(finalPath);
-  std::error_code error;
-  for (sys::fs::directory_iterator it(folderOf(finalPath), error), end;
-       !error && it != end; it.increment(error)) {
-    if (!sys::path::filename(it->path()).starts_with(prefix))
-      continue;
-    int descriptor = lockFolder(it->path());
-    if (descriptor < 0)
-      continue;
-    removeFolder(it->path());
-    close(descriptor);
-  }
 }
 
 bool syncPath(const std::string &path, int flags) {
@@ -118,11 +54,6 @@ bool mayReplace(StringRef path, function_ref<bool(StringRef)> isReplaceable) {
 }
 
 } // namespace
-
-AtomicDirectory::AtomicDirectory(std::string finalPath, std::string path,
-                                 int descriptor)
-    : finalPath(std::move(finalPath)), path(std::move(path)),
-      descriptor(descriptor) {}
 
 Error AtomicDirectory::fail(StringRef what) const {
   return makeError(Diag::CannotWrite, finalPath,
@@ -148,55 +79,17 @@ AtomicDirectory::create(StringRef requested,
     return makeError(Diag::CannotWrite, requested,
                      "is there already and is not an artifact of qcc; it will "
                      "not be replaced");
-  removeStale(finalPath);
-
-  OpenFolders &folders = openFolders();
-  for (unsigned attempt = 0; attempt < 64; ++attempt) {
-    SmallString<256> path(folderOf(finalPath));
-    sys::path::append(path, temporaryPrefix(finalPath) + Twine(getpid()) + "-" +
-                                Twine(attempt));
-    std::lock_guard<std::mutex> guard(folders.mutex);
-    if (folders.refused)
-      break;
-    if (mkdir(path.c_str(), 0777) != 0) {
-      if (errno == EEXIST)
-        continue;
-      return makeError(Diag::CannotWrite, requested,
-                       Twine("cannot make a folder beside it: ") +
-                           strerror(errno));
-    }
-    int descriptor = lockFolder(path.str().str());
-    if (descriptor < 0) // another process took it for a stale one
-      continue;
-    folders.paths.insert(path.str().str());
-    return std::unique_ptr<AtomicDirectory>(new AtomicDirectory(
-        finalPath.str().str(), path.str().str(), descriptor));
-  }
-  return makeError(Diag::CannotWrite, requested,
-                   "cannot make a folder beside it: interrupted, or too many "
-                   "left there");
-}
-
-AtomicDirectory::~AtomicDirectory() {
-  OpenFolders &folders = openFolders();
-  std::lock_guard<std::mutex> guard(folders.mutex);
-  if (!committed)
-    removeFolder(path);
-  folders.paths.erase(path);
-  close(descriptor);
-}
-
-void AtomicDirectory::removeAll() {
-  OpenFolders &folders = openFolders();
-  std::lock_guard<std::mutex> guard(folders.mutex);
-  folders.refused = true;
-  for (const std::string &path : folders.paths)
-    removeFolder(path);
-  folders.paths.clear();
+  SmallString<256> prefix(folderOf(finalPath));
+  sys::path::append(prefix, "." + name + ".tmp-");
+  auto folder = TemporaryFolder::create(prefix, 0777, requested);
+  if (!folder)
+    return folder.takeError();
+  return std::unique_ptr<AtomicDirectory>(
+      new AtomicDirectory(finalPath.str().str(), std::move(*folder)));
 }
 
 std::string AtomicDirectory::getPath(StringRef file) const {
-  SmallString<256> result(path);
+  SmallString<256> result(folder->getPath());
   sys::path::append(result, file);
   return result.str().str();
 }
@@ -249,6 +142,7 @@ Error AtomicDirectory::remove(StringRef file) {
 /// Moves the folder to its place. Where the file system cannot exchange two
 /// folders, there is a moment with none, but never one with a part.
 Error AtomicDirectory::publish() {
+  const std::string &path = folder->getPath();
   if (renameAt2(path, finalPath, kRenameNoReplace) == 0)
     return Error::success();
   if (errno != EEXIST && errno != EINVAL && errno != ENOSYS)
@@ -267,6 +161,7 @@ Error AtomicDirectory::publish() {
 }
 
 Error AtomicDirectory::commit() {
+  const std::string &path = folder->getPath();
   std::error_code error;
   for (sys::fs::directory_iterator it(path, error), end; !error && it != end;
        it.increment(error))
@@ -274,15 +169,8 @@ Error AtomicDirectory::commit() {
       return fail(sys::path::filename(it->path()));
   if (error || !syncPath(path, O_RDONLY | O_DIRECTORY))
     return fail("cannot be made durable");
-
-  OpenFolders &folders = openFolders();
-  std::lock_guard<std::mutex> guard(folders.mutex);
-  if (folders.refused)
-    return makeError(Diag::CannotWrite, finalPath, "interrupted");
-  if (Error failure = publish())
+  if (Error failure = folder->release(finalPath, [&] { return publish(); }))
     return failure;
-  committed = true;
-  folders.paths.erase(path);
   // The result is in place; that its name is durable cannot be undone if it
   // fails, and is worth no error.
   (void)syncPath(folderOf(finalPath), O_RDONLY | O_DIRECTORY);

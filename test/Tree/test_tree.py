@@ -102,6 +102,7 @@ OPENERS = {
     "lib/Support/MappedFile.cpp": "the one resolver",
     "lib/Support/LibraryFile.cpp": "the library of an artifact that the user names",
     "lib/Support/AtomicDirectory.cpp": "the artifact that is written",
+    "lib/Support/TemporaryFolder.cpp": "folders that qcc makes",
     "lib/Support/ScratchFile.cpp": "scratch files without a name",
     "lib/Calibration/Checkpoint.cpp": "the folder of checkpoints that the user names",
     "lib/Codegen/Compiler/KernelCache.cpp": "the kernel cache",

@@ -8,8 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "Commands.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/ADT/ScopeExit.h"
-#include "llvm/Support/FileSystem.h"
+#include "qcc/Support/TemporaryFolder.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
@@ -48,16 +47,11 @@ Error runCompare(Session &session) {
     return options.takeError();
   session.sink.setFile(*model);
 
-  SmallString<128> folder;
-  if (std::error_code error =
-          sys::fs::createUniqueDirectory("qcc-compare", folder))
-    return makeError(Diag::CannotWrite, "a temporary folder", error.message());
-  scope_exit removeFolder([&] {
-    std::error_code ignored = sys::fs::remove_directories(folder);
-    (void)ignored;
-  });
-  std::string reference = (folder + "/reference").str();
-  std::string candidate = (folder + "/candidate").str();
+  auto folder = TemporaryFolder::create();
+  if (!folder)
+    return folder.takeError();
+  std::string reference = (*folder)->getPath() + "/reference";
+  std::string candidate = (*folder)->getPath() + "/candidate";
 
   CompileOptions base = *options;
   base.target = line.get(OPT_reference, "reference").str();
@@ -71,8 +65,8 @@ Error runCompare(Session &session) {
   }
 
   std::string inputs = ("--inputs=" + line.get(OPT_inputs)).str();
-  std::string values = (folder + "/values.npz").str();
-  std::string other = (folder + "/other.npz").str();
+  std::string values = (*folder)->getPath() + "/values.npz";
+  std::string other = (*folder)->getPath() + "/other.npz";
   std::vector<std::string> common = {inputs, "--dump=.*", "-q"};
   std::vector<std::string> words = {reference, "--dump-to=" + values,
                                     "--outputs=" + other};

@@ -11,7 +11,7 @@
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Parallel.h"
-#include "llvm/ADT/ScopeExit.h"
+#include "qcc/Support/TemporaryFolder.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -106,15 +106,10 @@ openReference(Session &session, StringRef path,
       makeCompileOptions(session.line, path, session.self);
   if (!options)
     return options.takeError();
-  SmallString<128> folder;
-  if (std::error_code error =
-          sys::fs::createUniqueDirectory("qcc-eval", folder))
-    return makeError(Diag::CannotWrite, "a temporary folder", error.message());
-  scope_exit removeFolder([&] {
-    std::error_code ignored = sys::fs::remove_directories(folder);
-    (void)ignored;
-  });
-  options->outputDir = (folder + "/reference").str();
+  auto folder = TemporaryFolder::create();
+  if (!folder)
+    return folder.takeError();
+  options->outputDir = (*folder)->getPath() + "/reference";
   session.sink.setFile(path);
   Expected<CompileResult> result = compileModel(session, *options);
   session.sink.setFile("");

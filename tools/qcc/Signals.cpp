@@ -1,8 +1,8 @@
 //===- Signals.cpp - how the program ends early -----------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Signals.h"
-#include "qcc/Support/AtomicDirectory.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/TemporaryFolder.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/Signals.h"
 #include <csignal>
@@ -35,7 +35,7 @@ static void waitForInterrupt(int pipe) {
   char byte;
   while (read(pipe, &byte, 1) < 0 && errno == EINTR)
     ;
-  AtomicDirectory::removeAll();
+  TemporaryFolder::removeAll();
   static constexpr char kText[] = "\nqcc: interrupted\n";
   (void)!write(STDERR_FILENO, kText, sizeof(kText) - 1);
   // No destructors: other threads still run.
@@ -90,7 +90,7 @@ static void onCrash(int signal) {
 
 static void onFatalError(void *, const char *reason, bool) {
   writeLine(reason, "QCC-E901");
-  AtomicDirectory::removeAll();
+  TemporaryFolder::removeAll();
   _exit(1);
 }
 

@@ -9,6 +9,7 @@
 #ifndef QCC_SUPPORT_ATOMICDIRECTORY_H
 #define QCC_SUPPORT_ATOMICDIRECTORY_H
 
+#include "qcc/Support/TemporaryFolder.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -18,8 +19,8 @@
 
 namespace qcc {
 
-/// A folder under construction. All errors are CannotWrite and name the final
-/// path.
+/// A folder under construction, removed unless it is committed. All errors are
+/// CannotWrite and name the final path.
 class AtomicDirectory {
 public:
   /// Makes `.NAME.tmp-PID-N` beside `finalPath`, holds a lock on it, and
@@ -32,9 +33,6 @@ public:
 
   AtomicDirectory(const AtomicDirectory &) = delete;
   AtomicDirectory &operator=(const AtomicDirectory &) = delete;
-  /// Removes the folder unless it was committed.
-  ~AtomicDirectory();
-
   /// Path of a file in the folder under construction.
   std::string getPath(llvm::StringRef file) const;
 
@@ -55,19 +53,15 @@ public:
   /// (an older one is exchanged and removed) and makes that durable.
   llvm::Error commit();
 
-  /// Removes every folder of this process that is under construction: what a
-  /// program does before it ends because a user interrupted it. Folders made
-  /// later are refused.
-  static void removeAll();
-
 private:
-  AtomicDirectory(std::string finalPath, std::string path, int descriptor);
+  AtomicDirectory(std::string finalPath,
+                  std::unique_ptr<TemporaryFolder> folder)
+      : finalPath(std::move(finalPath)), folder(std::move(folder)) {}
   llvm::Error fail(llvm::StringRef what) const;
   llvm::Error publish();
 
-  std::string finalPath, path;
-  int descriptor;
-  bool committed = false;
+  std::string finalPath;
+  std::unique_ptr<TemporaryFolder> folder;
 };
 
 } // namespace qcc
