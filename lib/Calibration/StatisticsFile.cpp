@@ -2,12 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The number of bytes of a JSON header (8 bytes, little endian), the header,
-// then 64-bit little-endian words, which the header says how to divide. See
-// docs/statistics-file.md.
+// then 64-bit little-endian words, which the header says how to divide, then
+// the SHA-256 of all of that. See docs/statistics-file.md.
 //
 //===----------------------------------------------------------------------===//
 #include "qcc/Calibration/Statistics.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -21,6 +22,7 @@ using llvm::StringRef;
 /// A header is padded to whole words with spaces.
 static constexpr size_t kWord = 8;
 static constexpr uint64_t kMaxHeader = uint64_t(1) << 30;
+static constexpr StringRef kSchema = "qcc-stats/3";
 
 //===----------------------------------------------------------------------===//
 // Writing
@@ -54,6 +56,12 @@ private:
 };
 
 } // namespace
+
+/// The bytes that a file ends with.
+static std::string getHash(StringRef content) {
+  Digest digest = hashSha256({content.data(), content.size()});
+  return {digest.begin(), digest.end()};
+}
 
 /// Two floats in a word, as their bits.
 static uint64_t toWord(float min, float max) {
@@ -99,7 +107,7 @@ std::string Statistics::write() const {
   json::Array list;
   for (const TensorStatistics &t : tensors)
     list.push_back(writer.write(t));
-  json::Object root{{"schema", "qcc-stats/2"},
+  json::Object root{{"schema", kSchema},
                     {"source", source},
                     {"data", data},
                     {"options", json::Array(options)},
@@ -120,6 +128,7 @@ std::string Statistics::write() const {
     llvm::support::endian::write64le(text.data() + at, word);
     at += kWord;
   }
+  text += getHash(text);
   return text;
 }
 
@@ -263,12 +272,32 @@ bool Reader::read(const json::Object &object, TensorStatistics &t) {
   return !channels || read(channels, t.channels);
 }
 
-/// Why text that is not as expected is none of ours.
-static StringRef getObstacle(StringRef text) {
-  if (text.contains("qcc-stats/1"))
-    return "expected statistics of schema qcc-stats/2, but got qcc-stats/1; "
-           "gather them again with qcc calibrate";
+/// The schemas of older versions, whose files nothing guards.
+static constexpr StringRef kOldSchemas[] = {"qcc-stats/1", "qcc-stats/2"};
+
+/// Why a file is not one that was written here, from its header or the bytes
+/// that might be one.
+static std::string getObstacle(StringRef text) {
+  for (StringRef old : kOldSchemas)
+    if (text.contains(old))
+      return ("expected statistics of schema " + kSchema + ", but got " + old +
+              "; gather them again with qcc calibrate")
+          .str();
+  if (text.contains(kSchema))
+    return "its bytes have another hash than when they were written: copy the "
+           "file again, or gather it again with qcc calibrate";
   return "expected statistics of qcc calibrate, but got something else";
+}
+
+/// Takes the hash off the end of a file; false if it is of other bytes.
+static bool takeHash(StringRef &text) {
+  if (text.size() < sizeof(Digest))
+    return false;
+  StringRef content = text.drop_back(sizeof(Digest));
+  if (getHash(content) != text.drop_front(content.size()))
+    return false;
+  text = content;
+  return true;
 }
 
 /// Largest number of shards that is believed.
@@ -301,28 +330,29 @@ static bool readOrigin(const json::Object &root, Statistics &statistics) {
 }
 
 llvm::Expected<Statistics> Statistics::read(StringRef text, StringRef name) {
-  auto refuse = [&](StringRef what) {
+  auto refuse = [&](const llvm::Twine &what) {
     return makeError(Diag::BadCalibration, name, what);
   };
+  if (!takeHash(text))
+    return refuse(getObstacle(text));
   uint64_t size = text.size() < kWord
                       ? kMaxHeader + 1
                       : llvm::support::endian::read64le(text.data());
   StringRef header = text.drop_front(std::min(kWord, text.size()));
   if (size > kMaxHeader || size % kWord != 0 || size > header.size())
-    return refuse(getObstacle(text));
-  llvm::Expected<json::Value> parsed = json::parse(header.take_front(size));
-  if (!parsed) {
-    llvm::consumeError(parsed.takeError());
-    return refuse(getObstacle(text));
-  }
+    return refuse("its header is not as qcc calibrate writes it");
+  StringRef words = header.drop_front(size);
+  header = header.take_front(size);
+  llvm::Expected<json::Value> parsed = json::parse(header);
+  if (!parsed)
+    return refuse(toString(parsed.takeError()));
   const json::Object *root = parsed->getAsObject();
   const json::Array *list = root ? root->getArray("tensors") : nullptr;
-  if (!list || root->getString("schema") != "qcc-stats/2")
-    return refuse(getObstacle(header.take_front(size)));
+  if (!list || root->getString("schema") != kSchema)
+    return refuse("expected statistics of schema " + kSchema.str());
   Statistics statistics;
   if (!readOrigin(*root, statistics))
     return refuse("its header is not as qcc calibrate writes it");
-  StringRef words = header.drop_front(size);
   Reader reader(words);
   for (const json::Value &value : *list) {
     const json::Object *object = value.getAsObject();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import threading
 
@@ -214,6 +215,19 @@ def test_pieces_have_sizes_that_the_model_takes(files, tmp_path, rule, ok):
     assert (code == 0) == ok, text
     if not ok:
         assert code == 5 and "expected 7 rows of input 'x', or a multiple of that, but got 40" in text
+
+
+def test_statistics_with_a_flipped_bit_are_refused(files, tmp_path):
+    model, calib = files[0], f"--calib={files[1]}"
+    for name, shard in (("s", []), ("one", ["--shard=1/2"]), ("two", ["--shard=2/2"])):
+        assert driver("calibrate", model, calib, *shard, "-o", tmp_path / name)[0] == 0
+        data = bytearray((tmp_path / name).read_bytes())
+        data[-100] ^= 1
+        (tmp_path / name).write_bytes(data)
+    for command in ([model, "-q", "--precision=int8", f"--stats={tmp_path / 's'}"], ["merge-stats", tmp_path / "one", tmp_path / "two"]):
+        code, text = driver(*command, "-o", tmp_path / "out")
+        assert code == 5 and re.search("(s|one): its bytes have another hash than when they were written: .*QCC-E201", text), text
+        assert not (tmp_path / "out").exists()
 
 
 def test_statistics_are_of_all_files_of_a_model(tmp_path):

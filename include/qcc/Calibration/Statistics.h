@@ -73,7 +73,7 @@ public:
   Shard shard;
 
   /// The file that `qcc calibrate` writes (docs/statistics-file.md, schema
-  /// qcc-stats/2); equal statistics give equal bytes.
+  /// qcc-stats/3); equal statistics give equal bytes.
   std::string write() const;
   /// Reads it. Errors: BadCalibration, with `name`.
   static llvm::Expected<Statistics> read(llvm::StringRef text,

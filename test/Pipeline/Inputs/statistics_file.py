@@ -1,5 +1,6 @@
 # Reads files of qcc calibrate (docs/statistics-file.md).
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import hashlib
 import json
 import pathlib
 import struct
@@ -28,10 +29,12 @@ class Reader:
 
 def read(path: pathlib.Path) -> dict:
     """The header, with `sums` as numbers, `bins` as arrays and `channels` as arrays by name."""
-    data = path.read_bytes()
+    file = path.read_bytes()
+    data = file[:-32]
+    assert hashlib.sha256(data).digest() == file[-32:]
     (size,) = struct.unpack("<Q", data[:8])
     root = json.loads(data[8 : 8 + size])
-    assert root["schema"] == "qcc-stats/2"
+    assert root["schema"] == "qcc-stats/3"
     reader = Reader(np.frombuffer(data[8 + size :], "<u8"))
     for tensor in root["tensors"]:
         tensor["sums"] = [reader.sums(*each)[0] for each in tensor["sums"]]

@@ -1,6 +1,7 @@
 //===- StatisticsTest.cpp - exact, mergeable statistics ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/Statistics.h"
+#include "qcc/Support/Hash.h"
 #include "gtest/gtest.h"
 #include <cmath>
 #include <random>
@@ -290,23 +291,52 @@ std::string getProblem(llvm::StringRef text) {
   return read ? "" : toString(read.takeError());
 }
 
+/// Bytes with the hash that a file ends with.
+std::string seal(const std::string &content) {
+  Digest digest = hashSha256({content.data(), content.size()});
+  return content + std::string(digest.begin(), digest.end());
+}
+
 TEST(Statistics, BrokenFilesAreRefused) {
   std::string text = makeStatistics().write();
   for (size_t size = 0; size < text.size(); size += 13)
     EXPECT_NE(getProblem(llvm::StringRef(text).take_front(size)), "") << size;
   EXPECT_NE(getProblem(text + "x"), "");
   EXPECT_NE(getProblem(text + "12345678"), "");
+  text.resize(text.size() - sizeof(Digest));
+  EXPECT_NE(getProblem(seal(text + "x")), "");
+  EXPECT_NE(getProblem(seal(text + "12345678")), "");
 }
 
+TEST(Statistics, EveryChangedBitIsNoticed) {
+  std::string text = makeStatistics().write();
+  std::mt19937 random(2);
+  for (size_t at = 0; at < text.size(); at += 7) {
+    std::string changed = text;
+    changed[at] = char(changed[at] ^ (1 << random() % 8));
+    std::string problem = getProblem(changed);
+    EXPECT_NE(problem.find("f: "), std::string::npos) << at << problem;
+    EXPECT_NE(problem.find("QCC-E201"), std::string::npos) << at << problem;
+  }
+  // Numbers that a reader would take as they are.
+  text[text.find("\"min_bits\": ") + 12] ^= 1;
+  std::string problem = getProblem(text);
+  EXPECT_NE(problem.find("its bytes have another hash"), std::string::npos)
+      << problem;
+}
+
+/// What a hostile file says is right by its hash too.
 TEST(Statistics, ChangedBytesNeverCrash) {
   std::string text = makeStatistics().write();
+  text.resize(text.size() - sizeof(Digest));
+  EXPECT_EQ(getProblem(seal(text)), "");
   std::mt19937 random(1);
   for (int i = 0; i < 3000; ++i) {
     std::string changed = text;
     for (int n = random() % 4; n >= 0; --n)
       changed[random() % std::min<size_t>(changed.size(), 3000)] =
           char(random());
-    auto read = Statistics::read(changed, "f");
+    auto read = Statistics::read(seal(changed), "f");
     if (!read) {
       llvm::consumeError(read.takeError());
       continue;
@@ -317,9 +347,11 @@ TEST(Statistics, ChangedBytesNeverCrash) {
 }
 
 TEST(Statistics, OldFilesAreRefusedWithARemedy) {
-  std::string problem = getProblem("{\"schema\": \"qcc-stats/1\"}");
-  EXPECT_NE(problem.find("qcc-stats/1; gather them again"), std::string::npos)
-      << problem;
+  for (std::string schema : {"qcc-stats/1", "qcc-stats/2"}) {
+    std::string problem = getProblem("{\"schema\": \"" + schema + "\"}");
+    EXPECT_NE(problem.find(schema + "; gather them again"), std::string::npos)
+        << problem;
+  }
 }
 
 } // namespace
