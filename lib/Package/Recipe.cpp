@@ -69,8 +69,13 @@ std::string writeRecipe(const Recipe &recipe) {
   std::string text;
   raw_string_ostream os(text);
   bool isMixed = recipe.budgets.any();
-  os << "schema: qcc-recipe/1\n"
-     << "target: " << quoteYaml(recipe.target) << "\n";
+  os << "schema: qcc-recipe/1\n";
+  if (!recipe.plugins.empty())
+    os << "plugins:\n";
+  for (const RecipePlugin &plugin : recipe.plugins)
+    os << "  - " << writePairs({{"name", plugin.name}, {"hash", plugin.hash}})
+       << "\n";
+  os << "target: " << quoteYaml(recipe.target) << "\n";
   if (!isMixed)
     os << "precision: " << quoteYaml(recipe.precision) << "\n";
   os << "passes:" << (recipe.algorithms.empty() && !isMixed ? " []" : "")
@@ -218,6 +223,34 @@ private:
     return Error::success();
   }
 
+  /// Names and hashes, and no files: who wrote the recipe does not decide what
+  /// is loaded.
+  Error readPlugins(const Yaml &value) {
+    if (value.kind == Yaml::Map)
+      return fail(value, "expected a list of plugins");
+    ArrayRef<Yaml> items = value;
+    if (value.kind == Yaml::List)
+      items = value.items;
+    for (const Yaml &item : items) {
+      RecipePlugin &plugin = recipe.plugins.emplace_back();
+      if (item.kind == Yaml::Scalar) {
+        if (Error error = readText(item, plugin.name))
+          return error;
+        continue;
+      }
+      auto text = [&](std::string &to) {
+        return [this, &to](const Yaml &v) { return readText(v, to); };
+      };
+      if (Error error = readMap(
+              item, "a plugin",
+              {{"name", text(plugin.name)}, {"hash", text(plugin.hash)}}))
+        return error;
+      if (plugin.name.empty())
+        return fail(item, "expected the name of a plugin");
+    }
+    return Error::success();
+  }
+
   /// A name of a node, or `re:` and a regular expression.
   Error readIgnore(const Yaml &value) {
     std::vector<std::string> words;
@@ -267,6 +300,7 @@ private:
          {"target", [&](const Yaml &v) { return readText(v, recipe.target); }},
          {"precision", [&](const Yaml &v) { return readFormats(v); }},
          {"passes", [&](const Yaml &v) { return readPasses(v); }},
+         {"plugins", [&](const Yaml &v) { return readPlugins(v); }},
          {"ignore", [&](const Yaml &v) { return readIgnore(v); }},
          {"calibration", [&](const Yaml &v) { return readCalibration(v); }},
          {"dims", [&](const Yaml &v) { return readPairs(v, recipe.dims); }},

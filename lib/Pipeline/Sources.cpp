@@ -1,6 +1,7 @@
 //===- Sources.cpp - what went into an artifact -----------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Compilation.h"
+#include "qcc/Plugin/Plugin.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "llvm/ADT/StringExtras.h"
@@ -84,6 +85,9 @@ Recipe Compilation::getRecipe() {
   recipe.nonFinite = getPolicyName(options.nonFinite);
   recipe.budgets = options.budgets;
   recipe.sensitivity = options.sensitivity;
+  if (options.extensions)
+    for (const LoadedPlugin &plugin : options.extensions->getPlugins())
+      recipe.plugins.push_back({plugin.name, plugin.hash});
   // What this machine is decides the bytes; another one must get the same.
   if (recipe.target == "native")
     recipe.target = llvm::join(

@@ -6,6 +6,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "qcc/Scheme/SchemeCheck.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -103,6 +104,23 @@ static Error checkInfo(const PluginInfo &info, const std::string &path) {
   return Error::success();
 }
 
+/// What recipes note of a plugin; `symbol` is in its library.
+static Expected<LoadedPlugin> describePlugin(const PluginInfo &info,
+                                             const void *symbol,
+                                             const std::string &path) {
+  // A name without a folder may have been found where the system has libraries.
+  Dl_info where = {};
+  std::string file =
+      dladdr(symbol, &where) && where.dli_fname ? where.dli_fname : path;
+  Expected<std::string> hash = hashFile(file);
+  if (!hash)
+    return makeError(Diag::BadPlugin, path,
+                     "its file cannot be read: " + toString(hash.takeError()));
+  std::string name =
+      info.name && *info.name ? info.name : sys::path::stem(path).str();
+  return LoadedPlugin{std::move(name), std::move(*hash)};
+}
+
 Error Extensions::check(const mlir::DialectRegistry &base, size_t firstPass,
                         size_t firstHook) const {
   for (const auto &[stage, factory] : ArrayRef(passes).drop_front(firstPass))
@@ -142,6 +160,10 @@ Error Extensions::load(const std::string &path,
   PluginInfo info = reinterpret_cast<decltype(&qccGetPluginInfo)>(symbol)();
   if (Error error = checkInfo(info, path))
     return error;
+  Expected<LoadedPlugin> plugin = describePlugin(info, symbol, path);
+  if (!plugin)
+    return plugin.takeError();
+  plugins.push_back(std::move(*plugin));
   size_t firstPass = passes.size(), firstHook = dialects.size();
   info.extend(*this);
   return handleErrors(

@@ -114,7 +114,7 @@ Error runBatch(Session &session) {
   Expected<std::vector<Item>> items = readItems(line.get(OPT_batch));
   if (!items)
     return items.takeError();
-  Expected<CompileOptions> options = makeCompileOptions(line, "", "");
+  Expected<CompileOptions> options = makeCompileOptions(session, "", "");
   if (!options)
     return options.takeError();
   size_t limit =

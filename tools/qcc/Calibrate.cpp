@@ -39,7 +39,7 @@ Error runCalibrate(Session &session) {
                      "expected --calib=DATA; `qcc calibrate --help` shows the "
                      "flags");
   Expected<CompileOptions> options =
-      makeCompileOptions(session.line, *model, session.self);
+      makeCompileOptions(session, *model, session.self);
   if (!options)
     return options.takeError();
   session.sink.setFile(*model);

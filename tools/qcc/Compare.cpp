@@ -42,7 +42,7 @@ Error runCompare(Session &session) {
                      "expected --inputs=NPZ; `qcc compare --help` shows the "
                      "flags");
   Expected<CompileOptions> options =
-      makeCompileOptions(line, *model, session.self);
+      makeCompileOptions(session, *model, session.self);
   if (!options)
     return options.takeError();
   session.sink.setFile(*model);

@@ -195,7 +195,7 @@ Error runCompile(Session &session) {
   if (!model)
     return model.takeError();
   Expected<CompileOptions> options =
-      makeCompileOptions(session.line, *model, session.self);
+      makeCompileOptions(session, *model, session.self);
   if (!options)
     return options.takeError();
   std::string output = options->outputDir;

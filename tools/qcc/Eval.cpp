@@ -103,7 +103,7 @@ openReference(Session &session, StringRef path,
     return opened;
   }
   Expected<CompileOptions> options =
-      makeCompileOptions(session.line, path, session.self);
+      makeCompileOptions(session, path, session.self);
   if (!options)
     return options.takeError();
   auto folder = TemporaryFolder::create();

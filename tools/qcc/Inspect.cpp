@@ -126,7 +126,7 @@ withModel(Session &session, bool collectAll,
   if (!model)
     return model.takeError();
   Expected<CompileOptions> options =
-      makeCompileOptions(session.line, *model, session.self);
+      makeCompileOptions(session, *model, session.self);
   if (!options)
     return options.takeError();
   session.sink.setFile(*model);

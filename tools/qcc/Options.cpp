@@ -1,6 +1,7 @@
 //===- Options.cpp - the command line of qcc --------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Options.h"
+#include "Commands.h"
 #include "qcc/Import/ONNX/Import.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/MappedFile.h"
@@ -248,8 +249,32 @@ Error applyCalibration(const CommandLine &line, CompileOptions &options) {
   return Error::success();
 }
 
+/// Compares the plugins that a recipe names with those of --load-plugin. What
+/// it names is never loaded: a recipe may be somebody else's.
+Error checkPlugins(StringRef path, const Recipe &recipe, Session &session) {
+  ArrayRef<LoadedPlugin> loaded = session.extensions.getPlugins();
+  for (const RecipePlugin &plugin : recipe.plugins) {
+    auto found = [&](const LoadedPlugin &other) {
+      return other.name == plugin.name;
+    };
+    if (none_of(loaded, found))
+      return makeError(Diag::BadPlugin, path,
+                       "expected the plugin '" + plugin.name +
+                           "', but it is not loaded; load it with "
+                           "--load-plugin=LIB");
+    if (!plugin.hash.empty() && none_of(loaded, [&](const LoadedPlugin &other) {
+          return found(other) && other.hash == plugin.hash;
+        }))
+      session.sink.warn(
+          (path + ": the plugin '" + plugin.name +
+           "' is another build than that of the recipe; results may differ")
+              .str());
+  }
+  return Error::success();
+}
+
 /// Takes the choices of a recipe over.
-Error applyRecipe(StringRef path, CompileOptions &options) {
+Error applyRecipe(StringRef path, Session &session, CompileOptions &options) {
   Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
   if (!file) {
     consumeError(file.takeError());
@@ -260,6 +285,8 @@ Error applyRecipe(StringRef path, CompileOptions &options) {
       readRecipe(StringRef(bytes.data(), bytes.size()), path);
   if (!recipe)
     return recipe.takeError();
+  if (Error error = checkPlugins(path, *recipe, session))
+    return error;
   options.target = recipe->target;
   options.precision = recipe->precision;
   options.algorithms = recipe->algorithms;
@@ -376,11 +403,12 @@ std::string getCacheDir(const CommandLine &line) {
 
 } // namespace
 
-Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
-                                            StringRef model, StringRef self) {
+Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
+                                            StringRef self) {
+  const CommandLine &line = session.line;
   CompileOptions options;
   if (line.has(OPT_recipe))
-    if (Error error = applyRecipe(line.get(OPT_recipe), options))
+    if (Error error = applyRecipe(line.get(OPT_recipe), session, options))
       return std::move(error);
   options.model = model.str();
   options.outputDir = line.get(OPT_output).str();

@@ -66,9 +66,12 @@ llvm::Expected<NonFinitePolicy> readNonFinitePolicy(llvm::StringRef where,
 llvm::Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,
                                    uint64_t fallback);
 
+struct Session;
+
 /// Compile options from recipe and flags. `self` is the path of this program,
-/// which answers as a kernel compiler too. Errors: Usage.
-llvm::Expected<CompileOptions> makeCompileOptions(const CommandLine &line,
+/// which answers as a kernel compiler too. Errors: Usage; BadPlugin if a plugin
+/// that the recipe names was not loaded.
+llvm::Expected<CompileOptions> makeCompileOptions(Session &session,
                                                   llvm::StringRef model,
                                                   llvm::StringRef self);
 

@@ -14,6 +14,12 @@
 
 namespace qcc {
 
+/// A plugin that took part: its name, and the hash of its library, "" if any
+/// will do. Nothing is loaded because a recipe names it.
+struct RecipePlugin {
+  std::string name, hash;
+};
+
 /// Everything but the input files that decides the bytes of an artifact:
 /// `recipe.yaml`, schema `qcc-recipe/1` (docs/recipes.md). What is written
 /// holds no path, so that it is the same wherever it was written.
@@ -36,6 +42,7 @@ struct Recipe {
   std::string nonFinite = "tolerate"; ///< --calib-nan
   Budgets budgets;                    ///< of mixed precision
   std::string sensitivity = "auto";   ///< --sensitivity
+  std::vector<RecipePlugin> plugins;  ///< in the order they were loaded in
 };
 
 /// The recipe as YAML. Equal recipes give equal text; every key is written.

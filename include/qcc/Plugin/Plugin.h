@@ -34,6 +34,12 @@ namespace qcc {
 /// Version of PluginInfo itself: what is read before anything else.
 inline constexpr uint32_t kPluginApi = 1;
 
+/// A plugin that was loaded.
+struct LoadedPlugin {
+  std::string name; ///< that it gives itself, or its file's
+  std::string hash; ///< "sha256:..." of its file
+};
+
 /// What plugins bring to a compile; no global state. Schemes and dialects are
 /// registered in each context, passes run at a stage.
 class Extensions {
@@ -62,19 +68,23 @@ public:
   /// library stays loaded: what it registered refers to it. Errors: BadPlugin.
   llvm::Error load(const std::string &path, const mlir::DialectRegistry &base);
 
+  /// Those that were loaded, in order.
+  llvm::ArrayRef<LoadedPlugin> getPlugins() const { return plugins; }
+
 private:
   llvm::Error check(const mlir::DialectRegistry &base, size_t firstPass,
                     size_t firstHook) const;
 
   std::vector<std::pair<Stage, PassFactory>> passes;
   std::vector<DialectHook> dialects;
+  std::vector<LoadedPlugin> plugins;
 };
 
 /// What qccGetPluginInfo returns.
 struct PluginInfo {
   uint32_t api;        ///< kPluginApi
   const char *version; ///< QCC_VERSION_STRING
-  const char *name;    ///< for messages
+  const char *name;    ///< for messages and recipes
   void (*extend)(Extensions &extensions);
 };
 

@@ -24,6 +24,11 @@ static void expectSame(const Recipe &a, const Recipe &b) {
   EXPECT_EQ(a.budgets.drop, b.budgets.drop);
   EXPECT_EQ(a.budgets.latency, b.budgets.latency);
   EXPECT_EQ(a.sensitivity, b.sensitivity);
+  ASSERT_EQ(a.plugins.size(), b.plugins.size());
+  for (size_t i = 0; i < a.plugins.size(); ++i) {
+    EXPECT_EQ(a.plugins[i].name, b.plugins[i].name);
+    EXPECT_EQ(a.plugins[i].hash, b.plugins[i].hash);
+  }
 }
 
 static void expectRoundTrip(const Recipe &recipe) {
@@ -57,6 +62,7 @@ TEST(Recipe, ReadsWhatItWrote) {
   recipe.nonFinite = "skip";
   recipe.minCosine = 0.95;
   recipe.correctBias = false;
+  recipe.plugins = {{"toy", "sha256:00"}, {"a: 'b'", "sha256:01"}};
   expectRoundTrip(recipe);
 }
 
@@ -165,6 +171,10 @@ TEST(Recipe, RefusesWrongValues) {
   expectProblem("precision: int8\npasses: [gptq: {bits: 4}]\n",
                 "given already");
   expectProblem("precision: []\n", "expected a precision");
+  expectProblem("plugins: {toy: {}}\n", "expected a list of plugins");
+  expectProblem("plugins: [{hash: x}]\n", "expected the name of a plugin");
+  expectProblem("plugins: [{name: toy, file: toy.so}]\n", "unknown key 'file'");
+  expectProblem("plugins:\n", "expected a word");
   expectProblem("calibration: sequential\n", "expected keys and values");
 }
 
