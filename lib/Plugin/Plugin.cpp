@@ -7,6 +7,7 @@
 #include "qcc/Scheme/SchemeCheck.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
+#include "qcc/Support/LibraryFile.h"
 #include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -58,6 +59,9 @@ static std::string describeFile(const std::string &path) {
   if (kind != file_magic::elf_shared_object)
     return "cannot be loaded: expected a shared library, but the file is none; "
            "name what qcc_add_plugin built";
+  // The system's loader would end the process with SIGBUS.
+  if (std::string fault = findLibraryFault(path); !fault.empty())
+    return "cannot be loaded: " + fault + "; build it again";
   return "";
 }
 
