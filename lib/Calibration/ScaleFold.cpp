@@ -79,6 +79,20 @@ LogicalResult qcc::checkSameOutputs(Workspace &workspace, ModuleOp before,
 // Finding
 //===----------------------------------------------------------------------===//
 
+/// What an operation is called in a reason. Some are of no node: what returns
+/// the outputs, or what a pass added.
+static std::string describe(Operation *op) {
+  if (StringRef node = getNodeName(op->getLoc()); !node.empty())
+    return ("'" + node + "'").str();
+  return isa<func::ReturnOp>(op) ? "an output of the model"
+                                 : op->getName().getStringRef().str();
+}
+
+static std::string describeMaker(Value value) {
+  Operation *op = value.getDefiningOp();
+  return op ? describe(op) : "an input";
+}
+
 ScaleFold::ScaleFold(const LinearGroup &group) {
   auto type = cast<RankedTensorType>(group.input.getType());
   int64_t last = type.getRank() - 1, k = type.getDimSize(last);
@@ -88,7 +102,7 @@ ScaleFold::ScaleFold(const LinearGroup &group) {
   for (OpOperand &use : group.input.getUses())
     if (!llvm::is_contained(group.layers, use.getOwner()) ||
         use.getOperandNumber() != 0) {
-      fail("'" + getNodeName(use.getOwner()->getLoc()) + "' reads it too");
+      fail(describe(use.getOwner()) + " reads it too");
       return;
     }
   if (!trace(group.input, std::move(channels), 0))
@@ -159,8 +173,7 @@ bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
     return true;
   }
   if (!value.hasOneUse())
-    return fail("'" + getNodeName(value.getLoc()) +
-                "', which makes it, is read elsewhere");
+    return fail(describeMaker(value) + ", which makes it, is read elsewhere");
   return trace(value, std::move(channels), depth);
 }
 
@@ -178,8 +191,8 @@ bool ScaleFold::trace(Value value, Channels channels, unsigned depth) {
     return traceReshape(reshape, std::move(channels), depth + 1);
   if (auto generic = dyn_cast<GenericOp>(op))
     return traceGeneric(generic, channels, depth + 1);
-  return fail("'" + getNodeName(op->getLoc()) + "' (" +
-              op->getName().getStringRef() + ") has no weight to fold into");
+  return fail(describe(op) + " (" + op->getName().getStringRef() +
+              ") has no weight to fold into");
 }
 
 bool ScaleFold::traceMatMul(MatMulOp op, Channels channels, unsigned depth) {
@@ -188,18 +201,17 @@ bool ScaleFold::traceMatMul(MatMulOp op, Channels channels, unsigned depth) {
   int64_t last = result.getRank() - 1;
   if (isConstantExpression(op.getRhs())) {
     if (channels.dims != SmallVector<int64_t>{last} || rhs.getRank() != 2)
-      return fail("channels of '" + getNodeName(op.getLoc()) +
-                  "' are not its columns");
+      return fail("channels of " + describe(op) + " are not its columns");
     channels.dims = {op.getTransB() ? 0 : 1};
     return traceOperand(op.getRhsMutable(), std::move(channels), depth);
   }
   // Probabilities times values: heads are a dimension of both.
   if (op.getTransB() || rhs.getRank() != result.getRank() ||
       llvm::is_contained(channels.dims, last - 1))
-    return fail("'" + getNodeName(op.getLoc()) + "' has no constant weight");
+    return fail(describe(op) + " has no constant weight");
   for (auto [dim, size] : llvm::zip_equal(channels.dims, channels.sizes))
     if (rhs.getDimSize(dim) != size)
-      return fail("'" + getNodeName(op.getLoc()) + "' broadcasts its channels");
+      return fail(describe(op) + " broadcasts its channels");
   return traceOperand(op.getRhsMutable(), std::move(channels), depth);
 }
 
@@ -211,8 +223,8 @@ bool ScaleFold::traceAttention(AttentionOp op, Channels channels,
     if (channels.dims[i] == 3)
       continue;
     if (channels.dims[i] != 1 || groups <= 0 || channels.sizes[i] % groups != 0)
-      return fail("channels of '" + getNodeName(op.getLoc()) +
-                  "' are not those of its values");
+      return fail("channels of " + describe(op) +
+                  " are not those of its values");
     // Several query heads read one value head.
     int64_t share = channels.sizes[i] / groups;
     int64_t behind = 1;
@@ -234,8 +246,7 @@ bool ScaleFold::traceReshape(ReshapeOp op, Channels channels, unsigned depth) {
   SmallVector<AffineExpr> out = getDims(op.getResult().getType()),
                           in = getDims(op.getInput().getType());
   auto refuse = [&] {
-    return fail("'" + getNodeName(op.getLoc()) +
-                "' spreads its channels over other dimensions");
+    return fail(describe(op) + " spreads its channels over other dimensions");
   };
   SmallVector<int64_t> dims, sizes; // of the input, from the last
   size_t i = out.size(), j = in.size(), left = channels.dims.size();
@@ -293,16 +304,14 @@ bool ScaleFold::traceRead(GenericOp op, unsigned input,
         continue;
       if (!isa<AffineDimExpr>(expr) || found >= 0 ||
           type.getDimSize(unsigned(i)) != size)
-        return fail("'" + getNodeName(op.getLoc()) +
-                    "' reads a part of its channels");
+        return fail(describe(op) + " reads a part of its channels");
       found = int64_t(i);
     }
     newDims.push_back(found);
   }
   Channels read = remap(channels, newDims);
   if (read.dims.empty())
-    return fail("'" + getNodeName(op.getLoc()) +
-                "' has one weight for all channels");
+    return fail(describe(op) + " has one weight for all channels");
   return traceOperand(op.getInputsMutable()[input], std::move(read), depth);
 }
 
@@ -331,8 +340,7 @@ static bool isZero(GenericOp op, Value value) {
 bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
                              unsigned depth) {
   if (op.isReduction() || !op.getWhole().empty())
-    return fail("'" + getNodeName(op.getLoc()) +
-                "' does not scale with its channels");
+    return fail(describe(op) + " does not scale with its channels");
   return traceBody(op, op.getYielded(), channels, depth, /*level=*/0);
 }
 
@@ -342,8 +350,7 @@ bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
 bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
                           unsigned depth, unsigned level) {
   auto refuse = [&] {
-    return fail("'" + getNodeName(op.getLoc()) +
-                "' does not scale with its channels");
+    return fail(describe(op) + " does not scale with its channels");
   };
   // Of a body, not of a model: longer ones are no norms.
   constexpr unsigned maxLevel = 8;

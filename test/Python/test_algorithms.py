@@ -152,7 +152,7 @@ def after_bare_norm(graph):
     return norm(graph, "x", gain=False), []
 
 
-KEEPS = {read_twice: "reads it too", after_input: "it is an input", after_gelu: "does not scale with its channels",
+KEEPS = {read_twice: "not scaled: an output of the model reads it too", after_input: "it is an input", after_gelu: "does not scale with its channels",
          after_hard_swish: "does not scale with its channels", after_bare_norm: "not scaled"}  # fmt: skip
 
 
