@@ -198,6 +198,8 @@ private:
   std::unique_ptr<CheckpointFolder> checkpoints;
   std::unique_ptr<Rounds> rounds;
   std::unique_ptr<HostExecutor> executor;
+  /// The module before quantization if it is to be written as ONNX.
+  mlir::OwningOpRef<mlir::ModuleOp> unquantized;
   std::unique_ptr<Workspace> workspace;
   /// Of budgets with algorithms that choose weights; else null.
   std::unique_ptr<OutputJudge> judge;

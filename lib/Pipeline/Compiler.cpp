@@ -427,7 +427,9 @@ llvm::Error Compilation::quantize() {
     if (llvm::Error error = noteRanges())
       return error;
   }
-  if (!options.emitQdq) {
+  if (options.emitQdq) {
+    unquantized = module->clone();
+  } else {
     if (llvm::Error error = noteZeroPoints())
       return error;
     if (llvm::Error error = noteOwnCodes())

@@ -9,7 +9,6 @@
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
 #include <cmath>
-#include <cstring>
 
 using namespace mlir;
 using namespace qcc;
@@ -37,6 +36,18 @@ static std::vector<float> getFactors(GenericOp product) {
   return std::vector<float>(values.begin(), values.end());
 }
 
+/// The cast of a tensor of f16 or bf16 to f32, if a value is one.
+static GenericOp getWidened(Value value) {
+  auto cast = value.getDefiningOp<GenericOp>();
+  if (!cast || cast.getInputs().size() != 1 || cast.isReduction())
+    return {};
+  Type from = getElementTypeOrSelf(cast.getInputs()[0].getType());
+  auto yielded = cast.getYielded().getDefiningOp<arith::ExtFOp>();
+  bool isCast = yielded && isa<BlockArgument>(yielded.getIn()) &&
+                cast.getMap(0).isIdentity() && (from.isF16() || from.isBF16());
+  return isCast ? cast : GenericOp();
+}
+
 static QdqActivation describeActivation(QuantizeOp op) {
   QdqActivation activation;
   Value value = op.getInput();
@@ -49,6 +60,11 @@ static QdqActivation describeActivation(QuantizeOp op) {
         int64_t(activation.factors.size());
     first = product;
     value = product.getInputs()[0];
+  }
+  if (GenericOp cast = getWidened(value)) {
+    activation.isShort = true;
+    first = cast;
+    value = cast.getInputs()[0];
   }
   if (auto argument = dyn_cast<BlockArgument>(value)) {
     auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
@@ -114,6 +130,12 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
     if (auto conv = op->getAttrOfType<StringAttr>(kShiftOfAttr))
       sums[conv] = op;
   });
+  llvm::StringMap<Value> modelWeights; // by layer
+  unquantized->walk([&](Operation *op) {
+    if (isa<MatMulOp, ConvOp>(op) && isConstantExpression(op->getOperand(1)))
+      modelWeights[getNodeName(op->getLoc())] =
+          getModelWeight(op->getOperand(1));
+  });
   module->walk([&](QuantizeOp op) {
     if (failure)
       return;
@@ -144,14 +166,9 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
         if (failure)
           return;
         roundToBytes(weight);
-        if (auto chosenOf = op->getAttrOfType<StringAttr>(kChosenOfAttr)) {
-          ArrayRef<char> bytes = parameters->getBytes(chosenOf.getValue());
-          weight.floats.resize(bytes.size() / sizeof(float));
-          std::memcpy(weight.floats.data(), bytes.data(),
-                      weight.floats.size() * sizeof(float));
-        } else {
-          weight.floats = read(getModelWeight(op.getInput()));
-        }
+        // Algorithms may have chosen other floats.
+        Value before = modelWeights.lookup(weight.node);
+        weight.floats = read(before ? before : getModelWeight(op.getInput()));
         if (GenericOp sum = sums.lookup(weight.node)) {
           weight.normalisation = getNodeName(sum.getLoc()).str();
           weight.shift = read(sum.getInputs()[1]);

@@ -32,9 +32,6 @@ inline constexpr llvm::StringLiteral kAssignmentAttr = "qcc.assignment";
 inline constexpr llvm::StringLiteral kLayerErrorAttr = "qcc.layer_error";
 /// What was added to each output channel of a layer in int8 (array of f32).
 inline constexpr llvm::StringLiteral kCorrectionAttr = "qcc.correction";
-/// Of qcc.quantize: the key of the model's weight of which its input was
-/// chosen.
-inline constexpr llvm::StringLiteral kChosenOfAttr = "qcc.chosen_of";
 /// Of a product with constants per channel: equalised channels; the scales of
 /// batch normalisation times the weight of the convolution in front of it.
 inline constexpr llvm::StringLiteral kEqualisedAttr = "qcc.equalised";

@@ -1,7 +1,8 @@
 //===- WriteQdq.cpp - a quantized model as ONNX -----------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Import/ONNX/WriteQdq.h"
-#include "onnx-ml.pb.h"
+#include "FloatConstants.h"
+#include "TensorData.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringMap.h"
 #include <cstring>
@@ -17,11 +18,17 @@ static constexpr uint64_t kMaxModelBytes = 0x7fffffff;
 static constexpr int64_t kAxisOpset = 13;
 
 namespace {
+/// The result of a node that computes in f32 in place of a shorter type.
+struct Narrow {
+  std::string wide, output;
+  onnx::TensorProto::DataType type;
+};
+
 class Writer {
 public:
   Writer(onnx::ModelProto model, const ParameterStore &parameters)
       : model(std::move(model)), graph(*this->model.mutable_graph()),
-        parameters(parameters) {}
+        parameters(parameters), constants(graph, makers, initializers) {}
 
   llvm::Expected<std::string> run(llvm::ArrayRef<QdqActivation> activations,
                                   llvm::ArrayRef<QdqWeight> weights,
@@ -34,11 +41,18 @@ private:
   llvm::Error quantize(const QdqActivation &activation);
   llvm::Error foldNormalisation(const QdqWeight &weight, int conv);
   llvm::Error correct(const QdqCorrection &correction);
-  std::optional<std::vector<float>> readConstant(StringRef tensor) const;
+  /// Makes a node compute in f32 whose operands have a shorter type.
+  void widen(int node, onnx::TensorProto::DataType type);
+  /// Rounds the results of such nodes to their types.
+  void narrow();
+  /// Errors: UnsupportedForm: such a node has an input that is not f32.
+  llvm::Error checkWide() const;
   void insertNodes();
   void removeUnread();
 
   StringRef findRoot(StringRef tensor) const;
+  /// The nodes behind what makes a tensor.
+  std::vector<onnx::NodeProto> &listBehind(const std::string &tensor);
   /// The only output of a node as the model calls it.
   const std::string &getOutput(int node) const;
   std::string makeName(const llvm::Twine &base);
@@ -46,6 +60,12 @@ private:
                                     onnx::TensorProto::DataType type,
                                     llvm::ArrayRef<int64_t> shape,
                                     const void *bytes, size_t size);
+  /// Adds a node of one output to `nodes`.
+  onnx::NodeProto &addNode(std::vector<onnx::NodeProto> &nodes, const char *op,
+                           llvm::ArrayRef<std::string> inputs,
+                           const std::string &output);
+  void addCast(std::vector<onnx::NodeProto> &nodes, const std::string &input,
+               const std::string &output, onnx::TensorProto::DataType type);
   /// Adds QuantizeLinear or DequantizeLinear to `nodes`.
   void addLinear(std::vector<onnx::NodeProto> &nodes, const char *op,
                  const std::string &input, const std::string &scale,
@@ -55,12 +75,16 @@ private:
   onnx::ModelProto model;
   onnx::GraphProto &graph;
   const ParameterStore &parameters;
+  FloatConstants constants;
   int64_t opset = 1;
   llvm::StringMap<int> nodes;          ///< position by name
   llvm::StringMap<int> makers;         ///< position by output
   llvm::StringMap<std::string> copied; ///< what an Identity gives again
+  llvm::StringMap<std::string> casts;  ///< what a Cast makes f32
   llvm::StringMap<int> initializers;
   std::map<int, std::string> corrected; ///< outputs that an Add gives now
+  std::map<int, Narrow> narrowed;       ///< nodes that compute in f32 now
+  std::set<int> fed;                    ///< nodes that read codes
   std::set<int> removed;                ///< nodes that are not written
   llvm::StringSet<> names;
   std::vector<onnx::NodeProto> first;               ///< nodes at the start
@@ -92,6 +116,9 @@ void Writer::readGraph() {
     if (node.op_type() == "Identity" && node.input_size() == 1 &&
         node.output_size() == 1)
       copied[node.output(0)] = node.input(0);
+    if (node.op_type() == "Cast" && FloatConstants::isWide(node) &&
+        node.output_size() == 1)
+      casts[node.output(0)] = node.input(0);
   }
   for (int i = 0; i < graph.initializer_size(); ++i) {
     initializers.try_emplace(graph.initializer(i).name(), i);
@@ -114,6 +141,8 @@ StringRef Writer::findRoot(StringRef tensor) const {
 }
 
 const std::string &Writer::getOutput(int node) const {
+  if (auto found = narrowed.find(node); found != narrowed.end())
+    return found->second.output;
   auto found = corrected.find(node);
   return found == corrected.end() ? graph.node(node).output(0) : found->second;
 }
@@ -135,28 +164,50 @@ onnx::TensorProto &Writer::addInitializer(const std::string &name,
   for (int64_t dim : shape)
     tensor.add_dims(dim);
   tensor.set_raw_data(bytes, size);
+  initializers.try_emplace(name, graph.initializer_size() - 1);
   return tensor;
+}
+
+std::vector<onnx::NodeProto> &Writer::listBehind(const std::string &tensor) {
+  auto maker = makers.find(tensor);
+  return maker == makers.end() ? first : behind[size_t(maker->second)];
+}
+
+static void addInteger(onnx::NodeProto &node, const char *name, int64_t value) {
+  onnx::AttributeProto &attribute = *node.add_attribute();
+  attribute.set_name(name);
+  attribute.set_type(onnx::AttributeProto::INT);
+  attribute.set_i(value);
+}
+
+onnx::NodeProto &Writer::addNode(std::vector<onnx::NodeProto> &list,
+                                 const char *op,
+                                 llvm::ArrayRef<std::string> inputs,
+                                 const std::string &output) {
+  onnx::NodeProto &node = list.emplace_back();
+  node.set_op_type(op);
+  node.set_name(makeName(output + "/" + op));
+  for (const std::string &name : inputs)
+    node.add_input(name);
+  node.add_output(output);
+  return node;
+}
+
+void Writer::addCast(std::vector<onnx::NodeProto> &list,
+                     const std::string &input, const std::string &output,
+                     onnx::TensorProto::DataType type) {
+  addInteger(addNode(list, "Cast", {input}, output), "to", type);
 }
 
 void Writer::addLinear(std::vector<onnx::NodeProto> &list, const char *op,
                        const std::string &input, const std::string &scale,
                        const std::string &zero, const std::string &output,
                        std::optional<int64_t> axis) {
-  onnx::NodeProto node;
-  node.set_op_type(op);
-  node.set_name(makeName(output + "/" + op));
+  onnx::NodeProto &node = addNode(list, op, {input, scale, zero}, output);
   if (opset < kAxisOpset)
     node.set_domain("com.microsoft");
-  for (const std::string &name : {input, scale, zero})
-    node.add_input(name);
-  node.add_output(output);
-  if (axis) {
-    onnx::AttributeProto &attribute = *node.add_attribute();
-    attribute.set_name("axis");
-    attribute.set_type(onnx::AttributeProto::INT);
-    attribute.set_i(*axis);
-  }
-  list.push_back(std::move(node));
+  if (axis)
+    addInteger(node, "axis", *axis);
 }
 
 /// Replaces references to other files by the bytes.
@@ -178,52 +229,6 @@ llvm::Error Writer::inlineExternalData() {
     tensor.set_raw_data(bytes.data(), bytes.size());
   }
   return llvm::Error::success();
-}
-
-/// The elements of a tensor of f32.
-static std::optional<std::vector<float>>
-readFloats(const onnx::TensorProto &tensor) {
-  if (tensor.data_type() != onnx::TensorProto::FLOAT)
-    return std::nullopt;
-  if (!tensor.has_raw_data())
-    return std::vector<float>(tensor.float_data().begin(),
-                              tensor.float_data().end());
-  std::vector<float> values(tensor.raw_data().size() / sizeof(float));
-  std::memcpy(values.data(), tensor.raw_data().data(),
-              values.size() * sizeof(float));
-  return values;
-}
-
-/// True for operators whose first input has the same elements in the same
-/// order.
-static bool keepsOrder(StringRef op) {
-  return op == "Reshape" || op == "Flatten" || op == "Squeeze" ||
-         op == "Unsqueeze";
-}
-
-/// The elements of an initializer or a Constant's value of f32, behind copies
-/// and other shapes.
-std::optional<std::vector<float>> Writer::readConstant(StringRef tensor) const {
-  StringRef root = findRoot(tensor);
-  for (int i = 0; i <= graph.node_size(); ++i) {
-    if (auto initializer = initializers.find(root);
-        initializer != initializers.end())
-      return readFloats(graph.initializer(initializer->second));
-    auto maker = makers.find(root);
-    if (maker == makers.end())
-      return std::nullopt;
-    const onnx::NodeProto &node = graph.node(maker->second);
-    if (node.op_type() == "Constant") {
-      for (const onnx::AttributeProto &attribute : node.attribute())
-        if (attribute.name() == "value")
-          return readFloats(attribute.t());
-      return std::nullopt;
-    }
-    if (!keepsOrder(node.op_type()) || node.input_size() == 0)
-      return std::nullopt;
-    root = findRoot(node.input(0));
-  }
-  return std::nullopt;
 }
 
 /// Makes the shift of the normalisation behind a convolution its bias. The
@@ -269,11 +274,11 @@ llvm::Error Writer::correct(const QdqCorrection &correction) {
   if (node.op_type() == "Conv") {
     std::vector<float> bias = correction.values;
     if (node.input_size() > 2 && !node.input(2).empty()) {
-      std::optional<std::vector<float>> before = readConstant(node.input(2));
-      if (!before || before->size() != bias.size())
+      std::optional<FloatConstant> before = constants.read(node.input(2));
+      if (!before || before->values.size() != bias.size())
         return refuse(where, "expected the bias to be a constant of the model");
       for (size_t i = 0; i < bias.size(); ++i)
-        bias[i] += (*before)[i];
+        bias[i] += before->values[i];
     }
     std::string name = makeName(output + "/bias");
     addInitializer(name, onnx::TensorProto::FLOAT, channels, bias.data(),
@@ -287,15 +292,47 @@ llvm::Error Writer::correct(const QdqCorrection &correction) {
               before = makeName(output + "/uncorrected");
   addInitializer(name, onnx::TensorProto::FLOAT, channels,
                  correction.values.data(), size_t(channels) * sizeof(float));
-  onnx::NodeProto sum;
-  sum.set_op_type("Add");
-  sum.set_name(makeName(output + "/Add"));
-  sum.add_input(before);
-  sum.add_input(name);
-  sum.add_output(output);
   node.set_output(0, before);
   corrected[found->second] = output;
-  behind[size_t(found->second)].push_back(std::move(sum));
+  addNode(behind[size_t(found->second)], "Add", {before, name}, output);
+  return llvm::Error::success();
+}
+
+void Writer::widen(int index, onnx::TensorProto::DataType type) {
+  onnx::NodeProto &node = *graph.mutable_node(index);
+  for (int i = 2; i < node.input_size(); ++i) {
+    std::string input = node.input(i);
+    if (input.empty())
+      continue;
+    std::string wide = makeName(input + "/float");
+    node.set_input(i, wide);
+    // A bias may get a correction.
+    std::optional<FloatConstant> constant;
+    if (node.op_type() == "Conv")
+      constant = constants.read(input);
+    if (constant)
+      addInitializer(wide, onnx::TensorProto::FLOAT,
+                     int64_t(constant->values.size()), constant->values.data(),
+                     constant->values.size() * sizeof(float));
+    else
+      addCast(listBehind(input), input, wide, onnx::TensorProto::FLOAT);
+  }
+  std::string output = node.output(0), wide = makeName(output + "/float");
+  node.set_output(0, wide);
+  narrowed.try_emplace(index, Narrow{wide, output, type});
+}
+
+void Writer::narrow() {
+  for (const auto &[index, result] : narrowed)
+    addCast(behind[size_t(index)], result.wide, result.output, result.type);
+}
+
+llvm::Error Writer::checkWide() const {
+  for (const auto &[index, result] : narrowed)
+    if (!fed.count(index))
+      return refuse("node '" + graph.node(index).name() + "'",
+                    "expected codes as its input in place of " +
+                        onnx_import::getDataTypeName(result.type));
   return llvm::Error::success();
 }
 
@@ -309,12 +346,14 @@ llvm::Error Writer::quantize(const QdqWeight &weight) {
       node.op_type() != "Gemm")
     return refuse(where, "a weight of operator " + node.op_type() +
                              " has no form in ONNX as codes");
-  std::optional<std::vector<float>> floats = readConstant(node.input(1));
-  if (!floats || floats->size() != weight.floats.size() ||
-      std::memcmp(floats->data(), weight.floats.data(),
-                  floats->size() * sizeof(float)) != 0)
-    return refuse(where, "expected the weight to be a constant of the model as "
-                         "it is");
+  std::optional<FloatConstant> floats =
+      constants.read(node.input(1), weight.shape);
+  if (!floats || floats->values.size() != weight.floats.size() ||
+      std::memcmp(floats->values.data(), weight.floats.data(),
+                  weight.floats.size() * sizeof(float)) != 0)
+    return refuse(where, "expected the weight to be a constant of the model, "
+                         "at most cast to float or moved by Transpose, "
+                         "Reshape and the like");
   std::string base = node.input(1);
   std::string codes = makeName(base + "/codes"),
               scale = makeName(base + "/scale"),
@@ -330,6 +369,8 @@ llvm::Error Writer::quantize(const QdqWeight &weight) {
                  zeros.size());
   addLinear(first, "DequantizeLinear", codes, scale, zero, back, weight.axis);
   node.set_input(1, back);
+  if (floats->type != onnx::TensorProto::FLOAT)
+    widen(found->second, onnx::TensorProto::DataType(floats->type));
   return weight.normalisation.empty()
              ? llvm::Error::success()
              : foldNormalisation(weight, found->second);
@@ -359,8 +400,7 @@ llvm::Error Writer::quantize(const QdqActivation &activation) {
   addInitializer(scale, onnx::TensorProto::FLOAT, {}, &activation.scale,
                  sizeof(float));
   addInitializer(zero, onnx::TensorProto::UINT8, {}, &activation.zeroPoint, 1);
-  std::vector<onnx::NodeProto> &list =
-      maker == makers.end() ? first : behind[size_t(maker->second)];
+  std::vector<onnx::NodeProto> &list = listBehind(tensor);
   bool isRead = false;
   auto redirect = [&](const llvm::StringSet<> &readers,
                       const std::string &value) {
@@ -369,11 +409,19 @@ llvm::Error Writer::quantize(const QdqActivation &activation) {
       if (found == nodes.end())
         continue; // part of a branch: it reads the tensor
       onnx::NodeProto &node = *graph.mutable_node(found->second);
-      for (int i = 0; i < node.input_size(); ++i)
-        if (findRoot(node.input(i)) == tensor) {
+      for (int i = 0; i < node.input_size(); ++i) {
+        // What the codes stand for is f32.
+        StringRef source = findRoot(node.input(i));
+        auto cast = casts.find(source);
+        bool isDirect = source == tensor &&
+                        (!activation.isShort || narrowed.count(found->second));
+        if (isDirect ||
+            (cast != casts.end() && findRoot(cast->second) == tensor)) {
           node.set_input(i, value);
+          fed.insert(found->second);
           isRead = true;
         }
+      }
     }
   };
   auto multiply = [&](const std::string &value, const char *what,
@@ -382,19 +430,17 @@ llvm::Error Writer::quantize(const QdqActivation &activation) {
                 product = makeName(tensor + "/" + what + "_product");
     addInitializer(factor, onnx::TensorProto::FLOAT, activation.factorShape,
                    factors.data(), factors.size() * sizeof(float));
-    onnx::NodeProto node;
-    node.set_op_type("Mul");
-    node.set_name(makeName(product + "/Mul"));
-    node.add_input(value);
-    node.add_input(factor);
-    node.add_output(product);
-    list.push_back(std::move(node));
+    addNode(list, "Mul", {value, factor}, product);
     return product;
   };
   redirect(activation.readers, back);
   std::string rounded = tensor;
+  if (activation.isShort) {
+    rounded = makeName(tensor + "/float");
+    addCast(list, tensor, rounded, onnx::TensorProto::FLOAT);
+  }
   if (!activation.factors.empty())
-    rounded = multiply(tensor, "factors", activation.factors);
+    rounded = multiply(rounded, "factors", activation.factors);
   addLinear(list, "QuantizeLinear", rounded, scale, zero, codes, std::nullopt);
   addLinear(list, "DequantizeLinear", codes, scale, zero, back, std::nullopt);
   if (!activation.unscaledReaders.empty())
@@ -452,7 +498,7 @@ static void addReads(const onnx::NodeProto &node, llvm::StringSet<> &reads) {
   }
 }
 
-/// Removes constants, and the nodes that shape them, that nothing reads now
+/// Removes constants, and the nodes that move them, that nothing reads now
 /// that codes have taken their place.
 void Writer::removeUnread() {
   llvm::StringSet<> reads;
@@ -462,10 +508,11 @@ void Writer::removeUnread() {
   // Nodes stand behind those whose results they read.
   for (int i = graph.node_size(); i-- > 0;) {
     const onnx::NodeProto &node = graph.node(i);
-    bool shapes = node.op_type() == "Constant" ||
-                  node.op_type() == "Identity" || keepsOrder(node.op_type());
+    bool moves = node.op_type() == "Constant" || node.op_type() == "Cast" ||
+                 node.op_type() == "Transpose" ||
+                 FloatConstants::keepsOrder(node.op_type());
     isUnread[size_t(i)] =
-        shapes && llvm::none_of(node.output(), [&](StringRef name) {
+        moves && llvm::none_of(node.output(), [&](StringRef name) {
           return reads.contains(name);
         });
     if (!isUnread[size_t(i)])
@@ -502,9 +549,12 @@ Writer::run(llvm::ArrayRef<QdqActivation> activations,
   for (const QdqCorrection &correction : corrections)
     if (llvm::Error error = correct(correction))
       return std::move(error);
+  narrow();
   for (const QdqActivation &activation : activations)
     if (llvm::Error error = quantize(activation))
       return std::move(error);
+  if (llvm::Error error = checkWide())
+    return std::move(error);
   insertNodes();
   removeUnread();
   std::string bytes;

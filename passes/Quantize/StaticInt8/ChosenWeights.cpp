@@ -409,15 +409,9 @@ Value ChosenWeights::create(OpBuilder &b, Operation *original, Operation *layer,
                            key);
   };
   RankedTensorType type = getWeightType(original);
-  Value back = createWeightCodes(b, loc, param(type.getShape(), entry.values),
-                                 param(getOutputs(original), entry.scales),
-                                 getOutputAxis(original), form);
-  // For who writes the model with its codes.
-  if (auto weight =
-          getModelWeight(original->getOperand(1)).getDefiningOp<ParamOp>())
-    back.getDefiningOp()->getOperand(0).getDefiningOp()->setAttr(
-        kChosenOfAttr, weight.getKeyAttr());
-  return back;
+  return createWeightCodes(b, loc, param(type.getShape(), entry.values),
+                           param(getOutputs(original), entry.scales),
+                           getOutputAxis(original), form);
 }
 
 Value ChosenWeights::createProductWeight(OpBuilder &b, MatMulOp product) const {

@@ -16,6 +16,8 @@ struct QdqActivation {
   std::string tensor, node;
   /// False for a value inside of what the node is made of.
   bool isWhole = true;
+  /// False for a tensor of f32, true for one of f16 or bf16.
+  bool isShort = false;
   float scale = 1;
   uint8_t zeroPoint = 0;
   /// Nodes that read what the codes stand for; others read the tensor.
@@ -36,7 +38,7 @@ struct QdqWeight {
   std::vector<int8_t> codes; ///< row-major
   std::vector<float> scales; ///< of shape[axis]
   int64_t axis = 0;
-  std::vector<float> floats; ///< must be the model's weight
+  std::vector<float> floats; ///< must be the model's weight, made f32
   /// The BatchNormalization behind a Conv whose scales the codes have: it goes,
   /// and `shift`, of shape[0], becomes the bias. Empty: none.
   std::string normalisation;
@@ -52,10 +54,12 @@ struct QdqCorrection {
 /// The model of a file with QuantizeLinear and DequantizeLinear behind the
 /// activations and codes in place of the weights, as bytes of ONNX. Before
 /// opset 13 the two operators are those of com.microsoft, which have scales per
-/// axis at any opset. Corrections are part of the bias of Conv, and an Add
-/// behind other nodes. Constants that nothing reads any more are left out.
-/// External data become part of the file; `parameters` are the weights as
-/// imported. Nodes are named as Import names them. Errors:
+/// axis at any opset. Weights may be behind a Transpose, a Reshape, a Cast to
+/// float and the like, which go with them; nodes whose weights are f16 or bf16
+/// compute in f32 then, between a Cast and a Cast. Corrections are part of the
+/// bias of Conv, and an Add behind other nodes. Constants that nothing reads
+/// any more are left out. External data become part of the file; `parameters`
+/// are the weights as imported. Nodes are named as Import names them. Errors:
 /// UnsupportedForm with the node or tensor: what is rounded is not a tensor of
 /// the main graph, the weight is not the one of the file, a node has other
 /// operands; LimitReached: more than 2 GB.
