@@ -12,6 +12,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <dlfcn.h>
+#include <set>
 
 using namespace llvm;
 
@@ -26,6 +27,41 @@ void Extensions::buildPipeline(Stage stage,
 
 bool Extensions::hasPasses(Stage stage) const {
   return any_of(passes, [&](const auto &pass) { return pass.first == stage; });
+}
+
+/// The name of an argument is one pass's.
+static Error checkName(StringRef name, mlir::TypeID id,
+                       StringMap<mlir::TypeID> &known) {
+  auto [found, isNew] = known.try_emplace(name, id);
+  // MLIR would end the process.
+  if (isNew ? !mlir::PassInfo::lookup(name) : found->second == id)
+    return Error::success();
+  return makeError(Diag::BadPlugin, "pass '" + name + "'",
+                   "expected an argument of its own, but another pass has it; "
+                   "change what getArgument() returns");
+}
+
+Error Extensions::registerPasses() const {
+  StringMap<mlir::TypeID> known;
+  std::set<Stage> stages;
+  for (const auto &[stage, factory] : passes) {
+    std::unique_ptr<mlir::Pass> pass = factory();
+    if (!pass->getArgument().empty()) {
+      if (Error error =
+              checkName(pass->getArgument(), pass->getTypeID(), known))
+        return error;
+      mlir::registerPass(factory);
+    }
+    if (!stages.insert(stage).second)
+      continue;
+    std::string name = ("plugin-" + getStageName(stage)).str();
+    mlir::PassPipelineRegistration<>(
+        name, ("passes of plugins at stage " + getStageName(stage)).str(),
+        [this, stage](mlir::OpPassManager &pipeline) {
+          buildPipeline(stage, pipeline);
+        });
+  }
+  return Error::success();
 }
 
 void Extensions::registerDialects(mlir::DialectRegistry &registry) const {

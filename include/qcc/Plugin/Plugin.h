@@ -58,6 +58,11 @@ public:
   void buildPipeline(Stage stage, mlir::OpPassManager &pipeline) const;
   bool hasPasses(Stage stage) const;
 
+  /// Registers the passes with MLIR, for programs that run them by name: each
+  /// by its argument, and those of a stage, in order, as the pipeline
+  /// `plugin-STAGE`. Errors: BadPlugin: a name is taken.
+  llvm::Error registerPasses() const;
+
   /// Registers dialects, interfaces of them, schemes or targets in each
   /// context, for example `addDialects(qcc::registerScheme<MyScheme>)`.
   void addDialects(DialectHook hook) { dialects.push_back(std::move(hook)); }

@@ -68,7 +68,9 @@ private:
 
 struct Complain : PassWrapper<Complain, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(Complain)
-  llvm::StringRef getArgument() const override { return "complain"; }
+  llvm::StringRef getArgument() const override {
+    return get("ARGUMENT").empty() ? "complain" : get("ARGUMENT");
+  }
   void runOnOperation() override {
     llvm::StringRef how = get("PASS");
     if (how == "abort")
