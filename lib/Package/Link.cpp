@@ -321,8 +321,8 @@ Error linkLibrary(ArrayRef<std::string> objectPaths, StringRef folder,
   return checkLibrary(outputPath);
 }
 
-Error linkObject(ArrayRef<std::string> objectPaths, StringRef folder,
-                 StringRef outputPath) {
+Error linkObject(ArrayRef<std::string> objectPaths, StringRef prefix,
+                 StringRef folder, StringRef outputPath) {
   std::vector<std::string> inputs = objectPaths.vec();
   Expected<std::string> runtime = findResource("libqcc_rt.a");
   if (!runtime)
@@ -338,10 +338,12 @@ Error linkObject(ArrayRef<std::string> objectPaths, StringRef folder,
   if (Error error = runProgram("ld.lld", arguments, folder))
     return error;
   // Hidden symbols of two models in one program would clash: make them local.
-  return runProgram("llvm-objcopy",
-                    {"--keep-global-symbol=" + kQuerySymbol.str(),
-                     "--strip-debug", outputPath.str()},
-                    folder);
+  arguments = {"--keep-global-symbol=" + kQuerySymbol.str(), "--strip-debug"};
+  if (!prefix.empty())
+    arguments.push_back(
+        ("--redefine-sym=" + kQuerySymbol + "=" + prefix + kQuerySymbol).str());
+  arguments.push_back(outputPath.str());
+  return runProgram("llvm-objcopy", arguments, folder);
 }
 
 } // namespace qcc

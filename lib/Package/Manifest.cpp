@@ -263,7 +263,19 @@ static void writeTensorMacros(raw_ostream &os, StringRef prefix,
   }
 }
 
+/// qcc.h declares the name that has no prefix.
+static void declareQuery(raw_ostream &os, StringRef prefix) {
+  os << "\nstruct qcc_host;\nstruct qcc_model_api;\n"
+        "#ifdef __cplusplus\nextern \"C\"\n#endif\n"
+        "const struct qcc_model_api *"
+     << prefix
+     << "qcc_model_query_v1(\n"
+        "    uint32_t max_abi, const struct qcc_host *host);\n";
+}
+
 std::string writeHeader(const PackageFacts &facts) {
+  // Headers of several models may be part of one file.
+  std::string start = StringRef(facts.request.symbolPrefix).upper() + "QCC_";
   std::string text;
   raw_string_ostream os(text);
   os << "/* Names, numbers and sizes of a model compiled by qcc "
@@ -271,16 +283,18 @@ std::string writeHeader(const PackageFacts &facts) {
      << ", for use with qcc.h.\n"
         "   A dimension that is known only when the model runs is -1; _SIZE\n"
         "   says what it is. */\n"
-        "#ifndef QCC_MODEL_H\n#define QCC_MODEL_H\n\n"
-        "#include <stdint.h>\n\n";
-  os << "#define QCC_MODEL_NAME " << quote(facts.request.modelName) << "\n";
-  os << "#define QCC_MODEL_ABI_VERSION " << QCC_ABI_VERSION << "\n";
-  os << "#define QCC_MODEL_WEIGHT_BYTES UINT64_C(" << facts.result.weightBytes
-     << ")\n";
+        "#ifndef "
+     << start << "MODEL_H\n#define " << start << "MODEL_H\n\n"
+     << "#include <stdint.h>\n\n";
+  os << "#define " << start << "MODEL_NAME " << quote(facts.request.modelName)
+     << "\n";
+  os << "#define " << start << "MODEL_ABI_VERSION " << QCC_ABI_VERSION << "\n";
+  os << "#define " << start << "MODEL_WEIGHT_BYTES UINT64_C("
+     << facts.result.weightBytes << ")\n";
   StringSet<> used;
   for (auto [index, entry] : llvm::enumerate(facts.program.entries)) {
     std::string prefix =
-        makeMacro("QCC_ENTRY_", entry.name,
+        makeMacro(start + "ENTRY_", entry.name,
                   {"_ENTRY_NAME", "_NUM_INPUTS", "_NUM_OUTPUTS"}, used);
     os << "\n#define " << prefix << " " << index << "\n";
     os << "#define " << prefix << "_ENTRY_NAME " << quote(entry.name) << "\n";
@@ -290,7 +304,9 @@ std::string writeHeader(const PackageFacts &facts) {
     writeTensorMacros(os, prefix + "_INPUT_", entry.inputs, used);
     writeTensorMacros(os, prefix + "_OUTPUT_", entry.outputs, used);
   }
-  os << "\n#endif /* QCC_MODEL_H */\n";
+  if (!facts.request.symbolPrefix.empty())
+    declareQuery(os, facts.request.symbolPrefix);
+  os << "\n#endif /* " << start << "MODEL_H */\n";
   return text;
 }
 

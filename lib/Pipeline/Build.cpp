@@ -244,6 +244,7 @@ llvm::Error Compilation::package() {
   PackageRequest request;
   request.outputDir = options.outputDir;
   request.kind = options.kind;
+  request.symbolPrefix = options.symbolPrefix;
   request.modelName = llvm::sys::path::filename(options.model).str();
   request.sources = getSources();
   request.program = &program;

@@ -386,6 +386,24 @@ Error applyEmit(const CommandLine &line, CompileOptions &options) {
   return Error::success();
 }
 
+Error applySymbolPrefix(const CommandLine &line, CompileOptions &options) {
+  const Arg *arg = line.args.getLastArg(OPT_symbol_prefix);
+  if (!arg)
+    return Error::success();
+  StringRef prefix = arg->getValue();
+  if (options.kind == PackageKind::Library)
+    return usage("--symbol-prefix",
+                 "expected --emit=obj or --emit=a, whose symbol it names");
+  if (prefix.empty() || isDigit(prefix[0]) ||
+      !all_of(prefix, [](char c) { return isAlnum(c) || c == '_'; }))
+    return usage("--symbol-prefix",
+                 "expected the beginning of a name in C, of letters, digits "
+                 "and _, but got '" +
+                     prefix + "'");
+  options.symbolPrefix = prefix.str();
+  return Error::success();
+}
+
 /// Where compiled kernels are kept between compiles.
 std::string getCacheDir(const CommandLine &line) {
   if (line.has(OPT_no_cache))
@@ -450,7 +468,7 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
     return jobs.takeError();
   options.jobs = static_cast<unsigned>(std::min<uint64_t>(*jobs, 4096));
   for (auto apply : {applyCalibration, applyDims, applyStates, applyKeep,
-                     applyMinCosine, applyEmit})
+                     applyMinCosine, applyEmit, applySymbolPrefix})
     if (Error error = apply(line, options))
       return std::move(error);
   return options;

@@ -35,9 +35,11 @@ llvm::Error linkLibrary(llvm::ArrayRef<std::string> objectPaths,
                         llvm::StringRef folder, llvm::StringRef outputPath);
 
 /// Links the same inputs to one relocatable object that defines
-/// qcc_model_query_v1 and nothing else that others see.
+/// qcc_model_query_v1, with `prefix` in front, and nothing else that others
+/// see.
 llvm::Error linkObject(llvm::ArrayRef<std::string> objectPaths,
-                       llvm::StringRef folder, llvm::StringRef outputPath);
+                       llvm::StringRef prefix, llvm::StringRef folder,
+                       llvm::StringRef outputPath);
 
 /// Checks a linked library: what it needs (libc.so.6 and libm.so.6 at most)
 /// and what it exports. Errors: Internal.

@@ -71,6 +71,9 @@ enum class PackageKind {
 struct PackageRequest {
   std::string outputDir;
   PackageKind kind = PackageKind::Library;
+  /// In front of the exported symbol and, in capitals, of the macros in
+  /// model.h; not of libraries.
+  std::string symbolPrefix = "";
   std::string modelName; ///< file name of the model, without folders
   /// The model first, then its external data and calibration data.
   std::vector<SourceFile> sources;

@@ -76,6 +76,7 @@ struct CompileOptions {
   /// --emit=qdq-onnx: stop where scales are chosen and give the model as ONNX.
   bool emitQdq = false;
   PackageKind kind = PackageKind::Library; ///< --emit=obj, --emit=a
+  std::string symbolPrefix;                ///< of these; "": none
   std::string workerProgram; ///< executable that answers `--worker`; "":
                              ///< compile kernels in this process
 };
