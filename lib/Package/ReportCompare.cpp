@@ -120,8 +120,7 @@ static void writeMetric(raw_ostream &os, const ReportPage &page,
   for (const MeasuredMetric &metric : page.measurement->metrics) {
     if (metric.metric != name)
       continue;
-    std::vector<std::string> cells = {
-        escape(getTitle(page.artifacts[metric.artifact]))};
+    std::vector<std::string> cells = {escape(getTitle(page, metric.artifact))};
     if (hasReference)
       cells.push_back(metric.reference ? formatMetric(name, *metric.reference)
                                        : "");
@@ -214,12 +213,12 @@ static void drawFront(raw_ostream &os, const ReportPage &page,
                front[i + 1].second, "front");
   }
   for (auto [one, at] : zip_equal(candidates, scaled)) {
-    std::string title = getTitle(page.artifacts[one.artifact]);
+    std::string title = getTitle(page, one.artifact);
     chart.point(at, place(one), kLabelledRadius, one.isOnFront ? 1 : 2, title,
                 !one.isOnFront);
   }
   for (auto [one, at] : zip_equal(candidates, scaled)) {
-    std::string title = getTitle(page.artifacts[one.artifact]);
+    std::string title = getTitle(page, one.artifact);
     bool isRight =
         chart.getX().place(at) > 0.7 * (chart.getX().to - chart.getX().from);
     chart.label(at, place(one), isRight ? -11 : 11, 4, title,
@@ -268,7 +267,7 @@ static void writeOneFront(raw_ostream &os, const ReportPage &page,
                {getLossName(metric, hasDrop), true},
                {"on the front"}});
   for (const Candidate &one : candidates)
-    table.row({escape(getTitle(page.artifacts[one.artifact])),
+    table.row({escape(getTitle(page, one.artifact)),
                byTime ? formatTime(one.cost) : formatBytes(one.cost),
                one.loss == 0 ? "0" : print("%.4g", one.loss),
                one.isOnFront ? "\u2713 yes"

@@ -179,11 +179,11 @@ static void writeArtifacts(raw_ostream &os, const ReportPage &page,
                  {"arithmetic below f32", true},
                  {"operations kept in f32", true},
                  {"least time, or measured", true}});
-    for (auto [artifact, view] : zip_equal(page.artifacts, views)) {
+    for (auto [i, view] : enumerate(views)) {
       size_t kept = count_if(view.report.ops, [](const OpReport &op) {
         return op.executed == "f32" && op.requested != op.executed;
       });
-      table.row({escape(getTitle(artifact)), escape(view.report.precision),
+      table.row({escape(getTitle(page, i)), escape(view.report.precision),
                  escape(view.report.target),
                  formatBytes(getArtifactBytes(view.report)),
                  formatBytes(double(view.report.weightBytes)),
@@ -196,8 +196,8 @@ static void writeArtifacts(raw_ostream &os, const ReportPage &page,
                                     : "not known"});
     }
   }
-  for (auto [artifact, view] : zip_equal(page.artifacts, views)) {
-    os << "<details class=\"artifact\"><summary>" << escape(getTitle(artifact))
+  for (auto [i, view] : enumerate(views)) {
+    os << "<details class=\"artifact\"><summary>" << escape(getTitle(page, i))
        << "</summary>\n";
     writeSubtitle(os, view.report);
     writeTiles(os, view);
@@ -227,8 +227,8 @@ std::string writeReportHtml(const ReportPage &page) {
                                      ? std::string()
                                      : "a" + utostr(views.size() + 1) + "-");
   bool isSingle = views.size() == 1;
-  std::string title = isSingle ? getTitle(page.artifacts.front())
-                               : utostr(views.size()) + " artifacts";
+  std::string title =
+      isSingle ? getTitle(page, 0) : utostr(views.size()) + " artifacts";
   if (page.measurement && !isSingle)
     title += " against " + page.measurement->reference;
   std::string body = writeBody(page, views), text;

@@ -105,13 +105,33 @@ std::string ReportView::describeTimes() const {
          " core allow, not a measurement";
 }
 
-std::string getTitle(const PageArtifact &artifact) {
-  if (artifact.name.empty())
-    return artifact.report.model;
-  StringRef path = artifact.name;
+/// The parts of a path, the last one first.
+static SmallVector<StringRef> splitPath(StringRef path) {
   while (path.size() > 1 && path.back() == '/')
     path = path.drop_back();
-  return sys::path::filename(path).str();
+  SmallVector<StringRef> parts;
+  for (auto part = sys::path::rbegin(path); part != sys::path::rend(path);
+       ++part)
+    parts.push_back(*part == "/" ? "" : *part);
+  return parts;
+}
+
+std::string getTitle(const ReportPage &page, size_t artifact) {
+  const PageArtifact &own = page.artifacts[artifact];
+  if (own.name.empty())
+    return own.report.model;
+  SmallVector<StringRef> parts = splitPath(own.name);
+  size_t count = 1;
+  for (const PageArtifact &other : page.artifacts) {
+    SmallVector<StringRef> others = splitPath(other.name);
+    size_t same = 0;
+    while (same < std::min(parts.size(), others.size()) &&
+           parts[same] == others[same])
+      ++same;
+    if (others != parts)
+      count = std::max(count, std::min(same + 1, parts.size()));
+  }
+  return join(reverse(ArrayRef(parts).take_front(count)), "/");
 }
 
 std::string makeNameCell(const OpReport &op, size_t others) {

@@ -105,8 +105,9 @@ void sortDown(std::vector<T> &items, Key getKey) {
   items = std::move(sorted);
 }
 
-/// What an artifact is called on a page: its path, or its model.
-std::string getTitle(const PageArtifact &artifact);
+/// What an artifact is called on a page: the end of its path, as long as it
+/// takes to tell it from the others, or its model.
+std::string getTitle(const ReportPage &page, size_t artifact);
 
 /// A name and what else runs with it, for a cell.
 std::string makeNameCell(const OpReport &op, size_t others);

@@ -275,6 +275,14 @@ assert len(sizes) == 3 and any("yes" in row[3] for row in sizes)
 first = page_path.read_text()
 run("qcc", "report", *low, f"--eval={folder / 'eval.json'}", "-o", page_path)
 assert page_path.read_text() == first
+# Artifacts of one name are told apart by their folders, the others by their names.
+same = [folder / "avx2" / "m.qcc", folder / "reference" / "m.qcc"]
+for artifact in same:
+    artifact.parent.mkdir()
+    run("qcc", model, "-o", artifact, f"--target={artifact.parent.name}", "--precision=w4a16", "-q")
+run("qcc", "report", *(f"{artifact}/" for artifact in same), folder / "f32", "-o", page_path)
+rows = Page(page_path).table("artifact", "precision", "target")
+assert [row[:3] for row in rows] == [["avx2/m.qcc", "w4a16", "avx2"], ["reference/m.qcc", "w4a16", "reference"], ["f32", "f32", "avx2"]], rows
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Reports of strangers
