@@ -92,6 +92,10 @@ void writeErrors(raw_ostream &os, const ReportView &view) {
   if (any_of(layers, [](const OpReport *op) { return !op->algorithm.empty(); }))
     os << " Filled: with the weights as chosen; hollow: had they been rounded "
           "to nearest.";
+  if (any_of(layers, [](const OpReport *op) { return !op->errorOf.empty(); }))
+    os << " <b>Of corrected weights</b>: measured against weights that make up "
+          "for what earlier layers lost, as gptq-correct does; these compare "
+          "candidates of one layer, not layers and not algorithms.";
   os << " A layer that runs in f32 shows the error that it would have had."
         "</p>\n";
   writeLegend(os, view);
@@ -121,7 +125,10 @@ void writeErrors(raw_ostream &os, const ReportView &view) {
         cells.push_back(has ? formatError(op->errorNearest) : "");
         cells.push_back(has ? formatShare(op->errorChosen / op->errorNearest)
                             : "");
-        cells.push_back(escape(op->algorithm));
+        cells.push_back(escape(op->algorithm) +
+                        (op->errorOf.empty()
+                             ? ""
+                             : ", of " + escape(op->errorOf) + " weights"));
       }
       cells.push_back(escape(op->reason));
       table.row(cells);

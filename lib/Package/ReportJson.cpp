@@ -96,6 +96,8 @@ static void writeOp(Writer &out, const OpReport &op) {
     out.text("algorithm", op.algorithm);
     out.number("error_nearest", op.errorNearest);
     out.number("error_chosen", op.errorChosen);
+    if (!op.errorOf.empty())
+      out.text("error_of", op.errorOf);
   }
   if (op.layerError >= 0)
     out.number("layer_error", op.layerError);

@@ -190,6 +190,7 @@ static OpReport readOp(const Fields &from) {
   from.get("algorithm", op.algorithm);
   from.get("error_nearest", op.errorNearest);
   from.get("error_chosen", op.errorChosen);
+  from.get("error_of", op.errorOf);
   from.get("layer_error", op.layerError);
   from.get("transform", op.transform);
   from.get("flops", op.flops);

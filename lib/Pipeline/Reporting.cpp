@@ -207,6 +207,7 @@ OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
                                        : reason);
   line.compute = computes.lookup(op.getKernel());
   line.algorithm = text("qcc.algorithm", "");
+  line.errorOf = text(kErrorOfAttr, "");
   line.transform = text("qcc.transform", "");
   if (auto errors = op->getAttrOfType<ArrayAttr>("qcc.error");
       errors && errors.size() == 2) {

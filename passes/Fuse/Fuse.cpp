@@ -20,9 +20,9 @@ using namespace qcc;
 
 /// What passes note about an operation for the report only.
 static constexpr llvm::StringLiteral kReportAttrs[] = {
-    "qcc.requested",  "qcc.executed",  "qcc.reason",      "qcc.algorithm",
-    "qcc.error",      "qcc.transform", "qcc.layer_error", "qcc.equalised",
-    "qcc.correction", "qcc.scaled",    "qcc.shift_of"};
+    "qcc.requested", "qcc.executed",   "qcc.reason",    "qcc.algorithm",
+    "qcc.error",     "qcc.error_of",   "qcc.transform", "qcc.layer_error",
+    "qcc.equalised", "qcc.correction", "qcc.scaled",    "qcc.shift_of"};
 
 /// True for operations that stay outside dispatches.
 static bool isView(Operation *op) {

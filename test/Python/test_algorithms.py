@@ -296,6 +296,9 @@ def test_chosen_weights_lose_less(tmp_path, algorithms, mode):
     for layer in layers:
         assert layer["algorithm"] in ("rtn", "clip", "gptq", "gptq-clip")
         assert layer["error_chosen"] <= layer["error_nearest"]
+        assert layer.get("error_of") == ("corrected" if algorithms == ["gptq-correct:0.5"] else None)
+    page = (tmp_path / "out.qcc" / "report.html").read_text()
+    assert (", of corrected weights" in page) == any("error_of" in layer for layer in layers)
     if "gptq" in algorithms:
         assert all(layer["error_chosen"] < 0.95 * layer["error_nearest"] for layer in layers)
     assert chosen < plain

@@ -30,6 +30,8 @@ struct OpReport {
   /// errors of its outputs with weights rounded to nearest, and as chosen.
   std::string algorithm;
   float errorNearest = 0, errorChosen = 0;
+  /// What they are of (kErrorOfAttr); "": of the layer's weights.
+  std::string errorOf;
   /// |x - r| / |r| of its result r, computed in the precision asked for on
   /// exact inputs, over calibration samples (also where it stays float for
   /// that); negative: not measured.

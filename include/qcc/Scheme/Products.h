@@ -19,6 +19,9 @@ namespace qcc {
 /// The weight then is [K, N] and lies on the grid.
 inline constexpr llvm::StringLiteral kAlgorithmAttr = "qcc.algorithm";
 inline constexpr llvm::StringLiteral kErrorAttr = "qcc.error";
+/// What these errors are of if not of the layer's weights: `corrected`, of
+/// weights that make up for what earlier layers lost.
+inline constexpr llvm::StringLiteral kErrorOfAttr = "qcc.error_of";
 inline constexpr llvm::StringLiteral kScalesAttr = "qcc.scales";
 inline constexpr llvm::StringLiteral kZerosAttr = "qcc.zeros";
 /// The precision that mixed precision gave a product ("f32": none), and why.

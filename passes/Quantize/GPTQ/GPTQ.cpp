@@ -490,6 +490,8 @@ private:
     layer->setAttr(kAlgorithmAttr, b.getStringAttr(choice.method));
     layer->setAttr(kErrorAttr, b.getF32ArrayAttr({relative(choice.nearest),
                                                   relative(choice.error)}));
+    if (correct > 0)
+      layer->setAttr(kErrorOfAttr, b.getStringAttr("corrected"));
     return llvm::Error::success();
   }
 

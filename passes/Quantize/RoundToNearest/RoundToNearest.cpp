@@ -242,8 +242,8 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   void replace(MatMulOp op, const Outcome &outcome, QMatMulOp product,
                Value result) {
     noteOutcome(product, outcome.requested, outcome.executed, outcome.reason);
-    for (StringRef name :
-         {kAlgorithmAttr, kErrorAttr, kLayerErrorAttr, kTransformAttr})
+    for (StringRef name : {kAlgorithmAttr, kErrorAttr, kErrorOfAttr,
+                           kLayerErrorAttr, kTransformAttr})
       if (Attribute value = op->getAttr(name))
         product->setAttr(name, value);
     op.getResult().replaceAllUsesWith(result);
