@@ -39,7 +39,7 @@ def grp_run : OptionGroup<"<run>">, HelpText<"HOW IT RUNS">;
 
 // What to make.
 def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis, MergeStatsVis, ReportVis]>,
-             Group<grp_make>, HelpText<"Folder to write (default: MODEL.qcc), or file with --emit; of `qcc report` the page (default: report.html)">;
+             Group<grp_make>, HelpText<"Folder or file to write (default: MODEL.qcc, of a report report.html)">;
 def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, TargetsVis],
                      "Machine to compile for (default: native; see `qcc targets`)">, Group<grp_make>;
 def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`); several or mixed with a budget">,
