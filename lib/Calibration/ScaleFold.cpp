@@ -50,7 +50,7 @@ llvm::Expected<std::vector<float>> qcc::readWeight(Workspace &workspace,
   // Algorithms take what is not finite as 0, which would hide a broken model.
   for (float value : *values)
     if (!std::isfinite(value))
-      return makeError(Diag::BadTensor, getNodeName(layer.getLoc()),
+      return makeError(Diag::BadTensor, describeNode(layer.getLoc()),
                        "expected finite weights, but got " +
                            llvm::Twine(std::isnan(value) ? "NaN" : "infinity"));
   if (!layer.getTransB())
@@ -505,7 +505,7 @@ llvm::Error qcc::scaleGroups(
     auto choice = readScaleChoice(*record, size_t(type.getShape().back()));
     if (!choice)
       return makeError(Diag::BadCalibration,
-                       getNodeName(MatMulOp(group.layers.front()).getLoc()),
+                       describeNode(MatMulOp(group.layers.front()).getLoc()),
                        "expected a checkpoint of this layer, but its sizes or "
                        "numbers are others");
     apply(group, *choice);

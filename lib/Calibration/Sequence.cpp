@@ -268,7 +268,7 @@ llvm::Error Sequence::store(const Piece &piece, Keeper &keeper) {
         count *= size;
       int64_t got = int64_t(array.getBytes().size() / sizeof(float));
       if (count != got)
-        return makeError(Diag::Internal, getNodeName(result.getLoc()),
+        return makeError(Diag::Internal, describeNode(result.getLoc()),
                          "expected " + llvm::Twine(count) +
                              " elements, but got " + llvm::Twine(got));
       inMemory += array.bytes.size();
@@ -357,7 +357,7 @@ llvm::Expected<InputData>
 Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
   InputData data;
   if (!canSlice && rows)
-    return makeError(Diag::UnsupportedForm, getNodeName(value.getLoc()),
+    return makeError(Diag::UnsupportedForm, describeNode(value.getLoc()),
                      "expected a model without states and sizes found at run "
                      "time for gptq-correct");
   if (!canSlice) {

@@ -109,8 +109,8 @@ static size_t getChannels(Value value) {
 
 /// Name for messages: of the node that computes a value.
 static std::string describe(Value value) {
-  StringRef name = getNodeName(value.getLoc());
-  return name.empty() ? "an input" : ("node '" + name + "'").str();
+  std::string node = describeNode(value.getLoc());
+  return node.empty() ? "an input" : node;
 }
 
 llvm::Expected<std::vector<InputRange>>
@@ -535,11 +535,15 @@ LogicalResult qcc::emitError(Location loc, llvm::Error error) {
   llvm::handleAllErrors(
       std::move(error),
       [&](const CodedError &coded) {
-        Location at = coded.getWhere().empty()
-                          ? loc
-                          : NameLoc::get(StringAttr::get(loc.getContext(),
-                                                         coded.getWhere()));
-        emitCoded(at, coded.getDiag()) << coded.getText();
+        // The name of a location is a node's; files and flags are told.
+        StringRef where = coded.getWhere(), node = getDescribedNode(where);
+        if (node.empty())
+          emitCoded(loc, coded.getDiag())
+              << where << (where.empty() ? "" : ": ") << coded.getText();
+        else
+          emitCoded(NameLoc::get(StringAttr::get(loc.getContext(), node)),
+                    coded.getDiag())
+              << coded.getText();
       },
       [&](const llvm::ErrorInfoBase &other) {
         emitCoded(loc, Diag::Internal) << other.message();

@@ -56,7 +56,7 @@ static ConstSource getSource(const ParameterStore &parameters) {
     StringRef key = op.getFormat().getScheme();
     const Scheme *scheme = getSchemes(op.getContext()).lookup(key);
     if (!scheme)
-      return makeError(Diag::UnsupportedScheme, getNodeName(op.getLoc()),
+      return makeError(Diag::UnsupportedScheme, describeNode(op.getLoc()),
                        "expected a registered scheme, but got '" + key + "'");
     auto type = cast<RankedTensorType>(op.getWeight().getType());
     auto take = [&](Value operand) {
@@ -81,7 +81,7 @@ static ConstSource getSource(const ParameterStore &parameters) {
     };
     return llvm::handleErrors(
         write(), [&](const CodedError &coded) -> llvm::Error {
-          return makeError(coded.getDiag(), getNodeName(op.getLoc()),
+          return makeError(coded.getDiag(), describeNode(op.getLoc()),
                            coded.getText());
         });
   };

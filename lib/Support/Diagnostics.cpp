@@ -53,4 +53,13 @@ StringRef getNodeName(Location loc) {
   return "";
 }
 
+std::string describeNode(Location loc) {
+  StringRef name = getNodeName(loc);
+  return name.empty() ? "" : ("node '" + name + "'").str();
+}
+
+StringRef getDescribedNode(StringRef where) {
+  return where.consume_front("node '") && where.consume_back("'") ? where : "";
+}
+
 } // namespace qcc

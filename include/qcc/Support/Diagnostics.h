@@ -58,6 +58,11 @@ mlir::InFlightDiagnostic emitCoded(mlir::Location loc, Diag id);
 /// Name of the innermost NameLoc of a location (the ONNX node), or "".
 llvm::StringRef getNodeName(mlir::Location loc);
 
+/// `node 'NAME'`, as errors say where they are, or "".
+std::string describeNode(mlir::Location loc);
+/// The name in `node 'NAME'`, or "" of a file, a flag or a value.
+llvm::StringRef getDescribedNode(llvm::StringRef where);
+
 } // namespace qcc
 
 #endif // QCC_SUPPORT_DIAGNOSTICS_H

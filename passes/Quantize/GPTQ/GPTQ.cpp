@@ -275,7 +275,7 @@ private:
     for (auto [i, layer] : llvm::enumerate(groups[group].layers)) {
       std::optional<Choice> choice = load(*record, i, layer);
       if (!choice)
-        return makeError(Diag::BadCalibration, getNodeName(layer.getLoc()),
+        return makeError(Diag::BadCalibration, describeNode(layer.getLoc()),
                          "expected a checkpoint of this layer, but its sizes "
                          "or numbers are others");
       choices.push_back(std::move(*choice));
