@@ -4,6 +4,7 @@
 #include "qcc/Pipeline/AlgorithmList.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace qcc;
 using llvm::StringRef;
@@ -68,6 +69,7 @@ static llvm::Expected<double> getShare(StringRef name, StringRef text,
 llvm::Expected<Algorithms>
 qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
   Algorithms result;
+  llvm::StringSet<> seen;
   for (StringRef given : names) {
     auto [name, text] = given.split(':');
     bool takesNumber =
@@ -75,6 +77,10 @@ qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
     if (!llvm::is_contained(getNames(), name) ||
         (given.contains(':') && (!takesNumber || text.empty())))
       return refuse(given);
+    if (!seen.insert(name).second)
+      return makeError(Diag::Usage, "--algo",
+                       "expected each algorithm once, but got '" + name +
+                           "' twice");
     bool correct = name == "gptq-correct";
     llvm::Expected<double> number = getShare(name, text, correct ? 1 : -1);
     if (!number)

@@ -432,8 +432,12 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
   options.outputDir = line.get(OPT_output).str();
   options.target = line.get(OPT_target, options.target).str();
   options.precision = line.get(OPT_precision, options.precision).str();
-  if (line.has(OPT_algo))
+  if (line.has(OPT_algo)) {
     options.algorithms = line.args.getAllArgValues(OPT_algo);
+    if (options.algorithms.empty())
+      return usage("--algo", "expected names of algorithms, but got none; "
+                             "--algo=rtn is none, `qcc schemes` lists them");
+  }
   if (line.has(OPT_calib_mode)) {
     StringRef mode = line.get(OPT_calib_mode);
     if (mode != "sequential" && mode != "parallel")
