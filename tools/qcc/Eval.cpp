@@ -14,8 +14,10 @@
 #include "qcc/Support/TemporaryFolder.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Threading.h"
+#include <atomic>
 #include <bit>
 #include <cstring>
 
@@ -251,6 +253,9 @@ public:
         progress);
   }
 
+  /// Classes of the reference's output.
+  size_t getClasses() const { return classes; }
+
   /// Scores of a metric, sample by sample.
   std::vector<RowScore> get(size_t artifact, size_t metric) const {
     std::vector<RowScore> all;
@@ -271,6 +276,7 @@ private:
   ArrayRef<std::unique_ptr<LoadedModel>> models;
   ArrayRef<Sample> samples;
   Scores scores;
+  std::atomic<size_t> classes = 0;
 };
 
 } // namespace
@@ -339,6 +345,7 @@ Error Evaluation::runSample(size_t number) {
   if (Error error = runModel(*models[0], sample, expected, expectedValues))
     return nameArtifact(options.reference, std::move(error));
   OutputView reference(expectedValues, expected.shape);
+  classes = reference.classes;
   for (size_t i = 0; i + 1 < models.size(); ++i) {
     Error error = runModel(*models[i + 1], sample, output, values);
     if (!error)
@@ -370,6 +377,30 @@ static Error findTokens(ArrayRef<std::string> candidates,
                    "expected --tokens=NAME to say which array has the token "
                    "ids [batch, sequence]" +
                        several);
+}
+
+/// Warns of a perplexity above that of a guess among all classes.
+static void warnOfGuesses(Session &session, const EvalOptions &options,
+                          ArrayRef<std::vector<MetricResult>> results,
+                          size_t classes) {
+  auto warn = [&](StringRef who, double value, StringRef remedy) {
+    session.sink.warn(formatv("{0}: the perplexity of {1:f1} is above that of "
+                              "a guess among {2} classes; {3}",
+                              who, value, classes, remedy)
+                          .str());
+  };
+  bool isReferenceTold = false;
+  for (auto [artifact, list] : zip_equal(options.artifacts, results))
+    for (const MetricResult &r : list) {
+      if (r.metric != Metric::Perplexity || !r.reference)
+        continue;
+      if (*r.reference > double(classes) && !isReferenceTold)
+        warn(options.reference, *r.reference,
+             "see whether --data and --tokens are those of the model");
+      isReferenceTold |= *r.reference > double(classes);
+      if (r.value.value > double(classes) && *r.reference <= double(classes))
+        warn(artifact, r.value.value, "it has lost what the model knows");
+    }
 }
 
 Error runEval(Session &session) {
@@ -426,6 +457,7 @@ Error runEval(Session &session) {
         return nameArtifact(options->artifacts[i], result.takeError());
       list.push_back(*result);
     }
+  warnOfGuesses(session, *options, results, evaluation.getClasses());
   if (line.has(OPT_json))
     outs() << writeJson(*options, results);
   else

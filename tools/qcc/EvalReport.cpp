@@ -41,8 +41,10 @@ static std::string printValue(Metric metric, double value) {
   return "";
 }
 
+/// What rounds to 0 has no sign of less: below 0 is better.
 static std::string printShare(double value) {
-  return print("%+.2f%%", 100 * value);
+  std::string text = print("%+.2f%%", 100 * value);
+  return text == "-0.00%" ? "+0.00%" : text;
 }
 
 void printTable(const EvalOptions &options,

@@ -138,6 +138,20 @@ run(*base, f"--reference={model}", "--metric=perplexity", f"--max-drop={100 * ab
 done = run(*base, f"--reference={model}", "--metric=top1", "--max-drop=0", status=6)
 assert "far.qcc: expected top1 worse by at most 0%" in done.stderr, done.stderr
 
+# An artifact that is better than its reference: less than nothing in the table and JSON, and no gate misses.
+worse, better = sorted([near, far], key=lambda artifact: -perplexity(xs[artifact]))
+gain = perplexity(xs[better]) / perplexity(xs[worse]) - 1
+words = ["qcc", "eval", better, f"--reference={worse}", f"--data={data}", "--metric=perplexity", "--tokens=ids", "--max-drop=0", "--progress=none"]
+done = run(*words)
+assert f"{100 * gain:+.2f}% (" in done.stdout and gain < 0, done.stdout
+np.testing.assert_allclose(json.loads(run(*words, "--json").stdout)["results"][0]["drop"]["value"], gain, rtol=1e-3)
+assert "-0.00%" not in run("qcc", "eval", near, f"--reference={model}", f"--data={data}", "--metric=perplexity").stdout
+
+# Logits of random weights say less than a guess.
+assert perplexity(xs[worse]) > VOCABULARY
+warning = f"qcc: warning: {worse}: the perplexity of {perplexity(xs[worse]):.1f} is above that of a guess among {VOCABULARY} classes; "
+assert done.stderr == warning + "see whether --data and --tokens are those of the model\n", done.stderr
+
 # What is wrong is said.
 np.savez(folder / "wide.npz", ids=ids.astype(np.float32))
 np.savez(folder / "empty.npz", ids=np.zeros((0, LENGTH), np.int64))
