@@ -1,6 +1,7 @@
 //===- OutputJudge.cpp - what rounding does to a model's output -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/OutputJudge.h"
+#include "qcc/Calibration/Samples.h"
 #include "qcc/Calibration/TokenInput.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
@@ -56,13 +57,6 @@ llvm::Error OutputJudge::chooseOutput(func::FuncOp entry) {
                    "rounding costs");
 }
 
-static const SampleArray *findArray(const Sample &sample, StringRef name) {
-  auto found = llvm::find_if(sample.arrays, [&](const SampleArray &array) {
-    return array.name == name;
-  });
-  return found == sample.arrays.end() ? nullptr : &*found;
-}
-
 /// Elements of an array of 32 or 64 bit integers; none of other arrays.
 static std::vector<int64_t> getIntegers(const SampleArray &array) {
   std::vector<int64_t> values;
@@ -86,7 +80,7 @@ static std::vector<int64_t> getIntegers(const SampleArray &array) {
 bool OutputJudge::hasTokens(StringRef input) const {
   return llvm::all_of(llvm::enumerate(references), [&](auto reference) {
     const SampleArray *array =
-        findArray(workspace->getSamples()[reference.index()], input);
+        findArray(workspace->getSamples()[reference.index()].arrays, input);
     std::vector<int64_t> ids =
         array ? getIntegers(*array) : std::vector<int64_t>();
     return !ids.empty() &&
@@ -112,7 +106,7 @@ llvm::Error OutputJudge::chooseKind(func::FuncOp entry) {
   kind = inputs.size() == 1 ? Kind::Tokens : Kind::Classes;
   for (size_t i = 0; i < references.size() && kind == Kind::Tokens; ++i) {
     const SampleArray *array =
-        findArray(workspace->getSamples()[i], inputs.front());
+        findArray(workspace->getSamples()[i].arrays, inputs.front());
     tokens.push_back(getIntegers(*array));
     tokenShapes.push_back(array->shape);
   }

@@ -154,3 +154,12 @@ qcc::readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs) {
                      "expected .npz files or test data sets, but got none");
   return std::move(samples);
 }
+
+const SampleArray *qcc::findArray(llvm::ArrayRef<SampleArray> arrays,
+                                  llvm::StringRef name) {
+  const SampleArray *found =
+      std::find_if(arrays.begin(), arrays.end(), [&](const SampleArray &array) {
+        return array.name == name;
+      });
+  return found == arrays.end() ? nullptr : found;
+}

@@ -155,14 +155,6 @@ std::vector<std::string> LoadedModel::findIntegerInputs(size_t rank) const {
 // Runs
 //===----------------------------------------------------------------------===//
 
-static const SampleArray *findArray(const Sample &sample,
-                                    llvm::StringRef name) {
-  auto found = llvm::find_if(sample.arrays, [&](const SampleArray &array) {
-    return array.name == name;
-  });
-  return found == sample.arrays.end() ? nullptr : &*found;
-}
-
 /// What a sample has, to be appended to a complaint.
 static std::string listArrays(const Sample &sample) {
   std::string text;
@@ -173,7 +165,7 @@ static std::string listArrays(const Sample &sample) {
 
 /// True if an array has the sizes of an input that are constant.
 static bool fits(const qcc_tensor_info &info, const Sample &sample) {
-  const SampleArray *array = findArray(sample, info.name);
+  const SampleArray *array = findArray(sample.arrays, info.name);
   if (!array || array->shape.size() != size_t(info.ndim))
     return false;
   for (int32_t d = 0; d < info.ndim; ++d)
@@ -223,7 +215,7 @@ llvm::Error LoadedModel::run(const Sample &sample, Observer observer,
   std::vector<const DLTensor *> inputPointers;
   for (uint32_t i = 0; i < counts.num_inputs; ++i) {
     const char *name = getTensor(api, model, entry, QCC_INPUT, i).name;
-    const SampleArray *array = findArray(sample, name);
+    const SampleArray *array = findArray(sample.arrays, name);
     if (!array)
       return refuse("there is no array for input '" + llvm::Twine(name) + "'" +
                     listArrays(sample));

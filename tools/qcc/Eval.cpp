@@ -160,13 +160,6 @@ joinInputs(ArrayRef<std::unique_ptr<LoadedModel>> models) {
 // Arrays
 //===----------------------------------------------------------------------===//
 
-static const SampleArray *findArray(ArrayRef<SampleArray> arrays,
-                                    StringRef name) {
-  const SampleArray *found = find_if(
-      arrays, [&](const SampleArray &array) { return array.name == name; });
-  return found == arrays.end() ? nullptr : found;
-}
-
 template <typename From, typename To>
 static std::vector<To> convert(const SampleArray &array,
                                function_ref<To(From)> function) {

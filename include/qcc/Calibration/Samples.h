@@ -24,6 +24,10 @@ struct SampleInput {
 [[gnu::visibility("default")]] llvm::Expected<std::vector<Sample>>
 readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs);
 
+/// The array of that name; null if there is none.
+[[gnu::visibility("default")]] const SampleArray *
+findArray(llvm::ArrayRef<SampleArray> arrays, llvm::StringRef name);
+
 } // namespace qcc
 
 #endif // QCC_CALIBRATION_SAMPLES_H
