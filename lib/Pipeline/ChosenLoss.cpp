@@ -15,11 +15,8 @@
 using namespace mlir;
 using namespace qcc;
 
-/// Positions that are compared: those of the Assign pass.
-static constexpr uint64_t kPositions = 4096;
-
 llvm::Error Compilation::makeJudge() {
-  auto made = OutputJudge::make(*workspace, *module, kPositions);
+  auto made = OutputJudge::make(*workspace, *module, OutputJudge::kPositions);
   if (!made)
     return made.takeError();
   judge = std::make_unique<OutputJudge>(std::move(*made));

@@ -29,6 +29,10 @@ class OutputJudge {
 public:
   enum class Kind { Tokens, Classes, Numbers };
 
+  /// Positions that choices of formats, and of the weights in them, are judged
+  /// on: figures of both are compared.
+  static constexpr uint64_t kPositions = 4096;
+
   /// Runs the float model on the first samples, at least one, until they have
   /// `maxPositions` positions. Errors: BadCalibration (no samples, outputs that
   /// are not finite), UnsupportedForm (no float output that depends on inputs),

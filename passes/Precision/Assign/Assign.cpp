@@ -21,8 +21,6 @@ using namespace qcc::assign;
 
 namespace {
 
-/// Positions of outputs that losses are measured on.
-constexpr uint64_t kPositions = 4096;
 /// Operations that measuring may take: minutes. Larger models are estimated.
 constexpr double kMaxWork = 4e13;
 
@@ -46,7 +44,7 @@ public:
     if (!known)
       return known.takeError();
     llvm::Expected<OutputJudge> made =
-        OutputJudge::make(*workspace, module, kPositions);
+        OutputJudge::make(*workspace, module, OutputJudge::kPositions);
     if (!made)
       return made.takeError();
     judge = std::make_unique<OutputJudge>(std::move(*made));
