@@ -97,7 +97,7 @@ func.func @zero_points(%x: tensor<5x16xui8>, %image: tensor<1x4x8x8xui8>) -> (te
 // CHECK-LABEL: func @zeros_fit
 // CHECK: %[[LESS:.*]] = qcc.generic none ins(%{{.*}} : tensor<16x8xui8>, tensor<ui8>)
 // CHECK: arith.subi
-// CHECK: qcc.int_matmul %arg0, %{{.*}} : (tensor<5x16xui8>, tensor<16x8xi8>) -> tensor<5x8xi32>
+// CHECK: qcc.int_matmul %arg0, %{{.*}} {qcc.executed = "int8", qcc.reason = "as in the model", qcc.requested = "int8"} : (tensor<5x16xui8>, tensor<16x8xi8>) -> tensor<5x8xi32>
 // CHECK: arith.subi
 // CHECK: qcc.int_conv {{.*}} : (tensor<1x4x8x8xui8>, tensor<6x4x3x3xi8>) -> tensor<1x6x6x6xi32>
 // CHECK-NOT: qcc.int_
