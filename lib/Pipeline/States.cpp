@@ -3,6 +3,8 @@
 #include "States.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
 
 using namespace mlir;
@@ -26,6 +28,36 @@ static std::string listNames(unsigned count, GetAttr get) {
     if (StringAttr attr = get(i))
       names += (names.empty() ? "" : ", ") + attr.str();
   return names.empty() ? "it has none" : names;
+}
+
+/// Two types with the names of sizes, and what would make them one.
+static std::string describeDifference(ModuleOp module, Type input,
+                                      Type output) {
+  SmallVector<StringRef> names = getSymbolNames(module);
+  auto print = [&](Type type) {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    auto tensor = cast<RankedTensorType>(type);
+    os << tensor.getElementType() << " [";
+    llvm::interleaveComma(getDims(tensor), os, [&](AffineExpr size) {
+      os << printSize(size, names);
+    });
+    os << "]";
+    return text;
+  };
+  std::string text = print(input) + " and " + print(output);
+  SmallVector<AffineExpr> sizes = getDims(input), others = getDims(output);
+  if (sizes.size() != others.size())
+    return text;
+  for (auto [size, other] : llvm::zip_equal(sizes, others)) {
+    // A sum is larger than what is in it, so nothing makes them equal.
+    bool mayFix = isa<AffineSymbolExpr>(size) &&
+                  isa<AffineSymbolExpr, AffineConstantExpr>(other);
+    if (size != other && mayFix)
+      return text + "; try --dim=" + printSize(size, names) + "=" +
+             printSize(other, names);
+  }
+  return text;
 }
 
 static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
@@ -53,14 +85,12 @@ static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
   auto ret = cast<func::ReturnOp>(func.getBody().front().getTerminator());
   Value value = ret.getOperand(*result);
   BlockArgument old = func.getArgument(*arg);
-  if (value.getType() != old.getType()) {
-    std::string text;
-    llvm::raw_string_ostream(text)
-        << "expected input '" << input << "' and output '" << output
-        << "' of one type, but got " << old.getType() << " and "
-        << value.getType();
-    return makeError(Diag::Usage, "--state", text);
-  }
+  if (value.getType() != old.getType())
+    return makeError(
+        Diag::Usage, "--state",
+        "expected input '" + input + "' and output '" + output +
+            "' of one type, as a state keeps its size, but got " +
+            describeDifference(module, old.getType(), value.getType()));
   OpBuilder b(func);
   Location loc = NameLoc::get(b.getStringAttr(input), old.getLoc());
   StateOp::create(b, loc, b.getStringAttr(input), TypeAttr::get(old.getType()));

@@ -39,39 +39,6 @@ struct ModelFacts {
 // Text of types
 //===----------------------------------------------------------------------===//
 
-/// A size with the names of the model's symbols.
-static std::string printSize(AffineExpr expr, llvm::ArrayRef<StringRef> names) {
-  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
-    return std::to_string(constant.getValue());
-  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
-    unsigned position = symbol.getPosition();
-    return position < names.size() ? names[position].str()
-                                   : "s" + std::to_string(position);
-  }
-  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
-  if (!binary)
-    return "?";
-  const char *sign = "";
-  switch (expr.getKind()) {
-  case AffineExprKind::Add:
-    sign = " + ";
-    break;
-  case AffineExprKind::Mul:
-    sign = " * ";
-    break;
-  case AffineExprKind::FloorDiv:
-    sign = " floordiv ";
-    break;
-  case AffineExprKind::CeilDiv:
-    sign = " ceildiv ";
-    break;
-  default:
-    sign = " mod ";
-  }
-  return "(" + printSize(binary.getLHS(), names) + sign +
-         printSize(binary.getRHS(), names) + ")";
-}
-
 static TensorLine describe(Type type, DictionaryAttr attributes,
                            llvm::ArrayRef<StringRef> names) {
   TensorLine line;

@@ -48,6 +48,9 @@ llvm::SmallVector<unsigned> collectSymbols(mlir::Operation *root);
 
 /// Names of the module's symbols by position.
 llvm::SmallVector<llvm::StringRef> getSymbolNames(mlir::ModuleOp module);
+/// A size with the names of symbols by position, for people to read.
+std::string printSize(mlir::AffineExpr expr,
+                      llvm::ArrayRef<llvm::StringRef> names);
 
 } // namespace qcc
 

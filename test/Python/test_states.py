@@ -1,4 +1,4 @@
-# qcc eval of artifacts that carry states.
+# Inputs that become states: what they need, and qcc eval of artifacts that carry them.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 from __future__ import annotations
 
@@ -51,3 +51,26 @@ def test_names_of_inputs(running_sum):
     """The artifact loads as it was compiled."""
     artifact = qcc.compile(running_sum, running_sum.parent / "m.qcc", state={"old": "new"})
     assert [tensor.name for tensor in qcc.load(artifact).inputs] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (["n", 4], ["m", 4], "but got f32 [n, 4] and f32 [m, 4]; try --dim=n=m"),
+        (["n", 4], ["n", "m"], "but got f32 [n, 4] and f32 [n, m]"),
+        (["past", 4], None, "but got f32 [past, 4] and f32 [(m + past), 4]"),
+    ],
+)
+def test_sizes_of_states(tmp_path, old, new, text):
+    """A state keeps its size; the message names sizes as the model does, and a way out if there is one."""
+    make = helper.make_node("Identity", ["x"], ["new"]) if new else helper.make_node("Concat", ["old", "x"], ["new"], axis=0)
+    graph = helper.make_graph(
+        [make], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, new or ["m", 4]), helper.make_tensor_value_info("old", TensorProto.FLOAT, old)],
+        [helper.make_tensor_value_info("new", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    done = harness.run(harness.QCC, path, "-o", tmp_path / "m.qcc", "-q", "--state=old=new", check=False)
+    assert done.returncode == 2 and text in done.stderr.replace("(past + m)", "(m + past)"), done.stderr
+    assert ("try --dim" in done.stderr) == ("try --dim" in text)
