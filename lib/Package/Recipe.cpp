@@ -223,15 +223,18 @@ private:
     return Error::success();
   }
 
+  /// The items of a list; of anything else itself.
+  static ArrayRef<Yaml> getItems(const Yaml &value) {
+    return value.kind == Yaml::List ? ArrayRef<Yaml>(value.items)
+                                    : ArrayRef<Yaml>(value);
+  }
+
   /// Names and hashes, and no files: who wrote the recipe does not decide what
   /// is loaded.
   Error readPlugins(const Yaml &value) {
     if (value.kind == Yaml::Map)
       return fail(value, "expected a list of plugins");
-    ArrayRef<Yaml> items = value;
-    if (value.kind == Yaml::List)
-      items = value.items;
-    for (const Yaml &item : items) {
+    for (const Yaml &item : getItems(value)) {
       RecipePlugin &plugin = recipe.plugins.emplace_back();
       if (item.kind == Yaml::Scalar) {
         if (Error error = readText(item, plugin.name))
@@ -324,10 +327,7 @@ private:
   Error readPasses(const Yaml &value) {
     if (value.kind == Yaml::Map)
       return fail(value, "expected a list of passes");
-    ArrayRef<Yaml> items = value;
-    if (value.kind == Yaml::List)
-      items = value.items;
-    for (const Yaml &item : items) {
+    for (const Yaml &item : getItems(value)) {
       if (item.kind == Yaml::Scalar && !item.text.empty()) {
         recipe.algorithms.push_back(item.text);
         continue;

@@ -76,10 +76,7 @@ def main() -> None:
         if options.only in kind:
             lines.append(row(title, kind, feed(), options))
             print(lines[-1], flush=True)
-    page = ROOT / "docs" / "benchmarks" / f"{day}-fp32.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"wrote {page.relative_to(ROOT)}")
+    harness.write_page("fp32", lines)
 
 
 if __name__ == "__main__":

@@ -331,10 +331,7 @@ def main() -> None:
         bench.run()
     if options.no_page:
         return
-    page = ROOT / "docs" / "benchmarks" / f"{day}-nbits.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(head + bench.lines) + "\n", encoding="utf-8")
-    print(f"wrote {page.relative_to(ROOT)}")
+    harness.write_page("nbits", head + bench.lines)
 
 
 if __name__ == "__main__":

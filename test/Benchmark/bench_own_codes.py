@@ -115,9 +115,7 @@ def main() -> None:
     print("\n".join(head), flush=True)
     with tempfile.TemporaryDirectory(prefix="qcc-bench-") as name:
         lines = measure(pathlib.Path(name), options.before, options.pairs)
-    page = ROOT / "docs" / "benchmarks" / f"{day}-own-codes.md"
-    page.write_text("\n".join(head + lines) + "\n", encoding="utf-8")
-    print(f"wrote {page.relative_to(ROOT)}")
+    harness.write_page("own-codes", head + lines)
 
 
 if __name__ == "__main__":

@@ -131,9 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="qcc-bench-") as name:
         compilers = ([options.before] if options.before else []) + [harness.QCC]
         lines = measure(pathlib.Path(name), compilers, options.pairs)
-    page = ROOT / "docs" / "benchmarks" / f"{day}-zero-points.md"
-    page.write_text("\n".join(head + lines) + "\n", encoding="utf-8")
-    print(f"wrote {page.relative_to(ROOT)}")
+    harness.write_page("zero-points", head + lines)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
+import datetime
 import os
 import pathlib
 import subprocess
@@ -137,6 +138,14 @@ def commit() -> str:
     """The commit that is measured, short."""
     words = ["git", "rev-parse", "--short", "HEAD"]
     return subprocess.run(words, capture_output=True, text=True, cwd=SOURCE).stdout.strip()
+
+
+def write_page(name: str, lines: Iterable[str]) -> None:
+    """Writes docs/benchmarks/DATE-NAME.md."""
+    page = SOURCE / "docs" / "benchmarks" / f"{datetime.date.today().isoformat()}-{name}.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {page.relative_to(SOURCE)}")
 
 
 def cpu_name() -> str:

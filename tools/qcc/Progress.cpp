@@ -30,9 +30,7 @@ void Progress::operator()(Stage stage, bool done, StringRef detail) {
   if (!done && mode == Mode::Plain)
     return;
   clear();
-  // Kernels are a stage only where they are asked for.
-  unsigned number =
-      static_cast<unsigned>(stage) + (stage > Stage::Codegen ? 0 : 1);
+  unsigned number = getNumber(stage);
   std::string label =
       ("[" + Twine(number) + "/" + Twine(numStages) + "]").str();
   errs() << left_justify(label, 8) << left_justify(getStageName(stage), 11);

@@ -20,8 +20,7 @@ public:
   enum class Mode { None, Plain, Bar };
 
   Progress(Mode mode, Stage last)
-      : mode(mode), numStages(static_cast<unsigned>(last) +
-                              (last > Stage::Codegen ? 0 : 1)),
+      : mode(mode), numStages(getNumber(last)),
         begin(std::chrono::steady_clock::now()) {}
 
   /// To be called as a StageObserver.
@@ -31,6 +30,12 @@ public:
   void clear();
 
 private:
+  /// Of a stage among those that are shown, from 1: kernels are a stage only
+  /// where they are asked for.
+  static unsigned getNumber(Stage stage) {
+    return static_cast<unsigned>(stage) + (stage > Stage::Codegen ? 0 : 1);
+  }
+
   Mode mode;
   unsigned numStages;
   std::chrono::steady_clock::time_point begin;

@@ -65,9 +65,11 @@ static Sizes getOrder(const onnx::NodeProto &transpose, size_t rank) {
   else
     for (size_t i = rank; i-- > 0;)
       order.push_back(int64_t(i));
-  bool fits = order.size() == rank && llvm::all_of(order, [&](int64_t axis) {
-                return axis >= 0 && axis < int64_t(rank);
-              });
+  Sizes sorted = order;
+  llvm::sort(sorted);
+  bool fits = order.size() == rank;
+  for (size_t i = 0; fits && i < rank; ++i)
+    fits = sorted[i] == int64_t(i);
   return fits ? order : Sizes();
 }
 
