@@ -75,13 +75,19 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
         noteOutcome(op, "f32", "f32", why);
       return false;
     }
+    // Between conversions the model asks for a product of codes.
+    std::string requested = scheme == "f32" ? own->getKey().str() : scheme;
+    auto refused = op->getAttrOfType<StringAttr>("qcc.reason");
+    if (reason.empty() && refused && scheme == "f32") {
+      requested = op->getAttrOfType<StringAttr>("qcc.requested").str();
+      reason = refused.str();
+    }
     if (reason.empty())
       reason = "as in the model";
     OpBuilder b(op);
     OwnCodes codes = buildOwnCodes(b, op, *own);
     rewrite(op, *own, {codes.weight, codes.scales, codes.zeros},
-            {scheme == "f32" ? own->getKey() : StringRef(scheme), own->getKey(),
-             reason});
+            {requested, own->getKey(), reason});
     return true;
   }
 
