@@ -222,8 +222,12 @@ def main() -> None:
     for first in range(0, len(seeds), 100):
         part = seeds[first : first + 100]
         start = time.monotonic()
-        made = [case for fine, case in batch.run_forked([lambda s=s: make_case(s) for s in part], SECONDS) if fine]
-        cases = [case for case in made if case.outputs]
+        made = dict(zip(part, batch.run_forked([lambda s=s: make_case(s) for s in part], SECONDS)))
+        for seed, (fine, text) in made.items():
+            if not fine:
+                kinds["without a reference"] += 1
+                print(f"seed{seed} has no reference: ONNX Runtime {text}", flush=True)
+        cases = [case for fine, case in made.values() if fine and case.outputs]
         for case, failed in zip(cases, run_cases(cases, options.target)):
             kinds[failed.kind if failed else "passed"] += 1
             name = f"seed{case.seed}"
