@@ -276,7 +276,9 @@ LogicalResult EntryPlanner::plan(LoopOp op) {
       place = allocate(loc, bytes);
     }
     copy(loc, place, init);
-    slots[body.getArgument(i)] = slots[op.getResult(i)] = place;
+    // Apart: a new entry may move the one that an expression refers to.
+    slots[op.getResult(i)] = place;
+    slots[body.getArgument(i)] = place;
   }
   for (unsigned i = op.getNumCarried(); i < op.getNumResults(); ++i) {
     // As many slices as iterations, or a block that grows with them and is
