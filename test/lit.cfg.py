@@ -21,6 +21,9 @@ config.environment["PATH"] = os.pathsep.join(
 )
 config.environment["PYTHONPATH"] = os.path.join(config.qcc_source, "python")
 config.environment["PYTHONDONTWRITEBYTECODE"] = "1"
+for name in ("MALLOC_PERTURB_", "GLIBC_TUNABLES"):  # set by test/run.py
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
 # Each run of the suite has its own kernel cache: a test must not pass because of what another run left.
 config.environment["QCC_CACHE_DIR"] = os.path.join(config.test_exec_root, "cache")
 
