@@ -117,6 +117,9 @@ private:
   /// Notes what scales and zero points of weights in codes are
   /// (kHalfScalesAttr, kMiddleZerosAttr).
   llvm::Error noteOwnCodes();
+  /// Notes for budgets which layers of the model's own codes have weights that
+  /// are stored in words, as their codes do not fit in pairs (kWordsAttr).
+  llvm::Error noteWords();
   /// Notes which weights of integer operations have codes that fit in pairs
   /// (kPairsFitAttr), where a level of the target has no VNNI. Errors: those of
   /// evaluateConstant.

@@ -387,6 +387,12 @@ llvm::Error Compilation::transform() {
 }
 
 llvm::Error Compilation::assign() {
+  if (!options.emitQdq) {
+    if (llvm::Error error = noteOwnCodes())
+      return error;
+    if (llvm::Error error = noteWords())
+      return error;
+  }
   if (!isMixed)
     return runPluginPasses(Stage::Assign);
   WorkspaceScope scope(&context, workspace.get());
@@ -431,8 +437,6 @@ llvm::Error Compilation::quantize() {
     unquantized = module->clone();
   } else {
     if (llvm::Error error = noteZeroPoints())
-      return error;
-    if (llvm::Error error = noteOwnCodes())
       return error;
   }
   WorkspaceScope scope(&context, workspace.get());

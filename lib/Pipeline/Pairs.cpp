@@ -10,6 +10,7 @@
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Scheme/Products.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -42,9 +43,14 @@ static bool isOfModel(Value codes) {
   return true;
 }
 
+/// True if some of the levels that are compiled for multiply bytes in pairs.
+static bool havePairs(ArrayRef<Capabilities> levels) {
+  return !llvm::all_of(levels,
+                       [](const Capabilities &level) { return level.hasVnni; });
+}
+
 llvm::Error Compilation::notePairs() {
-  if (llvm::all_of(levels,
-                   [](const Capabilities &level) { return level.hasVnni; }))
+  if (!havePairs(levels))
     return llvm::Error::success();
   ConstSource source;
   source.parameter = [&](StringRef key) { return parameters->getBytes(key); };
@@ -66,6 +72,62 @@ llvm::Error Compilation::notePairs() {
     if (!failure && pairsFit(codes, type, *groups))
       op->setAttr(kPairsFitAttr, UnitAttr::get(&context));
     return failure ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return failure;
+}
+
+/// True if the codes that a layer's weight is dequantized from fit in pairs,
+/// with a zero point in their middle if they have one.
+static llvm::Expected<bool> fitsInPairs(Operation *layer,
+                                        const ConstSource &source) {
+  auto weight = layer->getOperand(1).getDefiningOp<DequantizeOp>();
+  auto type = cast<RankedTensorType>(weight.getInput().getType());
+  auto evaluate = [&](Value value) -> llvm::Expected<std::vector<char>> {
+    std::vector<char> bytes(value ? getTensorBytes(value.getType()).value_or(0)
+                                  : 0);
+    if (value)
+      if (llvm::Error error = evaluateConstant(value, source, bytes))
+        return std::move(error);
+    return bytes;
+  };
+  auto codes = evaluate(weight.getInput()), zeros = evaluate(weight.getZero());
+  if (!codes || !zeros)
+    return llvm::joinErrors(codes.takeError(), zeros.takeError());
+  bool isUnsigned = type.getElementType().isUnsignedInteger();
+  auto middle = char(isUnsigned ? 128 : 0);
+  if ((isUnsigned && zeros->empty()) ||
+      llvm::any_of(*zeros, [&](char zero) { return zero != middle; }))
+    return false;
+  for (char &code : *codes)
+    code = char(code ^ middle);
+  auto conv = dyn_cast<ConvOp>(layer);
+  SmallVector<int64_t> shape(type.getShape());
+  int64_t groups = conv ? int64_t(conv.getGroups()) : 0;
+  if (!conv && cast<MatMulOp>(layer).getTransB()) {
+    shape.push_back(1); // as a convolution of one tap has its weight
+    groups = 1;
+  }
+  auto bytes = IntegerType::get(layer->getContext(), 8);
+  return pairsFit(*codes, RankedTensorType::get(shape, bytes), groups);
+}
+
+llvm::Error Compilation::noteWords() {
+  if (!options.budgets.any() || !havePairs(levels))
+    return llvm::Error::success();
+  ConstSource source;
+  source.parameter = [&](StringRef key) { return parameters->getBytes(key); };
+  llvm::Error failure = llvm::Error::success();
+  module->walk([&](Operation *op) {
+    if (!isOfCodes(op) || isDepthwise(op))
+      return WalkResult::advance();
+    llvm::Expected<bool> fits = fitsInPairs(op, source);
+    if (!fits) {
+      failure = fits.takeError();
+      return WalkResult::interrupt();
+    }
+    if (!*fits)
+      op->setAttr(kWordsAttr, UnitAttr::get(&context));
+    return WalkResult::advance();
   });
   return failure;
 }

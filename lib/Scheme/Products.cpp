@@ -153,6 +153,12 @@ bool qcc::isOfCodes(Operation *op) {
          isConstantExpression(op->getOperand(1));
 }
 
+bool qcc::isDepthwise(Operation *layer) {
+  auto conv = dyn_cast<ConvOp>(layer);
+  return conv && conv.getGroups() > 1 &&
+         cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) == 1;
+}
+
 std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
   auto weight = cast<RankedTensorType>(op.getRhs().getType());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType());

@@ -48,6 +48,9 @@ mlir::Value getModelWeight(mlir::Value weight);
 /// each zero point is in the middle of the codes.
 inline constexpr llvm::StringLiteral kHalfScalesAttr = "qcc.half_scales";
 inline constexpr llvm::StringLiteral kMiddleZerosAttr = "qcc.middle_zeros";
+/// Of a layer of the model's own codes (isOfCodes): its weight is stored in
+/// words for some machine that is compiled for.
+inline constexpr llvm::StringLiteral kWordsAttr = "qcc.words";
 /// Of a launch: tensors of 8 bits are among its inputs, among its results.
 inline constexpr llvm::StringLiteral kReadsCodesAttr = "qcc.reads_codes";
 inline constexpr llvm::StringLiteral kMakesCodesAttr = "qcc.makes_codes";
@@ -114,6 +117,10 @@ const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);
 /// dequantized from integers of 8 bits with one scale, the constant weight from
 /// such with one or one per output. int8 leaves it as it is.
 bool isOfCodes(mlir::Operation *op);
+
+/// True for a convolution with one input per group: a few weights per channel,
+/// each with a part in all of its results.
+bool isDepthwise(mlir::Operation *layer);
 
 /// Why a product cannot or should not be done in the scheme ("kept: ...", "not
 /// supported: ..."); empty if it can.

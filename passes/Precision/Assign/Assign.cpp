@@ -97,7 +97,9 @@ private:
     std::vector<const Choice *> choices;
     for (const Layer &layer : layers)
       choices.push_back(&layer);
-    Planner planner(shared.addCosts(layers), getOtherBytes(module, ops),
+    OtherBytes others = getOtherBytes(module, ops);
+    floatBytes += double(others.inFloats) - double(others.stored);
+    Planner planner(shared.addCosts(layers), others.stored,
                     predictOtherSeconds(module, ops, sample, rates));
     planner.setFloatCosts(floatBytes, floatSeconds);
     const Budgets &budgets = settings.budgets;
@@ -140,7 +142,9 @@ private:
   void note() {
     Builder b(module.getContext());
     for (Layer &layer : layers) {
-      layer.op->setAttr(kAssignedAttr, b.getStringAttr(layer.getChosen().key));
+      // The model's own codes stay in what they are where nothing is assigned.
+      StringRef key = layer.model ? StringRef("f32") : layer.getChosen().key;
+      layer.op->setAttr(kAssignedAttr, b.getStringAttr(key));
       layer.op->setAttr(kAssignedReasonAttr,
                         b.getStringAttr(layer.explain(getMetric())));
     }

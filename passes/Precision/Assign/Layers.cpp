@@ -1,10 +1,13 @@
 //===- Layers.cpp - products that get a format each -------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Layers.h"
+#include "../../Quantize/RoundToNearest/OwnCodes.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -72,6 +75,16 @@ static bool isQuantized(Value weight) {
   return false;
 }
 
+/// The scheme whose kernels run on the codes that the model has a layer's
+/// weight in; null if it is computed in f32.
+static const Scheme *findModelScheme(Operation *op) {
+  if (isOfCodes(op))
+    return getSchemes(op->getContext()).lookup("int8");
+  std::string why;
+  auto matmul = dyn_cast<MatMulOp>(op);
+  return matmul ? findOwnScheme(matmul, /*target=*/nullptr, why) : nullptr;
+}
+
 /// True if the result becomes the judged output with no product in between.
 static bool reachesOutput(MatMulOp op, unsigned output) {
   return anyReader(op.getResult(), [&](Operation *user, OpOperand &use) {
@@ -131,7 +144,10 @@ std::vector<Layer> assign::collectLayers(ModuleOp module,
     if (layer.candidates.empty()) {
       if (layer.rule.empty())
         layer.rule = obstacle;
-      layer.candidates.emplace_back();
+      Candidate &only = layer.candidates.emplace_back();
+      layer.model = findModelScheme(op);
+      if (layer.model)
+        only.key = layer.model->getKey().str();
     }
     if (reachesOutput(op, output))
       heads.push_back(layers.size());
@@ -165,24 +181,70 @@ uint64_t assign::alignWeight(uint64_t bytes) {
   return llvm::alignTo(bytes, 64);
 }
 
-uint64_t assign::getFloatBytes(const Layer &layer) {
-  return alignWeight(uint64_t(layer.k) *
-                     llvm::alignTo(uint64_t(layer.n), kSchemeColumns) * 4);
+/// Rows and columns of the weight of a product or convolution as a matrix.
+static std::pair<uint64_t, uint64_t> getMatrix(Operation *layer) {
+  auto type = cast<RankedTensorType>(layer->getOperand(1).getType());
+  auto matmul = dyn_cast<MatMulOp>(layer);
+  int64_t n = type.getDimSize(matmul && !matmul.getTransB() ? 1 : 0);
+  return {uint64_t(type.getNumElements() / std::max<int64_t>(n, 1)),
+          uint64_t(n)};
 }
 
-uint64_t assign::getOtherBytes(ModuleOp module, const LayerSet &layers) {
-  llvm::SetVector<Value> constants;
+uint64_t assign::getFloatBytes(Operation *layer) {
+  auto [rows, columns] = getMatrix(layer);
+  // Kernels of convolutions of floats take six outputs at once.
+  uint64_t outputs = isa<MatMulOp>(layer)
+                         ? llvm::alignTo(columns, kSchemeColumns)
+                         : llvm::alignTo(columns, 6);
+  return alignWeight(rows * outputs * 4);
+}
+
+uint64_t assign::getCodeBytes(Operation *layer, unsigned bits) {
+  auto [rows, outputs] = getMatrix(layer);
+  uint64_t columns = llvm::alignTo(outputs, kDotColumns);
+  uint64_t codes = llvm::alignTo(rows, kDotRows) * columns;
+  if (bits == 4)
+    codes = llvm::alignTo(rows, 2 * kDotRows) * columns / 2;
+  else if (isDepthwise(layer)) // taps lie in words, ready for pairs
+    codes = rows * columns * 4;
+  else if (layer->hasAttr(kWordsAttr))
+    codes *= 2;
+  return alignWeight(codes) + 2 * alignWeight(columns * 4);
+}
+
+/// Bytes of a layer's weight in a scheme.
+static uint64_t getBytes(Operation *layer, const Scheme &scheme) {
+  auto [rows, columns] = getMatrix(layer);
+  if (scheme.getKey() == "int8" && isOfCodes(layer))
+    return getCodeBytes(layer, /*bits=*/8);
+  auto layout = getEncodedLayout(scheme, int64_t(rows), int64_t(columns));
+  return layout ? alignWeight(uint64_t(layout->totalBytes))
+                : getFloatBytes(layer);
+}
+
+OtherBytes assign::getOtherBytes(ModuleOp module, const LayerSet &layers) {
+  llvm::MapVector<Value, OtherBytes> constants;
   getEntry(module).walk([&](Operation *op) {
     if (op->getNumResults() == 1 && isConstantExpression(op->getResult(0)))
       return;
-    for (Value operand : op->getOperands())
-      if (isConstantExpression(operand) &&
-          !(layers.contains(op) && operand == op->getOperand(1)))
-        constants.insert(operand);
+    for (OpOperand &use : op->getOpOperands()) {
+      Value operand = use.get();
+      if (!isConstantExpression(operand) ||
+          (layers.contains(op) && operand == op->getOperand(1)))
+        continue;
+      OtherBytes &bytes = constants[operand];
+      bytes.inFloats = bytes.stored =
+          alignWeight(getTensorBytes(operand.getType()).value_or(0));
+      if (const Scheme *scheme =
+              use.getOperandNumber() == 1 ? findModelScheme(op) : nullptr)
+        bytes.stored = getBytes(op, *scheme);
+    }
   });
-  uint64_t sum = 0;
-  for (Value constant : constants)
-    sum += alignWeight(getTensorBytes(constant.getType()).value_or(0));
+  OtherBytes sum;
+  for (const auto &[constant, bytes] : constants) {
+    sum.stored += bytes.stored;
+    sum.inFloats += bytes.inFloats;
+  }
   return sum;
 }
 
@@ -284,15 +346,14 @@ void assign::predictSeconds(ModuleOp module, MutableArrayRef<Layer> layers,
     double rows = sizes.getElements(layer.op.getLhs().getType()) /
                   double(std::max<int64_t>(layer.k, 1));
     for (Candidate &candidate : layer.candidates) {
-      std::optional<EncodedLayout> layout;
-      if (candidate.scheme)
-        layout = getEncodedLayout(*candidate.scheme, layer.k, layer.n);
-      candidate.bytes = layout ? alignWeight(uint64_t(layout->totalBytes))
-                               : getFloatBytes(layer);
+      const Scheme *scheme = candidate.key == "f32" ? nullptr
+                             : candidate.scheme     ? candidate.scheme
+                                                    : layer.model;
+      candidate.bytes =
+          scheme ? getBytes(layer.op, *scheme) : getFloatBytes(layer.op);
       candidate.seconds = getProductSeconds(
           rates, rows, double(layer.k), double(layer.n),
-          double(candidate.bytes), getDecoding(candidate.scheme),
-          getRounding(candidate.scheme));
+          double(candidate.bytes), getDecoding(scheme), getRounding(scheme));
     }
   }
 }

@@ -16,6 +16,9 @@ namespace qcc::assign {
 /// A product with a constant weight.
 struct Layer : Choice {
   MatMulOp op;
+  /// How it runs where the only candidate is the model's own codes, whose key
+  /// it then has.
+  const Scheme *model = nullptr;
 };
 
 /// Fewest bits of an output head: below, it costs more accuracy than it saves
@@ -24,8 +27,9 @@ inline constexpr unsigned kHeadBits = 6;
 
 /// The layers of a module's entry, in its order, with the candidates that they
 /// may get: `formats` (null is f32) less those that a scheme cannot take, f32
-/// alone where `keep` matches or where the product routes between experts, and
-/// none below kHeadBits for the output head. Losses are 0.
+/// alone where `keep` matches or where the product routes between experts, what
+/// the model's own codes run in where the weight has some, and none below
+/// kHeadBits for the output head. Losses are 0.
 std::vector<Layer> collectLayers(mlir::ModuleOp module,
                                  llvm::ArrayRef<const Scheme *> formats,
                                  const KeepRules &keep, unsigned output);
@@ -35,11 +39,18 @@ using LayerSet = llvm::DenseSet<mlir::Operation *>;
 
 /// Bytes of the constants of a module's entry that are no layer's weight (its
 /// second operand): what any assignment keeps.
-uint64_t getOtherBytes(mlir::ModuleOp module, const LayerSet &layers);
+struct OtherBytes {
+  uint64_t stored = 0;   ///< with weights in the model's own codes as such
+  uint64_t inFloats = 0; ///< with those in f32
+};
+OtherBytes getOtherBytes(mlir::ModuleOp module, const LayerSet &layers);
 /// Bytes that a weight takes in an artifact, of its own ones.
 uint64_t alignWeight(uint64_t bytes);
-/// Bytes of a layer's weight in f32, as kernels store it.
-uint64_t getFloatBytes(const Layer &layer);
+/// Bytes of the weight of a product or convolution as kernels store it: in f32,
+/// and in codes of 8 or 4 bits with a scale and the sum of the codes for each
+/// column (those of the model in words where it says so: kWordsAttr).
+uint64_t getFloatBytes(mlir::Operation *layer);
+uint64_t getCodeBytes(mlir::Operation *layer, unsigned bits);
 
 /// Sets the bytes and the predicted seconds of all candidates, for the sizes of
 /// a sample.

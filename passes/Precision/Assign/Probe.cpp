@@ -194,7 +194,7 @@ llvm::Error assign::measureLosses(Workspace &workspace, ModuleOp module,
     size_t end = first;
     for (uint64_t bytes = 0; end < layers.size() && !layers[end].isFixed();
          ++end) {
-      bytes += getFloatBytes(layers[end]);
+      bytes += getFloatBytes(layers[end].op);
       if (end > first && bytes > kProbeBytes)
         break;
     }

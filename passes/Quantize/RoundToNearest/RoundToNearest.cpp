@@ -62,11 +62,13 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   /// Leaves a weight in the model's own codes, if it has some and nothing else
   /// was chosen.
   bool keepCodes(MatMulOp op, const Scheme *target, const KeepRules &rules) {
-    if (op->hasAttr(kAlgorithmAttr) || op->hasAttr(kAssignedAttr) ||
-        getOperation()->hasAttr(kAssignmentAttr))
+    auto assigned = op->getAttrOfType<StringAttr>(kAssignedAttr);
+    if (op->hasAttr(kAlgorithmAttr) || (assigned && assigned != "f32"))
       return false;
     std::string reason = getKeepReason(op, rules), why;
-    if (!reason.empty())
+    if (assigned && reason.empty())
+      reason = getReason(op).str();
+    if (assigned || !reason.empty())
       target = nullptr;
     const Scheme *own = findOwnScheme(op, target, why);
     if (!own) {

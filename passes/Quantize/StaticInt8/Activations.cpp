@@ -200,12 +200,6 @@ static Value findLargestPair(OpBuilder &b, Operation *layer, Value weight,
       .getResult();
 }
 
-bool qcc::isDepthwise(Operation *layer) {
-  auto conv = dyn_cast<ConvOp>(layer);
-  return conv && conv.getGroups() > 1 &&
-         cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) == 1;
-}
-
 Value qcc::quantizeWeight(OpBuilder &b, Operation *layer,
                           ArrayRef<float> scales, WeightForm form) {
   MLIRContext *context = b.getContext();

@@ -44,10 +44,6 @@ ActivationCodes createCodes(mlir::OpBuilder &b, mlir::Value value,
 /// has some.
 bool readsCodes(mlir::OpOperand &use);
 
-/// True for a convolution with one input per group: a few weights per channel,
-/// each with a part in all of its results.
-bool isDepthwise(mlir::Operation *layer);
-
 /// What the signed codes of a weight are.
 struct WeightForm {
   unsigned bits = 8; ///< 8 or 4

@@ -2,9 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "BudgetUnits.h"
 #include "Speed.h"
-#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -65,18 +63,6 @@ void Maker::addActivation(size_t number) {
   result.units.push_back(std::move(unit));
 }
 
-/// Bytes of a layer's codes as kernels store them, a scale and the sum of the
-/// codes for each column.
-static uint64_t getCodeBytes(Operation *layer, uint64_t rows, uint64_t columns,
-                             Level level) {
-  uint64_t codes = llvm::alignTo(rows, kDotRows) * columns;
-  if (level == Level::Narrow)
-    codes = llvm::alignTo(rows, 2 * kDotRows) * columns / 2;
-  else if (isDepthwise(layer)) // taps lie in words, ready for pairs
-    codes = rows * columns * 4;
-  return alignWeight(codes) + 2 * alignWeight(columns * 4);
-}
-
 void Maker::addLayer(size_t number, Operation *layer) {
   BudgetUnit unit;
   unit.activation = number;
@@ -86,22 +72,17 @@ void Maker::addLayer(size_t number, Operation *layer) {
   auto matmul = dyn_cast<MatMulOp>(layer);
   unit.n = type.getDimSize(matmul && !matmul.getTransB() ? 1 : 0);
   unit.k = type.getNumElements() / unit.n;
-  auto rows = uint64_t(unit.k),
-       columns = llvm::alignTo(uint64_t(unit.n), kDotColumns);
-  // Kernels of convolutions of floats take six outputs at once.
-  uint64_t outputs = matmul ? columns : llvm::alignTo(uint64_t(unit.n), 6);
-  unit.inFloats.bytes = alignWeight(rows * outputs * 4);
+  unit.inFloats.bytes = getFloatBytes(layer);
   bool mayBeNarrow = request.narrow.scheme && request.narrow.weights &&
                      request.narrow.weights->contains(layer);
   if (hasFloats)
     addCandidate(unit, Level::Floats, "f32", unit.inFloats.bytes);
   // What has no form of 4 bits runs in int8 where that is asked for.
   if (hasBytes || !mayBeNarrow)
-    addCandidate(unit, Level::Bytes, "int8",
-                 getCodeBytes(layer, rows, columns, Level::Bytes));
+    addCandidate(unit, Level::Bytes, "int8", getCodeBytes(layer, /*bits=*/8));
   if (mayBeNarrow)
     addCandidate(unit, Level::Narrow, request.narrow.scheme->getKey(),
-                 getCodeBytes(layer, rows, columns, Level::Narrow));
+                 getCodeBytes(layer, /*bits=*/4));
   if (unit.isFixed())
     unit.rule = "depthwise";
   result.units.push_back(std::move(unit));

@@ -238,7 +238,9 @@ BudgetChooser::makePlanner(ArrayRef<std::vector<knapsack::Costs>> costs) const {
       floatBytes += double(unit.inFloats.bytes);
       floatSeconds += unit.inFloats.seconds;
     }
-  Planner planner(costs.vec(), getOtherBytes(request.module, layers),
+  OtherBytes others = getOtherBytes(request.module, layers);
+  floatBytes += double(others.inFloats) - double(others.stored);
+  Planner planner(costs.vec(), others.stored,
                   predictOtherSeconds(request.module, layers,
                                       request.workspace.getSamples().front(),
                                       getRates(request.level.level)));

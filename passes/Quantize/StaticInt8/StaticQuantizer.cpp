@@ -95,7 +95,8 @@ bool StaticQuantizer::choose(Operation *op, const KeepRules &rules) {
     noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
     return false;
   }
-  if (!isNarrow() && !budgets.any() && isOfCodes(op))
+  // Within budgets there is no f32 to choose for them.
+  if ((!isNarrow() || budgets.any()) && isOfCodes(op))
     return false;
   std::string obstacle = findObstacle(op);
   if (!obstacle.empty()) {

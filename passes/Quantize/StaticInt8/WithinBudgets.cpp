@@ -1,5 +1,6 @@
 //===- WithinBudgets.cpp - what budgets leave in integers -------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "../../Precision/Assign/Planner.h"
 #include "Budgeted.h"
 #include "StaticQuantizer.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
@@ -28,13 +29,23 @@ LogicalResult StaticQuantizer::checkBudgets() {
   return success();
 }
 
-/// What is left to do where nothing can be chosen.
+/// What is left to do where nothing can be chosen: the model's own codes may be
+/// within the budgets.
 LogicalResult StaticQuantizer::chooseNothing() {
   if (budgets.size.empty() && budgets.latency.empty())
     return success();
-  return emitCoded(module.getLoc(), Diag::UnsupportedForm)
-         << "expected layers that can run in int8 to choose from, but there "
-            "are none";
+  assign::OtherBytes bytes = assign::getOtherBytes(module, {});
+  if (bytes.inFloats == bytes.stored || !budgets.latency.empty())
+    return emitCoded(module.getLoc(), Diag::UnsupportedForm)
+           << "expected layers that can run in int8 to choose from, but there "
+              "are none";
+  assign::Planner planner({}, bytes.stored, /*otherSeconds=*/0);
+  planner.setFloatCosts(double(bytes.inFloats - bytes.stored), 0);
+  llvm::Error error = planner.setBudgets(budgets);
+  if (!error)
+    error = planner.choose([](ArrayRef<unsigned>) { return OutputScore(); })
+                .takeError();
+  return error ? qcc::emitError(module.getLoc(), std::move(error)) : success();
 }
 
 /// The products that budgets choose for, with their formats; others say why
