@@ -54,6 +54,13 @@ public:
                        "expected products with constant weights to choose "
                        "precisions for, but there are none; convolutions take "
                        "part with int8 and w4a8 alone");
+    predict();
+    // Losses take minutes, what they cannot change is refused before.
+    llvm::Expected<Planner> planner = makePlanner();
+    if (!planner)
+      return planner.takeError();
+    if (llvm::Error error = planner->checkLimits())
+      return error;
     if (llvm::Error error = findLosses())
       return error;
     return choose();
@@ -74,7 +81,9 @@ private:
                       : estimateLosses(*workspace, module, layers);
   }
 
-  llvm::Error choose() {
+  /// Sets what candidates cost but for losses, and what the float model and
+  /// everything else do.
+  void predict() {
     Rates rates = getRates(settings.level);
     const Sample &sample = workspace->getSamples().front();
     LayerSet ops;
@@ -83,33 +92,42 @@ private:
     predictSeconds(module, layers, sample, rates);
     // The same layers with f32 alone are the float model.
     std::vector<Layer> exact = layers;
-    double floatBytes = 0, floatSeconds = 0;
     for (Layer &layer : exact)
       layer.candidates = {Candidate()};
     predictSeconds(module, exact, sample, rates);
-    SharedWeights shared(layers);
-    shared.shareBytes(layers, settings.areOwn);
-    shared.shareBytes(exact, settings.areOwn);
+    shared.emplace(layers);
+    shared->shareBytes(layers, settings.areOwn);
+    shared->shareBytes(exact, settings.areOwn);
     for (const Layer &layer : exact) {
       floatBytes += double(layer.candidates[0].bytes);
       floatSeconds += layer.candidates[0].seconds;
     }
+    others = getOtherBytes(module, ops);
+    floatBytes += double(others.inFloats) - double(others.stored);
+    otherSeconds = predictOtherSeconds(module, ops, sample, rates);
+  }
+
+  /// A planner with the losses that are known. Errors: Usage.
+  llvm::Expected<Planner> makePlanner() const {
+    Planner planner(shared->addCosts(layers), others.stored, otherSeconds);
+    planner.setFloatCosts(floatBytes, floatSeconds);
+    if (llvm::Error error = planner.setBudgets(settings.budgets))
+      return std::move(error);
+    return planner;
+  }
+
+  llvm::Error choose() {
     std::vector<const Choice *> choices;
     for (const Layer &layer : layers)
       choices.push_back(&layer);
-    OtherBytes others = getOtherBytes(module, ops);
-    floatBytes += double(others.inFloats) - double(others.stored);
-    Planner planner(shared.addCosts(layers), others.stored,
-                    predictOtherSeconds(module, ops, sample, rates));
-    planner.setFloatCosts(floatBytes, floatSeconds);
-    const Budgets &budgets = settings.budgets;
-    if (llvm::Error error = planner.setBudgets(budgets))
-      return error;
+    llvm::Expected<Planner> planner = makePlanner();
+    if (!planner)
+      return planner.takeError();
     auto score = [&](ArrayRef<unsigned> picks) {
-      shared.take(picks, layers);
+      shared->take(picks, layers);
       return scoreAssignment(*workspace, module, *judge, layers);
     };
-    auto found = planner.choose(score);
+    auto found = planner->choose(score);
     if (!found)
       return found.takeError();
     llvm::Expected<OutputScore> result = score(found->picks);
@@ -118,9 +136,9 @@ private:
     note();
     Builder b(module.getContext());
     AssignmentFacts facts = {choices,
-                             planner,
+                             *planner,
                              *found,
-                             budgets,
+                             settings.budgets,
                              *result,
                              getMetric(),
                              judge->getDivergenceName(),
@@ -155,6 +173,9 @@ private:
   const Settings &settings;
   std::unique_ptr<OutputJudge> judge;
   std::vector<Layer> layers;
+  std::optional<SharedWeights> shared;
+  double floatBytes = 0, floatSeconds = 0, otherSeconds = 0;
+  OtherBytes others;
   bool isMeasured = true;
 };
 

@@ -123,6 +123,10 @@ llvm::Error Planner::refuseDrop(double best) const {
 // Choosing
 //===----------------------------------------------------------------------===//
 
+llvm::Error Planner::checkLimits() const {
+  return solve(costs, Size, limits) ? llvm::Error::success() : refuse();
+}
+
 llvm::Expected<Assignment> Planner::choose(Judge judge) {
   if (maxDrop)
     return chooseByDrop(judge);

@@ -30,6 +30,9 @@ public:
   void setGoal(knapsack::Cost cost) { goal = cost; }
   /// Reads the budgets, after setFloatCosts. Errors: Usage.
   llvm::Error setBudgets(const Budgets &budgets);
+  /// Refuses sizes and latencies that no choice meets, which needs no losses.
+  /// Errors: BudgetMissed.
+  llvm::Error checkLimits() const;
 
   /// Scores picks with all formats at once, for --max-drop.
   using Judge = llvm::function_ref<llvm::Expected<OutputScore>(

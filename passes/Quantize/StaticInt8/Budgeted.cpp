@@ -14,6 +14,34 @@ using knapsack::Assignment;
 
 /// Samples on which layers are measured one by one.
 static constexpr size_t kSamplesOfLayer = 16;
+/// A planner with the losses of units that are known. Errors: Usage.
+static llvm::Expected<Planner> makePlanner(const BudgetRequest &request,
+                                           ArrayRef<BudgetUnit> units,
+                                           knapsack::Cost goal) {
+  LayerSet layers;
+  std::vector<std::vector<knapsack::Costs>> costs;
+  double floatBytes = 0, floatSeconds = 0;
+  for (const BudgetUnit &unit : units) {
+    costs.push_back(unit.getCosts());
+    if (!unit.layer)
+      continue;
+    layers.insert(unit.layer);
+    floatBytes += double(unit.inFloats.bytes);
+    floatSeconds += unit.inFloats.seconds;
+  }
+  OtherBytes others = getOtherBytes(request.module, layers);
+  floatBytes += double(others.inFloats) - double(others.stored);
+  Planner planner(std::move(costs), others.stored,
+                  predictOtherSeconds(request.module, layers,
+                                      request.workspace.getSamples().front(),
+                                      getRates(request.level.level)));
+  planner.setFloatCosts(floatBytes, floatSeconds);
+  planner.setGoal(goal);
+  if (llvm::Error error = planner.setBudgets(request.budgets))
+    return std::move(error);
+  return planner;
+}
+
 namespace {
 class BudgetChooser {
 public:
@@ -23,6 +51,11 @@ public:
         judge(request.judge), units(std::move(found.units)), goal(found.goal) {}
 
   llvm::Expected<BudgetedPlan> run() {
+    llvm::Expected<Planner> planner = makePlanner(request, units, goal);
+    if (!planner)
+      return planner.takeError();
+    if (llvm::Error error = planner->checkLimits())
+      return std::move(error);
     if (llvm::Error error = findLosses())
       return std::move(error);
     return choose();
@@ -38,7 +71,6 @@ private:
   llvm::Expected<OutputScore> measure(ArrayRef<Level> levels, size_t count);
   llvm::Expected<OutputScore> judgePicks(ArrayRef<unsigned> picks);
   llvm::Error findLosses();
-  Planner makePlanner(ArrayRef<std::vector<knapsack::Costs>> costs) const;
   llvm::Expected<BudgetedPlan> choose();
   llvm::Expected<Assignment>
   leaveSlow(Assignment assignment,
@@ -228,35 +260,14 @@ std::string BudgetChooser::explain(const BudgetUnit &unit) const {
   return text;
 }
 
-Planner
-BudgetChooser::makePlanner(ArrayRef<std::vector<knapsack::Costs>> costs) const {
-  LayerSet layers;
-  double floatBytes = 0, floatSeconds = 0;
-  for (const BudgetUnit &unit : units)
-    if (unit.layer) {
-      layers.insert(unit.layer);
-      floatBytes += double(unit.inFloats.bytes);
-      floatSeconds += unit.inFloats.seconds;
-    }
-  OtherBytes others = getOtherBytes(request.module, layers);
-  floatBytes += double(others.inFloats) - double(others.stored);
-  Planner planner(costs.vec(), others.stored,
-                  predictOtherSeconds(request.module, layers,
-                                      request.workspace.getSamples().front(),
-                                      getRates(request.level.level)));
-  planner.setFloatCosts(floatBytes, floatSeconds);
-  planner.setGoal(goal);
-  return planner;
-}
-
 llvm::Expected<BudgetedPlan> BudgetChooser::choose() {
   std::vector<std::vector<knapsack::Costs>> costs;
   for (const BudgetUnit &unit : units)
     costs.push_back(unit.getCosts());
-  Planner planner = makePlanner(costs);
-  if (llvm::Error error = planner.setBudgets(request.budgets))
-    return std::move(error);
-  auto found = planner.choose(
+  llvm::Expected<Planner> planner = makePlanner(request, units, goal);
+  if (!planner)
+    return planner.takeError();
+  auto found = planner->choose(
       [&](ArrayRef<unsigned> picks) { return judgePicks(picks); });
   if (!found)
     return found.takeError();
@@ -274,7 +285,7 @@ llvm::Expected<BudgetedPlan> BudgetChooser::choose() {
     if (unit.layer)
       plan.reasons.push_back(explain(unit));
   }
-  plan.assignment = describe(planner, *assignment, *score);
+  plan.assignment = describe(*planner, *assignment, *score);
   return std::move(plan);
 }
 
@@ -285,4 +296,13 @@ llvm::Expected<BudgetedPlan> qcc::planWithin(const BudgetRequest &request,
   if (!units)
     return units.takeError();
   return BudgetChooser(request, model, activations, std::move(*units)).run();
+}
+
+llvm::Error qcc::checkLimits(const BudgetRequest &request,
+                             ArrayRef<Activation> activations) {
+  auto units = BudgetUnits::make(request, activations);
+  if (!units)
+    return units.takeError();
+  auto planner = makePlanner(request, units->units, units->goal);
+  return planner ? planner->checkLimits() : planner.takeError();
 }

@@ -28,6 +28,11 @@ llvm::Expected<BudgetedPlan> planWithin(const BudgetRequest &request,
                                         SwitchedModel &model,
                                         llvm::ArrayRef<Activation> activations);
 
+/// Refuses sizes and latencies that no choice meets, before anything is
+/// measured. Errors: Usage, BudgetMissed.
+llvm::Error checkLimits(const BudgetRequest &request,
+                        llvm::ArrayRef<Activation> activations);
+
 } // namespace qcc
 
 #endif // QCC_PASSES_QUANTIZE_STATICINT8_BUDGETED_H

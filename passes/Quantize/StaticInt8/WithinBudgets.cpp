@@ -113,13 +113,17 @@ StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates,
     return chooseNothing();
 
   SmallVector<Activation> activations = collect(candidates);
-  auto measured = measureBest(workspace, activations);
-  if (!measured)
-    return qcc::emitError(loc, measured.takeError());
   BudgetRequest request = {
       workspace, module,     *found->first, found->second.front(),
       budgets,   getBound(), *judge,        *known,
       formats};
+  // With weights of 4 bits sizes are known when those are chosen.
+  if (!isNarrow())
+    if (llvm::Error error = checkLimits(request, activations))
+      return qcc::emitError(loc, std::move(error));
+  auto measured = measureBest(workspace, activations);
+  if (!measured)
+    return qcc::emitError(loc, measured.takeError());
   SmallVector<Operation *> layers;
   auto setNarrow = [&](const std::vector<bool> &narrow) {
     setWeights(*measured, layers, narrow);
