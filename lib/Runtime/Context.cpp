@@ -88,17 +88,20 @@ void runtime::destroyContext(qcc_context *context) {
 // The arena
 //===----------------------------------------------------------------------===//
 
-/// Sizes of the buffers of an entry; false when one is not known or too large.
-static bool bufferSizes(const ProgramView &program, const qcc_entry_rec &entry,
-                        const int64_t *symbols, ArenaBuffer *buffers) {
+/// Sizes of the buffers of an entry. QCC_OUT_OF_MEMORY when one is not known or
+/// too large, QCC_BAD_SHAPE when one is negative, as behind windows that are
+/// longer than an input.
+static qcc_status bufferSizes(const ProgramView &program,
+                              const qcc_entry_rec &entry,
+                              const int64_t *symbols, ArenaBuffer *buffers) {
   for (uint32_t i = 0; i < entry.num_buffers; ++i) {
     const qcc_buffer_rec &rec = program.buffer(entry.first_buffer + i);
-    int64_t bytes;
+    int64_t bytes = 0;
     if (!program.evaluate(rec.bytes, symbols, bytes))
-      return false;
+      return bytes < 0 ? QCC_BAD_SHAPE : QCC_OUT_OF_MEMORY;
     buffers[i] = {uint64_t(bytes), rec.first_step, rec.last_step, rec.offset};
   }
-  return true;
+  return QCC_OK;
 }
 
 qcc_status runtime::planLayout(const qcc_model &model, uint32_t number,
@@ -121,14 +124,20 @@ qcc_status runtime::planLayout(const qcc_model &model, uint32_t number,
                       "no memory to plan the arena of entry '%s'",
                       program.text(entry.name));
   }
-  if (!bufferSizes(program, entry, symbols, buffers) ||
-      (!(entry.flags & QCC_ENTRY_STATIC) &&
-       !planArena(buffers, count, order, arenaBytes))) {
+  qcc_status status = bufferSizes(program, entry, symbols, buffers);
+  if (status == QCC_OK && !(entry.flags & QCC_ENTRY_STATIC) &&
+      !planArena(buffers, count, order, arenaBytes))
+    status = QCC_OUT_OF_MEMORY;
+  if (status != QCC_OK) {
     model.memory.free(buffers, working);
     model.memory.free(block, kept);
-    return error.fail(QCC_OUT_OF_MEMORY,
-                      "the arena of entry '%s' is too large for these shapes",
-                      program.text(entry.name));
+    return error.fail(
+        status,
+        status == QCC_BAD_SHAPE
+            ? "the inputs of entry '%s' are too short: a size that the model "
+              "computes from theirs is negative"
+            : "the arena of entry '%s' is too large for these shapes",
+        program.text(entry.name));
   }
   auto *values = reinterpret_cast<int64_t *>(block);
   auto *offsets = reinterpret_cast<uint64_t *>(values + numSymbols);

@@ -278,7 +278,7 @@ static int32_t failRun(qcc_exec *x, int32_t status, uint32_t site) {
     return x->status = x->context->error.fail(
                status, "the shapes of the inputs do not fit each other: sizes "
                        "that the model adds or multiplies element by element "
-                       "differ");
+                       "differ, or an input is too short");
   const ProgramView &program = x->context->model->program;
   const char *node = site < program.header().sites.count
                          ? program.text(program.site(site).node)
