@@ -158,6 +158,8 @@ private:
                                 llvm::function_ref<llvm::Error()> body);
   /// The operations of a planned module, in the order of their sites.
   std::vector<OpReport> getOpReports();
+  /// The size of each symbol at which the report counts work.
+  std::vector<int64_t> getReportedSizes();
   /// What the report says of a planned module.
   Report getReport();
   /// Keeps which nodes only look at what others compute; before Plan.

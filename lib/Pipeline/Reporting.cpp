@@ -21,28 +21,6 @@ using namespace qcc;
 // Sizes
 //===----------------------------------------------------------------------===//
 
-/// What a size that is not known is taken to be: 1 where it is the first one of
-/// an input, which is a batch mostly, else as long as a short text.
-static constexpr int64_t kAssumedBatch = 1, kAssumedSize = 128;
-
-/// A value for each symbol of a planned module, within its bounds.
-static std::vector<int64_t> assumeSizes(ModuleOp module) {
-  std::vector<int64_t> sizes(getSymbolNames(module).size(), kAssumedSize);
-  for (auto entry : module.getOps<host::EntryOp>())
-    for (auto input : entry.getInputs().getAsRange<host::TensorAttr>()) {
-      SmallVector<AffineExpr> dims = getDims(input.getType());
-      if (dims.empty())
-        continue;
-      if (auto first = dyn_cast<AffineSymbolExpr>(dims.front());
-          first && first.getPosition() < sizes.size())
-        sizes[first.getPosition()] = kAssumedBatch;
-    }
-  for (const auto &[symbol, bounds] : getSymbolBounds(module))
-    if (uint64_t(symbol) < sizes.size())
-      sizes[symbol] = std::clamp(sizes[symbol], bounds.first, bounds.second);
-  return sizes;
-}
-
 /// A size expression as people write it, with the symbols' names.
 static std::string getSizeText(AffineMapAttr map, ArrayRef<StringRef> names) {
   if (!map)
@@ -109,9 +87,10 @@ class OpReporter {
 public:
   /// `hasCodes`: tensors of 8 bits are codes of activations, not numbers of the
   /// model.
-  OpReporter(ModuleOp module, StringRef precision, bool hasCodes)
+  OpReporter(ModuleOp module, StringRef precision, bool hasCodes,
+             std::vector<int64_t> sizes)
       : precision(precision), hasCodes(hasCodes), names(getSymbolNames(module)),
-        sizes(assumeSizes(module)) {
+        sizes(std::move(sizes)) {
     for (auto kernel : module.getOps<KernelOp>())
       computes[kernel.getSymName()] = getCompute(kernel);
     for (auto weights : module.getOps<host::WeightsOp>()) {
@@ -124,7 +103,6 @@ public:
 
   OpReport report(host::DispatchOp op, StringRef entry, unsigned site) const;
   ArrayRef<StringRef> getNames() const { return names; }
-  ArrayRef<int64_t> getSizes() const { return sizes; }
 
 private:
   uint64_t getWeightBytes(host::DispatchOp op) const;
@@ -238,7 +216,8 @@ OpReport OpReporter::report(host::DispatchOp op, StringRef entry,
 
 std::vector<OpReport> Compilation::getOpReports() {
   std::vector<OpReport> report;
-  OpReporter reporter(*module, options.precision, takesRanges());
+  OpReporter reporter(*module, options.precision, takesRanges(),
+                      getReportedSizes());
   // As describeProgram counts sites.
   unsigned site = 0;
   for (auto entry : module->getOps<host::EntryOp>())
@@ -393,7 +372,7 @@ Report Compilation::getReport() {
   report.idle = getIdleNodes(report.ops);
   report.warnings = result.warnings;
   for (auto [name, size] :
-       llvm::zip_equal(getSymbolNames(*module), assumeSizes(*module)))
+       llvm::zip_equal(getSymbolNames(*module), getReportedSizes()))
     report.sizes.emplace_back(name, size);
   for (const Capabilities &level : levels)
     report.ceilings.push_back(getModelledCeilings(level));
