@@ -182,12 +182,17 @@ def test_dump(run, x, tmp_path):
         assert list(values) == ["twice_0"]
         np.testing.assert_array_equal(values["twice_0"], np.arange(8).reshape(2, 4) * 2)
     assert run(f"--inputs={path}", "--dump=(")[0] == 2
+    code, _, text = run(f"--inputs={path}", "--dump=nothing", f"--dump-to={tmp_path}/none.npz")
+    assert code == 2 and "'nothing', which finds none" in text and not (tmp_path / "none.npz").exists()
 
 
 def test_steps_carry_states(run, tmp_path):
     np.savez(tmp_path / "in.npz", step=np.array([1, 10, 100]))
     np.savez(tmp_path / "want.npz", total=np.array([[1], [11], [111]]))
     assert run("--entry=count", f"--inputs={tmp_path}/in.npz", "--steps=3", f"--expect={tmp_path}/want.npz")[0] == 0
+    code, _, text = run("--entry=count", f"--inputs={tmp_path}/in.npz")
+    assert code == 5 and "input 'step': expected rank 0, but got 1; if it is stacked by step, --steps=3" in text
+    assert run("--entry=count", f"--inputs={tmp_path}/in.npz", "--steps=3", "--dump=.")[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,9 @@ static void addOptions(CLI::App &app, Options &o) {
               written + " is read: expected another name to write to");
     if (!o.expectValues.empty() && o.dump.empty())
       throw CLI::ValidationError("--expect-values compares what --dump finds");
+    if (!o.dump.empty() && o.steps > 1)
+      throw CLI::ValidationError("--dump writes the values of one run: "
+                                 "expected no --steps beside it");
     if (o.ceilings && !o.profile)
       throw CLI::ValidationError("--ceilings belongs to --profile");
     if (!o.expect.empty() && (o.bench || o.benchOnInput))
@@ -178,6 +181,23 @@ static std::vector<Array> sliceStep(const std::vector<Array> &arrays,
       array.shape.erase(array.shape.begin());
     }
   return result;
+}
+
+/// Refuses inputs that look as if they were stacked by step where one run is
+/// asked for.
+static void checkUnstacked(const std::vector<Array> &arrays,
+                           const std::vector<TensorSpec> &specs) {
+  for (const Array &array : arrays)
+    for (const TensorSpec &spec : specs) {
+      size_t rank = spec.dims.size();
+      if (spec.name == array.name && array.shape.size() == rank + 1 &&
+          array.shape[0] > 1)
+        throw RunError(BadData, "input '" + array.name + "': expected rank " +
+                                    std::to_string(rank) + ", but got " +
+                                    std::to_string(rank + 1) +
+                                    "; if it is stacked by step, --steps=" +
+                                    std::to_string(array.shape[0]));
+    }
 }
 
 /// Appends the outputs of a step; throws BadData when a shape changes.
@@ -430,6 +450,7 @@ static ExitCode runModel(const Options &o, json &result) {
   if (o.steps > 1) {
     outputs = runSteps(runner, artifact, entry, inputs, o.steps);
   } else {
+    checkUnstacked(inputs, artifact.inputs(entry));
     runner.setInputs(std::move(inputs));
     if (!o.dump.empty())
       dumped = dumpValues(artifact, runner, std::regex(o.dump));
@@ -438,6 +459,11 @@ static ExitCode runModel(const Options &o, json &result) {
     outputs = runner.outputs();
   }
   if (!o.dump.empty()) {
+    if (dumped.empty())
+      throw RunError(Usage,
+                     "--dump: expected an expression that finds the name "
+                     "of a value or node, but got '" +
+                         o.dump + "', which finds none; --profile lists nodes");
     writeNpz(o.dumpTo, dumped);
     if (!o.open.quiet)
       std::cerr << "wrote " << dumped.size() << " values to " << o.dumpTo
