@@ -31,11 +31,13 @@ TEST(Planner, LimitsThatCanBeMet) {
 }
 
 TEST(Planner, LimitsThatCannotBeMet) {
-  EXPECT_NE(check({"0.37x", "", ""}).find("nearest that can be met: "
-                                          "--max-size=0.3751x"),
+  EXPECT_NE(check({"0.37x", "", ""})
+                .find("nearest that can be met: "
+                      "--max-size=0.3751x"),
             std::string::npos);
-  EXPECT_NE(check({"", "", "0.54x"}).find("nearest that can be met: "
-                                          "--max-latency=0.5455x"),
+  EXPECT_NE(check({"", "", "0.54x"})
+                .find("nearest that can be met: "
+                      "--max-latency=0.5455x"),
             std::string::npos);
   // Losses are not looked at, so a drop does not matter.
   EXPECT_NE(check({"0.37x", "100%", ""}), "");
