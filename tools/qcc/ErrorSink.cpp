@@ -10,14 +10,6 @@ using llvm::StringRef;
 
 namespace qcc::driver {
 
-/// Text on one line: a file's names may hold anything.
-static std::string oneLine(StringRef text) {
-  std::string result;
-  for (char c : text)
-    result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-  return result;
-}
-
 void ErrorSink::print(StringRef where, StringRef text, StringRef code) {
   const DiagInfo *info = findDiag(code);
   if (!info)
@@ -33,7 +25,7 @@ void ErrorSink::print(StringRef where, StringRef text, StringRef code) {
   if (!text.contains("; "))
     os << "; " << info->remedy;
   os << " [" << info->code << "]";
-  line = oneLine(line);
+  line = toPlainText(line);
   if (first.empty()) {
     first = line;
     exitCode = info->exitCode;
@@ -49,7 +41,7 @@ void ErrorSink::warn(StringRef text) {
   llvm::errs() << "qcc: ";
   llvm::WithColor(llvm::errs(), llvm::HighlightColor::Warning, mode)
       << "warning: ";
-  llvm::errs() << oneLine(text) << "\n";
+  llvm::errs() << toPlainText(text) << "\n";
 }
 
 void ErrorSink::report(llvm::Error error) {

@@ -114,9 +114,9 @@ withModel(Session &session, bool collectAll,
 
 static void printTensors(StringRef title, llvm::ArrayRef<TensorLine> tensors) {
   for (const TensorLine &tensor : tensors)
-    llvm::outs() << llvm::left_justify(title, 8) << tensor.name << "  "
-                 << tensor.type << " [" << llvm::join(tensor.dims, ", ")
-                 << "]\n";
+    llvm::outs() << llvm::left_justify(title, 8) << toPlainText(tensor.name)
+                 << "  " << tensor.type << " ["
+                 << toPlainText(llvm::join(tensor.dims, ", ")) << "]\n";
 }
 
 static void writeTensors(llvm::json::OStream &json, StringRef key,
@@ -153,7 +153,7 @@ static void printText(const ModelFacts &facts) {
                << " bytes\n";
   for (const auto &[name, count] : facts.ops)
     llvm::outs() << llvm::right_justify(std::to_string(count), 6) << "  "
-                 << name << "\n";
+                 << toPlainText(name) << "\n";
 }
 
 //===----------------------------------------------------------------------===//
@@ -185,7 +185,7 @@ static std::vector<TensorLine> readTensors(const llvm::json::Array *list) {
 /// The parts of a manifest that a person asks for.
 static void printManifest(const llvm::json::Object &manifest) {
   auto text = [&](const llvm::json::Object *object, StringRef key) {
-    return object ? object->getString(key).value_or("").str() : std::string();
+    return toPlainText(object ? object->getString(key).value_or("") : "");
   };
   const llvm::json::Object *options = manifest.getObject("options");
   llvm::outs() << "model   " << text(&manifest, "model") << "\n"

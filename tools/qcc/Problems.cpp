@@ -71,7 +71,8 @@ void Problems::print(raw_ostream &os) const {
      << "\n";
   for (const Group &group : groups)
     os << right_justify(std::to_string(group.count), 8) << "  "
-       << (group.op.empty() ? group.where : group.op) << ": " << group.text
+       << toPlainText((group.op.empty() ? group.where : group.op) + ": " +
+                      group.text)
        << " [" << getDiagInfo(group.id).code << "]\n";
   if (numLeftOut)
     os << right_justify(std::to_string(numLeftOut), 8) << "  more, of other "

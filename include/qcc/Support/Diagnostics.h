@@ -58,6 +58,11 @@ mlir::InFlightDiagnostic emitCoded(mlir::Location loc, Diag id);
 /// Name of the innermost NameLoc of a location (the ONNX node), or "".
 llvm::StringRef getNodeName(mlir::Location loc);
 
+/// Text out of files as a terminal may be given it: what is no UTF-8 as U+FFFD,
+/// a space for each control character (C0, DEL, C1) and for marks that change
+/// the direction of what follows.
+std::string toPlainText(llvm::StringRef text);
+
 /// `node 'NAME'`, as errors say where they are, or "".
 std::string describeNode(mlir::Location loc);
 /// The name in `node 'NAME'`, or "" of a file, a flag or a value.
