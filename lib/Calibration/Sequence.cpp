@@ -25,7 +25,10 @@ Sequence::Sequence(Workspace &workspace, ModuleOp module)
     : workspace(workspace), module(module),
       entry(*module.getOps<func::FuncOp>().begin()) {
   entry.walk([&](Operation *op) {
-    canSlice &= !isa<StateReadOp, StateWriteOp, BindOp, CheckOp>(op);
+    bool isInside = isa<MatMulOp, ConvOp, ConvTransposeOp>(op) &&
+                    op->getParentOp() != entry;
+    canSlice &=
+        !isa<StateReadOp, StateWriteOp, BindOp, CheckOp>(op) && !isInside;
   });
   if (!canSlice)
     return;
@@ -358,8 +361,9 @@ Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
   InputData data;
   if (!canSlice && rows)
     return makeError(Diag::UnsupportedForm, describeNode(value.getLoc()),
-                     "expected a model without states and sizes found at run "
-                     "time for gptq-correct");
+                     "expected a model without states, loops over products and "
+                     "sizes found at run time for gptq-correct; gptq takes "
+                     "them");
   if (!canSlice) {
     if (llvm::Error error =
             workspace.gather(module, value, [&](size_t, InputData &gathered) {

@@ -18,8 +18,8 @@ namespace qcc {
 /// they are then, from what was computed before. Work is done once, as only
 /// what lies between two activations is compiled and run for the second; what
 /// later parts need is kept per sample, in scratch files where it is much.
-/// Functions with states or sizes found at run time are run from the start each
-/// time.
+/// Functions with states, sizes found at run time or products in loops and
+/// branches are run from the start each time.
 class Sequence {
 public:
   /// Bytes that are kept in memory before scratch files are used.
