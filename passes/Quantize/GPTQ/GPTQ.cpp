@@ -59,6 +59,8 @@ struct Choice {
   /// Of the outputs: when rounded to nearest, as chosen, and what they are
   /// relative to.
   double nearest = 0, error = 0, power = 0;
+  /// They are those of weights that make up for what earlier layers lost.
+  bool isCorrected = false;
 };
 
 struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
@@ -117,7 +119,9 @@ private:
         << "gptq: " << scarce.size()
         << " layers see fewer rows of data than they have inputs (node '"
         << node << "' " << rows << " of " << inputs
-        << "): codes fit these rows, not the model; give more data";
+        << "): codes fit these rows, not the model"
+        << (correct > 0 ? ", and gptq-correct makes up for nothing there" : "")
+        << "; give more data";
     addWarning(getOperation(), text);
   }
 
@@ -211,6 +215,10 @@ private:
     gptq::Options options;
     options.damping = damping;
     int64_t k = getWeightRows(own.front());
+    // With fewer rows than inputs there are weights that give any result on
+    // them, and something else on all others.
+    if (data.range.rows < uint64_t(k))
+      cross = {};
     if (has("gptq") && data.range.rows < uint64_t(k))
       for (MatMulOp layer : own)
         scarce.push_back(
@@ -258,6 +266,7 @@ private:
     for (auto [i, layer] : llvm::enumerate(own)) {
       LayerWeights original = {k, getWeightColumns(layer), weights[i]};
       Choice chosen = join(parts, i, original);
+      chosen.isCorrected = !cross.empty();
       save(record, i, *getAssignedScheme(layer, scheme_), original.n, chosen);
       if (llvm::Error error = replace(layer, chosen))
         return error;
@@ -312,6 +321,8 @@ private:
                    int64_t n, const Choice &choice) {
     std::string number = std::to_string(i);
     record.setText("method" + number, choice.method);
+    record.setText("error_of" + number,
+                   choice.isCorrected ? "corrected" : "weights");
     record.set("errors" + number,
                ArrayRef<double>({choice.nearest, choice.error, choice.power}));
     std::vector<float> scales;
@@ -332,18 +343,20 @@ private:
     const Scheme &scheme = *getAssignedScheme(layer, scheme_);
     int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
     auto count = size_t(countGroups(SchemeGrid(scheme), k) * n);
-    auto method = record.getText("method" + number);
+    auto method = record.getText("method" + number),
+         errorOf = record.getText("error_of" + number);
     auto errors = record.get<double>("errors" + number, 3);
     auto scales = record.get<float>("scales" + number, count);
     auto zeros = record.get<int32_t>("zeros" + number, count);
     auto codes = record.get<uint8_t>("codes" + number, size_t(k * n));
     auto isFinite = [](auto x) { return std::isfinite(x); };
-    if (!method || !errors || !scales || !zeros || !codes ||
+    if (!method || !errorOf || !errors || !scales || !zeros || !codes ||
         !(*method == "rtn" || llvm::is_contained(methods, *method)) ||
         !llvm::all_of(*scales, isFinite))
       return std::nullopt;
     Choice choice;
     choice.method = method->str();
+    choice.isCorrected = *errorOf == "corrected";
     choice.nearest = (*errors)[0];
     choice.error = (*errors)[1];
     choice.power = (*errors)[2];
@@ -490,7 +503,7 @@ private:
     layer->setAttr(kAlgorithmAttr, b.getStringAttr(choice.method));
     layer->setAttr(kErrorAttr, b.getF32ArrayAttr({relative(choice.nearest),
                                                   relative(choice.error)}));
-    if (correct > 0)
+    if (choice.isCorrected)
       layer->setAttr(kErrorOfAttr, b.getStringAttr("corrected"));
     return llvm::Error::success();
   }
