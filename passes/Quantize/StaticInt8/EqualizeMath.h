@@ -31,8 +31,8 @@ double estimateError(const ChannelData &channels,
                      llvm::ArrayRef<ReadingWeight> weights,
                      llvm::ArrayRef<float> scales);
 
-/// Scales of least estimated error among s = a^k / w^(1 - k) for some k from 0
-/// to 1, where a is the largest magnitude of a channel and w that of the
+/// Scales of least estimated error among s = a^k / w^(1 - k) for k = 1/4 and
+/// 1/2, where a is the largest magnitude of a channel and w that of the
 /// weights that read it, each relative to its output's largest (SmoothQuant's
 /// form of cross-layer equalisation; k = 1/2 is Nagel et al.'s). Empty if none
 /// is better by a quarter.
