@@ -1,6 +1,7 @@
 //===- Collect.cpp - which activations become codes -------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Collect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
@@ -50,9 +51,20 @@ static bool movesFrom(const llvm::SmallPtrSetImpl<Operation *> &operations,
          });
 }
 
+/// True if an elementwise operation does nothing with an input but add it.
+static bool isAdded(GenericOp op, unsigned input) {
+  BlockArgument argument = op.getBlock()->getArgument(input);
+  return !argument.use_empty() &&
+         llvm::all_of(argument.getUsers(),
+                      [](Operation *user) { return isa<arith::AddFOp>(user); });
+}
+
 void qcc::addSummands(ModuleOp module, ArrayRef<Operation *> layers,
                       const llvm::DenseSet<Value> &keptFloat, Adder add) {
-  llvm::SmallPtrSet<Operation *, 16> integers(layers.begin(), layers.end());
+  llvm::SmallPtrSet<Operation *, 16> integers;
+  for (Operation *layer : layers)
+    if (!isa<MatMulOp>(layer))
+      integers.insert(layer);
   SmallVector<Value> found;
   module.walk([&](GenericOp op) {
     if (op.isReduction() || isConstantExpression(op.getResult()))
@@ -60,7 +72,8 @@ void qcc::addSummands(ModuleOp module, ArrayRef<Operation *> layers,
     SmallVector<Value> summands;
     for (auto [i, input] : llvm::enumerate(op.getInputs()))
       if (isF32(input) && !isConstantExpression(input) &&
-          op.getMap(i).isIdentity() && input.getDefiningOp() &&
+          isAdded(op, unsigned(i)) && op.getMap(i).isIdentity() &&
+          input.getDefiningOp() &&
           input.getDefiningOp()->getBlock() == op->getBlock() &&
           getDims(input.getType()) == getDims(op.getResult().getType()))
         summands.push_back(input);

@@ -18,7 +18,7 @@ namespace qcc {
 
 using Adder = llvm::function_ref<Activation &(mlir::Value, Range)>;
 
-/// The earlier operands of sums of several activations, if integers give
+/// The earlier operands of sums of several activations, if convolutions give
 /// them: they are stored until the last one is there. That one is in
 /// registers and stays as it is.
 void addSummands(mlir::ModuleOp module,
