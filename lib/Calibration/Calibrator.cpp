@@ -7,6 +7,7 @@
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/Parallel.h"
+#include "llvm/Support/Format.h"
 #include <cmath>
 #include <cstring>
 #include <mutex>
@@ -205,8 +206,13 @@ llvm::Error qcc::checkStatistics(const Statistics &statistics,
                                  NonFinitePolicy policy,
                                  std::vector<std::string> &warnings) {
   bool isEmpty = true;
+  std::vector<const TensorStatistics *> constant;
   for (const TensorStatistics &t : statistics.all()) {
     isEmpty &= t.count + t.nonFinite == 0;
+    // Also numbers too small to be told apart.
+    if (!t.channels.empty() && t.count > 1 &&
+        t.max - t.min < std::numeric_limits<float>::min())
+      constant.push_back(&t);
     // Elsewhere infinities may be meant: masks of attention have them.
     if (t.channels.empty() || !t.nonFinite)
       continue;
@@ -219,6 +225,18 @@ llvm::Error qcc::checkStatistics(const Statistics &statistics,
         (policy == NonFinitePolicy::Tolerate && !isTolerable))
       return makeError(Diag::BadCalibration, t.name, what);
     warnings.push_back(t.name + ": " + what + "; they are left out");
+  }
+  if (!constant.empty()) {
+    std::string text = constant[0]->name;
+    llvm::raw_string_ostream os(text);
+    os << ": all " << constant[0]->count << " values are "
+       << llvm::format("%g", double(constant[0]->max)) << " on the samples";
+    if (constant.size() > 1)
+      os << ", and so it is with " << constant.size() - 1
+         << " other inputs of layers";
+    os << "; a range cannot be learned from that: give data as the model meets "
+          "them";
+    warnings.push_back(std::move(text));
   }
   if (isEmpty && !statistics.all().empty())
     return makeEmptyError(statistics.all()[0].name);

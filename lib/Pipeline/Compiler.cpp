@@ -427,6 +427,15 @@ llvm::Error Compilation::quantize() {
     return makeError(Diag::Usage, "--emit=qdq-onnx",
                      "expected --precision=int8 with --calib or --stats and "
                      "without --algo");
+  if (!isStatic && options.minCosine != CompileOptions().minCosine)
+    result.warnings.push_back(
+        "--min-cos changes nothing: layers stay float by it in int8 and w4a8, "
+        "with --calib or --stats and without --algo; `qcc eval --min-cos` "
+        "measures an artifact");
+  if (!isStatic && !options.correctBias)
+    result.warnings.push_back("--no-correct-bias changes nothing: biases are "
+                              "corrected in int8 and w4a8, with --calib or "
+                              "--stats and without --algo");
   if (isStatic) {
     if (llvm::Error error = checkWeights())
       return error;

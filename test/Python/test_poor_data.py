@@ -404,3 +404,25 @@ def test_poor_data(tmp_path, tmp_path_factory, case: Case):
         assert np.isfinite(got[np.isfinite(wanted)]).all()
     wanted, got = run(exact, x), run(artifact, x)
     assert np.linalg.norm((got - wanted).astype(float)) <= case.outcome.error * np.linalg.norm(wanted.astype(float))
+
+
+@pytest.mark.parametrize("value", [0, 2.5, 1e-42])
+def test_constant_data_are_warned_of(tmp_path, value):
+    """No range can be learned from an input that is the same everywhere."""
+    graph, y = two_layers()()
+    np.savez(tmp_path / "x.npz", x=np.full((ROWS, K), value, np.float32))
+    path = graph.save(tmp_path / "m.onnx", y)
+    status, problems, _ = driver(path, "-o", tmp_path / "a", "--target=avx2", "--precision=int8", f"--calib={tmp_path}/x.npz")
+    assert status == 0
+    assert re.search(rf"x.input: all {ROWS * K} values are \S+ on the samples", problems), problems
+
+
+@pytest.mark.parametrize("flag", ["--min-cos=0.9999", "--no-correct-bias"])
+@pytest.mark.parametrize("precision, isUsed", [("w4a16", False), ("int8", True)])
+def test_flags_that_change_nothing_are_warned_of(tmp_path, flag, precision, isUsed):
+    graph, y = two_layers()()
+    np.savez(tmp_path / "x.npz", x=random(ROWS, K))
+    path = graph.save(tmp_path / "m.onnx", y)
+    status, problems, _ = driver(path, "-o", tmp_path / "a", "--target=avx2", f"--precision={precision}", flag, f"--calib={tmp_path}/x.npz")
+    assert status == 0
+    assert (f"{flag.split('=')[0]} changes nothing" in problems) != isUsed
