@@ -11,25 +11,53 @@
 using namespace mlir;
 using namespace qcc;
 
-LogicalResult StaticQuantizer::dropSlow(SmallVector<Operation *> &candidates,
-                                        bool isDynamic) {
+FailureOr<SmallVector<Operation *>>
+StaticQuantizer::findFaster(ArrayRef<Operation *> candidates, bool isDynamic) {
   if (target.empty() || candidates.empty() || !budgets.size.empty())
-    return success();
+    return SmallVector<Operation *>(candidates);
   auto found = getTargets(context).find(target);
   if (!found)
     return qcc::emitError(module.getLoc(), found.takeError());
   ArrayRef<Sample> samples;
   if (Workspace *workspace = getWorkspace(context))
     samples = workspace->getSamples();
-  SmallVector<Operation *> faster =
-      chooseFaster(module, candidates, *found->first, found->second.front(),
-                   samples, isDynamic);
+  return chooseFaster(module, candidates, *found->first, found->second.front(),
+                      samples, isDynamic);
+}
+
+void StaticQuantizer::takeFaster(SmallVector<Operation *> &candidates,
+                                 SmallVector<Operation *> faster) {
   llvm::SmallPtrSet<Operation *, 16> kept(faster.begin(), faster.end());
   for (Operation *op : candidates)
     if (!kept.contains(op))
       noteOutcome(op, scheme, "f32", "kept: not faster");
   candidates = std::move(faster);
+}
+
+LogicalResult StaticQuantizer::dropSlow(SmallVector<Operation *> &candidates,
+                                        bool isDynamic) {
+  auto faster = findFaster(candidates, isDynamic);
+  if (failed(faster))
+    return failure();
+  takeFaster(candidates, std::move(*faster));
   return success();
+}
+
+/// What is read in codes where some activations stay float and some layers.
+static Switches makeSwitches(ArrayRef<Activation> activations,
+                             const std::vector<bool> &kept,
+                             ArrayRef<Operation *> layers) {
+  llvm::SmallPtrSet<Operation *, 16> left(layers.begin(), layers.end());
+  Switches on;
+  for (auto [activation, isKept] : llvm::zip_equal(activations, kept)) {
+    bool isRead = activation.layers.empty();
+    for (Operation *layer : activation.layers) {
+      on.layers.push_back(!isKept && left.contains(layer));
+      isRead |= on.layers.back();
+    }
+    on.activations.push_back(!isKept && isRead);
+  }
+  return on;
 }
 
 LogicalResult
@@ -38,12 +66,12 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
   if (!workspace || !workspace->hasSamples() || candidates.empty())
     return success();
   SmallVector<Activation> activations = collect(candidates);
-  llvm::Expected<std::vector<bool>> kept =
-      findSensitive(*workspace, activations);
-  if (!kept)
-    return qcc::emitError(module.getLoc(), kept.takeError());
+  auto found = findSensitive(*workspace, activations);
+  if (!found)
+    return qcc::emitError(module.getLoc(), found.takeError());
+  auto &[measured, kept] = *found;
   llvm::SmallPtrSet<Operation *, 16> dropped;
-  for (auto [activation, isKept] : llvm::zip_equal(activations, *kept))
+  for (auto [activation, isKept] : llvm::zip_equal(activations, kept))
     if (isKept) {
       keptFloat.insert(activation.value);
       for (Operation *layer : activation.layers) {
@@ -56,8 +84,19 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
     return success();
   llvm::erase_if(candidates,
                  [&](Operation *op) { return dropped.contains(op); });
-  // What is left between them may not be worth the conversions.
-  return dropSlow(candidates);
+  // What is left between them may not be worth the conversions. It stays where
+  // the outputs were near enough with it and are not without: errors make up
+  // for each other too.
+  auto faster = findFaster(candidates, /*isDynamic=*/false);
+  if (failed(faster))
+    return failure();
+  auto agreement = measured.model->run(makeSwitches(activations, kept, *faster),
+                                       measured.model->getNumSamples());
+  if (!agreement)
+    return qcc::emitError(module.getLoc(), agreement.takeError());
+  if (agreement->getLeastCosine() >= getBound())
+    takeFaster(candidates, std::move(*faster));
+  return success();
 }
 
 llvm::Expected<Measured>
@@ -89,7 +128,7 @@ StaticQuantizer::measureBest(Workspace &workspace,
   return std::move(measured);
 }
 
-llvm::Expected<std::vector<bool>>
+llvm::Expected<std::pair<Measured, std::vector<bool>>>
 StaticQuantizer::findSensitive(Workspace &workspace,
                                SmallVector<Activation> &activations) {
   auto found = measureBest(workspace, activations);
@@ -98,15 +137,19 @@ StaticQuantizer::findSensitive(Workspace &workspace,
   Measured measured = std::move(*found);
   double bound = measured.model->hasOutputs() ? getBound() : -1;
   leastCosine = std::max(measured.getLeastCosine(), bound);
+  std::vector<bool> none(activations.size());
   if (measured.getLeastCosine() >= bound)
-    return std::vector<bool>(activations.size());
+    return std::pair(std::move(measured), std::move(none));
   SwitchedModel &model = *measured.model;
   llvm::Expected<std::vector<double>> costs = estimateCosts(activations);
   if (!costs)
     return costs.takeError();
-  return keepWorst(
+  auto kept = keepWorst(
       *costs, model.getNumSamples(), bound,
       [&](const std::vector<bool> &on, size_t n) { return model.run(on, n); });
+  if (!kept)
+    return kept.takeError();
+  return std::pair(std::move(measured), std::move(*kept));
 }
 
 llvm::Expected<std::vector<double>>

@@ -61,6 +61,12 @@ private:
   /// count.
   mlir::LogicalResult dropSlow(llvm::SmallVector<mlir::Operation *> &candidates,
                                bool isDynamic = false);
+  /// Those that it would leave.
+  mlir::FailureOr<llvm::SmallVector<mlir::Operation *>>
+  findFaster(llvm::ArrayRef<mlir::Operation *> candidates, bool isDynamic);
+  /// Leaves these; others say that they are not faster.
+  void takeFaster(llvm::SmallVector<mlir::Operation *> &candidates,
+                  llvm::SmallVector<mlir::Operation *> faster);
   /// Leaves the candidates with which the outputs on the calibration samples
   /// have the cosine that is asked for.
   mlir::LogicalResult
@@ -74,8 +80,9 @@ private:
   /// makes them better and they are not good enough.
   llvm::Expected<Measured>
   measureBest(Workspace &workspace, llvm::SmallVector<Activation> &activations);
-  /// Which activations stay float, by what their codes do to the outputs.
-  llvm::Expected<std::vector<bool>>
+  /// What is measured, and which activations stay float, by what their codes do
+  /// to the outputs.
+  llvm::Expected<std::pair<Measured, std::vector<bool>>>
   findSensitive(Workspace &workspace,
                 llvm::SmallVector<Activation> &activations);
   /// What the layers of each activation take longer in f32. Borders, and what
