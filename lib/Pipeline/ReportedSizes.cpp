@@ -31,6 +31,7 @@ static bool isWork(AffineMapAttr map, ArrayRef<int64_t> sizes) {
          evaluateSize(sum, sizes).value_or(1) > 0;
 }
 
+/// True if that holds for every operation of a planned module.
 static bool haveWork(ModuleOp module, ArrayRef<int64_t> sizes) {
   auto found = module.walk([&](host::DispatchOp op) {
     return isWork(op->getAttrOfType<AffineMapAttr>("qcc.flops"), sizes) &&

@@ -237,3 +237,31 @@ def test_calibrated(tmp_path):
     stored = subprocess.run([*command, "--emit=fuse", "-o", "-"], check=True, capture_output=True, text=True).stdout
     types = re.findall(r"= qcc.dispatch.* -> (tensor<.*)", stored)
     assert sum("f32" in text for text in types) == 1, types
+
+
+def test_factors_and_summands_of_products_stay_floats(tmp_path):
+    """The cell of an LSTM: nothing reads codes of its gates, so calibrated int8 rounds what products read and nothing else."""
+    tensors = {name: (RNG.standard_normal((32, 48)) / 6).astype(np.float32) for name in ("f", "i", "g", "o")}
+    nodes = [helper.make_node("MatMul", ["x", name], [f"{name}0"], f"product_{name}") for name in tensors]
+    nodes += [helper.make_node("Tanh" if name == "g" else "Sigmoid", [f"{name}0"], [f"{name}1"]) for name in tensors]
+    nodes += [
+        helper.make_node("Mul", ["f1", "c"], ["fc"], "fc"), helper.make_node("Mul", ["i1", "g1"], ["ig"], "ig"),
+        helper.make_node("Add", ["fc", "ig"], ["cell"], "cell"), helper.make_node("Tanh", ["cell"], ["t"]),
+        helper.make_node("Mul", ["o1", "t"], ["h"], "h"),
+    ]  # fmt: skip
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, [1, 32]), info("c", TensorProto.FLOAT, [1, 48])],
+        [info("h", TensorProto.FLOAT, None), info("cell", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "m.onnx")
+    samples = {"x": RNG.standard_normal((64, 1, 32)), "c": RNG.standard_normal((64, 1, 48))}
+    (tmp_path / "c").mkdir()
+    for i in range(64):
+        np.savez(tmp_path / "c" / f"{i}.npz", **{name: array[i].astype(np.float32) for name, array in samples.items()})
+    command = [QCC, tmp_path / "m.onnx", "-q", "--target=avx2", "--precision=int8", f"--calib={tmp_path / 'c'}", "--min-cos=0"]
+    subprocess.run([*command, "--emit=qdq-onnx", "-o", tmp_path / "q.onnx"], check=True)
+    written = onnx.load(tmp_path / "q.onnx").graph
+    rounded = {node.input[0] for node in written.node if node.op_type == "QuantizeLinear"} - set(tensors)
+    assert rounded == {"x"}

@@ -426,3 +426,18 @@ def test_flags_that_change_nothing_are_warned_of(tmp_path, flag, precision, isUs
     status, problems, _ = driver(path, "-o", tmp_path / "a", "--target=avx2", f"--precision={precision}", flag, f"--calib={tmp_path}/x.npz")
     assert status == 0
     assert (f"{flag.split('=')[0]} changes nothing" in problems) != isUsed
+
+
+def test_nothing_is_made_up_for_with_few_rows(tmp_path):
+    """Weights that give any result on fewer rows than inputs give something else on all others: they are GPTQ's own."""
+    graph, y = two_layers()()
+    np.savez(tmp_path / "x.npz", x=random(K // 2, K))
+    path, data = graph.save(tmp_path / "m.onnx", y), f"--calib={tmp_path}/x.npz"
+    layers = {}
+    for algorithm in ("gptq", "gptq-correct"):
+        status, problems, _ = driver(path, "-o", tmp_path / algorithm, "--target=avx2", "--precision=w4a16", f"--algo={algorithm}", data)
+        assert status == 0
+        assert ("gptq-correct makes up for nothing there" in problems) == (algorithm == "gptq-correct")
+        rows = json.loads((tmp_path / algorithm / "report.json").read_text())["ops"]
+        layers[algorithm] = [(row["node"], row["error_chosen"], row.get("error_of")) for row in rows if row.get("algorithm")]
+    assert layers["gptq-correct"] == layers["gptq"] and [layer[0] for layer in layers["gptq"]] == ["first", "last"]

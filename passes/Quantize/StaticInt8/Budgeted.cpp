@@ -51,11 +51,6 @@ public:
         judge(request.judge), units(std::move(found.units)), goal(found.goal) {}
 
   llvm::Expected<BudgetedPlan> run() {
-    llvm::Expected<Planner> planner = makePlanner(request, units, goal);
-    if (!planner)
-      return planner.takeError();
-    if (llvm::Error error = planner->checkLimits())
-      return std::move(error);
     if (llvm::Error error = findLosses())
       return std::move(error);
     return choose();

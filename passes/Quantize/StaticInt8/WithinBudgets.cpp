@@ -117,7 +117,7 @@ StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates,
       workspace, module,     *found->first, found->second.front(),
       budgets,   getBound(), *judge,        *known,
       formats};
-  // With weights of 4 bits sizes are known when those are chosen.
+  // Which layers have weights of 4 bits is known once those are chosen.
   if (!isNarrow())
     if (llvm::Error error = checkLimits(request, activations))
       return qcc::emitError(loc, std::move(error));
@@ -141,6 +141,8 @@ StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates,
     for (const assign::Layer &product : products)
       layers.push_back(product.op);
     request.narrow = {format, products, &chosen.narrow, setNarrow};
+    if (llvm::Error error = checkLimits(request, activations))
+      return qcc::emitError(loc, std::move(error));
   }
   auto plan = planWithin(request, *measured->model, activations);
   if (!plan)
