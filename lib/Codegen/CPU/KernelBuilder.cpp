@@ -313,7 +313,22 @@ void KernelBuilder::store(Value value, Value pointer, Type element,
     LLVM::StoreOp::create(*this, stored, address, align);
 }
 
+/// A number that LLVM knows nothing of. With a mask that it knows to be of the
+/// first lane alone, LLVM 22 stores four bytes of an integer that was truncated
+/// to one or two at AVX-512, beyond the end of the buffer.
+static Value hide(KernelBuilder &b, Value number) {
+  Value wide = arith::IndexCastOp::create(b, b.getI64Type(), number);
+  auto hidden = LLVM::InlineAsmOp::create(
+      b, wide.getType(), wide, /*asm_string=*/"", /*constraints=*/"=r,0",
+      /*has_side_effects=*/false, /*is_align_stack=*/false,
+      LLVM::TailCallKind::None, /*asm_dialect=*/LLVM::AsmDialectAttr(),
+      /*operand_attrs=*/ArrayAttr());
+  return arith::IndexCastOp::create(b, b.getIndexType(), hidden.getResult(0));
+}
+
 Value KernelBuilder::firstLanes(Value count, unsigned lanes) {
+  if (caps().hasAvx512)
+    count = hide(*this, count);
   return vector::CreateMaskOp::create(
       *this, VectorType::get(lanes, getI1Type()), count);
 }
