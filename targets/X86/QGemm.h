@@ -50,6 +50,7 @@ private:
                                            llvm::ArrayRef<mlir::Value> totals);
   Sums emitGroupSums(const Place &at, mlir::Value group, int64_t rows);
   Sums emitChunk(const Place &at, const Range &range);
+  void prefetchCodes(const Place &at, mlir::Value pointer, mlir::Value offset);
   void emitUnit(const Place &at, llvm::ArrayRef<mlir::Value> pointers,
                 mlir::Value unit, mlir::Value firstK, int64_t liveK,
                 Sums &partial);
