@@ -1,8 +1,10 @@
 //===- Fuse.cpp - forming dispatches ----------------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Approximate.h"
 #include "Inline.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/RegionUtils.h"
@@ -205,6 +207,7 @@ struct FusePass : qcc::impl::FuseBase<FusePass> {
     });
     for (Block *block : blocks)
       formDispatches(*block, rewriter);
+    module.walk([](GenericOp generic) { approximateRounded(generic); });
   }
 };
 } // namespace

@@ -12,6 +12,10 @@ def Fuse : Pass<"qcc-fuse", "::mlir::ModuleOp"> {
 
     A producer is inlined when that repeats no work, or when it only copies, or when repeating it is cheaper than
     storing it (a few simple operations).
+
+    Where floats between sums of integers and 8-bit codes are rounded away, quotients by constants become products,
+    products with several constants one, `x (1 + y)` a fused multiply-add, and `erf` is marked as one that may be
+    approximated (`afn`).
   }];
-  let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect"];
+  let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }

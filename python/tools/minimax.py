@@ -104,6 +104,25 @@ def fit(function, weight, low, high, degree):
     return result, max(abs(r * w) for r, w in zip(rest, weights))
 
 
+def fit_whole(function, weight, low, high, degree):
+    """As fit, but all coefficients are rounded at once: x^k, x^(k+1), ... alone fit nothing where x = 0 is within the interval."""
+    low, high = D(low), D(high)
+    points = [(low + high) / 2 + (high - low) / 2 * cos_sin(PI * i / (GRID - 1), 0) for i in range(GRID)]
+    points.sort()
+    values, weights = [function(x) for x in points], [weight(x) for x in points]
+    result = [to_f32(c) for c in remez(points, values, weights, range(degree + 1))]
+    return result, max(abs((sum(c * x**k for k, c in enumerate(result)) - v) * w) for x, v, w in zip(points, values, weights))
+
+
+ERF_END = D("3.6")
+
+
+def erf_share(x):
+    """erf(ERF_END t) / t for t^2 = (1 + x) / 2."""
+    t = ((1 + x) / 2).sqrt()
+    return erf(ERF_END * t) / t
+
+
 HALF_LN2 = D(2).ln() / 2
 SQRT2 = D(2).sqrt()
 TASKS = [
@@ -117,6 +136,8 @@ TASKS = [
      lambda x: erf(x.sqrt()) / x.sqrt() - 1, lambda x: x.sqrt() / erf(x.sqrt()), D("1e-8"), D(1), 6),
     ("ErfLarge", "-log(1 - erf(1 + x)), 0 <= x <= 3, absolute in erf",
      lambda x: -(1 - erf(1 + x)).ln(), lambda x: 1 - erf(1 + x), D(0), D(3), 7),
+    ("ErfAbsolute", "(erf(3.6 t) / t - 1) / (x - 1) for t^2 = (1 + x) / 2, |x| <= 1, absolute in erf",
+     lambda x: (erf_share(x) - 1) / (x - 1), lambda x: (1 - x) * ((1 + x) / 2).sqrt(), D("1e-12") - 1, 1 - D("1e-9"), 11),
     ("Sin", "(sin(sqrt(x)) / sqrt(x) - 1) / x, 0 < x <= (pi/4)^2, relative to sin",
      lambda x: (cos_sin(x.sqrt(), 1) / x.sqrt() - 1) / x, lambda x: x, D("1e-8"), (PI / 4) ** 2 * D("1.001"), 3),
     ("Cos", "(cos(sqrt(x)) - 1 + x / 2) / x^2, 0 < x <= (pi/4)^2, relative to cos",
@@ -132,7 +153,8 @@ def main():
     print("#ifndef QCC_LIB_CODEGEN_CPU_MATHCOEFFICIENTS_H\n#define QCC_LIB_CODEGEN_CPU_MATHCOEFFICIENTS_H\n")
     print("namespace qcc {\n")
     for name, text, function, weight, low, high, degree in TASKS:
-        coefficients, error = fit(function, weight, low, high, degree)
+        fitted = fit_whole if name == "ErfAbsolute" else fit
+        coefficients, error = fitted(function, weight, low, high, degree)
         print(f"/// {text}: {float(error):.2g}.")
         print(f"inline constexpr double k{name}[] = {{{', '.join(repr(float(c)) for c in coefficients)}}};\n")
     print("} // namespace qcc\n\n#endif // QCC_LIB_CODEGEN_CPU_MATHCOEFFICIENTS_H")

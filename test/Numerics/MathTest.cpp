@@ -109,6 +109,40 @@ INSTANTIATE_TEST_SUITE_P(Functions, MathTest, testing::ValuesIn(kFunctions),
                            return std::string(info.param.op);
                          });
 
+TEST(MathTest, ApproximatesErf) {
+  static const std::vector<float> samples = getSamples();
+  auto emitter = createGenericEmitter();
+  std::vector<float> first;
+  for (const Capabilities &caps : getRunnableLevels()) {
+    LoadedKernel kernel(
+        getKernelText("%v = math.erf %a fastmath<afn> : f32", false), *emitter,
+        caps);
+    ASSERT_TRUE(kernel.ok());
+    std::vector<float> results =
+        fromBytes<float>(kernel.run({toBytes(samples)}, {samples.size() * 4},
+                                    {static_cast<int64_t>(samples.size())})[0]);
+    double worst = 0;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      if (std::isnan(samples[i])) {
+        EXPECT_TRUE(std::isnan(results[i])) << caps.level;
+        continue;
+      }
+      worst =
+          std::max(worst, std::abs(results[i] - std::erf(double(samples[i]))));
+      if (std::abs(samples[i]) >= 3.7 && !caps.exactMath)
+        ASSERT_EQ(results[i], samples[i] < 0 ? -1.0f : 1.0f) << samples[i];
+    }
+    EXPECT_LE(worst, 1e-6) << caps.level;
+    if (caps.exactMath)
+      continue;
+    if (first.empty())
+      first = results;
+    for (size_t i = 0; i < samples.size(); ++i)
+      ASSERT_TRUE(std::isnan(samples[i]) || results[i] == first[i])
+          << samples[i] << " at level " << caps.level;
+  }
+}
+
 TEST(MathTest, KeepsZerosSign) {
   auto emitter = createGenericEmitter();
   for (const char *op : {"sin", "tanh", "erf", "expm1", "log1p"})

@@ -182,6 +182,16 @@ static Value buildErf(MathBuilder &b, Value x) {
   return b.copySign(b.select(b.less(t, one), small, large), x);
 }
 
+/// erf with an absolute error of at most 1e-6: 1 and -1 from 3.6 on, exactly,
+/// and one polynomial in place of two and an exponential.
+static Value buildErfAbsolute(MathBuilder &b, Value x) {
+  Value one = b.num(1.0, x);
+  Value t = b.clamp(b.mul(x, b.num(1 / 3.6, x)), -1.0, 1.0);
+  Value u = b.fma(b.mul(t, t), b.num(2.0, x), b.num(-1.0, x));
+  Value share = b.fma(b.polynomialInPairs(kErfAbsolute, u), b.sub(u, one), one);
+  return b.mul(t, share);
+}
+
 //===----------------------------------------------------------------------===//
 // sin and cos
 //===----------------------------------------------------------------------===//
@@ -345,7 +355,11 @@ static Value expand(MathBuilder &b, Operation *op) {
       })
       .Case<math::Log1pOp>([&](auto) { return buildLog1p(b, x); })
       .Case<math::TanhOp>([&](auto) { return buildTanh(b, x); })
-      .Case<math::ErfOp>([&](auto) { return buildErf(b, x); })
+      .Case<math::ErfOp>([&](math::ErfOp erf) {
+        bool isRelative = !arith::bitEnumContainsAll(erf.getFastmath(),
+                                                     arith::FastMathFlags::afn);
+        return isRelative ? buildErf(b, x) : buildErfAbsolute(b, x);
+      })
       .Case<math::SinOp>([&](auto) { return buildSine(b, x, 0); })
       .Case<math::CosOp>([&](auto) { return buildSine(b, x, 1); })
       .Case<math::PowFOp>(
@@ -370,9 +384,7 @@ static Value widen(MathBuilder &b, Operation *op) {
   return b.convert(b.create(state)->getResult(0), b.getF32Type());
 }
 
-/// True for functions that libm computes with an error, in contrast to
-/// rounding, absolute value and the like.
-static bool isTranscendental(Operation *op) {
+bool qcc::isTranscendental(Operation *op) {
   return isa<math::AcosOp, math::AcoshOp, math::AsinOp, math::AsinhOp,
              math::AtanOp, math::Atan2Op, math::AtanhOp, math::CbrtOp,
              math::CosOp, math::CoshOp, math::ErfOp, math::ErfcOp, math::ExpOp,

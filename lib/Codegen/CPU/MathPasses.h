@@ -22,6 +22,10 @@ void makeDivisionsSafe(mlir::Operation *root);
 /// integers unless `exact`.
 void expandSimpleMath(mlir::Operation *root, bool exact);
 
+/// True for functions that become polynomials or calls, in contrast to
+/// rounding, absolute value and the like.
+bool isTranscendental(mlir::Operation *op);
+
 } // namespace qcc
 
 #endif // QCC_LIB_CODEGEN_CPU_MATHPASSES_H

@@ -24,7 +24,7 @@ using namespace qcc;
 static constexpr int64_t kMaxRows = 33025;
 
 /// Elementwise operations between a sum and where it is quantized again.
-static constexpr unsigned kMaxEpilogue = 8;
+static constexpr unsigned kMaxEpilogue = 32;
 
 /// The zero point of a weight's codes as an integer operation has it: a scalar,
 /// or one per output in a tensor of `rank` dimensions, the last of them.
@@ -253,19 +253,11 @@ struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
       return failure();
     Location loc = op.getLoc();
     MLIRContext *context = getContext();
-    AffineMap none = AffineMap::get(0, 0, context);
-    auto reciprocal = createGeneric(
-        rewriter, loc, RankedTensorType::get({}, rewriter.getF32Type()),
-        Combiner::None, toScalar(rewriter, loc, scale), none, {}, {},
-        [](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
-          Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1));
-          return arith::DivFOp::create(b, one, args[0]);
-        });
+    Value reciprocal = createReciprocal(rewriter, loc, scale);
     RankedTensorType input = op.getInput().getType();
     unsigned rank = input.getRank();
     auto steps = createGeneric(
-        rewriter, loc, input, Combiner::None,
-        {op.getInput(), reciprocal.getResult()},
+        rewriter, loc, input, Combiner::None, {op.getInput(), reciprocal},
         {rewriter.getMultiDimIdentityMap(rank),
          AffineMap::get(rank, 0, context)},
         {}, {}, [](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
@@ -281,6 +273,25 @@ struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
     return success();
   }
 
+  /// 1 over a scale of one element: a constant where the scale is one.
+  static Value createReciprocal(PatternRewriter &rewriter, Location loc,
+                                Value scale) {
+    auto scalar = RankedTensorType::get({}, rewriter.getF32Type());
+    if (std::optional<double> known = getSplatFloat(scale))
+      return ConstantOp::create(
+          rewriter, loc, scalar,
+          DenseElementsAttr::get(scalar, 1.0f / float(*known)));
+    AffineMap none = AffineMap::get(0, 0, rewriter.getContext());
+    return createGeneric(rewriter, loc, scalar, Combiner::None,
+                         toScalar(rewriter, loc, scale), none, {}, {},
+                         [](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+                           Value one = arith::ConstantOp::create(
+                               b, b.getF32FloatAttr(1));
+                           return arith::DivFOp::create(b, one, args[0]);
+                         })
+        .getResult();
+  }
+
   static bool isOne(Value scale) {
     auto constant = scale.getDefiningOp<ConstantOp>();
     auto dense =
@@ -289,19 +300,19 @@ struct MultiplyByReciprocal : OpRewritePattern<QuantizeOp> {
            dense.getSplatValue<APFloat>().isExactlyValue(1.0);
   }
 
-  /// True if `value` is computed element by element from sums of integers.
+  /// True if `value` is computed element by element from sums of integers, by
+  /// one of the operands of each operation.
   static bool comesFromIntegers(Value value) {
-    for (unsigned steps = 0; steps < kMaxEpilogue; ++steps) {
-      if (auto sums = value.getDefiningOp<DequantizeOp>())
-        value = sums.getInput();
-      if (isa_and_nonnull<IntConvOp, IntMatMulOp>(value.getDefiningOp()))
+    SmallVector<Value> open = {value};
+    for (unsigned steps = 0; steps < kMaxEpilogue && !open.empty(); ++steps) {
+      Operation *op = open.pop_back_val().getDefiningOp();
+      if (isa_and_nonnull<IntConvOp, IntMatMulOp>(op))
         return true;
-      auto generic = value.getDefiningOp<GenericOp>();
-      if (!generic || generic.isReduction() || generic.getInputs().empty())
-        return false;
-      // The result that an epilogue transforms comes first; of a sum of two
-      // products either one will do.
-      value = generic.getInputs()[0];
+      if (auto sums = dyn_cast_or_null<DequantizeOp>(op))
+        open.push_back(sums.getInput());
+      auto generic = dyn_cast_or_null<GenericOp>(op);
+      if (generic && !generic.isReduction())
+        llvm::append_range(open, llvm::reverse(generic.getInputs()));
     }
     return false;
   }
