@@ -42,6 +42,12 @@ using namespace qcc::x86;
 namespace {
 
 constexpr unsigned kColumns = kDotColumns;
+/// Most blocks of 16 columns that are stored as one vector.
+constexpr unsigned kStoredBlocks = 4;
+/// Bytes of a weight from which on it is brought to L2 ahead.
+constexpr int64_t kLeastAhead = 64 << 10;
+/// Most accumulators of a tile, of as many registers.
+constexpr unsigned kMaxSums = 24;
 
 class ByteDotEmitter final : public KernelEmitter {
 public:
@@ -72,18 +78,21 @@ private:
   SmallVector<Value> emitFlat(const Place &at, ArrayRef<Value> blocks);
   SmallVector<Value> emitTap(const Place &at, ArrayRef<Value> blocks, Value tap,
                              ArrayRef<Value> sums);
+  void setAhead(const Place &at, ArrayRef<Value> blocks);
+  void prefetchStep(Value step);
   void emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks, Value step,
                 MutableArrayRef<Value> sums);
   void emitStores(const Place &at, ArrayRef<Value> blocks,
                   ArrayRef<Value> sums);
+  void emitRowLoop(const Place &at, ArrayRef<Value> corrections);
   SmallVector<Value> getBlocks(Value block, unsigned count);
   SmallVector<Value> getStoredBlocks(Value block, unsigned count);
   void expandBlocks(Value block, unsigned count);
   SmallVector<Value> emitCorrections(ArrayRef<Value> blocks, Value shift);
   void emitRow(Value row, Value block, ArrayRef<Value> sums,
                ArrayRef<Value> corrections);
-  void emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
-                 Value offset);
+  void emitBlocks(Value sum, SmallVector<Value> indices, Value inGroup,
+                  Value offset);
   unsigned getMaxBlocks(std::optional<int64_t> rows) const;
   unsigned getMaxRows(unsigned blocks) const;
 
@@ -97,11 +106,13 @@ private:
   std::optional<ByteTiles> tiles;   ///< where the level has them
   std::optional<NibblePanel> panel; ///< of a weight of 4 bits
   Type i8, i32, stored;
-  Value weight, out, zero;
+  Value weight, out, zero, buffer;
   SmallVector<AffineExpr> leading; ///< of the result, all but the last
   int64_t taskRows, taskBlocks, blockBytes, stepBytes;
   // Of the current task.
   Value group, firstRow, firstBlock, endBlock;
+  SmallVector<Value> ahead; ///< what the current tile brings to L2
+  Value aheadStride;        ///< bytes of a step of these
   LogicalResult status = success();
 };
 
@@ -192,7 +203,7 @@ unsigned ByteDot::getMaxRows(unsigned blocks) const {
   // do not fit 16 registers.
   if (flatRows)
     return 4 / blocks;
-  unsigned budget = b.caps().hasAvx512 ? 24 : 12;
+  unsigned budget = b.caps().hasAvx512 ? kMaxSums : 12;
   return std::clamp(budget / (dot.getRegisters() * blocks), 1u, 12u);
 }
 
@@ -343,6 +354,7 @@ void ByteDot::emitTile(const Place &at) {
   }
   for (unsigned i = 0; i < at.rows * at.blocks; ++i)
     llvm::append_range(sums, dot.zero(b));
+  setAhead(at, blocks);
   if (sizes.taps == 1)
     sums = emitTap(at, blocks, b.idx(0), sums);
   else
@@ -397,6 +409,32 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
       KernelBuilder::LoopHint::NoUnroll);
 }
 
+/// Chooses what a tile brings to L2: each of the first ones of a task some of
+/// the blocks that come after these, so that all are there in time.
+void ByteDot::setAhead(const Place &at, ArrayRef<Value> blocks) {
+  ahead.clear();
+  // A smaller weight is there before it would have been asked for.
+  if (panel || at.rows == 1 || sizes.terms() * sizes.outputs <= kLeastAhead)
+    return;
+  int64_t perTask = std::max<int64_t>(taskRows / at.rows, 1);
+  auto perTile = int64_t(llvm::divideCeil(at.blocks, perTask));
+  Value index = b.divFloor(b.sub(at.row, firstRow), b.idx(at.rows)),
+        first = b.mul(index, b.idx(perTile));
+  Value isNeeded = b.less(first, b.idx(at.blocks));
+  first = b.add(first, b.idx(at.blocks));
+  for (int64_t i = 0; i < perTile; ++i)
+    ahead.push_back(b.elementPointer(
+        blocks[0], i8, b.mul(b.add(first, b.idx(i)), b.idx(blockBytes))));
+  // Later tiles ask for one line again and again, which costs little.
+  aheadStride =
+      arith::SelectOp::create(b, isNeeded, b.idx(stepBytes), b.idx(0));
+}
+
+void ByteDot::prefetchStep(Value step) {
+  for (Value pointer : ahead)
+    prefetchToL2(b, pointer, b.mul(step, aheadStride));
+}
+
 /// Adds the products of one tap: whole steps of four inputs, then the rest.
 SmallVector<Value> ByteDot::emitTap(const Place &at, ArrayRef<Value> blocks,
                                     Value tap, ArrayRef<Value> sums) {
@@ -407,6 +445,7 @@ SmallVector<Value> ByteDot::emitTap(const Place &at, ArrayRef<Value> blocks,
   Value base = b.mul(tap, b.idx(llvm::divideCeil(sizes.inputs, kDotRows)));
   auto step = [&](Value index, ArrayRef<Value> carried, int64_t live) {
     SmallVector<Value> next(carried), words;
+    prefetchStep(b.add(base, index));
     for (Value pointer : pointers)
       words.push_back(dot.prepareActivation(
           b, loadWord(b, pointer, b.mul(index, b.idx(kDotRows)), live)));
@@ -462,39 +501,75 @@ void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
   SmallVector<Value> corrections = emitCorrections(
       blocks, arith::AddIOp::create(
                   b, zero, b.constantInt(dot.getActivationOffset(), i32)));
+  // A loop of few values where the epilogue is long: in a line of all rows' the
+  // sums would take the registers that it needs.
+  bool isLong = epilogue.hasFunctions() && b.caps().hasAvx512 && at.rows > 1;
+  if (isLong && !buffer)
+    buffer = b.stackBuffer(int64_t(kMaxSums) * kColumns * 4);
   for (unsigned r = 0; r < at.rows; ++r) {
     SmallVector<Value> whole;
     for (unsigned v = 0; v < at.blocks; ++v) {
       ArrayRef<Value> parts = sums.slice((r * at.blocks + v) * perSum, perSum);
       whole.push_back(flatRows ? dot.concatenate(b, parts)
                                : dot.finish(b, parts));
+      if (isLong)
+        b.store(whole.back(), buffer, i32,
+                b.idx((r * at.blocks + v) * kColumns));
     }
-    emitRow(b.add(at.row, b.idx(r)), at.block, whole, corrections);
+    if (!isLong)
+      emitRow(b.add(at.row, b.idx(r)), at.block, whole, corrections);
   }
+  if (isLong)
+    emitRowLoop(at, corrections);
 }
 
-/// Stores the sums of a row and of the blocks from `block` on.
+/// Stores the sums in the buffer, [rows][blocks].
+void ByteDot::emitRowLoop(const Place &at, ArrayRef<Value> corrections) {
+  b.forLoop(
+      b.idx(0), b.idx(at.rows), b.idx(1),
+      [&](Value r) {
+        SmallVector<Value> sums;
+        for (unsigned v = 0; v < at.blocks; ++v)
+          sums.push_back(b.load(
+              buffer, i32,
+              b.add(b.mul(r, b.idx(at.blocks * kColumns)), b.idx(v * kColumns)),
+              kColumns));
+        emitRow(b.add(at.row, r), at.block, sums, corrections);
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+}
+
+/// Stores the sums of a row and of the blocks from `block` on: several blocks
+/// as one vector where all are whole. Its operations become one of each block
+/// in turns, so that a long epilogue does not wait for its own results.
 void ByteDot::emitRow(Value row, Value block, ArrayRef<Value> sums,
                       ArrayRef<Value> corrections) {
-  auto ints = VectorType::get(kColumns, i32);
   int64_t width = sizes.outputs * sizes.groups;
+  bool isWhole = sizes.outputs % kColumns == 0;
+  unsigned most = isWhole && b.caps().hasAvx512 ? kStoredBlocks : 1;
   SmallVector<Value> indices = splitIndex(b, row, leading);
   indices.push_back({});
-  for (auto [v, sum] : llvm::enumerate(sums)) {
+  for (unsigned v = 0; v < sums.size();) {
+    unsigned count =
+        llvm::bit_floor(std::min<unsigned>(most, unsigned(sums.size()) - v));
     Value inGroup = b.mul(b.add(block, b.idx(v)), b.idx(kColumns));
     Value column = b.add(b.mul(group, b.idx(sizes.outputs)), inGroup);
     indices.back() = column;
-    emitBlock(arith::SubIOp::create(b, ints, sum, corrections[v]), indices,
-              inGroup, b.add(b.mul(row, b.idx(width)), column));
+    SmallVector<Value> parts;
+    for (unsigned end = v + count; v < end; ++v)
+      parts.push_back(arith::SubIOp::create(b, sums[v], corrections[v]));
+    emitBlocks(IntegerDot::concatenate(b, parts), indices, inGroup,
+               b.add(b.mul(row, b.idx(width)), column));
   }
 }
 
-/// Stores the sums of a block of which the last one of a group may hold fewer
-/// columns. Below AVX-512 no instruction stores some bytes of a vector, so that
-/// one is stored in pieces of known length.
-void ByteDot::emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
-                        Value offset) {
+/// Stores the sums of blocks; one alone may be the last of a group, which may
+/// hold fewer columns. Below AVX-512 no instruction stores some bytes of a
+/// vector, so that one is stored in pieces of known length.
+void ByteDot::emitBlocks(Value sum, SmallVector<Value> indices, Value inGroup,
+                         Value offset) {
   int64_t rest = sizes.outputs % kColumns;
+  auto lanes = unsigned(cast<VectorType>(sum.getType()).getNumElements());
   auto store = [&](Value part, unsigned lanes, Value live, int64_t first) {
     SmallVector<Value> at(indices);
     at.back() = b.add(at.back(), b.idx(first));
@@ -503,7 +578,7 @@ void ByteDot::emitBlock(Value sum, SmallVector<Value> indices, Value inGroup,
       status = failure();
   };
   if (!rest)
-    return store(sum, kColumns, Value(), 0);
+    return store(sum, lanes, Value(), 0);
   if (b.caps().hasAvx512)
     return store(
         sum, kColumns,

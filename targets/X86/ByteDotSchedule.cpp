@@ -118,18 +118,23 @@ static RankedTensorType getWeightType(Operation *op,
   return isTaken ? type : RankedTensorType();
 }
 
-/// Rows of a task that copies them: as many as fit, the same in all tasks but
-/// the last.
+/// `most` rows, or fewer that are a multiple of `grain` and about the same in
+/// all tasks.
+static int64_t shareRows(AffineExpr all, int64_t most, int64_t grain) {
+  std::optional<int64_t> known = getConstantSize(all);
+  if (!known || *known <= 0)
+    return most;
+  int64_t tasks = llvm::divideCeil(*known, most);
+  return llvm::alignTo(llvm::divideCeil(*known, tasks), grain);
+}
+
+/// Rows of a task that copies them: as many as fit.
 static int64_t getFlatRows(const DotSizes &sizes, const DotSchedule &cut) {
   int64_t rowBytes = FlatRows::getRowBytes(sizes.terms(), cut.isWide),
           rows = std::clamp<int64_t>(kFlatBytes / rowBytes / kFlatGrain *
                                          kFlatGrain,
                                      kRowGrain, kMaxTaskRows);
-  std::optional<int64_t> known = getConstantSize(sizes.rows);
-  if (!known || *known <= 0)
-    return rows;
-  int64_t tasks = llvm::divideCeil(*known, rows);
-  return llvm::alignTo(llvm::divideCeil(*known, tasks), kFlatGrain);
+  return shareRows(sizes.rows, rows, kFlatGrain);
 }
 
 /// Rows of a task.
@@ -143,6 +148,8 @@ static int64_t getTaskRows(const DotSizes &sizes, const DotSchedule &schedule) {
   int64_t rows = std::clamp<int64_t>(
       llvm::alignTo(llvm::divideCeil(wanted, perRow), grain), grain,
       kMaxTaskRows);
+  if (perRow > kNearBytes)
+    rows = std::max(rows, shareRows(sizes.rows, kMaxTaskRows, grain));
   auto fit = [&](int64_t bytes, int64_t perRow) {
     rows = std::clamp<int64_t>(bytes / perRow / grain * grain, grain, rows);
   };

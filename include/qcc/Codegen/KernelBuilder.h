@@ -93,6 +93,9 @@ public:
   /// Mask of the first `count` (index) of `lanes` lanes.
   mlir::Value firstLanes(mlir::Value count, unsigned lanes);
   void prefetch(mlir::Value pointer, mlir::Type element, mlir::Value offset);
+  /// `bytes` on the stack for the whole function, aligned to 64: a few KiB at
+  /// most.
+  mlir::Value stackBuffer(int64_t bytes);
 
   // Values.
   mlir::Value constant(double value, mlir::Type scalarOrVector);
@@ -193,6 +196,9 @@ struct Epilogue {
                                      llvm::ArrayRef<mlir::Value> indices,
                                      unsigned lanes,
                                      mlir::Value mask = {}) const;
+  /// True if a body has functions such as `erf`: many operations, each of which
+  /// waits for the one before.
+  bool hasFunctions() const;
 };
 /// The epilogue of `root`; fails if the root's users have another form.
 mlir::FailureOr<Epilogue> getEpilogue(mlir::Operation *root);

@@ -1,5 +1,6 @@
 //===- Epilogue.cpp - chains around a kernel's root -------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "MathPasses.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -286,6 +287,17 @@ FailureOr<Value> Epilogue::apply(KernelBuilder &b, Value value,
     computed.push_back({generic.getResult(), *next});
   }
   return computed.back().second;
+}
+
+bool Epilogue::hasFunctions() const {
+  return llvm::any_of(chain, [](GenericOp generic) {
+    return generic.getBody()
+        .walk([](Operation *op) {
+          return isTranscendental(op) ? WalkResult::interrupt()
+                                      : WalkResult::advance();
+        })
+        .wasInterrupted();
+  });
 }
 
 /// True if a generic reads `value` by identity only and is elementwise.

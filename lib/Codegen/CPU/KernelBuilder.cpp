@@ -333,6 +333,18 @@ Value KernelBuilder::firstLanes(Value count, unsigned lanes) {
       *this, VectorType::get(lanes, getI1Type()), count);
 }
 
+Value KernelBuilder::stackBuffer(int64_t bytes) {
+  OpBuilder::InsertionGuard guard(*this);
+  Operation *function = getInsertionBlock()->getParentOp();
+  while (!isa<FunctionOpInterface>(function))
+    function = function->getParentOp();
+  setInsertionPointToStart(&function->getRegion(0).front());
+  Value count =
+      LLVM::ConstantOp::create(*this, getI64Type(), getI64IntegerAttr(bytes));
+  return LLVM::AllocaOp::create(*this, LLVM::LLVMPointerType::get(getContext()),
+                                getI8Type(), count, /*alignment=*/64);
+}
+
 void KernelBuilder::prefetch(Value pointer, Type element, Value offset) {
   // Read, into all cache levels, data.
   LLVM::Prefetch::create(*this, elementPointer(pointer, element, offset), 0u,
