@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_int8.py [--rounds=N] [--seconds=S] [--only=NAME] [--target=T] [--threads=1,2] [--own] [--page=FILE]
 
-Four contenders in one process, in rounds that run each once, in an order that turns: ours in int8 and fp32, ONNX Runtime's
-in int8 (quantize_static: per channel, symmetric weights, after its own preprocessing) and fp32, with all optimisations and
-the same threads. Both int8 are calibrated on the same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50
+Four contenders in one process, in rounds that run each once, in an order that turns, after a run that is not counted and
+with several threads after a pause: ours in int8 and fp32, ONNX Runtime's in int8 (quantize_static: per channel, symmetric
+weights, after its own preprocessing) and fp32, with all optimisations and the same threads. Both int8 are calibrated on the same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50
 million products, and graphs of known shapes with random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds
 for each model and number of threads.
 
@@ -40,6 +40,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 LEAST_SAMPLE = 0.004  # seconds of one contender in a round
+PAUSE = 0.1  # seconds between contenders of several threads: those of the one before wait in a loop before they sleep
 OURS, PLAIN, PEER, PEER_PLAIN = "int8", "fp32", "ORT int8", "ORT fp32"
 DYNAMIC, NARROW = "int8 without data", "w4a8"
 
@@ -127,7 +128,7 @@ def seconds(run: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def race(runs: dict[str, Callable[[], object]], rounds: int, limit: float) -> dict[str, list[float]]:
+def race(runs: dict[str, Callable[[], object]], rounds: int, limit: float, pause: float) -> dict[str, list[float]]:
     """Seconds of each contender in each round: as many rounds as fit `limit` seconds, at least 5."""
     repeats = {}
     for name, run in runs.items():
@@ -139,6 +140,8 @@ def race(runs: dict[str, Callable[[], object]], rounds: int, limit: float) -> di
         if done >= 5 and time.perf_counter() > end:
             break
         for name in order:
+            time.sleep(pause)
+            runs[name]()
             times[name].append(seconds(runs[name], repeats[name]))
         order = order[1:] + order[:1] if done % 2 else order[::-1]
     return times
@@ -192,7 +195,7 @@ def measure(subject: Subject, options: argparse.Namespace) -> list[tuple[int, di
             if peer:
                 sessions = [session(p, threads) for p in (peer, path)]
                 runs |= {PEER: lambda: sessions[0].run(None, feed), PEER_PLAIN: lambda: sessions[1].run(None, feed)}
-            results.append((threads, race(runs, options.rounds, options.seconds), " | ".join(said)))
+            results.append((threads, race(runs, options.rounds, options.seconds, PAUSE if threads > 1 else 0), " | ".join(said)))
     return results
 
 
