@@ -432,7 +432,8 @@ void ByteDot::setAhead(const Place &at, ArrayRef<Value> blocks) {
 
 void ByteDot::prefetchStep(Value step) {
   for (Value pointer : ahead)
-    prefetchToL2(b, pointer, b.mul(step, aheadStride));
+    for (int64_t line = 0; line < stepBytes; line += 64)
+      prefetchToL2(b, pointer, b.add(b.mul(step, aheadStride), b.idx(line)));
 }
 
 /// Adds the products of one tap: whole steps of four inputs, then the rest.

@@ -14,6 +14,8 @@
 // CHECK-NEXT: %[[G:.*]] = math.fma %[[X]], %[[E]], %[[X]] : f32
 // CHECK-NEXT: arith.maximumf %[[G]]
 // CHECK-NOT:  arith.divf
+// CHECK-LABEL: @own
+// CHECK:      arith.divf
 // CHECK-LABEL: @floats
 // CHECK:      arith.divf
 // CHECK:      math.erf %{{[0-9a-z_]+}} : f32
@@ -39,6 +41,20 @@ module {
       %k = arith.maximumf %j, %low : f32
       %l = arith.minimumf %k, %high : f32
       %m = math.roundeven %l : f32
+      %n = arith.fptosi %m : f32 to i8
+      qcc.yield %n : i8
+    } -> tensor<8x32xi8>
+    return %r : tensor<8x32xi8>
+  }
+
+  // Integers of a model: 5 / 10 is to be rounded as it says.
+  func.func @own(%x: tensor<8x32xi32>) -> tensor<8x32xi8> {
+    %r = qcc.generic none ins(%x : tensor<8x32xi32>) maps [#rows] {
+    ^bb0(%a: i32):
+      %ten = arith.constant 10.0 : f32
+      %f = arith.sitofp %a : i32 to f32
+      %d = arith.divf %f, %ten : f32
+      %m = math.roundeven %d : f32
       %n = arith.fptosi %m : f32 to i8
       qcc.yield %n : i8
     } -> tensor<8x32xi8>

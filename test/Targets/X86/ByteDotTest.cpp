@@ -12,10 +12,13 @@ namespace {
 
 /// How the sums are used: as they are, or as codes of another scale.
 constexpr float kScale = 0.0037f, kStep = 31.0f;
+/// Of sums that are put into GELU: most are within its bend.
+constexpr float kSmallScale = 0.00005f;
 
 /// What a product of bytes is made of, the same for matrices and windows.
 struct Operands {
   bool isUnsigned, hasZero, requantize;
+  bool hasFunction = false; ///< twice the GELU comes before codes
   std::string element() const { return isUnsigned ? "ui8" : "i8"; }
   int64_t read(char byte) const {
     return isUnsigned ? int64_t(uint8_t(byte)) : int64_t(int8_t(byte));
@@ -62,8 +65,16 @@ void fitPairs(Bytes &weight, int64_t rows,
 }
 
 /// The text after the product `%c` of type [dims] i32: a scale, a bias per
-/// channel (the last dimension) and rounding to ui8.
-std::string epilogue(const std::vector<Dim> &dims, const std::string &bias) {
+/// channel (the last dimension), twice the GELU if there is a function, and
+/// rounding to ui8.
+std::string epilogue(const std::vector<Dim> &dims, const std::string &bias,
+                     bool hasFunction = false) {
+  std::string value = hasFunction ? "%g" : "%u", function;
+  if (hasFunction)
+    function = "    %c1 = arith.constant 0.707106769 : f32\n"
+               "    %d = arith.mulf %u, %c1 : f32\n"
+               "    %h = math.erf %d fastmath<afn> : f32\n"
+               "    %g = math.fma %u, %h, %u : f32\n";
   std::string all, last = "d" + std::to_string(dims.size() - 1);
   for (size_t i = 0; i < dims.size(); ++i)
     all += (i ? ", d" : "d") + std::to_string(i);
@@ -72,14 +83,17 @@ std::string epilogue(const std::vector<Dim> &dims, const std::string &bias) {
          tensor({dims.back()}, "f32") + ") maps [affine_map<(" + all +
          ") -> (" + all + ")>, affine_map<(" + all + ") -> (" + last +
          ")>] {\n  ^bb1(%p: i32, %q: f32):\n"
-         "    %s = arith.constant 0.0037 : f32\n"
+         "    %s = arith.constant " +
+         (hasFunction ? "0.00005" : "0.0037") +
+         " : f32\n"
          "    %m = arith.constant 31.0 : f32\n"
          "    %low = arith.constant 0.0 : f32\n"
          "    %high = arith.constant 255.0 : f32\n"
          "    %f = arith.sitofp %p : i32 to f32\n"
          "    %t = arith.mulf %f, %s : f32\n"
-         "    %u = arith.addf %t, %q : f32\n"
-         "    %v = arith.mulf %u, %m : f32\n"
+         "    %u = arith.addf %t, %q : f32\n" +
+         function + "    %v = arith.mulf " + value +
+         ", %m : f32\n"
          "    %w = math.roundeven %v : f32\n"
          "    %x = arith.maxnumf %w, %low : f32\n"
          "    %y = arith.minnumf %x, %high : f32\n"
@@ -97,6 +111,12 @@ int64_t requantize(int64_t sum, float bias) {
   return int64_t(std::fmin(std::fmax(std::nearbyint(steps), 0.0f), 255.0f));
 }
 
+/// What twice the GELU of a sum is before it is rounded to a code.
+double applyFunction(int64_t sum, float bias) {
+  double x = double(sum) * kSmallScale + bias;
+  return std::clamp((x + x * std::erf(x / std::sqrt(2.0))) * kStep, 0.0, 255.0);
+}
+
 /// Runs a kernel whose operands are the input, the weight, the bias if it
 /// quantizes, and the zero point if there is one, and compares each element
 /// with `oracle(index)`.
@@ -112,7 +132,11 @@ void compare(const LoadedKernel &kernel, const Operands &ops,
     sums = fromBytes<int32_t>(result);
   for (size_t i = 0; i < elements; ++i) {
     int64_t exact = oracle(int64_t(i));
-    if (ops.requantize)
+    if (ops.hasFunction)
+      ASSERT_NEAR(uint8_t(result[i]),
+                  applyFunction(exact, bias[i % bias.size()]), 0.501)
+          << "element " << i << ", sum " << exact;
+    else if (ops.requantize)
       ASSERT_EQ(int64_t(uint8_t(result[i])),
                 requantize(exact, bias[i % bias.size()]))
           << "element " << i << ", sum " << exact;
@@ -367,7 +391,7 @@ struct Product {
                        (pairsFit ? " {qcc.pairs_fit}" : "") + " : (" + types +
                        ") -> " + sums + "\n";
     if (ops.requantize)
-      body += epilogue(lead(n), "%2");
+      body += epilogue(lead(n), "%2", ops.hasFunction);
     return kernelText(operands, body, ops.requantize ? "%e" : "%c",
                       ops.requantize ? tensor(lead(n), "ui8") : sums);
   }
@@ -464,6 +488,21 @@ TEST(ByteDotTest, ProductsAreExact) {
                     bool(random.range(0, 1)),
                     random.range(0, 2) == 0};
     product.pairsFit = !product.isNibble && random.range(0, 1);
+    check(x86, x86.levels()[seed % x86.levels().size()], product, seed);
+  }
+}
+
+/// Rows and blocks of columns that are stored in a loop, whole and not.
+TEST(ByteDotTest, ProductsWithFunctionsAreClose) {
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(40); ++seed) {
+    Random random(seed + 6000);
+    Product product{randomOperands(random), 1,
+                    random.range(1, 40),    random.range(1, 90),
+                    random.range(1, 150),   bool(random.range(0, 1))};
+    if (random.range(0, 1))
+      product.n = 16 * random.range(1, 12);
+    product.ops.requantize = product.ops.hasFunction = true;
     check(x86, x86.levels()[seed % x86.levels().size()], product, seed);
   }
 }
