@@ -89,7 +89,7 @@ def written(name: str) -> str:
     model = int8.MODELS[name]
     with tempfile.TemporaryDirectory(prefix="qcc-written-") as scratch:
         folder = pathlib.Path(scratch)
-        _, low, samples = int8.build(name, folder)
+        plain, low, samples = int8.build(name, folder)
         path = harness.MODELS / model.path
         flags = ["--precision=int8", f"--calib={folder / 'calibration.npz'}", "-q"]
         harness.run(harness.QCC, path, "--emit=qdq-onnx", "-o", folder / "written.onnx", *flags)
@@ -99,18 +99,20 @@ def written(name: str) -> str:
         again, peer = qcc.load(folder / "again"), session(graph)
         names = [value.name for value in peer.get_outputs()]
         given = peer.get_inputs()[0].name
-        same, total, products = 0, 0, np.zeros(3)
+        same, total, products, own = 0, 0, np.zeros(3), np.zeros(3)
         for sample in samples[:SAMPLES]:
             feed = {given: sample[None]}
-            got, second = low(feed), again(feed)
+            got, second, exact = low(feed), again(feed), plain(feed)
             want = dict(zip(names, peer.run(names, feed)))
             for output in names:
                 scale = np.abs(got[output]).max()
                 same += int((np.abs(got[output] - second[output]) <= 1e-5 * scale).sum())
                 total += got[output].size
-                a, b = got[output].ravel().astype(np.float64), want[output].ravel().astype(np.float64)
+                a, b, c = (each[output].ravel().astype(np.float64) for each in (got, want, exact))
                 products += [a @ b, a @ a, b @ b]
-        if same < SAME * total or int8.cosine(products) < 0.999:
+                own += [a @ c, a @ a, c @ c]
+        # Codes that ONNX Runtime rounds to the other side move what follows, by less than int8 itself does.
+        if same < SAME * total or int8.cosine(products) < min(0.999, int8.cosine(own)):
             raise harness.Failure(f"{same / total:.3%} of elements as in the artifact, cosine with ONNX Runtime {int8.cosine(products):.5f}")
         said = groups(graph, onnx.load(path), {given: samples[:1]}, folder)
         count = sum(node.op_type == "QuantizeLinear" for node in graph.graph.node)

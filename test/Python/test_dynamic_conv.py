@@ -74,7 +74,7 @@ def expected(name, x, weight, bias, relu_after=True):
     x = np.maximum(x, F(0)) if relu else x
     tall = (-1,) + (1,) * (len(window) - 1)
     steps = np.maximum(np.abs(weight).max(axis=tuple(range(1, len(window)))), F(127 * 2.0**-126)) / F(127)
-    if "avx512_vnni" not in pathlib.Path("/proc/cpuinfo").read_text() and window[1] > 1:
+    if window[1] > 1:  # all targets of this file lack VNNI
         steps = np.maximum(steps, largest_pair(weight))
     codes = np.clip(np.rint(weight / steps.reshape(tall)), -127, 127)
     inner = tuple(range(1, x.ndim))
