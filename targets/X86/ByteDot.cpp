@@ -17,6 +17,8 @@
 // adds, in the tile of an f32 product. They stay bytes (vpmaddubsw, four rows
 // of the weight in place of one) where the weight's codes are known to fit in
 // pairs (kPairsFitAttr), else they are widened to words (vpmaddwd, two rows).
+// With VNNI alone windows of few channels are copied so too: a tap of three
+// would fill one step of four and cost a pointer for each.
 //
 // A weight of 4 bits is expanded to these layouts in scratch, some blocks of
 // columns at a time, once per task (NibblePanel.h).
@@ -76,6 +78,8 @@ private:
   void sweepTiles(Value endRow);
   void emitTile(const Place &at);
   SmallVector<Value> emitFlat(const Place &at, ArrayRef<Value> blocks);
+  /// Vectors of a block's sums in a product of flat rows.
+  unsigned getFlatParts() const { return b.caps().hasAvx512 ? 1 : 2; }
   SmallVector<Value> emitTap(const Place &at, ArrayRef<Value> blocks, Value tap,
                              ArrayRef<Value> sums);
   void setAhead(const Place &at, ArrayRef<Value> blocks);
@@ -186,11 +190,12 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
                                              : RowForm::Bytes;
   flatRows.emplace(b, rows, sizes.taps, sizes.inputs, form, isSigned,
                    llvm::alignTo(before, 64));
+  rows.readRuns();
 }
 
 /// One row alone reads several streams of weights.
 unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
-  if (flatRows)
+  if (flatRows && !b.caps().hasAvx512)
     return std::min<int64_t>(known == 1 ? 4 : 1, sizes.blocks());
   unsigned most = !b.caps().hasAvx512
                       ? (known == 1 ? 2 : 1)
@@ -201,7 +206,7 @@ unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
 unsigned ByteDot::getMaxRows(unsigned blocks) const {
   // LLVM loads all rows' pairs first: with more than four they and their sums
   // do not fit 16 registers.
-  if (flatRows)
+  if (flatRows && !b.caps().hasAvx512)
     return 4 / blocks;
   unsigned budget = b.caps().hasAvx512 ? kMaxSums : 12;
   return std::clamp(budget / (dot.getRegisters() * blocks), 1u, 12u);
@@ -367,16 +372,16 @@ void ByteDot::emitTile(const Place &at) {
   emitStores(at, blocks, sums);
 }
 
-/// The sums of a tile, [rows][blocks] of two vectors of eight columns, over all
-/// rows of the weight: two words of a column or four bytes at a time.
+/// The sums of a tile, [rows][blocks] of getFlatParts() vectors of columns,
+/// over all rows of the weight: two words of a column or four bytes at a time.
 SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
-  constexpr unsigned lanes = kColumns / 2;
+  unsigned parts = getFlatParts(), lanes = kColumns / parts;
   constexpr int64_t unit = 4 * kColumns; // bytes of weights of a step
   auto sumType = VectorType::get(lanes, i32);
   Type code = isWide ? Type(b.getI16Type()) : i8;
   auto codes = VectorType::get(lanes * (isWide ? 2 : 4), code);
   SmallVector<Value> pointers,
-      init(size_t(at.rows) * at.blocks * 2, b.constantInt(0, sumType));
+      init(size_t(at.rows) * at.blocks * parts, b.constantInt(0, sumType));
   for (unsigned r = 0; r < at.rows; ++r)
     pointers.push_back(
         flatRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
@@ -393,10 +398,10 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
               b.add(b.idx(blockBytes + kDotHeader), b.mul(step, b.idx(unit))));
         Value first = b.add(b.idx(kDotHeader), b.mul(step, b.idx(unit)));
         for (Value block : blocks)
-          for (unsigned half = 0; half < 2; ++half)
+          for (unsigned part = 0; part < parts; ++part)
             factors.push_back(
-                b.load(b.elementPointer(block, i8,
-                                        b.add(first, b.idx(half * unit / 2))),
+                b.load(b.elementPointer(
+                           block, i8, b.add(first, b.idx(part * unit / parts))),
                        code, b.idx(0), codes.getNumElements()));
         for (auto [r, pointer] : llvm::enumerate(pointers)) {
           Value both = vector::BitCastOp::create(
@@ -498,7 +503,7 @@ SmallVector<Value> ByteDot::emitCorrections(ArrayRef<Value> blocks,
 
 void ByteDot::emitStores(const Place &at, ArrayRef<Value> blocks,
                          ArrayRef<Value> sums) {
-  unsigned perSum = flatRows ? 2 : dot.getNumValues();
+  unsigned perSum = flatRows ? getFlatParts() : dot.getNumValues();
   SmallVector<Value> corrections = emitCorrections(
       blocks, arith::AddIOp::create(
                   b, zero, b.constantInt(dot.getActivationOffset(), i32)));

@@ -181,6 +181,13 @@ static int64_t getTaskBlocks(const DotSizes &sizes,
   return blocks;
 }
 
+/// Taps of few inputs, as of a first layer: each costs the search of its
+/// pointers and filling up its last step, more than copying them side by side.
+static bool hasShortTaps(const DotSizes &sizes) {
+  constexpr int64_t kShort = 8;
+  return sizes.taps > 1 && sizes.inputs <= kShort;
+}
+
 /// Scratch for what a task knows of its rows.
 static int64_t getRowBytes(const DotSizes &sizes, const DotSchedule &cut) {
   int64_t bytes = 0;
@@ -205,7 +212,7 @@ static std::string getLayout(const DotSchedule &cut) {
   if (cut.isWide)
     return cut.isFlat ? "pair16" : "dot16";
   if (cut.isFlat)
-    return "quad";
+    return cut.pairsFit ? "quad" : "flat";
   return cut.pairsFit ? "dotfit" : "dot";
 }
 
@@ -228,8 +235,12 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
   DotSchedule cut;
   cut.inputs = sizes.inputs;
   cut.isNibble = type.getElementType().isInteger(4);
-  cut.isFlat =
-      llvm::none_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
+  cut.isFlat = llvm::none_of(
+                   levels, [](const Capabilities &c) { return c.hasAvx512; }) ||
+               (isConv && hasShortTaps(sizes) && !cut.isNibble &&
+                llvm::all_of(levels, [](const Capabilities &c) {
+                  return c.hasVnni && !c.hasAmx;
+                }));
   // Pairs are those of rows counted through all taps. Where each tap is filled
   // up they are the same only if it has whole pairs.
   bool samePairs = cut.isFlat || sizes.taps == 1 || sizes.inputs % 2 == 0;

@@ -4,6 +4,7 @@
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -75,7 +76,20 @@ void ByteRows::emitTable(Value group, Value firstRow, Value endRow) {
       [&](Value pixel) {
         SmallVector<Value> at = splitIndex(b, pixel, dims);
         Value entry = b.mul(b.sub(pixel, firstRow), b.idx(shape->kernelSize()));
-        emitEntries(entry, at[0], at[1], at[2]);
+        Window window = {at[0],
+                         b.sub(b.mul(at[1], b.idx(shape->strideHeight)),
+                               b.idx(shape->padTop)),
+                         b.sub(b.mul(at[2], b.idx(shape->strideWidth)),
+                               b.idx(shape->padLeft))};
+        if (shape->kernelSize() == 1)
+          return emitEntries(entry, window);
+        auto branch =
+            scf::IfOp::create(b, isWhole(window), /*withElseRegion=*/true);
+        OpBuilder::InsertionGuard restore(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        emitWholeEntries(entry, window);
+        b.setInsertionPointToStart(branch.elseBlock());
+        emitEntries(entry, window);
       },
       KernelBuilder::LoopHint::NoUnroll);
 }
@@ -96,37 +110,76 @@ void ByteRows::emitLastRow() {
   });
 }
 
-/// The entries of one output pixel.
-void ByteRows::emitEntries(Value entry, Value image, Value row, Value column) {
-  Value height = b.size(shape->inHeight), widthSize = b.size(shape->inWidth);
-  Value top =
-            b.sub(b.mul(row, b.idx(shape->strideHeight)), b.idx(shape->padTop)),
-        left = b.sub(b.mul(column, b.idx(shape->strideWidth)),
-                     b.idx(shape->padLeft));
-  // Below 0 is a large number without a sign.
-  auto isInside = [&](Value at, Value size) -> Value {
-    return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, at, size);
+/// Below 0 is a large number without a sign.
+Value ByteRows::isInside(Value at, Value size) {
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, at, size);
+}
+
+/// Where the pixel of a tap is, if it is one of the image.
+Value ByteRows::getPixel(const Window &window, int64_t kh, int64_t kw) {
+  Value y = b.add(window.top, b.idx(kh * shape->dilationHeight)),
+        x = b.add(window.left, b.idx(kw * shape->dilationWidth)),
+        plane = b.mul(window.image, b.size(shape->inHeight)),
+        line = b.mul(b.add(plane, y), b.size(shape->inWidth));
+  return b.elementPointer(first, b.getI8Type(),
+                          b.mul(b.add(line, x), b.idx(width)));
+}
+
+void ByteRows::storeEntry(Value entry, int64_t tap, Value pointer) {
+  LLVM::StoreOp::create(
+      b, pointer,
+      b.elementPointer(table, b.getI64Type(), b.add(entry, b.idx(tap))));
+}
+
+/// True (i1) if all taps are in the image and none is read from the copy.
+Value ByteRows::isWhole(const Window &window) {
+  auto both = [&](Value lhs, Value rhs) -> Value {
+    return arith::AndIOp::create(b, lhs, rhs);
   };
-  Value plane = b.mul(image, height);
+  auto fits = [&](Value begin, int64_t reach, AffineExpr size) {
+    return both(isInside(begin, b.size(size)),
+                isInside(b.add(begin, b.idx(reach)), b.size(size)));
+  };
+  int64_t lastHigh = shape->kernelHeight - 1, lastWide = shape->kernelWidth - 1;
+  Value result =
+      both(fits(window.top, lastHigh * shape->dilationHeight, shape->inHeight),
+           fits(window.left, lastWide * shape->dilationWidth, shape->inWidth));
+  if (last)
+    result =
+        both(result,
+             LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne,
+                                  getPixel(window, lastHigh, lastWide), last));
+  return result;
+}
+
+/// The entries of an output pixel whose window is whole, which most are.
+void ByteRows::emitWholeEntries(Value entry, const Window &window) {
+  bool onlyEnds = readsRuns && getRun() > 1;
+  for (int64_t kh = 0; kh < shape->kernelHeight; ++kh)
+    for (int64_t kw = 0; kw < shape->kernelWidth; ++kw)
+      if (!onlyEnds || kw == 0 || kw == shape->kernelWidth - 1)
+        storeEntry(entry, kh * shape->kernelWidth + kw,
+                   getPixel(window, kh, kw));
+}
+
+/// The entries of one output pixel.
+void ByteRows::emitEntries(Value entry, const Window &window) {
+  Value height = b.size(shape->inHeight), widthSize = b.size(shape->inWidth);
   for (int64_t kh = 0; kh < shape->kernelHeight; ++kh) {
-    Value y = b.add(top, b.idx(kh * shape->dilationHeight));
-    Value insideRow = isInside(y, height);
-    Value line = b.mul(b.add(plane, y), widthSize);
+    Value insideRow =
+        isInside(b.add(window.top, b.idx(kh * shape->dilationHeight)), height);
     for (int64_t kw = 0; kw < shape->kernelWidth; ++kw) {
-      Value x = b.add(left, b.idx(kw * shape->dilationWidth));
+      Value x = b.add(window.left, b.idx(kw * shape->dilationWidth));
       Value inside =
           arith::AndIOp::create(b, insideRow, isInside(x, widthSize));
-      Value there = b.elementPointer(first, b.getI8Type(),
-                                     b.mul(b.add(line, x), b.idx(width)));
+      Value there = getPixel(window, kh, kw);
       if (last) {
         Value isLast =
             LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::eq, there, last);
         there = arith::SelectOp::create(b, isLast, lastCopy, there);
       }
-      Value pointer = arith::SelectOp::create(b, inside, there, b.scratch());
-      Value at = b.add(entry, b.idx(kh * shape->kernelWidth + kw));
-      LLVM::StoreOp::create(b, pointer,
-                            b.elementPointer(table, b.getI64Type(), at));
+      storeEntry(entry, kh * shape->kernelWidth + kw,
+                 arith::SelectOp::create(b, inside, there, b.scratch()));
     }
   }
 }

@@ -55,6 +55,9 @@ public:
   /// of the window, falls in the padding or is read from a copy: their inputs
   /// then follow that of `tap`.
   mlir::Value isRun(mlir::Value row, mlir::Value firstRow, mlir::Value tap);
+  /// Says that of a run only the first tap is asked for, and the last one by
+  /// isRun(): the table then lacks the others.
+  void readRuns() { readsRuns = true; }
   /// True if the word at the end of `count` inputs, of a tap or a run, may be
   /// read whole.
   bool isPadded(int64_t count) const {
@@ -67,13 +70,22 @@ public:
 private:
   bool needsTable() const { return shape && !isDirect; }
   void emitLastRow();
-  void emitEntries(mlir::Value entry, mlir::Value image, mlir::Value row,
-                   mlir::Value column);
+  /// An output pixel: its image, and where its window begins in it, which may
+  /// be before the first row or column.
+  struct Window {
+    mlir::Value image, top, left;
+  };
+  mlir::Value isInside(mlir::Value at, mlir::Value size);
+  mlir::Value getPixel(const Window &window, int64_t kh, int64_t kw);
+  mlir::Value isWhole(const Window &window);
+  void emitWholeEntries(mlir::Value entry, const Window &window);
+  void emitEntries(mlir::Value entry, const Window &window);
+  void storeEntry(mlir::Value entry, int64_t tap, mlir::Value pointer);
 
   KernelBuilder &b;
   std::optional<ConvShape> shape;
   int64_t inputs, width; ///< channels of a group, and of all
-  bool readsWords;
+  bool readsWords, readsRuns = false;
   bool isDirect; ///< an output pixel reads the pixel of its own place
   mlir::Value input, zero, table, first;
   mlir::Value last, lastCopy; ///< null where no row is read beyond its end

@@ -28,14 +28,15 @@ bool qcc::isByteLayout(StringRef layout) {
   StringRef name = layout.take_until([](char c) { return c == ':'; });
   return name == "dot" || name == "dotfit" || name == "quad" ||
          name == "dot16" || name == "pair16" || name == "dot4" ||
-         name == "quad4";
+         name == "quad4" || name == "flat";
 }
 
 /// Rows that lie side by side counted through all taps; 0: those of a tap.
 static int64_t getFlatRows(StringRef layout) {
   if (layout.starts_with("pair"))
     return 2;
-  return layout.starts_with("quad") ? kDotRows : 0;
+  return layout.starts_with("quad") || layout.starts_with("flat") ? kDotRows
+                                                                  : 0;
 }
 
 /// Two codes in a byte.
