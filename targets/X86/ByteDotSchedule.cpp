@@ -181,11 +181,10 @@ static int64_t getTaskBlocks(const DotSizes &sizes,
   return blocks;
 }
 
-/// Taps of few inputs, as of a first layer: each costs the search of its
-/// pointers and filling up its last step, more than copying them side by side.
+/// Taps of less than a step, as of a first layer: each costs its pointer and
+/// filling up, more than copying those of a row of the window side by side.
 static bool hasShortTaps(const DotSizes &sizes) {
-  constexpr int64_t kShort = 8;
-  return sizes.taps > 1 && sizes.inputs <= kShort;
+  return sizes.taps > 1 && sizes.inputs < kDotRows && sizes.groups == 1;
 }
 
 /// Scratch for what a task knows of its rows.
