@@ -575,7 +575,7 @@ void ByteDot::emitRow(Value row, Value block, ArrayRef<Value> sums,
 void ByteDot::emitBlocks(Value sum, SmallVector<Value> indices, Value inGroup,
                          Value offset) {
   int64_t rest = sizes.outputs % kColumns;
-  auto lanes = unsigned(cast<VectorType>(sum.getType()).getNumElements());
+  auto columns = unsigned(cast<VectorType>(sum.getType()).getNumElements());
   auto store = [&](Value part, unsigned lanes, Value live, int64_t first) {
     SmallVector<Value> at(indices);
     at.back() = b.add(at.back(), b.idx(first));
@@ -584,7 +584,7 @@ void ByteDot::emitBlocks(Value sum, SmallVector<Value> indices, Value inGroup,
       status = failure();
   };
   if (!rest)
-    return store(sum, lanes, Value(), 0);
+    return store(sum, columns, Value(), 0);
   if (b.caps().hasAvx512)
     return store(
         sum, kColumns,

@@ -20,6 +20,9 @@ static constexpr int64_t kTileGrain = ByteTiles::kAtOnce * ByteTiles::kRows;
 /// An AMX unit makes as many products in the time (1,024 per cycle in place of
 /// 128 of VNNI).
 static constexpr int64_t kTileSpeed = 8;
+/// A larger weight does not stay in L2 from task to task: the fewer tasks, the
+/// fewer times it comes from further away.
+static constexpr int64_t kNearBytes = 512 << 10;
 /// Each task expands a weight of 4 bits again: it gets as many times the rows.
 static constexpr int64_t kExpandedRows = 2;
 /// Tasks that make cutting columns unnecessary.

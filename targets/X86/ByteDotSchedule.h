@@ -18,10 +18,6 @@ struct DotSizes {
   int64_t terms() const { return taps * inputs; }
 };
 
-/// A larger weight does not stay in L2 from task to task: the fewer tasks, the
-/// fewer times it comes from further away.
-constexpr int64_t kNearBytes = 512 << 10;
-
 /// What the schedule of a product of bytes says.
 struct DotSchedule {
   int64_t rows;   ///< of a task

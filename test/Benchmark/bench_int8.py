@@ -5,9 +5,9 @@
 
 Four contenders in one process, in rounds that run each once, in an order that turns, after a run that is not counted and
 with several threads after a pause: ours in int8 and fp32, ONNX Runtime's in int8 (quantize_static: per channel, symmetric
-weights, after its own preprocessing) and fp32, with all optimisations and the same threads. Both int8 are calibrated on the same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50
-million products, and graphs of known shapes with random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds
-for each model and number of threads.
+weights, after its own preprocessing) and fp32, with all optimisations and the same threads. Both int8 are calibrated on the
+same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50 million products, and graphs of known shapes with
+random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds for each model and number of threads.
 
 With --own the contenders are ours alone: fp32, int8 and w4a8 with calibration data, and int8 without, in DATE-int8-own.md.
 """
