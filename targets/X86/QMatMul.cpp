@@ -26,8 +26,9 @@ using namespace qcc::x86;
 
 namespace {
 
-/// Rows and blocks of 16 columns of a task.
-constexpr int64_t kTaskRows = 96;
+/// Rows and blocks of 16 columns of a task: 128 rows, as batches and sequences
+/// have them, unpack weights once, and tiles of 4, 6 and 12 rows divide it.
+constexpr int64_t kTaskRows = 132;
 constexpr int64_t kTaskBlocks = 12;
 /// Up to so many rows are multiplied without a panel: few rows do not pay for
 /// writing it.
@@ -61,7 +62,7 @@ unsigned getPanelBlocks(const Capabilities &caps, const EncodedLayout &layout,
     return 1;
   if (layout.groups > 1 || dot.getRegisters() > 1)
     return 2;
-  return layout.blocks % 3 == 0 ? 3 : 4;
+  return 4;
 }
 
 IntegerDot getDot(const Capabilities &caps, const Scheme &scheme) {
