@@ -57,35 +57,12 @@ llvm::Error OutputJudge::chooseOutput(func::FuncOp entry) {
                    "rounding costs");
 }
 
-/// Elements of an array of 32 or 64 bit integers; none of other arrays.
-static std::vector<int64_t> getIntegers(const SampleArray &array) {
-  std::vector<int64_t> values;
-  auto read = [&](auto element) {
-    for (size_t at = 0; at + sizeof(element) <= array.bytes.size();
-         at += sizeof(element)) {
-      std::memcpy(&element, array.bytes.data() + at, sizeof(element));
-      values.push_back(int64_t(element));
-    }
-  };
-  constexpr uint8_t kInt = 0; // DLPack's
-  if (array.code == kInt && array.bits == 64)
-    read(int64_t());
-  else if (array.code == kInt && array.bits == 32)
-    read(int32_t());
-  return values;
-}
-
 /// True if each sample has ids below the number of classes, one for each
 /// position of its output.
 bool OutputJudge::hasTokens(StringRef input) const {
   return llvm::all_of(llvm::enumerate(references), [&](auto reference) {
-    const SampleArray *array =
-        findArray(workspace->getSamples()[reference.index()].arrays, input);
-    std::vector<int64_t> ids =
-        array ? getIntegers(*array) : std::vector<int64_t>();
-    return !ids.empty() &&
-           ids.size() * size_t(classes) == reference.value().size() &&
-           llvm::all_of(ids, [&](int64_t id) { return id < classes; });
+    return qcc::hasTokens(workspace->getSamples()[reference.index()], input,
+                          reference.value().size(), classes);
   });
 }
 

@@ -1,9 +1,11 @@
 //===- TokenInput.cpp - which input has a model's tokens --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/TokenInput.h"
+#include "qcc/Calibration/Samples.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "llvm/ADT/SetVector.h"
+#include <cstring>
 
 using namespace mlir;
 using namespace qcc;
@@ -71,4 +73,30 @@ SmallVector<std::string> qcc::findTokenInputs(func::FuncOp entry,
   if (!read.empty())
     return read;
   return all.size() == 1 ? all : SmallVector<std::string>();
+}
+
+std::vector<int64_t> qcc::getIntegers(const SampleArray &array) {
+  std::vector<int64_t> values;
+  auto read = [&](auto element) {
+    for (size_t at = 0; at + sizeof(element) <= array.bytes.size();
+         at += sizeof(element)) {
+      std::memcpy(&element, array.bytes.data() + at, sizeof(element));
+      values.push_back(int64_t(element));
+    }
+  };
+  constexpr uint8_t kInt = 0; // DLPack's
+  if (array.code == kInt && array.bits == 64)
+    read(int64_t());
+  else if (array.code == kInt && array.bits == 32)
+    read(int32_t());
+  return values;
+}
+
+bool qcc::hasTokens(const Sample &sample, StringRef input, size_t elements,
+                    int64_t classes) {
+  const SampleArray *array = findArray(sample.arrays, input);
+  std::vector<int64_t> ids =
+      array ? getIntegers(*array) : std::vector<int64_t>();
+  return !ids.empty() && ids.size() * size_t(classes) == elements &&
+         llvm::all_of(ids, [&](int64_t id) { return id < classes; });
 }

@@ -461,6 +461,7 @@ llvm::Error Compilation::quantize() {
       settings.maxDrop = options.budgets.drop;
       settings.maxLatency = options.budgets.latency;
       settings.correctBias = options.correctBias;
+      settings.rowScales = !options.emitQdq; // a QDQ graph has known scales
       settings.dynamic = isDynamic;
       settings.pairsFit = llvm::any_of(
           levels, [](const Capabilities &level) { return !level.hasVnni; });

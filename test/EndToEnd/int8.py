@@ -18,8 +18,10 @@ import numpy as np
 import onnx
 import qcc
 
-# Bounds of the project for int8: the cosine of all outputs, the accuracy on digits, the share of changed classes.
+# Bounds of the project for int8: the cosine of all outputs, the accuracy on digits, the share of changed classes. And what is lost of a
+# language model's perplexity: half of a point, which the compiler aims at on the calibration samples.
 COSINE, DIGITS_LOSS, FLIPS = 0.99, 0.003, 0.02
+PERPLEXITY_LOSS = 0.005
 
 
 @dataclasses.dataclass
@@ -164,7 +166,26 @@ def same_bytes() -> str:
     return "1 and 2 jobs, the same bytes"
 
 
+def tokens() -> str:
+    """A language model loses at most half a percent of its perplexity on other tokens: products find scales of rows."""
+    folder = harness.MODELS / "llm" / "lm-s"
+    if not folder.exists():
+        raise harness.Skip(f"no {folder}: set QCC_TEST_DATA")
+    with tempfile.TemporaryDirectory(prefix="qcc-int8-") as text:
+        scratch = pathlib.Path(text)
+        np.savez(scratch / "calib.npz", input_ids=np.load(folder / "calib_tokens.npz")["input_ids"][:64])
+        harness.run(harness.QCC, folder / "decoder.onnx", "-o", scratch / "int8", "--precision=int8", f"--calib={scratch / 'calib.npz'}", "-q")
+        ops = json.loads((scratch / "int8" / "report.json").read_text())["ops"]
+        # Exits with 6 where more is lost.
+        harness.run(harness.QCC, "eval", scratch / "int8", f"--reference={folder / 'decoder.onnx'}", f"--data={folder / 'eval_tokens.npz'}",
+                    "--metric=perplexity", f"--max-drop={PERPLEXITY_LOSS}", "-q")  # fmt: skip
+    rows = {op["node"] for op in ops if op["reason"].startswith("scales per row")}
+    if not rows or any(op["executed"] == "f32" for op in ops if op.get("layer_error")):
+        raise harness.Failure(f"expected products in int8, some with scales of rows, but {len(rows)} have them")
+    return f"at most {PERPLEXITY_LOSS:.1%} of the perplexity with {len(rows)} products that find scales of rows"
+
+
 def all_int8() -> list:
     """The cases of this file."""
     cases = [(f"int8/{name}", functools.partial(agreement, name)) for name in MODELS]
-    return cases + [("int8/strict", strict), ("int8/digits", digits), ("int8/same-bytes", same_bytes)]
+    return cases + [("int8/strict", strict), ("int8/digits", digits), ("int8/lm-s", tokens), ("int8/same-bytes", same_bytes)]

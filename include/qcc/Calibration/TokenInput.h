@@ -4,6 +4,7 @@
 #define QCC_CALIBRATION_TOKENINPUT_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Calibration/HostExecutor.h"
 
 namespace qcc {
 
@@ -16,6 +17,14 @@ namespace qcc {
 /// question.
 llvm::SmallVector<std::string> findTokenInputs(mlir::func::FuncOp entry,
                                                mlir::Value logits);
+
+/// Elements of an array of 32 or 64 bit integers; none of other arrays.
+std::vector<int64_t> getIntegers(const SampleArray &array);
+
+/// True if an input of a sample has ids below the number of classes, one for
+/// each position of an output of `elements` elements.
+bool hasTokens(const Sample &sample, llvm::StringRef input, size_t elements,
+               int64_t classes);
 
 } // namespace qcc
 

@@ -61,7 +61,8 @@ struct CompileOptions {
   std::vector<std::pair<std::string, std::string>> states;
   std::vector<std::string> keep; ///< regexes of nodes that stay float
   /// --min-cos: layers whose int8 makes outputs on the calibration data differ
-  /// more than that from those in float stay float; 0: none does.
+  /// more than that from those in float find scales of rows or stay float; 0:
+  /// none does.
   double minCosine = 0.99;
   /// --no-correct-bias: biases of layers in int8 stay as they are; else they
   /// are corrected where there are samples.

@@ -43,20 +43,25 @@ LogicalResult StaticQuantizer::dropSlow(SmallVector<Operation *> &candidates,
   return success();
 }
 
-/// What is read in codes where some activations stay float and some layers.
+/// What is read in codes where activations are read so and only some layers are
+/// left.
 static Switches makeSwitches(ArrayRef<Activation> activations,
-                             const std::vector<bool> &kept,
+                             const Sensitive &found,
                              ArrayRef<Operation *> layers) {
   llvm::SmallPtrSet<Operation *, 16> left(layers.begin(), layers.end());
   Switches on;
-  for (auto [activation, isKept] : llvm::zip_equal(activations, kept)) {
-    bool isRead = activation.layers.empty();
+  for (auto [activation, reading] :
+       llvm::zip_equal(activations, found.readings)) {
+    bool inCodes = reading == Reading::Codes,
+         isRead = activation.layers.empty();
     for (Operation *layer : activation.layers) {
-      on.layers.push_back(!isKept && left.contains(layer));
+      on.layers.push_back(inCodes && left.contains(layer));
       isRead |= on.layers.back();
     }
-    on.activations.push_back(!isKept && isRead);
+    on.activations.push_back(inCodes && isRead);
   }
+  for (size_t activation : found.products.activationOf)
+    on.layers.push_back(found.readings[activation] == Reading::RowCodes);
   return on;
 }
 
@@ -69,17 +74,19 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
   auto found = findSensitive(*workspace, activations);
   if (!found)
     return qcc::emitError(module.getLoc(), found.takeError());
-  auto &[measured, kept] = *found;
   llvm::SmallPtrSet<Operation *, 16> dropped;
-  for (auto [activation, isKept] : llvm::zip_equal(activations, kept))
-    if (isKept) {
+  for (auto [activation, reading] :
+       llvm::zip_equal(activations, found->readings))
+    if (reading != Reading::Codes) {
       keptFloat.insert(activation.value);
       for (Operation *layer : activation.layers) {
-        noteOutcome(layer, scheme, "f32",
-                    "kept: outputs would change too much");
         dropped.insert(layer);
+        if (reading == Reading::Floats)
+          noteOutcome(layer, scheme, "f32",
+                      "kept: outputs would change too much");
       }
     }
+  giveRowScales(*found);
   if (dropped.empty())
     return success();
   llvm::erase_if(candidates,
@@ -90,13 +97,31 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
   auto faster = findFaster(candidates, /*isDynamic=*/false);
   if (failed(faster))
     return failure();
-  auto agreement = measured.model->run(makeSwitches(activations, kept, *faster),
-                                       measured.model->getNumSamples());
+  SwitchedModel &model = *found->measured.model;
+  auto agreement = model.run(makeSwitches(activations, *found, *faster),
+                             model.getNumSamples());
   if (!agreement)
     return qcc::emitError(module.getLoc(), agreement.takeError());
-  if (agreement->getLeastCosine() >= getBound())
+  if (getCosine().holds(*agreement))
     takeFaster(candidates, std::move(*faster));
   return success();
+}
+
+void StaticQuantizer::giveRowScales(const Sensitive &found) {
+  Builder b(context);
+  ArrayRef<double> errors(found.measured.errors);
+  for (auto [product, activation, error] :
+       llvm::zip_equal(found.products.ops, found.products.activationOf,
+                       errors.take_back(found.products.ops.size()))) {
+    if (found.readings[activation] != Reading::RowCodes)
+      continue;
+    product->setAttr(kAssignedAttr, b.getStringAttr(scheme));
+    product->setAttr(
+        kAssignedReasonAttr,
+        b.getStringAttr("scales per row: with one for all rows outputs would "
+                        "change too much"));
+    noteError(product, error);
+  }
 }
 
 llvm::Expected<Measured>
@@ -106,7 +131,7 @@ StaticQuantizer::measureBest(Workspace &workspace,
   if (!found)
     return found.takeError();
   auto [measured, weights] = std::move(*found);
-  if (measured.model->hasOutputs() && measured.getLeastCosine() < getBound()) {
+  if (!isNear(measured)) {
     SmallVector<Activation> divided(activations);
     llvm::Expected<unsigned> changed = equalizeChannels(workspace, divided);
     if (!changed)
@@ -126,30 +151,6 @@ StaticQuantizer::measureBest(Workspace &workspace,
   chosen.bytes = std::move(weights);
   noteLayers(measured, activations, [](Operation *) { return true; });
   return std::move(measured);
-}
-
-llvm::Expected<std::pair<Measured, std::vector<bool>>>
-StaticQuantizer::findSensitive(Workspace &workspace,
-                               SmallVector<Activation> &activations) {
-  auto found = measureBest(workspace, activations);
-  if (!found)
-    return found.takeError();
-  Measured measured = std::move(*found);
-  double bound = measured.model->hasOutputs() ? getBound() : -1;
-  leastCosine = std::max(measured.getLeastCosine(), bound);
-  std::vector<bool> none(activations.size());
-  if (measured.getLeastCosine() >= bound)
-    return std::pair(std::move(measured), std::move(none));
-  SwitchedModel &model = *measured.model;
-  llvm::Expected<std::vector<double>> costs = estimateCosts(activations);
-  if (!costs)
-    return costs.takeError();
-  auto kept = keepWorst(
-      *costs, model.getNumSamples(), bound,
-      [&](const std::vector<bool> &on, size_t n) { return model.run(on, n); });
-  if (!kept)
-    return kept.takeError();
-  return std::pair(std::move(measured), std::move(*kept));
 }
 
 llvm::Expected<std::vector<double>>

@@ -115,7 +115,7 @@ StaticQuantizer::keepWide(Measured &measured, size_t activations,
     sizes.push_back(double(std::max<int64_t>(
         cast<RankedTensorType>(layer->getOperand(1).getType()).getNumElements(),
         1)));
-  return keepWorst(sizes, model.getNumSamples(), bound,
+  return keepWorst(sizes, model.getNumSamples(), Closeness{bound},
                    [&](const std::vector<bool> &on, size_t count) {
                      std::vector<bool> switches(activations, true);
                      // Of products it is this switch that says.

@@ -5,9 +5,12 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
+#include "qcc/Calibration/Samples.h"
+#include "qcc/Calibration/TokenInput.h"
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Evaluate/Metrics.h"
 #include "qcc/Support/Diagnostics.h"
 #include <mutex>
 
@@ -20,6 +23,12 @@ using namespace qcc;
 static constexpr llvm::StringLiteral kSwitches = "qcc.switches";
 /// Most samples that are run; they are spread over all.
 static constexpr size_t kMostSamples = 32;
+
+/// True for what is compared of the results of the entry.
+static bool isComparedOutput(Value value) {
+  return cast<RankedTensorType>(value.getType()).getElementType().isF32() &&
+         !isConstantExpression(value);
+}
 
 static void observe(OpBuilder &b, Value value, const Twine &name) {
   std::string text = name.str();
@@ -126,6 +135,7 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
   OwningOpRef<ModuleOp> copy =
       cast<ModuleOp>(module.getOperation()->clone(mapping));
   func::FuncOp entry = *copy->getOps<func::FuncOp>().begin();
+  model->findTokens(entry);
   OpBuilder b(entry);
   model->numActivations = activations.size();
   size_t channels = 0;
@@ -198,20 +208,52 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);
   for (Value value : end->getOperands())
-    if (cast<RankedTensorType>(value.getType()).getElementType().isF32() &&
-        !isConstantExpression(value))
+    if (isComparedOutput(value))
       observe(b, value, "@" + Twine(model->outputs++));
   auto program = workspace.compile(*copy);
   if (!program)
     return program.takeError();
   model->program = std::move(*program);
   ArrayRef<Sample> all = workspace.getSamples();
-  size_t count = std::min(all.size(), kMostSamples);
+  size_t count = std::min(all.size(), model->getMostSamples(all));
   for (size_t i = 0; i < count; ++i)
     model->samples.push_back(all[i * all.size() / count]);
   for (Sample &sample : model->samples)
     sample.arrays.emplace_back(); // the switches
   return std::move(model);
+}
+
+void SwitchedModel::findTokens(func::FuncOp entry) {
+  Operation *end = entry.getBody().front().getTerminator();
+  auto output = llvm::find_if(end->getOperands(), isComparedOutput);
+  if (output == end->operand_end())
+    return;
+  tokenInputs = findTokenInputs(entry, *output);
+  if (!tokenInputs.empty())
+    classes = getConstantSize(getDims((*output).getType()).back()).value_or(0);
+}
+
+/// How many samples are run: of a language model as many as have enough tokens.
+size_t SwitchedModel::getMostSamples(ArrayRef<Sample> all) const {
+  uint64_t most = 1;
+  for (const std::string &input : tokenInputs)
+    if (const SampleArray *array = findArray(all.front().arrays, input))
+      most = std::max<uint64_t>(most, getIntegers(*array).size());
+  return most == 1 ? kMostSamples
+                   : std::clamp<size_t>(OutputJudge::kPositions / most,
+                                        kRankedSamples, kMostSamples);
+}
+
+/// Leaves the inputs of which all samples have tokens for the output.
+void SwitchedModel::checkTokens() {
+  llvm::erase_if(tokenInputs, [&](const std::string &input) {
+    return !llvm::all_of(llvm::enumerate(samples), [&](auto sample) {
+      return hasTokens(sample.value(), input,
+                       exact[sample.index()].front().size(), classes);
+    });
+  });
+  if (tokenInputs.empty() || classes < 2)
+    classes = 0;
 }
 
 Switches SwitchedModel::getSwitches(const std::vector<bool> &onOf) const {
@@ -280,6 +322,8 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
             }
           }))
     return std::move(error);
+  if (outputs)
+    checkTokens();
   std::vector<double> errors;
   for (size_t layer = 0; layer < layers; ++layer) {
     Products all;
@@ -307,16 +351,41 @@ void SwitchedModel::setCorrections(
       corrections.resize(corrections.size() + place.channels);
 }
 
+/// The Kullback-Leibler divergence of all positions of logits, summed, and
+/// their number.
+static std::pair<double, double>
+diverge(ArrayRef<float> exact, ArrayRef<float> values, size_t classes) {
+  int64_t shape[] = {int64_t(exact.size() / classes), int64_t(classes)};
+  auto rows = scoreRows(Metric::KL, OutputView(exact, shape),
+                        OutputView(values, shape), {});
+  if (!rows) {
+    llvm::consumeError(rows.takeError());
+    return {HUGE_VAL, 1};
+  }
+  std::pair<double, double> sum;
+  for (const RowScore &row : *rows) {
+    sum.first += row.candidate;
+    sum.second += row.count;
+  }
+  return sum;
+}
+
 llvm::Expected<Agreement> SwitchedModel::run(const Switches &switches,
                                              size_t count) {
   count = std::min(count, samples.size());
   Agreement agreement(count, outputs);
+  agreement.divergences.resize(classes ? count : 0);
   if (llvm::Error error = runSamples(
           switches, count,
           [&](size_t sample, StringRef name, ArrayRef<float> values) {
-            if (name.front() == '@')
-              agreement.parts[sample][getNumber(name)].add(
-                  exact[sample][getNumber(name)], values);
+            if (name.front() != '@')
+              return;
+            size_t output = getNumber(name);
+            ArrayRef<float> reference = exact[sample][output];
+            agreement.parts[sample][output].add(reference, values);
+            if (classes && output == 0)
+              agreement.divergences[sample] =
+                  diverge(reference, values, size_t(classes));
           }))
     return std::move(error);
   return std::move(agreement);

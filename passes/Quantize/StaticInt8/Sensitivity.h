@@ -72,7 +72,7 @@ public:
   /// then one for each product.
   Switches getSwitches(const std::vector<bool> &groups) const;
   /// How near the outputs are to those in float, on the first `count` samples.
-  /// After measureLayers.
+  /// Of a language model the divergence counts too. After measureLayers.
   llvm::Expected<Agreement> run(const Switches &switches, size_t count);
   /// The same, by getSwitches.
   llvm::Expected<Agreement> run(const std::vector<bool> &groups, size_t count) {
@@ -84,6 +84,9 @@ public:
 
 private:
   SwitchedModel(Workspace &workspace) : workspace(workspace) {}
+  void findTokens(mlir::func::FuncOp entry);
+  void checkTokens();
+  size_t getMostSamples(llvm::ArrayRef<Sample> all) const;
   llvm::Error runSamples(const Switches &switches, size_t count,
                          Workspace::Listener listener);
   SampleArray makeInput(const Switches &switches) const;
@@ -97,6 +100,10 @@ private:
   std::vector<ChannelPlaces> places;                  ///< of each layer
   std::vector<bool> narrow;                           ///< of each layer
   std::vector<float> corrections; ///< of all layers' channels, one by one
+  /// Of the first output, if it may give chances of tokens: their number, and
+  /// the inputs that may have the tokens; 0 once samples say otherwise.
+  int64_t classes = 0;
+  llvm::SmallVector<std::string> tokenInputs;
   std::vector<std::vector<ChannelErrors>> channelErrors; ///< [layer][sample]
 };
 

@@ -8,9 +8,6 @@
 
 using namespace qcc;
 
-/// Samples on which candidates are ranked.
-static constexpr size_t kRankedSamples = 4;
-
 void Products::add(llvm::ArrayRef<float> a, llvm::ArrayRef<float> b) {
   for (auto [x, y] : llvm::zip_equal(a, b)) {
     ab += double(x) * double(y);
@@ -66,6 +63,21 @@ double Agreement::getMeanError() const {
     sum += all.getError() * all.getError();
   }
   return parts.empty() ? 0 : sum / double(parts.size());
+}
+
+double Agreement::getDivergence() const {
+  double sum = 0, positions = 0;
+  for (auto [ofSample, count] : divergences) {
+    sum += ofSample;
+    positions += count;
+  }
+  return positions > 0 ? sum / positions : 0;
+}
+
+bool Closeness::holds(const Agreement &agreement) const {
+  // What is not a number is not near.
+  return agreement.getLeastCosine() >= leastCosine &&
+         agreement.getDivergence() <= divergence;
 }
 
 llvm::Expected<std::vector<bool>> qcc::chooseKept(
@@ -150,7 +162,7 @@ llvm::Expected<std::vector<bool>> qcc::releaseKept(
 }
 
 llvm::Expected<std::vector<bool>> qcc::keepWorst(
-    llvm::ArrayRef<double> costs, size_t samples, double bound,
+    llvm::ArrayRef<double> costs, size_t samples, const Closeness &closeness,
     llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
                                                  size_t samples)>
         run) {
@@ -169,7 +181,7 @@ llvm::Expected<std::vector<bool>> qcc::keepWorst(
     llvm::Expected<Agreement> agreement = run(on, samples);
     if (!agreement)
       return agreement.takeError();
-    return agreement->getLeastCosine() >= bound;
+    return closeness.holds(*agreement);
   };
   llvm::Expected<std::vector<bool>> kept = chooseKept(alone, holds);
   if (!kept)

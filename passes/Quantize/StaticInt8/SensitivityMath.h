@@ -6,9 +6,14 @@
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/Support/Error.h"
+#include <cmath>
+#include <utility>
 #include <vector>
 
 namespace qcc {
+
+/// Samples on which candidates are ranked.
+inline constexpr size_t kRankedSamples = 4;
 
 /// Sums over two arrays of numbers.
 struct Products {
@@ -33,6 +38,20 @@ public:
   double getLeastCosine() const;
   /// Mean over the samples of the squared error of all outputs.
   double getMeanError() const;
+
+  /// Of an output that gives chances of tokens: of each sample the sum over
+  /// positions of the Kullback-Leibler divergence in nats, and the positions.
+  std::vector<std::pair<double, double>> divergences;
+  /// Its mean over all positions: what the perplexity rises by as a share,
+  /// where it is small. 0 where nothing gives chances.
+  double getDivergence() const;
+};
+
+/// How near outputs have to be to exact ones.
+struct Closeness {
+  double leastCosine = -1;
+  double divergence = HUGE_VAL; ///< most, of tokens
+  bool holds(const Agreement &agreement) const;
 };
 
 /// Chooses which of `errors.size()` candidates to keep: the ones with the
@@ -52,11 +71,11 @@ llvm::Expected<std::vector<bool>> releaseKept(
     llvm::function_ref<llvm::Expected<bool>(const std::vector<bool> &)> holds);
 
 /// Which candidates to keep: those that alone change the outputs most for what
-/// keeping them costs (time, size; one positive number each), as few as a least
-/// cosine of `bound` on `samples` samples needs. `run` takes which candidates
-/// are not kept and the number of samples.
+/// keeping them costs (time, size; one positive number each), as few as the
+/// outputs of `samples` samples being so near needs. `run` takes which
+/// candidates are not kept and the number of samples.
 llvm::Expected<std::vector<bool>> keepWorst(
-    llvm::ArrayRef<double> costs, size_t samples, double bound,
+    llvm::ArrayRef<double> costs, size_t samples, const Closeness &closeness,
     llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
                                                  size_t samples)>
         run);

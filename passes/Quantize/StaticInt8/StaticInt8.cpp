@@ -31,6 +31,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     settings.dynamic = dynamic;
     settings.pairsFit = pairsFit;
     settings.correctBias = correctBias;
+    settings.rowScales = rowScales;
     if (failed(StaticQuantizer(getOperation(), std::move(settings)).run()))
       signalPassFailure();
   }

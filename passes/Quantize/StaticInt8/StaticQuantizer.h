@@ -18,14 +18,37 @@ struct StaticInt8Settings {
   std::string formats; ///< with budgets, what is chosen from
   double minCosine;
   Budgets budgets;
-  bool dynamic, pairsFit, correctBias;
+  bool dynamic, pairsFit, correctBias, rowScales;
+};
+
+/// How an activation's layers read it: codes with the scale that is known,
+/// codes with a scale per row that is found at run time (products), or floats.
+enum class Reading { Codes, RowCodes, Floats };
+
+/// The products that can find scales of rows for all that read an activation.
+struct RowProducts {
+  RowProducts() = default;
+  RowProducts(llvm::ArrayRef<Activation> activations, const Scheme &scheme);
+
+  llvm::SmallVector<MatMulOp> ops;
+  llvm::SmallVector<size_t> activationOf; ///< of each product
+  llvm::SmallVector<size_t> activationsRead;
+
+  /// Switches of a model with them (SwitchedModel::getSwitches).
+  std::vector<bool> getGroups(llvm::ArrayRef<Reading> readings) const;
+};
+
+/// What is measured, and how activations are read for the sake of the outputs.
+struct Sensitive {
+  Measured measured;
+  RowProducts products; ///< none if that is not needed
+  llvm::SmallVector<Reading> readings;
 };
 
 /// One run of the pass over a module: collects what may be quantized
-/// (StaticQuantizer.cpp), leaves out what is slow, sensitive or not within
-/// budgets (KeepFloat.cpp,
-/// WithinBudgets.cpp), narrows weights for w4a8 (Narrow.cpp), and rewrites
-/// the rest.
+/// (StaticQuantizer.cpp), leaves out what is slow, sensitive (KeepFloat.cpp,
+/// RowCodes.cpp) or not within budgets (WithinBudgets.cpp), narrows weights for
+/// w4a8 (Narrow.cpp), and rewrites the rest.
 class StaticQuantizer : StaticInt8Settings {
 public:
   StaticQuantizer(mlir::ModuleOp module, StaticInt8Settings settings)
@@ -71,20 +94,37 @@ private:
   /// have the cosine that is asked for.
   mlir::LogicalResult
   keepSensitive(llvm::SmallVector<mlir::Operation *> &candidates);
-  /// The least cosine of the outputs on the samples: others are worse than
-  /// those of which the ranges are. -1: any.
-  double getBound() const {
-    return minCosine > 0 ? 1 - (1 - minCosine) / 2 : -1;
+  /// How near the outputs have to be on the samples: others are worse than
+  /// those of which the ranges are.
+  Closeness getCloseness() const {
+    double rest = (1 - minCosine) / 2;
+    return minCosine > 0 ? Closeness{1 - rest, rest} : Closeness();
+  }
+  /// The same of what floats are worth: other directions, not other chances.
+  Closeness getCosine() const { return {getCloseness().leastCosine}; }
+  /// True if the outputs are, with all in low bits.
+  bool isNear(const Measured &measured) const {
+    return !measured.whole || getCloseness().holds(*measured.whole);
   }
   /// Measures what codes do to the outputs. Channels are equalised where that
   /// makes them better and they are not good enough.
   llvm::Expected<Measured>
   measureBest(Workspace &workspace, llvm::SmallVector<Activation> &activations);
-  /// What is measured, and which activations stay float, by what their codes do
-  /// to the outputs.
-  llvm::Expected<std::pair<Measured, std::vector<bool>>>
+  /// How activations are read, by what their codes do to the outputs.
+  llvm::Expected<Sensitive>
   findSensitive(Workspace &workspace,
                 llvm::SmallVector<Activation> &activations);
+  /// Has products find scales of the rows of their activations, as few as the
+  /// outputs need, if that helps.
+  llvm::Error chooseRowCodes(Measured &measured, const RowProducts &products,
+                             llvm::ArrayRef<Activation> activations,
+                             llvm::MutableArrayRef<Reading> readings);
+  /// Has activations stay float, as few as the cosine of the outputs needs.
+  llvm::Error chooseFloats(Measured &measured, const RowProducts &products,
+                           llvm::ArrayRef<Activation> activations,
+                           llvm::MutableArrayRef<Reading> readings);
+  /// Tells products to find scales of rows.
+  void giveRowScales(const Sensitive &found);
   /// What the layers of each activation take longer in f32. Borders, and what
   /// has no layer, are a hundredth of all layers together.
   llvm::Expected<std::vector<double>>

@@ -113,10 +113,11 @@ StaticQuantizer::keepWithinBudgets(SmallVector<Operation *> &candidates,
     return chooseNothing();
 
   SmallVector<Activation> activations = collect(candidates);
-  BudgetRequest request = {
-      workspace, module,     *found->first, found->second.front(),
-      budgets,   getBound(), *judge,        *known,
-      formats};
+  BudgetRequest request = {workspace,     module,
+                           *found->first, found->second.front(),
+                           budgets,       getCosine().leastCosine,
+                           *judge,        *known,
+                           formats};
   // Which layers have weights of 4 bits is known once those are chosen.
   if (!isNarrow())
     if (llvm::Error error = checkLimits(request, activations))

@@ -124,12 +124,29 @@ TEST(SensitivityMathTest, keepsWhatCostsLittle) {
   };
   // Either of the first two may stay: the worse one, or the cheaper one.
   auto keep = [&](const std::vector<double> &costs) {
-    auto kept = keepWorst(costs, 8, 1 / std::sqrt(1.007), run);
+    auto kept = keepWorst(costs, 8, Closeness{1 / std::sqrt(1.007)}, run);
     EXPECT_TRUE(bool(kept));
     return *kept;
   };
   EXPECT_EQ(keep({1, 1, 1}), std::vector<bool>({false, true, false}));
   EXPECT_EQ(keep({1, 10, 1}), std::vector<bool>({true, false, false}));
+}
+
+TEST(SensitivityMathTest, judgesTokensByDivergence) {
+  Agreement agreement(2, 1);
+  for (std::vector<Products> &sample : agreement.parts)
+    sample[0] = {1, 1, 1};
+  EXPECT_EQ(agreement.getDivergence(), 0);
+  // Samples count by their positions.
+  agreement.divergences = {{0.3, 30}, {0.1, 10}};
+  EXPECT_DOUBLE_EQ(agreement.getDivergence(), 0.01);
+  EXPECT_TRUE((Closeness{0.9, 0.011}.holds(agreement)));
+  EXPECT_FALSE((Closeness{0.9, 0.009}.holds(agreement)));
+  EXPECT_TRUE((Closeness{0.9}.holds(agreement)));
+  EXPECT_FALSE((Closeness{1.1, 0.011}.holds(agreement)));
+  // Outputs that are not finite are not near.
+  agreement.divergences[0].first = NAN;
+  EXPECT_FALSE((Closeness{0.9, 1}.holds(agreement)));
 }
 
 TEST(SensitivityMathTest, passesErrorsOn) {
