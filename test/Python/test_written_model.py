@@ -148,3 +148,37 @@ def test_weights_of_codes_take_part_in_algorithms(tmp_path):
         assert op["executed"] == precision and op["reason"] == "as asked"
         got = qcc.load(artifact)({"x": x[160:]})["y"]
         assert np.abs(got - want).max() < (0.02 if precision == "int8" else 0.25) * np.abs(want).max()
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_readers_behind_moves(tmp_path, is_direct):
+    """A product reads an activation behind nodes that only move its elements, as unrolled recurrent layers do: its codes are made there."""
+    rng = np.random.default_rng(3)
+    weights = {"w": rng.standard_normal((32, 32)) / 6, "v": rng.standard_normal((32, 32)) / 6, "u": rng.standard_normal((32, 32)) / 6}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "first"), helper.make_node("Sigmoid", ["a"], ["b"], "gate"),
+        helper.make_node("Unsqueeze", ["b", "zero"], ["c"], "wrap"), helper.make_node("Concat", ["c"], ["d"], "stack", axis=0),
+        helper.make_node("Split", ["d"], ["e"], "unstack", axis=0), helper.make_node("Squeeze", ["e", "zero"], ["f"], "unwrap"),
+        helper.make_node("MatMul", ["f", "v"], ["g"], "second"),
+        helper.make_node("MatMul", ["b" if is_direct else "f", "u"], ["h"], "third"), helper.make_node("Add", ["g", "h"], ["y"], "sum"),
+    ]  # fmt: skip
+    constants = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()] + [numpy_helper.from_array(np.zeros(1, np.int64), "zero")]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 32])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 32])], constants,
+    )  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    x = rng.standard_normal((16, 4, 32)).astype(np.float32)
+    (tmp_path / "c").mkdir()
+    for i, sample in enumerate(x):
+        np.savez(tmp_path / "c" / f"{i}.npz", x=sample)
+    flags = {"precision": "int8", "calib": tmp_path / "c", "min_cos": 0}
+    qcc.compile(path, tmp_path / "qdq.onnx", emit="qdq-onnx", **flags)
+    qcc.compile(path, tmp_path / "int8", **flags)
+    written = onnx.load(tmp_path / "qdq.onnx").graph
+    makers = {output: node for node in written.node for output in node.output}
+    for name in ("second", "third"):
+        (node,) = [node for node in written.node if node.name == name]
+        assert makers[node.input[0]].op_type == "DequantizeLinear"
+    theirs = onnxruntime.InferenceSession(tmp_path / "qdq.onnx").run(None, {"x": x[0]})[0]
+    np.testing.assert_allclose(qcc.load(tmp_path / "int8")([x[0]])["y"], theirs, atol=0.02)
