@@ -199,6 +199,9 @@ def test_steps_carry_states(run, tmp_path):
     "arguments, code",
     [
         (["--bogus"], 2),
+        (["--random-inputs", "--runs=0"], 2),
+        (["--random-inputs", "--warmup=-1"], 2),
+        (["--random-inputs", "--threads=1025"], 2),
         ([], 2),
         (["--entry=nothing"], 2),
         (["--random-inputs", "--dim=nothing=1"], 2),

@@ -46,6 +46,7 @@ static bool isSameFile(const std::string &a, const std::string &b) {
 }
 
 static void addOptions(CLI::App &app, Options &o) {
+  constexpr int kMost = std::numeric_limits<int>::max();
   app.add_option("DIR", o.artifact,
                  "artifact: a folder with libmodel.so, or the library");
   app.add_option("--inputs", o.inputs,
@@ -64,28 +65,29 @@ static void addOptions(CLI::App &app, Options &o) {
       "--entry", o.entry,
       "entry to run (default: the first that takes the inputs' sizes)");
   app.add_option("--threads", o.open.threads,
-                 "threads (default: one per allowed CPU)");
+                 "threads (default: one per allowed CPU)")
+      ->check(CLI::Range(0, 1024));
   app.add_flag("--pin", o.open.pin, "bind threads to CPUs");
   app.add_flag("--verify", o.open.verify, "compare the hash of all weights");
   auto *random = app.add_option("--random-inputs", o.seed,
                                 "random inputs from this seed (default 0)");
   random->expected(0, 1)->default_str("0");
   app.add_option("--int-max", o.intMax, "largest random integer")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t(0), std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   app.add_option("--dim", o.dims, "NAME=VALUE: a size of random inputs");
   app.add_option("--steps", o.steps,
                  "run so many times, with states; inputs and outputs may be "
                  "stacked by step")
-      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
+      ->check(CLI::Range(1, kMost));
   app.add_flag("--bench", o.bench, "time runs: median, least, 90th percentile");
   app.add_flag("--bench-on-input", o.benchOnInput,
                "time one run per line read from stdin, to interleave programs");
   app.add_option("--warmup", o.warmup, "runs before the clock starts")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, kMost))
       ->capture_default_str();
   app.add_option("--runs", o.runs, "runs that are timed or profiled")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, kMost))
       ->capture_default_str();
   auto *profile = app.add_option(
       "--profile", o.trace,
