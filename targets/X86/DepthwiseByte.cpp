@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // With the channels last a vector holds channels: each tap of the window is one
-// vector of bytes times one of the weight, both widened to 32 bits. Inputs are
-// found through the table of ByteRows.
+// vector of bytes times one of the weight, both widened to 32 bits. With VNNI
+// the bytes of four taps are sorted by channels, for vpdpbusd. Inputs are found
+// through the table of ByteRows.
 //
 //===----------------------------------------------------------------------===//
 #include "ByteRows.h"
 #include "Emitters.h"
+#include "IntegerDot.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -47,6 +49,10 @@ private:
   void emitChannels(Value pixel, ArrayRef<Value> taps, Value channel,
                     unsigned lanes);
   Value multiply(Value bytes, Value factors, unsigned lanes);
+  Value addTap(Value sum, size_t tap, Value pointer, Value channel,
+               unsigned lanes);
+  Value addFourTaps(Value sum, int64_t first, ArrayRef<Value> pointers,
+                    Value channel);
 
   KernelBuilder &b;
   ConvShape shape;
@@ -54,6 +60,7 @@ private:
   Epilogue epilogue;
   int64_t channels, width, taskPixels;
   bool isSigned; ///< the input
+  bool hasFours; ///< the weight has four taps side by side
   Type i8, i32, stored;
   Value weight, out;
   SmallVector<AffineExpr> leading;
@@ -107,7 +114,12 @@ DepthwiseByteEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
                                           type.getShape().drop_front(2)))});
   schedule.tasks = product(dims, op.getContext()).ceilDiv(pixels);
-  schedule.packs.push_back({weight.getArgNumber(), "tap", kDotColumns, false});
+  // vpdpbusd takes weights of bytes.
+  bool inFours =
+      type.getElementType().isSignlessInteger(8) &&
+      llvm::any_of(levels, [](const Capabilities &c) { return c.hasVnni; });
+  schedule.packs.push_back(
+      {weight.getArgNumber(), inFours ? "tap4" : "tap", kDotColumns, false});
   schedule.scratchBytes = ByteRows::getScratchBytes(channels, pixels * taps);
   return schedule;
 }
@@ -132,6 +144,7 @@ DepthwiseByte::DepthwiseByte(KernelBuilder &b, IntConvOp op,
   leading.pop_back();
   auto packed = cast<RankedTensorType>(op.getWeight().getType());
   width = packed.getDimSize(1);
+  hasFours = packed.getDimSize(0) > 1 + shape.kernelSize();
   taskPixels = b.kernel().getSchedule().getAs<IntegerAttr>("pixels").getInt();
   isSigned = !op.getInput().getType().getElementType().isUnsignedInteger();
   stored = getStoredType(b.kernel().getBody().front());
@@ -213,6 +226,53 @@ Value DepthwiseByte::multiply(Value bytes, Value factors, unsigned lanes) {
   return result;
 }
 
+/// Adds the products of one tap.
+Value DepthwiseByte::addTap(Value sum, size_t tap, Value pointer, Value channel,
+                            unsigned lanes) {
+  Value bytes = b.load(pointer, i8, channel, lanes);
+  if (isSigned) // 128 more is the highest bit turned
+    bytes =
+        arith::XOrIOp::create(b, bytes, b.constantInt(-128, bytes.getType()));
+  Value factors = b.load(
+      weight, i32, b.add(b.idx(int64_t(tap + 1) * width), channel), lanes);
+  return arith::AddIOp::create(b, sum, multiply(bytes, factors, lanes));
+}
+
+/// Adds the products of up to four taps of 16 channels; the weight is zero
+/// where there are fewer.
+Value DepthwiseByte::addFourTaps(Value sum, int64_t first,
+                                 ArrayRef<Value> pointers, Value channel) {
+  SmallVector<Value> parts;
+  for (Value pointer : pointers)
+    parts.push_back(b.load(pointer, i8, channel, kDotColumns));
+  while (parts.size() < kDotRows)
+    parts.push_back(b.constantInt(0, parts.front().getType()));
+  Value bytes = IntegerDot::concatenate(b, parts);
+  // Words of four channels to the lane of these channels, then their bytes:
+  // there is no instruction for both before VBMI.
+  SmallVector<int64_t> words, order;
+  for (int64_t i = 0; i < kDotColumns; ++i)
+    words.push_back(i % kDotRows * kDotRows + i / kDotRows);
+  for (int64_t i = 0; i < kDotColumns * kDotRows; ++i)
+    order.push_back(i / 16 * 16 + i % kDotRows * kDotRows + i % 16 / kDotRows);
+  auto wordsType = VectorType::get(kDotColumns, i32);
+  auto bytesType = cast<VectorType>(bytes.getType());
+  bytes = vector::BitCastOp::create(b, wordsType, bytes);
+  bytes = vector::ShuffleOp::create(b, bytes, bytes, words);
+  bytes = vector::BitCastOp::create(b, bytesType, bytes);
+  bytes = vector::ShuffleOp::create(b, bytes, bytes, order);
+  if (isSigned)
+    bytes = arith::XOrIOp::create(b, bytes, b.constantInt(-128, bytesType));
+  int64_t row = 1 + shape.kernelSize() + first / kDotRows;
+  Value codes = b.load(weight, i32, b.add(b.idx(row * width), channel),
+                       unsigned(kDotColumns));
+  codes = vector::BitCastOp::create(b, bytesType, codes);
+  return LLVM::CallIntrinsicOp::create(
+             b, sum.getType(), b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
+             ValueRange{sum, bytes, codes})
+      .getResult(0);
+}
+
 void DepthwiseByte::emitChannels(Value pixel, ArrayRef<Value> taps,
                                  Value channel, unsigned lanes) {
   Value shift = rows.getZero();
@@ -224,14 +284,13 @@ void DepthwiseByte::emitChannels(Value pixel, ArrayRef<Value> taps,
   Value sum = arith::SubIOp::create(
       b, b.constantInt(0, wide),
       arith::MulIOp::create(b, b.load(weight, i32, channel, lanes), shift));
-  for (auto [i, tap] : llvm::enumerate(taps)) {
-    Value bytes = b.load(tap, i8, channel, lanes);
-    if (isSigned) // 128 more is the highest bit turned
-      bytes =
-          arith::XOrIOp::create(b, bytes, b.constantInt(-128, bytes.getType()));
-    Value factors = b.load(
-        weight, i32, b.add(b.idx(int64_t(i + 1) * width), channel), lanes);
-    sum = arith::AddIOp::create(b, sum, multiply(bytes, factors, lanes));
+  if (hasFours && b.caps().hasVnni && lanes == kDotColumns) {
+    for (size_t i = 0; i < taps.size(); i += kDotRows)
+      sum = addFourTaps(sum, int64_t(i), taps.slice(i).take_front(kDotRows),
+                        channel);
+  } else {
+    for (auto [i, tap] : llvm::enumerate(taps))
+      sum = addTap(sum, i, tap, channel, lanes);
   }
   SmallVector<Value> indices = splitIndex(b, pixel, leading);
   indices.push_back(channel);

@@ -43,7 +43,7 @@ static Figures getFigures(const Capabilities &level) {
 
 static DepthwiseFigures getDepthwiseFigures(const Capabilities &level) {
   if (level.hasVnni)
-    return {0.041, 0.023, 0, 0.26, 22, 1.9};
+    return {0.041, 0.017, 0, 0.40, 22, 1.9};
   if (level.hasAvx512)
     return {0.042, 0.022, 0.01, 0.26, 22, 1.9};
   return {0.038, 0.058, 0.06, 1, 12, 1.8};

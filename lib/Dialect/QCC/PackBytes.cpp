@@ -22,8 +22,12 @@ struct ByteWeight {
 };
 } // namespace
 
+static bool isTapLayout(StringRef layout) {
+  return layout == "tap" || layout == "tap4";
+}
+
 bool qcc::isByteLayout(StringRef layout) {
-  if (layout == "tap")
+  if (isTapLayout(layout))
     return true;
   StringRef name = layout.take_until([](char c) { return c == ':'; });
   return name == "dot" || name == "dotfit" || name == "quad" ||
@@ -105,7 +109,7 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
                                            StringRef layout, bool transposed) {
   if (!multiply(shape))
     return std::nullopt;
-  if (layout != "tap" && !layout.contains(':')) {
+  if (!isTapLayout(layout) && !layout.contains(':')) {
     if (shape.size() != 2)
       return std::nullopt;
     if (transposed)
@@ -115,7 +119,7 @@ static std::optional<ByteWeight> viewBytes(ArrayRef<int64_t> shape,
   if (shape.size() < 3)
     return std::nullopt;
   int64_t taps = *multiply(shape.drop_front(2)), row = shape[1] * taps;
-  if (layout == "tap") {
+  if (isTapLayout(layout)) {
     if (shape[1] != 1)
       return std::nullopt;
     return ByteWeight{1, shape[0], taps, 1, 0, row, 1, taps};
@@ -142,9 +146,12 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
   if (!multiply({weight.getNumElements(), 32 * kDotHeader}))
     return {};
   MLIRContext *context = weight.getContext();
-  if (layout == "tap")
-    return RankedTensorType::get({1 + w->taps, w->blocks() * kDotColumns},
-                                 IntegerType::get(context, 32));
+  if (isTapLayout(layout)) {
+    int64_t fours = layout == "tap4" ? llvm::divideCeil(w->taps, kDotRows) : 0;
+    return RankedTensorType::get(
+        {1 + w->taps + fours, w->blocks() * kDotColumns},
+        IntegerType::get(context, 32));
+  }
   int64_t together = getFlatRows(layout);
   int64_t codes = together ? llvm::alignTo(w->taps * w->inputs, together)
                            : w->taps * w->steps() * kDotRows;
@@ -168,7 +175,7 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       int64_t(out.size()) != size)
     return failure();
   std::memset(out.data(), 0, out.size());
-  bool isTap = layout == "tap", nibbles = isNibble(layout);
+  bool isTap = isTapLayout(layout), nibbles = isNibble(layout);
   int64_t codeBytes = getCodeBytes(layout), together = getFlatRows(layout);
   int64_t width = w->blocks() * kDotColumns,
           block = isTap ? 0 : packed.getDimSize(2);
@@ -187,6 +194,9 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           if (isTap) {
             int32_t wide = code;
             std::memcpy(out.data() + ((1 + t) * width + o) * 4, &wide, 4);
+            if (layout == "tap4")
+              out[size_t(((1 + w->taps + t / kDotRows) * width + o) * 4 +
+                         t % kDotRows)] = char(code);
             continue;
           }
           int64_t step = t * w->steps() + i / kDotRows;

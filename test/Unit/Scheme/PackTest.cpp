@@ -266,6 +266,27 @@ TEST_F(PackTest, TapStoresARowPerTap) {
       EXPECT_EQ(readInt(out, (row * 16 + c) * 4), want[row][c]);
 }
 
+TEST_F(PackTest, FourTapsLieSideBySide) {
+  // Two channels of five taps: rows of sums, of each tap, of four and of one.
+  std::vector<char> codes = {1, -2, 3, 4, 5, 6, 7, 8, 9, -10};
+  auto weight = RankedTensorType::get({2, 1, 5}, IntegerType::get(&context, 8));
+  RankedTensorType packed = packedType(weight, "tap4", 16, false);
+  ASSERT_TRUE(packed);
+  EXPECT_EQ(packed.getShape(), ArrayRef<int64_t>({8, 16}));
+  std::vector<char> out(packed.getNumElements() * 4);
+  ASSERT_TRUE(succeeded(packWeight(codes, weight, "tap4", 16, false, out)));
+  auto at = [](int row, int channel) { return size_t(row * 16 + channel) * 4; };
+  EXPECT_EQ(readInt(out, at(0, 0)), 11);
+  EXPECT_EQ(readInt(out, at(5, 1)), -10);
+  for (int channel = 0; channel < 2; ++channel)
+    for (int tap = 0; tap < 8; ++tap)
+      EXPECT_EQ(int8_t(out[at(6 + tap / 4, channel) + size_t(tap % 4)]),
+                tap < 5 ? codes[size_t(channel * 5 + tap)] : 0);
+  EXPECT_FALSE(packedType(
+      RankedTensorType::get({2, 1, 5}, IntegerType::get(&context, 16)), "tap4",
+      16, false));
+}
+
 TEST_F(PackTest, TapStoresWords) {
   auto weight =
       RankedTensorType::get({2, 1, 2}, IntegerType::get(&context, 16));

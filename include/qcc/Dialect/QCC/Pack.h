@@ -42,6 +42,8 @@
 //   tap           i8 or i16 [C, 1, kernel...] of a depthwise convolution
 //                 widened to i32 [1 + taps, C up to a multiple of 16]; first
 //                 the sums
+//   tap4          the same of i8, and behind it i32 [ceil(taps/4), C so] of the
+//                 codes of four taps each, one after another
 //
 // `nr` is 16 for all layouts of bytes.
 //
