@@ -12,7 +12,9 @@
 // BYTES: qcc.pack %{{.*}} "dot:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x1216xi8>
 // CHECK: qcc.launch @k0_dot
 // CHECK-SAME: qcc.flops = #[[FLOPS]]
-// CHECK: qcc.pack %{{.*}} "tap4" {nr = 16 : i64} : tensor<32x1x3x3xi8> -> tensor<13x32xi32>
+// WORDS: qcc.pack %{{.*}} "tap" {nr = 16 : i64} : tensor<32x1x3x3xi8> -> tensor<10x32xi32>
+// LANES: qcc.pack %{{.*}} "tap" {nr = 16 : i64} : tensor<32x1x3x3xi8> -> tensor<10x32xi32>
+// BYTES: qcc.pack %{{.*}} "tap4" {nr = 16 : i64} : tensor<32x1x3x3xi8> -> tensor<13x32xi32>
 // CHECK: qcc.launch @k1_depthwise
 // CHECK: kernel = "dot.int8"
 // TILES-SAME: tiles = true
