@@ -163,6 +163,13 @@ def seconds(function: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def repeats(function: Callable[[], object]) -> int:
+    """How many calls make a sample: the time of a process with several threads was seen to jump by 4 ms, which must not matter."""
+    start = time.perf_counter()
+    function()
+    return max(1, math.ceil(0.1 / (time.perf_counter() - start)))
+
+
 def interleave(functions: list[Callable[[], object]], pairs: int) -> list[list[float]]:
     """Samples of each in turns, the order reversed every other time."""
     for function in functions:
@@ -242,7 +249,8 @@ class Bench:
         for level, path in chain.models.items():
             run = load_peer(path)
             run(x)
-            times[level] = min(seconds(lambda: run(x)) for _ in range(3))
+            count = repeats(lambda: run(x))
+            times[level] = min(seconds(lambda: [run(x) for _ in range(count)]) / count for _ in range(3))
         return min(times, key=times.get)
 
     def one_row(self, form: Format, size: int, group: int, single: Chain) -> None:
@@ -276,7 +284,11 @@ class Bench:
         x = make_input(rows, size)
         level = self.choose_level(single, x)
         ours, peer = load_ours(single.ours), load_peer(single.models[level])
-        mine, theirs = interleave([lambda: ours(x), lambda: peer(x)], self.options.pairs)
+        counts = [repeats(lambda run=run: run(x)) for run in (ours, peer)]
+        columns = interleave(
+            [lambda run=run, count=count: [run(x) for _ in range(count)] for run, count in zip((ours, peer), counts)], self.options.pairs
+        )  # fmt: skip
+        mine, theirs = ([t / count for t in column] for column, count in zip(columns, counts))
         rate = f"{2 * rows * size * size / statistics.median(mine) / 1e9:.0f} GOP/s"
         self.report(form, size, group, level, rows, mine, theirs, rate, single.errors(x, ours, peer))
 
