@@ -122,6 +122,8 @@ StaticQuantizer::findSensitive(Workspace &workspace,
   if (scheme)
     result.products = RowProducts(activations, *scheme);
   if (!result.products.ops.empty()) {
+    llvm::for_each(activations,
+                   [&](Activation &activation) { takeEqualised(activation); });
     auto more = Measured::create(
         workspace, module, activations, chosen, correctBias,
         SwitchedProducts(result.products.ops, /*narrow=*/nullptr, scheme));

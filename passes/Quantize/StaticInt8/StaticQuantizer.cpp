@@ -131,15 +131,19 @@ SmallVector<Activation> StaticQuantizer::collect(ArrayRef<Operation *> layers) {
   addPooled(activations, keptFloat, add);
   SmallVector<Activation> result;
   for (auto &[value, activation] : activations) {
-    // Without layers there are no weights that make up for it.
-    if (auto found = equalised.find(value);
-        found != equalised.end() && !activation.layers.empty()) {
-      activation.scales = found->second.scales;
-      activation.range = found->second.range;
-    }
+    takeEqualised(activation);
     result.push_back(std::move(activation));
   }
   return result;
+}
+
+void StaticQuantizer::takeEqualised(Activation &activation) const {
+  // Without layers there are no weights that make up for it.
+  auto found = equalised.find(activation.value);
+  if (found == equalised.end() || activation.layers.empty())
+    return;
+  activation.scales = found->second.scales;
+  activation.range = found->second.range;
 }
 
 void StaticQuantizer::makeAllDynamic(ArrayRef<Operation *> layers) {

@@ -70,6 +70,8 @@ private:
   /// The activations that become codes for the sake of the layers.
   llvm::SmallVector<Activation>
   collect(llvm::ArrayRef<mlir::Operation *> layers);
+  /// Divides its channels if it was found to be better so.
+  void takeEqualised(Activation &activation) const;
   /// Convolutions get codes of their inputs with scales of samples; those of
   /// one value read the same.
   void makeAllDynamic(llvm::ArrayRef<mlir::Operation *> layers);
