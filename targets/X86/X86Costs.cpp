@@ -138,7 +138,8 @@ double x86::estimateBorder(int64_t elements, bool toCodes, bool permuted,
   // Codes are rounded by what makes the floats, so that there only their order
   // costs; floats are written four times as large, read and written again.
   if (!permuted)
-    return double(elements) * (toCodes ? 0.1 : 0.05);
+    return double(elements) * (toCodes ? 0.1 : 0.05) *
+           (level.hasAvx512 ? 0.5 : 1);
   if (level.hasAvx512)
     return double(elements) * (toCodes ? 0.22 : 0.2);
   return double(elements) * (toCodes ? 0.3 : 0.35);
