@@ -250,11 +250,13 @@ Value DepthwiseByte::addFourTaps(Value sum, int64_t first,
   Value bytes = IntegerDot::concatenate(b, parts);
   // Words of four channels to the lane of these channels, then their bytes:
   // there is no instruction for both before VBMI.
+  constexpr int64_t kLane = 16;
   SmallVector<int64_t> words, order;
   for (int64_t i = 0; i < kDotColumns; ++i)
     words.push_back(i % kDotRows * kDotRows + i / kDotRows);
   for (int64_t i = 0; i < kDotColumns * kDotRows; ++i)
-    order.push_back(i / 16 * 16 + i % kDotRows * kDotRows + i % 16 / kDotRows);
+    order.push_back(i / kLane * kLane + i % kDotRows * kDotRows +
+                    i % kLane / kDotRows);
   auto wordsType = VectorType::get(kDotColumns, i32);
   auto bytesType = cast<VectorType>(bytes.getType());
   bytes = vector::BitCastOp::create(b, wordsType, bytes);
@@ -267,10 +269,9 @@ Value DepthwiseByte::addFourTaps(Value sum, int64_t first,
   Value codes = b.load(weight, i32, b.add(b.idx(row * width), channel),
                        unsigned(kDotColumns));
   codes = vector::BitCastOp::create(b, bytesType, codes);
-  return LLVM::CallIntrinsicOp::create(
-             b, sum.getType(), b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
-             ValueRange{sum, bytes, codes})
-      .getResult(0);
+  IntegerDot dot(b.caps(), {/*codes=*/true, /*activations=*/false});
+  dot.stepPart(b, sum, codes, bytes);
+  return sum;
 }
 
 void DepthwiseByte::emitChannels(Value pixel, ArrayRef<Value> taps,

@@ -121,20 +121,22 @@ def agreement(name: str) -> str:
 
 
 def strict() -> str:
-    """A bound that only some layers meet, of a model whose channels are equalised: others stay f32, and it holds as measured."""
+    """A bound that only some layers meet, of a model whose channels are equalised: others stay f32, and it holds as measured.
+
+    On one level: the layers that it leaves depend on the target's costs, and where results lie between two codes the artifact, the copy that
+    is measured and ONNX Runtime on the written model round otherwise, which moves single samples of this model by up to 0.0006.
+    """
     bound = 0.998
     with tempfile.TemporaryDirectory(prefix="qcc-int8-") as scratch:
-        exact, low, _ = build("fastestdet", pathlib.Path(scratch), f"--min-cos={bound}")
+        exact, low, _ = build("fastestdet", pathlib.Path(scratch), f"--min-cos={bound}", "--target=avx2")
         ops = json.loads((pathlib.Path(scratch) / "int8" / "report.json").read_text())["ops"]
         (samples,) = np.load(pathlib.Path(scratch) / "calibration.npz").values()
         found = compare(exact, low, samples)
     kept = sum(op["reason"] == "kept: outputs would change too much" for op in ops)
     left = sum(op["executed"] == "int8" and op["op"] == "qcc.int_conv" for op in ops)
-    # Half of what is allowed is for other samples. The copy of the model that the choice is made on sums in f32 and rounds results that lie
-    # between two codes otherwise at times: with a measured 0.9990005 the artifact has 0.9989835.
-    least = 1 - (1 - bound) / 2 * 1.05
-    if not kept or not left or found.least < least:
-        raise harness.Failure(f"expected cosines of {least:.5f} with layers of both kinds, but got {found.least:.5f}, {kept}, {left}")
+    # Half of what is allowed is for other samples.
+    if not kept or not left or found.least < (1 + bound) / 2:
+        raise harness.Failure(f"expected cosines of {(1 + bound) / 2} with layers of both kinds, but got {found.least:.4f}, {kept}, {left}")
     return f"least cosine {found.least:.5f} with {left} layers in int8, {kept} kept"
 
 

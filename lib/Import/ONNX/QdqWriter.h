@@ -11,12 +11,6 @@
 
 namespace qcc {
 
-/// The result of a node that computes in f32 in place of a shorter type.
-struct Narrow {
-  std::string wide, output;
-  onnx::TensorProto::DataType type;
-};
-
 /// Edits a model: the graph and its tables (WriteQdq.cpp), layers and their
 /// weights (QdqLayers.cpp), activations (QdqActivations.cpp).
 class QdqWriter {
@@ -30,6 +24,11 @@ public:
                                   llvm::ArrayRef<QdqCorrection> corrections);
 
 private:
+  /// The result of a node that computes in f32 in place of a shorter type.
+  struct Narrow {
+    std::string wide, output;
+    onnx::TensorProto::DataType type;
+  };
   void readGraph();
   llvm::Error inlineExternalData();
   llvm::Error quantize(const QdqWeight &weight);

@@ -107,23 +107,6 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
   return success();
 }
 
-void StaticQuantizer::giveRowScales(const Sensitive &found) {
-  Builder b(context);
-  ArrayRef<double> errors(found.measured.errors);
-  for (auto [product, activation, error] :
-       llvm::zip_equal(found.products.ops, found.products.activationOf,
-                       errors.take_back(found.products.ops.size()))) {
-    if (found.readings[activation] != Reading::RowCodes)
-      continue;
-    product->setAttr(kAssignedAttr, b.getStringAttr(scheme));
-    product->setAttr(
-        kAssignedReasonAttr,
-        b.getStringAttr("scales per row: with one for all rows outputs would "
-                        "change too much"));
-    noteError(product, error);
-  }
-}
-
 llvm::Expected<Measured>
 StaticQuantizer::measureBest(Workspace &workspace,
                              SmallVector<Activation> &activations) {

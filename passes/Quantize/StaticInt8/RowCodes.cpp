@@ -77,6 +77,23 @@ llvm::Error StaticQuantizer::chooseRowCodes(Measured &measured,
   return llvm::Error::success();
 }
 
+void StaticQuantizer::giveRowScales(const Sensitive &found) {
+  Builder b(context);
+  ArrayRef<double> errors(found.measured.errors);
+  for (auto [product, activation, error] :
+       llvm::zip_equal(found.products.ops, found.products.activationOf,
+                       errors.take_back(found.products.ops.size()))) {
+    if (found.readings[activation] != Reading::RowCodes)
+      continue;
+    product->setAttr(kAssignedAttr, b.getStringAttr(scheme));
+    product->setAttr(
+        kAssignedReasonAttr,
+        b.getStringAttr("scales per row: with one for all rows outputs would "
+                        "change too much"));
+    noteError(product, error);
+  }
+}
+
 llvm::Error StaticQuantizer::chooseFloats(Measured &measured,
                                           const RowProducts &products,
                                           ArrayRef<Activation> activations,

@@ -25,14 +25,15 @@ struct Switches {
 /// Products that read floats and have a switch as layers have. Their results in
 /// codes are those of the weights that samples chose, on float activations:
 /// what rounding these changes is far less. With formats it is those of the
-/// format, with its activations, of weights with 4 bits and of 8.
+/// format, with its activations: of `narrow` where samples chose a weight of 4
+/// bits, of `wide` with 8 rounded to nearest.
 struct SwitchedProducts {
   SwitchedProducts(llvm::ArrayRef<MatMulOp> ops = {},
                    const Scheme *narrow = nullptr, const Scheme *wide = nullptr)
       : ops(ops), narrow(narrow), wide(wide) {}
 
   llvm::ArrayRef<MatMulOp> ops;
-  const Scheme *narrow, *wide; ///< both or none
+  const Scheme *narrow, *wide; ///< may be null
 };
 
 /// Runs a model with any of its activations in int8 and the others in float,
