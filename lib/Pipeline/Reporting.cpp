@@ -63,6 +63,8 @@ static std::string getCompute(KernelOp kernel) {
   std::string type;
   kernel.getBody().walk([&](Operation *op) {
     isInteger |= isa<IntMatMulOp, IntConvOp>(op);
+    if (auto attention = dyn_cast<AttentionOp>(op))
+      isInteger |= attention.getInt8();
     if (auto product = dyn_cast<QMatMulOp>(op)) {
       auto scheme =
           getSchemes(op->getContext()).find(product.getFormat().getScheme());

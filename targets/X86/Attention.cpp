@@ -11,7 +11,7 @@
 // and result are addressed by strides.
 //
 //===----------------------------------------------------------------------===//
-#include "AttentionParts.h"
+#include "AttentionFrame.h"
 #include "Emitters.h"
 #include "Tiles.h"
 #include "VectorUtils.h"
@@ -28,7 +28,6 @@ namespace {
 /// Queries of a task and keys of a block.
 constexpr int64_t kQueries = 64;
 constexpr int64_t kKeys = 128;
-constexpr int64_t kMaxDepth = 256;
 
 int64_t getKeyBlock(AttentionOp op) {
   std::optional<int64_t> keys =
@@ -56,38 +55,23 @@ public:
 };
 
 /// State of one emission.
-class Attention {
+class Attention final : public AttentionFrame {
 public:
   Attention(KernelBuilder &b, const AttentionParts &parts);
-  LogicalResult emit();
 
 private:
-  void emitTask(Value task);
-  void emitKeyBlock(Value keyBegin);
+  void emitTask() override;
+  void emitKeyBlock(Value keyBegin, Value keyCount);
   void packKeys(Value keyBegin, Value keyCount);
   void emitScores();
   void emitRow(Value row, Value keyBegin, Value keyCount);
-  Value scoreAt(Value row, Value keyBegin, Value keyCount, Value key);
   void emitWeighted(Value keyBegin, Value keyCount);
-  void emitResult(Value row);
   Value part(int64_t offset) {
     return b.elementPointer(b.scratch(), f32, b.idx(offset));
   }
 
-  KernelBuilder &b;
-  AttentionParts parts;
-  AttentionOp op;
-  Type f32;
-  unsigned lanes;
-  VectorType vec;
-  int64_t depth, width, keyBlock;
+  int64_t keyBlock;
   ScratchLayout layout;
-  AffineExpr heads, keyHeads, queries, keys;
-  Operand query, key, value, mask, result;
-  Value numKeys, numQueries;
-  // Of the current task.
-  Value batch, head, keyHead, queryBegin, queryCount;
-  LogicalResult status = success();
 };
 
 } // namespace
@@ -97,19 +81,15 @@ AttentionEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                         function_ref<bool(unsigned)>) const {
   std::optional<AttentionParts> parts =
       AttentionParts::find(dispatch.getBody().front());
-  if (!parts ||
-      llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
+  if (!parts || parts->op.getInt8() ||
+      !AttentionFrame::areSizesKnown(parts->op, levels))
     return std::nullopt;
   AttentionOp op = parts->op;
   int64_t depth = op.getQuery().getType().getShape()[3],
           width = op.getValue().getType().getShape()[3];
-  if (ShapedType::isDynamic(depth) || ShapedType::isDynamic(width) ||
-      depth < 1 || width < 1 || depth > kMaxDepth || width > kMaxDepth)
-    return std::nullopt;
-  SmallVector<AffineExpr> q = getDims(op.getQuery().getType());
   KernelSchedule schedule;
   schedule.params = DictionaryAttr::get(op.getContext());
-  schedule.tasks = q[0] * q[1] * q[2].ceilDiv(kQueries);
+  schedule.tasks = AttentionFrame::countTasks(op, kQueries);
   schedule.scratchBytes = ScratchLayout(getKeyBlock(op), depth, width).end * 4;
   return schedule;
 }
@@ -121,46 +101,10 @@ LogicalResult AttentionEmitter::emit(KernelBuilder &builder) const {
 }
 
 Attention::Attention(KernelBuilder &b, const AttentionParts &parts)
-    : b(b), parts(parts), op(parts.op), f32(b.getF32Type()),
-      lanes(b.caps().f32Lanes()), vec(VectorType::get(lanes, f32)),
-      depth(op.getQuery().getType().getShape()[3]),
-      width(op.getValue().getType().getShape()[3]), keyBlock(getKeyBlock(op)),
-      layout(keyBlock, depth, width) {
-  SmallVector<AffineExpr> q = getDims(op.getQuery().getType()),
-                          k = getDims(op.getKey().getType());
-  heads = q[1];
-  queries = q[2];
-  keyHeads = k[1];
-  keys = k[2];
-  query = parts.getOperand(b, op.getQuery());
-  key = parts.getOperand(b, op.getKey());
-  value = parts.getOperand(b, op.getValue());
-  if (op.getMask())
-    mask = parts.getOperand(b, op.getMask());
-  result = parts.getResult(b);
-  numKeys = b.size(keys);
-  numQueries = b.size(queries);
-}
+    : AttentionFrame(b, parts, b.caps().f32Lanes(), kQueries),
+      keyBlock(getKeyBlock(op)), layout(keyBlock, depth, width) {}
 
-LogicalResult Attention::emit() {
-  b.forLoop(
-      b.taskBegin(), b.taskEnd(), b.idx(1), [&](Value task) { emitTask(task); },
-      KernelBuilder::LoopHint::NoUnroll);
-  return status;
-}
-
-void Attention::emitTask(Value task) {
-  Value blocks = b.size(queries.ceilDiv(kQueries)), numHeads = b.size(heads);
-  queryBegin = b.mul(b.mod(task, blocks), b.idx(kQueries));
-  Value rest = b.divFloor(task, blocks);
-  head = b.mod(rest, numHeads);
-  batch = b.divFloor(rest, numHeads);
-  // Heads that share keys follow one another.
-  keyHead = heads == keyHeads
-                ? head
-                : b.divFloor(head, b.divFloor(numHeads, b.size(keyHeads)));
-  queryCount = b.minIdx(b.sub(numQueries, queryBegin), b.idx(kQueries));
-
+void Attention::emitTask() {
   Value zero = b.constant(0, vec);
   b.forLoop(b.idx(0), b.mul(queryCount, b.idx(layout.widthPadded)),
             b.idx(lanes),
@@ -170,17 +114,19 @@ void Attention::emitTask(Value task) {
     b.store(lowest, part(layout.largest), f32, row);
     b.store(b.constant(0, f32), part(layout.sums), f32, row);
   });
+  forBlocks(keyBlock, [&](Value keyBegin, Value keyCount) {
+    emitKeyBlock(keyBegin, keyCount);
+  });
   b.forLoop(
-      b.idx(0), numKeys, b.idx(keyBlock),
-      [&](Value keyBegin) { emitKeyBlock(keyBegin); },
-      KernelBuilder::LoopHint::NoUnroll);
-  b.forLoop(
-      b.idx(0), queryCount, b.idx(1), [&](Value row) { emitResult(row); },
+      b.idx(0), queryCount, b.idx(1),
+      [&](Value row) {
+        emitResult(row, part(layout.totals), layout.widthPadded,
+                   part(layout.sums));
+      },
       KernelBuilder::LoopHint::NoUnroll);
 }
 
-void Attention::emitKeyBlock(Value keyBegin) {
-  Value keyCount = b.minIdx(b.sub(numKeys, keyBegin), b.idx(keyBlock));
+void Attention::emitKeyBlock(Value keyBegin, Value keyCount) {
   packKeys(keyBegin, keyCount);
   emitScores();
   b.forLoop(
@@ -258,34 +204,6 @@ void Attention::emitScores() {
   columns(b.idx(whole), b.idx(keyBlock), 1);
 }
 
-/// `lanes` scores of a row from `key` of the block on, scaled and masked; minus
-/// infinity where there is nothing to see.
-Value Attention::scoreAt(Value row, Value keyBegin, Value keyCount,
-                         Value keyIndex) {
-  Value raw = b.load(part(layout.scores), f32,
-                     b.add(b.mul(row, b.idx(keyBlock)), keyIndex), lanes);
-  Value scale = b.constant(op.getScale().convertToDouble(), vec);
-  Value score = arith::MulFOp::create(b, raw, scale);
-  Value visible = b.sub(keyCount, keyIndex);
-  Value position = b.add(queryBegin, row);
-  if (op.getCausal()) {
-    // Keys up to position + T - S, counted from this vector's first.
-    Value last = b.add(position, b.sub(numKeys, numQueries));
-    Value seen = b.sub(b.add(last, b.idx(1)), b.add(keyBegin, keyIndex));
-    visible = b.minIdx(visible, seen);
-  }
-  Value live = b.firstLanes(visible, lanes);
-  if (mask.pointer) {
-    Value at =
-        mask.offset(b, {batch, head, position, b.add(keyBegin, keyIndex)});
-    Value addend = mask.unit ? b.load(mask.pointer, f32, at, lanes, live)
-                             : b.splat(b.load(mask.pointer, f32, at), lanes);
-    score = arith::AddFOp::create(b, score, addend);
-  }
-  Value none = b.constant(-std::numeric_limits<double>::infinity(), vec);
-  return arith::SelectOp::create(b, live, score, none);
-}
-
 /// Turns a row of scores into weights relative to the largest score so far, and
 /// notes by how much what was summed before must shrink.
 void Attention::emitRow(Value row, Value keyBegin, Value keyCount) {
@@ -293,15 +211,16 @@ void Attention::emitRow(Value row, Value keyBegin, Value keyCount) {
   SmallVector<Value> scores;
   Value largest = b.constant(-infinity, vec);
   for (int64_t t = 0; t < keyBlock; t += lanes) {
-    scores.push_back(scoreAt(row, keyBegin, keyCount, b.idx(t)));
+    Value raw = b.load(part(layout.scores), f32,
+                       b.add(b.mul(row, b.idx(keyBlock)), b.idx(t)), lanes);
+    Value score = arith::MulFOp::create(
+        b, raw, b.constant(op.getScale().convertToDouble(), vec));
+    scores.push_back(maskScores(score, row, keyBegin, keyCount, b.idx(t)));
     largest = maximum(b, largest, scores.back());
   }
   Value before = b.load(part(layout.largest), f32, row);
   Value now = maximum(b, reduceMaximum(b, largest), before);
-  // A row that has seen nothing yet: any finite number does.
-  Value nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, now,
-                                        b.constant(-infinity, f32));
-  Value base = arith::SelectOp::create(b, nothing, b.constant(0, f32), now);
+  Value base = toFinite(now);
   Value shift = b.splat(base, lanes), sum = b.constant(0, vec);
   for (auto [i, score] : llvm::enumerate(scores)) {
     Value weight =
@@ -366,30 +285,6 @@ void Attention::emitWeighted(Value keyBegin, Value keyCount) {
               b.store(sums[r * count + v], part(layout.totals), f32,
                       totalAt(r, v));
         });
-  }
-}
-
-/// Divides a row by its sum of weights and stores it; zeros if that is zero.
-void Attention::emitResult(Value row) {
-  Value sum = b.load(part(layout.sums), f32, row);
-  Value empty = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, sum,
-                                      b.constant(0, f32));
-  Value inverse = arith::DivFOp::create(b, b.constant(1, f32), sum);
-  inverse = arith::SelectOp::create(b, empty, b.constant(0, f32), inverse);
-  Value factor = b.splat(inverse, lanes);
-  Value position = b.add(queryBegin, row);
-  Type stored = getStoredType(b.kernel().getBody().front());
-  for (int64_t column = 0; column < width; column += lanes) {
-    int64_t live = std::min<int64_t>(lanes, width - column);
-    Value total = b.load(
-        part(layout.totals), f32,
-        b.add(b.mul(row, b.idx(layout.widthPadded)), b.idx(column)), lanes);
-    SmallVector<Value> indices{batch, head, position, b.idx(column)};
-    if (failed(storeWithEpilogue(
-            b, parts.epilogue, arith::MulFOp::create(b, total, factor), indices,
-            lanes, live < lanes ? b.idx(live) : Value(), result.pointer, stored,
-            result.offset(b, indices))))
-      status = failure();
   }
 }
 

@@ -31,6 +31,8 @@ std::unique_ptr<KernelEmitter> createPoolByteEmitter();
 
 /// `qcc.attention` in f32, with permuting copies before and after it.
 std::unique_ptr<KernelEmitter> createAttentionEmitter();
+/// The same with products of codes (`int8`).
+std::unique_ptr<KernelEmitter> createByteAttentionEmitter();
 
 } // namespace qcc::x86
 

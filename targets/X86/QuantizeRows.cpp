@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #include "Emitters.h"
 #include "Tiles.h"
+#include "VectorUtils.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -71,7 +72,6 @@ private:
                                         ArrayRef<Value> carried)>
             body);
   Value read(Value row, Value at, Value mask);
-  Value round(Value value);
 
   KernelBuilder &b;
   QuantizeRowsOp op;
@@ -192,8 +192,7 @@ Value RowQuantizer::read(Value row, Value at, Value mask) {
   return b.splat(*value, kLanes);
 }
 
-/// The largest magnitude. Bits of numbers without sign are ordered as integers,
-/// with NaN above all: one instruction per vector, and NaN propagates.
+/// The largest magnitude.
 Value RowQuantizer::emitLargest(Value row, Value first, int64_t length) {
   SmallVector<Value> largest = sweep(
       first, length, {b.constantInt(0, ints)},
@@ -205,9 +204,7 @@ Value RowQuantizer::emitLargest(Value row, Value first, int64_t length) {
         } else {
           x = b.load(input, f32, b.add(b.mul(row, b.idx(k)), at), kLanes, mask);
         }
-        Value bits =
-            arith::AndIOp::create(b, vector::BitCastOp::create(b, ints, x),
-                                  b.constantInt(0x7fffffff, ints));
+        Value bits = getMagnitudeBits(b, x);
         if (mask && computed)
           bits = arith::SelectOp::create(b, mask, bits, b.constantInt(0, ints));
         return {arith::MaxSIOp::create(b, bits, carried[0])};
@@ -215,15 +212,6 @@ Value RowQuantizer::emitLargest(Value row, Value first, int64_t length) {
   Value bits =
       vector::ReductionOp::create(b, vector::CombiningKind::MAXSI, largest[0]);
   return arith::BitcastOp::create(b, f32, bits);
-}
-
-/// Nearest integers, ties to even, as i32.
-Value RowQuantizer::round(Value value) {
-  Type result = ints;
-  return LLVM::CallIntrinsicOp::create(
-             b, result, b.getStringAttr("llvm.lrint.v16i32.v16f32"),
-             ValueRange{value})
-      .getResult(0);
 }
 
 Value RowQuantizer::emitCodes(Value row, Value first, int64_t length,
@@ -235,7 +223,7 @@ Value RowQuantizer::emitCodes(Value row, Value first, int64_t length,
         Value rowOffset = b.mul(row, b.idx(k));
         Value from = computed ? at : b.add(rowOffset, at);
         Value x = b.load(input, f32, from, kLanes, mask);
-        Value q = round(arith::MulFOp::create(b, x, factor));
+        Value q = roundToIntegers(b, arith::MulFOp::create(b, x, factor));
         q = arith::MaxSIOp::create(b, q, b.constantInt(-127, ints));
         q = arith::MinSIOp::create(b, q, b.constantInt(127, ints));
         b.store(arith::TruncIOp::create(b, VectorType::get(kLanes, i8), q),

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "VectorUtils.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -56,6 +57,20 @@ Value x86::reduceSum(KernelBuilder &b, Value vector) {
   return reduce(b, vector, [&](Value x, Value y) -> Value {
     return arith::AddFOp::create(b, x, y);
   });
+}
+
+Value x86::getMagnitudeBits(KernelBuilder &b, Value numbers) {
+  Type ints = cast<VectorType>(numbers.getType()).clone(b.getI32Type());
+  return arith::AndIOp::create(b, vector::BitCastOp::create(b, ints, numbers),
+                               b.constantInt(0x7fffffff, ints));
+}
+
+Value x86::roundToIntegers(KernelBuilder &b, Value numbers) {
+  Type result = VectorType::get(16, b.getI32Type());
+  return LLVM::CallIntrinsicOp::create(
+             b, result, b.getStringAttr("llvm.lrint.v16i32.v16f32"),
+             ValueRange{numbers})
+      .getResult(0);
 }
 
 void x86::forPieces(

@@ -17,6 +17,14 @@ mlir::Value maximum(KernelBuilder &builder, mlir::Value a, mlir::Value b);
 mlir::Value reduceMaximum(KernelBuilder &b, mlir::Value vector);
 mlir::Value reduceSum(KernelBuilder &b, mlir::Value vector);
 
+/// Bits of the magnitudes of f32, as integers: they are ordered as these are,
+/// with NaN above all, so that a largest one takes one instruction per vector
+/// and NaN propagates.
+mlir::Value getMagnitudeBits(KernelBuilder &b, mlir::Value numbers);
+
+/// Nearest integers of 16 f32, ties to even, as i32.
+mlir::Value roundToIntegers(KernelBuilder &b, mlir::Value numbers);
+
 /// Calls `body` with the first `count` elements in pieces whose sizes are
 /// powers of two, each with its size and where it begins; a piece of one is a
 /// scalar. Below AVX-512 that stores faster than a mask.

@@ -118,6 +118,26 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
          rows * outputs * figures.floatStore;
 }
 
+double x86::estimateAttention(const AttentionShape &shape, bool inIntegers,
+                              const Capabilities &level) {
+  // Multiplications per nanosecond; per score; per number that is rounded or
+  // moved to a panel, of keys and values once for 64 queries, or 128.
+  struct Figures {
+    double products, score, pack;
+  } figures = inIntegers ? Figures{72, 0.53, 0.23} : Figures{68, 0.45, 0.22};
+  if (level.hasVnni)
+    figures = inIntegers ? Figures{1160, 0.37, 0.17} : Figures{170, 0.42, 0.24};
+  else if (level.hasAvx512)
+    figures = inIntegers ? Figures{184, 0.40, 0.18} : Figures{166, 0.42, 0.24};
+  double keys = roundUp(shape.keys, 16), queries = double(shape.queries),
+         sizes = double(shape.depth + shape.width);
+  double tasks = std::ceil(queries / (inIntegers ? 128 : 64));
+  return double(shape.heads) *
+         (queries * keys * (sizes / figures.products + figures.score) +
+          (tasks * double(shape.keys) * sizes + queries * double(shape.depth)) *
+              figures.pack);
+}
+
 double x86::estimatePool(int64_t reads, bool inIntegers,
                          const Capabilities &level) {
   // Vectors of 8 or 16 floats, of 32 or 64 bytes and table look-ups.

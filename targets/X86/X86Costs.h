@@ -10,6 +10,8 @@ namespace qcc::x86 {
 /// Nanoseconds, as in Target.
 double estimateProduct(const ProductShape &shape, bool inIntegers,
                        const Capabilities &level);
+double estimateAttention(const AttentionShape &shape, bool inIntegers,
+                         const Capabilities &level);
 double estimatePool(int64_t reads, bool inIntegers, const Capabilities &level);
 double estimateSampleCodes(int64_t elements, bool hasZero,
                            const Capabilities &level);

@@ -16,6 +16,7 @@ public:
     emitters.push_back(x86::createDepthwiseF32Emitter());
     emitters.push_back(x86::createConvF32Emitter());
     emitters.push_back(x86::createAttentionEmitter());
+    emitters.push_back(x86::createByteAttentionEmitter());
     emitters.push_back(x86::createQMatMulEmitter());
     emitters.push_back(x86::createDecodeMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
@@ -46,6 +47,11 @@ public:
   estimateProduct(const ProductShape &shape, bool inIntegers,
                   const Capabilities &level) const override {
     return x86::estimateProduct(shape, inIntegers, level);
+  }
+  std::optional<double>
+  estimateAttention(const AttentionShape &shape, bool inIntegers,
+                    const Capabilities &level) const override {
+    return x86::estimateAttention(shape, inIntegers, level);
   }
   double estimatePool(int64_t reads, bool inIntegers,
                       const Capabilities &level) const override {

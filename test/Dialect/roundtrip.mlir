@@ -61,6 +61,9 @@ module attributes {qcc.symbols = ["batch"]} {
     // CHECK: qcc.attention
     %5 = qcc.attention %q, %q, %q mask %4 {scale = 0.5 : f32} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>,
         tensor<1x2x4x8xf32>, tensor<1x2x4x4xf32>) -> tensor<1x2x4x8xf32>
+    // CHECK: qcc.attention {{.*}} {int8, scale
+    %codes = qcc.attention %q, %q, %q {scale = 0.5 : f32, int8} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>)
+        -> tensor<1x2x4x8xf32>
     // CHECK: qcc.observe "x"
     qcc.observe "x", %5 : tensor<1x2x4x8xf32>
     // CHECK: qcc.state_read @counter

@@ -147,6 +147,14 @@ func.func @attention_rank(%q: tensor<4x8xf32>) -> tensor<4x8xf32> {
 
 // -----
 
+func.func @attention_codes(%q: tensor<1x1x4x8xf16>) -> tensor<1x1x4x8xf16> {
+  // expected-error @+1 {{expected operands of f32 with int8, but got 'tensor<1x1x4x8xf16>'}}
+  %0 = qcc.attention %q, %q, %q {scale = 1.0 : f32, int8} : (tensor<1x1x4x8xf16>, tensor<1x1x4x8xf16>, tensor<1x1x4x8xf16>) -> tensor<1x1x4x8xf16>
+  return %0 : tensor<1x1x4x8xf16>
+}
+
+// -----
+
 qcc_host.entry @main inputs [] outputs [] buffers [] {
   // expected-error @+1 {{expected a slot index below 0, but got 3}}
   qcc_host.dispatch @k [#qcc_host.slot<arena, 3, 0>] results [tensor<2xf32>] dims affine_map<() -> ()> tasks affine_map<() -> (1)>

@@ -53,6 +53,14 @@ struct ProductShape {
   bool isDepthwise() const { return isConv && groups > 1 && inputs == 1; }
 };
 
+/// Sizes of an attention, whose time is asked for.
+struct AttentionShape {
+  int64_t heads; ///< of all of the batch
+  int64_t queries, keys;
+  int64_t depth; ///< of a query and a key
+  int64_t width; ///< of a value
+};
+
 /// A machine to compile for: a name, its feature levels and its emitters in
 /// order of preference (the last one matches everything).
 class Target {
@@ -74,6 +82,13 @@ public:
   virtual std::optional<double>
   estimateProduct(const ProductShape & /*shape*/, bool /*inIntegers*/,
                   const Capabilities & /*level*/) const {
+    return std::nullopt;
+  }
+  /// Of an attention in f32, or with products of codes; none if the target has
+  /// no figures.
+  virtual std::optional<double>
+  estimateAttention(const AttentionShape & /*shape*/, bool /*inIntegers*/,
+                    const Capabilities & /*level*/) const {
     return std::nullopt;
   }
   /// Of maxima of windows that read so many elements in all.

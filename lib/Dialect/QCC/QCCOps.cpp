@@ -601,6 +601,11 @@ LogicalResult AttentionOp::verify() {
   if (getMask() && getMask().getType().getRank() != 4)
     return emitOpError("expected a mask of rank 4, but got rank ")
            << getMask().getType().getRank();
+  for (Value operand : {getQuery(), getKey(), getValue()})
+    if (getInt8() &&
+        !cast<RankedTensorType>(operand.getType()).getElementType().isF32())
+      return emitOpError("expected operands of f32 with int8, but got ")
+             << operand.getType();
   return success();
 }
 

@@ -221,19 +221,21 @@ Case makeConv(int64_t channels, int64_t size, int64_t outputs, int64_t kernel,
           false};
 }
 
-Case makeAttention(int64_t heads, int64_t length, int64_t depth) {
+Case makeAttention(int64_t heads, int64_t length, int64_t depth,
+                   bool inBytes = false) {
   std::string type = tensor({1, heads, length, depth}, "f32");
-  std::string body =
-      "  %r = qcc.attention %0, %1, %2 {scale = 0.125 : f32} : (" + type +
-      ", " + type + ", " + type + ") -> " + type + "\n";
+  std::string body = "  %r = qcc.attention %0, %1, %2 {scale = 0.125 : f32" +
+                     std::string(inBytes ? ", int8" : "") + "} : (" + type +
+                     ", " + type + ", " + type + ") -> " + type + "\n";
   size_t bytes = size_t(heads * length * depth) * 4;
-  return {"f32 attention " + sizes({heads, length, depth}),
+  return {(inBytes ? "int8 attention " : "f32 attention ") +
+              sizes({heads, length, depth}),
           kernelText({type, type, type}, body, "%r", type),
           {},
           {bytes, bytes, bytes},
           bytes,
           4.0 * heads * length * length * depth,
-          false};
+          inBytes};
 }
 
 } // namespace
@@ -268,7 +270,9 @@ int main(int argc, char **argv) {
                           makeConv(512, 7, 512, 3, 1),
                           makeConv(144, 56, 144, 3, 1, 144),
                           makeAttention(12, 128, 64),
-                          makeAttention(12, 512, 64)};
+                          makeAttention(12, 512, 64),
+                          makeAttention(12, 128, 64, true),
+                          makeAttention(12, 512, 64, true)};
   for (const std::string &level : x86.levels())
     if (level.find('+') == std::string::npos &&
         !needsEmulation(x86.parse(level).back()))

@@ -15,6 +15,7 @@ struct Attention {
   bool causal;
   bool permuted; ///< heads stand before the last dimension in memory
   bool dynamic;
+  bool int8 = false;
 
   std::vector<Dim> shape(int64_t h, Dim length, int64_t last) const {
     Dim b(batch, dynamic ? "s0" : "");
@@ -70,9 +71,9 @@ std::string Attention::text() const {
   std::string result = tensor(r(), "f32"), maskType = tensor(m(), "f32");
   body += "  %a = qcc.attention " + names[0] + ", " + names[1] + ", " +
           names[2] + (mask ? " mask %3" : "") + " {scale = 0.3 : f32" +
-          (causal ? ", causal" : "") + "} : (" + types[0] + ", " + types[1] +
-          ", " + types[2] + (mask ? ", " + maskType : "") + ") -> " + result +
-          "\n";
+          (causal ? ", causal" : "") + (int8 ? ", int8" : "") + "} : (" +
+          types[0] + ", " + types[1] + ", " + types[2] +
+          (mask ? ", " + maskType : "") + ") -> " + result + "\n";
   if (mask)
     operands.push_back(maskType);
   std::string yielded = "%a", yieldedType = result;
@@ -84,68 +85,191 @@ std::string Attention::text() const {
   return kernelText(operands, body, yielded, yieldedType);
 }
 
+/// Numbers `first + i * step` as the operation's codes with their scale.
+struct Codes {
+  Codes(const std::vector<float> &numbers, int64_t first, int64_t step,
+        int64_t count) {
+    float largest = 0;
+    for (int64_t i = 0; i < count; ++i)
+      largest = std::max(largest, std::fabs(numbers[first + i * step]));
+    for (int64_t i = 0; i < count; ++i)
+      codes.push_back(
+          largest < 0x1p-120f
+              ? 0
+              : std::nearbyint(numbers[first + i * step] * (127.0f / largest)));
+    scale = largest < 0x1p-120f ? 0 : largest / 127.0f;
+  }
+  std::vector<double> codes;
+  double scale;
+};
+
+/// Inputs of an attention.
+struct Inputs {
+  Inputs(const Attention &c, uint64_t seed) : c(c) {
+    Random random(seed + 1);
+    q = random.floats(count(c.q()), -3, 3);
+    k = random.floats(count(c.k()), -1, 1);
+    v = random.floats(count(c.v()), -1, 1);
+    m = random.floats(c.mask ? count(c.m()) : 0, -1, 1);
+    for (float &x : m)
+      x = x > 0.6f ? -INFINITY : x < -0.8f ? -1e9f : x;
+    // A query that sees nothing.
+    if (c.mask == 2)
+      std::fill_n(m.begin(), c.keys, -INFINITY);
+    // One of zeros, and one of numbers that are next to that.
+    if (c.int8 && c.queries > 2)
+      for (int64_t d = 0; d < c.depth; ++d) {
+        q[c.at(0, 0, 1, d, c.heads, c.queries, c.depth)] = 0;
+        q[c.at(0, 0, 2, d, c.heads, c.queries, c.depth)] *= 1e-41f;
+      }
+  }
+  int64_t group(int64_t h) const { return h / (c.heads / c.keyHeads); }
+  double mask(int64_t b, int64_t h, int64_t s, int64_t t, double x) const;
+  double product(int64_t b, int64_t h, int64_t s, int64_t t) const;
+
+  const Attention &c;
+  std::vector<float> q, k, v, m;
+};
+
+/// A score after the mask.
+double Inputs::mask(int64_t b, int64_t h, int64_t s, int64_t t,
+                    double x) const {
+  double addend =
+      !c.mask
+          ? 0
+          : m[c.mask == 1 ? b * c.keys + t
+                          : ((b * c.heads + h) * c.queries + s) * c.keys + t];
+  // -1e9 swallows a score in f32: keys that are masked by it weigh the same
+  // where a query sees no others.
+  x = addend < -1e8 ? addend : x + addend;
+  return c.causal && t > s + c.keys - c.queries ? -INFINITY : x;
+}
+
+/// A query times a key, with codes if the operation has them.
+double Inputs::product(int64_t b, int64_t h, int64_t s, int64_t t) const {
+  int64_t query = c.at(b, h, s, 0, c.heads, c.queries, c.depth),
+          key = c.at(b, group(h), t, 0, c.keyHeads, c.keys, c.depth);
+  double sum = 0;
+  if (c.int8) {
+    Codes x(q, query, 1, c.depth), y(k, key, 1, c.depth);
+    for (int64_t d = 0; d < c.depth; ++d)
+      sum += x.codes[d] * y.codes[d];
+    return sum * x.scale * y.scale;
+  }
+  for (int64_t d = 0; d < c.depth; ++d)
+    sum += double(q[query + d]) * k[key + d];
+  return sum;
+}
+
+/// What one query gives, and how much of it is a matter of rounding.
+struct Expected {
+  std::vector<double> values;
+  double slack = 0;
+};
+
+Expected expectFloats(const Inputs &in, const std::vector<double> &score,
+                      int64_t b, int64_t h) {
+  const Attention &c = in.c;
+  double top = *std::max_element(score.begin(), score.end()), total = 0;
+  Expected result{std::vector<double>(c.width)};
+  for (int64_t t = 0; t < c.keys; ++t) {
+    double weight = std::isinf(top) ? 0 : std::exp(score[t] - top);
+    total += weight;
+    for (int64_t e = 0; e < c.width; ++e)
+      result.values[e] +=
+          weight *
+          in.v[c.at(b, in.group(h), t, e, c.keyHeads, c.keys, c.width)];
+  }
+  for (double &x : result.values)
+    x = total > 0 ? x / total : 0;
+  return result;
+}
+
+Expected expectBytes(const Inputs &in, const std::vector<double> &score,
+                     int64_t b, int64_t h) {
+  const Attention &c = in.c;
+  double top = *std::max_element(score.begin(), score.end()), total = 0,
+         unsure = 0;
+  Expected result{std::vector<double>(c.width)};
+  for (int64_t first = 0; first < c.keys; first += 128) {
+    int64_t keys = std::min<int64_t>(128, c.keys - first);
+    double most =
+        *std::max_element(score.begin() + first, score.begin() + first + keys);
+    if (std::isinf(most))
+      continue;
+    double factor = std::exp(most - top);
+    std::vector<double> weights;
+    for (int64_t t = first; t < first + keys; ++t) {
+      double exact = 255 * std::exp(score[t] - most);
+      weights.push_back(std::nearbyint(exact));
+      total += factor * weights.back();
+      // Either code is right next to the middle.
+      if (std::fabs(exact - std::floor(exact) - 0.5) < 2e-3)
+        unsure += factor;
+    }
+    int64_t step = c.at(0, 0, 1, 0, c.keyHeads, c.keys, c.width);
+    for (int64_t e = 0; e < c.width; ++e) {
+      Codes column(in.v,
+                   c.at(b, in.group(h), first, e, c.keyHeads, c.keys, c.width),
+                   step, keys);
+      double sum = 0;
+      for (int64_t t = 0; t < keys; ++t)
+        sum += weights[t] * column.codes[t];
+      result.values[e] += factor * column.scale * sum;
+    }
+  }
+  for (double &x : result.values)
+    x = total > 0 ? x / total : 0;
+  result.slack = total > 0 ? 2.02 * unsure / total : 0;
+  return result;
+}
+
 void check(const X86 &x86, const std::string &levels, const Attention &c,
            uint64_t seed) {
   std::string text = c.text();
   SCOPED_TRACE(levels + "\n" + text);
   LoadedKernel kernel(text, x86.target(), x86.parse(levels), {});
   ASSERT_TRUE(kernel.ok());
-  EXPECT_EQ(kernel.getEmitter(), "attention.f32");
-  Random random(seed + 1);
-  std::vector<float> q = random.floats(count(c.q()), -3, 3),
-                     k = random.floats(count(c.k()), -1, 1),
-                     v = random.floats(count(c.v()), -1, 1),
-                     m = random.floats(c.mask ? count(c.m()) : 0, -1, 1);
-  for (float &x : m)
-    x = x > 0.6f ? -INFINITY : x < -0.8f ? -1e9f : x;
-  // A query that sees nothing.
-  if (c.mask == 2)
-    std::fill_n(m.begin(), c.keys, -INFINITY);
-  std::vector<Bytes> inputs{toBytes(q), toBytes(k), toBytes(v)};
+  EXPECT_EQ(kernel.getEmitter(), c.int8 ? "attention.int8" : "attention.f32");
+  Inputs in(c, seed);
+  std::vector<Bytes> inputs{toBytes(in.q), toBytes(in.k), toBytes(in.v)};
   if (c.mask)
-    inputs.push_back(toBytes(m));
+    inputs.push_back(toBytes(in.m));
   std::vector<float> result = fromBytes<float>(
       kernel.run(inputs, {size_t(count(c.r())) * 4},
                  {c.batch, c.queries, c.keys}, seed % 2, 1 + seed % 2)[0]);
   for (int64_t b = 0; b < c.batch; ++b)
     for (int64_t h = 0; h < c.heads; ++h)
       for (int64_t s = 0; s < c.queries; ++s) {
-        int64_t g = h / (c.heads / c.keyHeads);
-        std::vector<double> score(c.keys);
-        double top = -INFINITY, total = 0;
-        for (int64_t t = 0; t < c.keys; ++t) {
-          double x = 0;
-          for (int64_t d = 0; d < c.depth; ++d)
-            x += double(q[c.at(b, h, s, d, c.heads, c.queries, c.depth)]) *
-                 k[c.at(b, g, t, d, c.keyHeads, c.keys, c.depth)];
-          x *= double(0.3f);
-          double addend =
-              !c.mask
-                  ? 0
-                  : m[c.mask == 1
-                          ? b * c.keys + t
-                          : ((b * c.heads + h) * c.queries + s) * c.keys + t];
-          // -1e9 swallows a score in f32: keys that are masked by it weigh the
-          // same where a query sees no others.
-          x = addend < -1e8 ? addend : x + addend;
-          if (c.causal && t > s + c.keys - c.queries)
-            x = -INFINITY;
-          score[t] = x;
-          top = std::max(top, x);
-        }
-        for (double &x : score)
-          total += x = std::isinf(top) ? 0 : std::exp(x - top);
+        std::vector<double> score;
+        for (int64_t t = 0; t < c.keys; ++t)
+          score.push_back(
+              in.mask(b, h, s, t, double(0.3f) * in.product(b, h, s, t)));
+        Expected expected =
+            (c.int8 ? expectBytes : expectFloats)(in, score, b, h);
         for (int64_t e = 0; e < c.width; ++e) {
-          double exact = 0;
-          for (int64_t t = 0; t < c.keys; ++t)
-            exact +=
-                score[t] * v[c.at(b, g, t, e, c.keyHeads, c.keys, c.width)];
-          exact = total > 0 ? exact / total : 0;
           float got = result[c.at(b, h, s, e, c.heads, c.queries, c.width)];
-          ASSERT_LE(relative(got, exact, 1), 4e-6)
+          ASSERT_LE(relative(got, expected.values[e], 1),
+                    (c.int8 ? 1e-5 : 4e-6) + expected.slack)
               << b << ", " << h << ", " << s << ", " << e;
         }
       }
+}
+
+Attention makeRandom(int seed) {
+  Random random(seed);
+  int64_t groups = random.range(1, 2), queries = random.range(1, 90);
+  return {random.range(1, 2),
+          groups * random.range(1, 2),
+          groups,
+          queries,
+          queries + random.range(0, 150),
+          random.range(1, 70),
+          random.range(1, 70),
+          int(seed % 3),
+          random.range(0, 1) != 0,
+          random.range(0, 1) != 0,
+          random.range(0, 1) != 0};
 }
 
 } // namespace
@@ -153,20 +277,20 @@ void check(const X86 &x86, const std::string &levels, const Attention &c,
 TEST(AttentionTest, AgreesWithTheOracleOnRandomShapes) {
   X86 x86;
   ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  for (int seed = 0; seed < getShapeCount(12); ++seed)
+    check(x86, x86.levels()[seed % x86.levels().size()], makeRandom(seed),
+          seed);
+}
+
+TEST(AttentionTest, AgreesWithTheOracleInInt8) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
   for (int seed = 0; seed < getShapeCount(12); ++seed) {
-    Random random(seed);
-    int64_t groups = random.range(1, 2), queries = random.range(1, 90);
-    Attention c{random.range(1, 2),
-                groups * random.range(1, 2),
-                groups,
-                queries,
-                queries + random.range(0, 150),
-                random.range(1, 70),
-                random.range(1, 70),
-                int(seed % 3),
-                random.range(0, 1) != 0,
-                random.range(0, 1) != 0,
-                random.range(0, 1) != 0};
+    Attention c = makeRandom(seed);
+    c.int8 = true;
     check(x86, x86.levels()[seed % x86.levels().size()], c, seed);
   }
+  // Several tasks and blocks of keys, and widths of several tiles.
+  Attention long_{1, 1, 1, 300, 300, 72, 100, 0, true, true, true, true};
+  check(x86, x86.levels().back(), long_, 1);
 }

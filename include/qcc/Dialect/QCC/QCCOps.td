@@ -359,9 +359,23 @@ def QCC_AttentionOp : QCC_Op<"attention", [Pure]> {
     `softmax(scale * Q K^T + mask) V` with `Q [B, H, S, D]`, `K [B, G, T, D]`, `V [B, G, T, E]` (G divides H), and an
     additive mask of rank 4 whose dimensions are 1 or those of `[B, H, S, T]`. `causal`: query i sees key j iff
     `j <= i + T - S`. A row with nothing to see gives zeros.
+
+    `int8`: both products are exact sums of products of codes, over D and over blocks of 128 keys. A query, a key, and a
+    column of a block of values have codes `rint(x * (127 / a))`, a their largest magnitude (0 for a < 2^-120); the
+    weights of a block are relative to the largest of them and have codes `rint(255 w)`. The blocks' sums, times the
+    scales, are added in f32, and the sum of all weights is that of their codes.
   }];
   let arguments = (ins QCC_Tensor:$query, QCC_Tensor:$key, QCC_Tensor:$value, Optional<QCC_Tensor>:$mask,
-                       F32Attr:$scale, UnitAttr:$causal);
+                       F32Attr:$scale, UnitAttr:$causal, UnitAttr:$int8);
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$query, "::mlir::Value":$key,
+                             "::mlir::Value":$value, "::mlir::Value":$mask, "::llvm::APFloat":$scale, "bool":$causal), [{
+    build($_builder, $_state, result, query, key, value, mask, scale, causal, /*int8=*/false);
+  }]>];
+  let extraClassDeclaration = [{
+    /// Keys of a block of `int8`, and below which magnitude numbers have codes 0 there.
+    static constexpr int64_t kBlockKeys = 128;
+    static constexpr float kTiny = 0x1p-120f;
+  }];
   let results = (outs QCC_Tensor:$result);
   let assemblyFormat = [{$query `,` $key `,` $value (`mask` $mask^)? attr-dict `:` functional-type(operands, results)}];
   let hasVerifier = 1;
