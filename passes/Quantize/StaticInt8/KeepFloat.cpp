@@ -88,7 +88,8 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
     }
   giveRowScales(*found);
   if (dropped.empty())
-    return success();
+    return chooseAttentions(*found,
+                            makeSwitches(activations, *found, candidates));
   llvm::erase_if(candidates,
                  [&](Operation *op) { return dropped.contains(op); });
   // What is left between them may not be worth the conversions. It stays where
@@ -104,7 +105,8 @@ StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
     return qcc::emitError(module.getLoc(), agreement.takeError());
   if (getCosine().holds(*agreement))
     takeFaster(candidates, std::move(*faster));
-  return success();
+  return chooseAttentions(*found,
+                          makeSwitches(activations, *found, candidates));
 }
 
 llvm::Expected<Measured>
@@ -177,8 +179,10 @@ StaticQuantizer::measureBytes(Workspace &workspace,
   if (!found)
     return found.takeError();
   weights.bytes = std::move(*found);
-  auto measured =
-      Measured::create(workspace, module, activations, weights, correctBias);
+  SwitchedProducts products;
+  products.attentions = attentions;
+  auto measured = Measured::create(workspace, module, activations, weights,
+                                   correctBias, products);
   if (!measured)
     return measured.takeError();
   return std::pair(std::move(*measured), std::move(weights.bytes));

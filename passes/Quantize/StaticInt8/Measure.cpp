@@ -19,7 +19,7 @@ llvm::Expected<Measured> Measured::create(Workspace &workspace, ModuleOp module,
   if (!errors)
     return errors.takeError();
   result.errors = std::move(*errors);
-  result.corrections.resize(result.errors.size());
+  result.corrections.resize(result.errors.size() - products.attentions.size());
   std::vector<bool> all(activations.size() + products.ops.size(), true);
   size_t count = result.model->getNumSamples();
   if (result.model->hasOutputs()) {

@@ -10,7 +10,7 @@ namespace qcc {
 /// The model with switches and what was found with it.
 struct Measured {
   std::unique_ptr<SwitchedModel> model;
-  std::vector<double> errors; ///< of each layer alone
+  std::vector<double> errors; ///< of each layer alone, attentions last
   std::vector<std::optional<Correction>> corrections;
   std::optional<Agreement> whole; ///< all in low bits; none without outputs
 

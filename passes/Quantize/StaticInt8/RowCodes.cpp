@@ -80,6 +80,7 @@ llvm::Error StaticQuantizer::chooseRowCodes(Measured &measured,
 void StaticQuantizer::giveRowScales(const Sensitive &found) {
   Builder b(context);
   ArrayRef<double> errors(found.measured.errors);
+  errors = errors.drop_back(attentions.size());
   for (auto [product, activation, error] :
        llvm::zip_equal(found.products.ops, found.products.activationOf,
                        errors.take_back(found.products.ops.size()))) {
@@ -141,9 +142,10 @@ StaticQuantizer::findSensitive(Workspace &workspace,
   if (!result.products.ops.empty()) {
     llvm::for_each(activations,
                    [&](Activation &activation) { takeEqualised(activation); });
-    auto more = Measured::create(
-        workspace, module, activations, chosen, correctBias,
-        SwitchedProducts(result.products.ops, /*narrow=*/nullptr, scheme));
+    SwitchedProducts products(result.products.ops, /*narrow=*/nullptr, scheme);
+    products.attentions = attentions;
+    auto more = Measured::create(workspace, module, activations, chosen,
+                                 correctBias, products);
     if (!more)
       return more.takeError();
     measured = std::move(*more);

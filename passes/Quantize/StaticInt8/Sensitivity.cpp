@@ -127,6 +127,23 @@ static void switchProduct(MatMulOp product, const SwitchedProducts &formats,
   });
 }
 
+/// Computes an attention in both ways, as switchLayer.
+static void switchAttention(AttentionOp op, Value switches, size_t number,
+                            size_t at) {
+  OpBuilder b(op.getContext());
+  b.setInsertionPointAfter(op);
+  auto low = cast<AttentionOp>(b.clone(*op));
+  low.setInt8(true);
+  Value exact = op.getResult(), moved = low.getResult();
+  observe(b, exact, "=" + Twine(number));
+  observe(b, moved, "~" + Twine(number));
+  Value chosen = select(b, moved, exact, switches, at);
+  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
+    return use.getOwner() != chosen.getDefiningOp() &&
+           !isa<ObserveOp>(use.getOwner());
+  });
+}
+
 llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     Workspace &workspace, ModuleOp module, ArrayRef<Activation> activations,
     const WeightChoices &weights, const SwitchedProducts &products) {
@@ -150,10 +167,12 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
   model->places.resize(model->groupOf.size());
   model->corrections.resize(channels);
   model->narrow.assign(model->places.size(), true);
+  model->attentions.resize(products.attentions.size());
   size_t firstLayer = activations.size(),
          firstChannel = firstLayer + model->groupOf.size(),
-         firstNarrow = firstChannel + channels;
-  auto numNumbers = int64_t(firstNarrow + model->places.size());
+         firstNarrow = firstChannel + channels,
+         firstAttention = firstNarrow + model->places.size();
+  auto numNumbers = int64_t(firstAttention + products.attentions.size());
   auto type = RankedTensorType::get({numNumbers}, b.getF32Type());
   size_t offset = firstChannel;
   unsigned position = entry.getNumArguments();
@@ -204,6 +223,13 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
         cast<MatMulOp>(mapping.lookup(original.getOperation())), products,
         narrow, switches, number,
         {firstLayer + number, /*correction=*/0, firstNarrow + number});
+  }
+  size_t attention = 0;
+  for (AttentionOp original : products.attentions) {
+    Operation *own = mapping.lookup(original.getOperation());
+    switchAttention(cast<AttentionOp>(own), switches, model->layers + attention,
+                    firstAttention + attention);
+    ++attention;
   }
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);
@@ -272,6 +298,7 @@ SampleArray SwitchedModel::makeInput(const Switches &switches) const {
   values.insert(values.end(), switches.layers.begin(), switches.layers.end());
   values.insert(values.end(), corrections.begin(), corrections.end());
   values.insert(values.end(), narrow.begin(), narrow.end());
+  values.insert(values.end(), attentions.begin(), attentions.end());
   SampleArray array;
   array.name = kSwitches;
   array.code = 2; // DLPack's float
@@ -300,8 +327,9 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
   exact.assign(samples.size(), std::vector<std::vector<float>>(outputs));
   // A layer in a loop gives several pairs.
   std::vector<std::vector<float>> pending(samples.size());
+  size_t all = layers + attentions.size();
   std::vector<std::vector<Products>> ofLayers(samples.size(),
-                                              std::vector<Products>(layers));
+                                              std::vector<Products>(all));
   channelErrors.assign(layers, std::vector<ChannelErrors>(samples.size()));
   corrections.assign(corrections.size(), 0);
   if (llvm::Error error = runSamples(
@@ -315,7 +343,8 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
               pending[sample] = values.vec();
             else {
               ofLayers[sample][number].add(pending[sample], values);
-              auto [channels, inner] = places[number];
+              auto [channels, inner] =
+                  number < layers ? places[number] : ChannelPlaces();
               if (channels && inner)
                 channelErrors[number][sample].add(pending[sample], values,
                                                   channels, inner);
@@ -325,11 +354,11 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
   if (outputs)
     checkTokens();
   std::vector<double> errors;
-  for (size_t layer = 0; layer < layers; ++layer) {
-    Products all;
+  for (size_t layer = 0; layer < all; ++layer) {
+    Products sum;
     for (const std::vector<Products> &sample : ofLayers)
-      all.add(sample[layer]);
-    errors.push_back(all.getError());
+      sum.add(sample[layer]);
+    errors.push_back(sum.getError());
   }
   return std::move(errors);
 }

@@ -34,6 +34,9 @@ struct SwitchedProducts {
 
   llvm::ArrayRef<MatMulOp> ops;
   const Scheme *narrow, *wide; ///< may be null
+  /// Attentions that are computed in f32 and with products of codes; they have
+  /// switches of their own (SwitchedModel::setAttentions).
+  llvm::ArrayRef<AttentionOp> attentions;
 };
 
 /// Runs a model with any of its activations in int8 and the others in float,
@@ -57,8 +60,9 @@ public:
   /// Samples that are run.
   size_t getNumSamples() const { return samples.size(); }
   /// The relative error of each layer alone, in the order of activations and
-  /// their layers, on exact inputs: of a run in float. Also keeps its outputs
-  /// to compare with, and what `findCorrections` needs. Without corrections.
+  /// their layers, products, attentions, on exact inputs: of a run in float.
+  /// Also keeps its outputs to compare with, and what `findCorrections` needs.
+  /// Without corrections.
   llvm::Expected<std::vector<double>> measureLayers();
   /// What to add to the output channels of each layer; none where that does not
   /// help. Layers whose number of pixels is not known have none. After
@@ -69,6 +73,9 @@ public:
   /// Of each layer: whether runs take the weight of 4 bits where it has one;
   /// all do at first.
   void setNarrow(const std::vector<bool> &newNarrow) { narrow = newNarrow; }
+  /// Of each attention: whether runs compute it with products of codes; none do
+  /// at first.
+  void setAttentions(const std::vector<bool> &inCodes) { attentions = inCodes; }
   /// Switches of activations with all of their layers: one for each activation,
   /// then one for each product.
   Switches getSwitches(const std::vector<bool> &groups) const;
@@ -100,6 +107,7 @@ private:
   std::vector<std::vector<std::vector<float>>> exact; ///< [sample][output]
   std::vector<ChannelPlaces> places;                  ///< of each layer
   std::vector<bool> narrow;                           ///< of each layer
+  std::vector<bool> attentions;   ///< of each: whether it is in codes
   std::vector<float> corrections; ///< of all layers' channels, one by one
   /// Of the first output, if it may give chances of tokens: their number, and
   /// the inputs that may have the tokens; 0 once samples say otherwise.

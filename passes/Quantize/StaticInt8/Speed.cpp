@@ -36,6 +36,7 @@ public:
   bool run(SmallVectorImpl<Operation *> &chosen);
   /// None if the target cannot tell.
   std::optional<LayerTimes> estimate(Operation *layer);
+  std::optional<LayerTimes> estimate(AttentionOp op);
 
 private:
   bool addOperation(Operation *op);
@@ -149,6 +150,18 @@ std::optional<LayerTimes> Chooser::estimate(Operation *layer) {
   ProductShape shape = getShape(layer);
   std::optional<double> integers = target.estimateProduct(shape, true, level),
                         floats = target.estimateProduct(shape, false, level);
+  if (!integers || !floats)
+    return std::nullopt;
+  return LayerTimes{*integers, *floats};
+}
+
+std::optional<LayerTimes> Chooser::estimate(AttentionOp op) {
+  SmallVector<AffineExpr> q = getDims(op.getQuery().getType()),
+                          v = getDims(op.getValue().getType());
+  AttentionShape shape{getSize(q[0] * q[1]), getSize(q[2]), getSize(v[2]),
+                       getSize(q[3]), getSize(v[3])};
+  std::optional<double> integers = target.estimateAttention(shape, true, level),
+                        floats = target.estimateAttention(shape, false, level);
   if (!integers || !floats)
     return std::nullopt;
   return LayerTimes{*integers, *floats};
@@ -279,6 +292,24 @@ qcc::chooseFaster(ModuleOp module, ArrayRef<Operation *> candidates,
   chooser.setBatches();
   if (!chooser.run(chosen))
     return SmallVector<Operation *>(candidates);
+  return chosen;
+}
+
+SmallVector<AttentionOp> qcc::chooseFaster(ModuleOp module,
+                                           ArrayRef<AttentionOp> attentions,
+                                           const Target &target,
+                                           const Capabilities &level,
+                                           ArrayRef<Sample> samples) {
+  Chooser chooser(module, {}, target, level, /*isDynamic=*/false);
+  if (!samples.empty())
+    chooser.setSizes(samples.front());
+  chooser.setBatches();
+  SmallVector<AttentionOp> chosen;
+  for (AttentionOp op : attentions) {
+    std::optional<LayerTimes> times = chooser.estimate(op);
+    if (!times || times->inIntegers * kMargin < times->inFloats)
+      chosen.push_back(op);
+  }
   return chosen;
 }
 

@@ -5,6 +5,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "qcc/Calibration/HostExecutor.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Target/Target.h"
 
 namespace qcc {
@@ -25,6 +26,13 @@ chooseFaster(mlir::ModuleOp module,
              llvm::ArrayRef<mlir::Operation *> candidates, const Target &target,
              const Capabilities &level, llvm::ArrayRef<Sample> samples = {},
              bool isDynamic = false);
+
+/// The attentions that products of codes make faster, by the same figures and
+/// sizes; all of them where the target has no figures.
+llvm::SmallVector<AttentionOp>
+chooseFaster(mlir::ModuleOp module, llvm::ArrayRef<AttentionOp> attentions,
+             const Target &target, const Capabilities &level,
+             llvm::ArrayRef<Sample> samples);
 
 /// What a layer takes, in nanoseconds.
 struct LayerTimes {

@@ -19,10 +19,11 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     With a target, what its figures say is faster in f32 stays there, judged by whole regions: conversions at their
     borders count. With calibration samples (a workspace), the outputs are compared with those in f32. They are near enough
     where the cosine of all outputs of each sample, and of each output of all samples, is `min-cosine` and half of the rest to
-    1, and the Kullback-Leibler divergence of a language model's tokens is at most that half, in nats. Until then, with
-    `row-scales`, the products whose activations change the outputs most are left to what finds scales of rows at run time
-    (`qcc.assigned`), if that helps; until the cosine is that, the activations that change the outputs most for the time that
-    they save stay f32.
+    1, and the Kullback-Leibler divergence of a language model's tokens is at most a tenth of that rest, in nats. Until then,
+    with `row-scales`, the products whose activations change the outputs most are left to what finds scales of rows at run
+    time (`qcc.assigned`), if that helps; until the cosine is that, the activations that change the outputs most for the time
+    that they save stay f32. With `row-scales` attentions then get `int8` if the target's figures say that it is faster: all of
+    them, or without those that change the outputs most until the cosine holds and they add no more divergence than that.
 
     With budgets (`max-size`, `max-drop`, `max-latency`, as those of `qcc-precision-assign`), the layers that run in int8 are
     chosen within them instead, by what each does to the outputs alone: with `max-drop` those that take the least time, else
@@ -58,7 +59,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Option<"maxLatency", "max-latency", "std::string", "\"\"", "longest predicted time">,
     Option<"dynamic", "dynamic", "bool", "false", "quantize convolutions of no known range with scales found at run time">,
     Option<"pairsFit", "pairs-fit", "bool", "false", "choose codes that kernels without VNNI multiply fast">,
-    Option<"rowScales", "row-scales", "bool", "true", "let products find scales of rows where known ones change the outputs too much">,
+    Option<"rowScales", "row-scales", "bool", "true", "let products and attentions find scales of rows where known ones change the outputs too much or there are none">,
     Option<"correctBias", "correct-bias", "bool", "true", "add the mean of each channel's error to the bias">,
   ];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

@@ -47,8 +47,8 @@ struct Sensitive {
 
 /// One run of the pass over a module: collects what may be quantized
 /// (StaticQuantizer.cpp), leaves out what is slow, sensitive (KeepFloat.cpp,
-/// RowCodes.cpp) or not within budgets (WithinBudgets.cpp), narrows weights for
-/// w4a8 (Narrow.cpp), and rewrites the rest.
+/// RowCodes.cpp, Attentions.cpp) or not within budgets (WithinBudgets.cpp),
+/// narrows weights for w4a8 (Narrow.cpp), and rewrites the rest.
 class StaticQuantizer : StaticInt8Settings {
 public:
   StaticQuantizer(mlir::ModuleOp module, StaticInt8Settings settings)
@@ -99,8 +99,8 @@ private:
   /// How near the outputs have to be on the samples: others are worse than
   /// those of which the ranges are.
   Closeness getCloseness() const {
-    double rest = (1 - minCosine) / 2;
-    return minCosine > 0 ? Closeness{1 - rest, rest} : Closeness();
+    double rest = 1 - minCosine;
+    return minCosine > 0 ? Closeness{1 - rest / 2, rest / 10} : Closeness();
   }
   /// The same of what floats are worth: other directions, not other chances.
   Closeness getCosine() const { return {getCloseness().leastCosine}; }
@@ -127,6 +127,13 @@ private:
                            llvm::MutableArrayRef<Reading> readings);
   /// Tells products to find scales of rows.
   void giveRowScales(const Sensitive &found);
+  /// Collects the attentions whose products may be ones of codes.
+  mlir::LogicalResult collectAttentions(const KeepRules &rules);
+  /// Gives attentions products of codes, with layers switched so, where outputs
+  /// have the cosine and chances of tokens change by no more than layers may
+  /// change them besides.
+  mlir::LogicalResult chooseAttentions(Sensitive &found,
+                                       const Switches &layers);
   /// What the layers of each activation take longer in f32. Borders, and what
   /// has no layer, are a hundredth of all layers together.
   llvm::Expected<std::vector<double>>
@@ -195,6 +202,8 @@ private:
   /// Weights that the samples chose, and why others have 8 bits.
   WeightChoices chosen = WeightChoices(pairsFit);
   llvm::DenseMap<mlir::Operation *, std::string> wide;
+  /// Those that are measured with products of codes.
+  llvm::SmallVector<AttentionOp> attentions;
   /// Activations that stay float although integers give them.
   llvm::DenseSet<mlir::Value> keptFloat;
   /// Activations whose channels are divided.

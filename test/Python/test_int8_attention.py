@@ -1,0 +1,120 @@
+# int8 with calibration gives attentions products of codes where the outputs bear it and they are faster.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import onnx
+import pytest
+import qcc
+from onnx import TensorProto, helper, numpy_helper
+
+HEADS, DEPTH, TOKENS, SAMPLES = 2, 32, 40, 6
+WIDTH = HEADS * DEPTH
+
+
+def weights(sharp: bool) -> dict[str, np.ndarray]:
+    """`sharp`: scores so large that a query sees one or two keys, which codes mix up."""
+    rng = np.random.default_rng(3)
+    found = {name: rng.standard_normal((WIDTH, WIDTH)) / 8 for name in "qkvo"}
+    if sharp:
+        found["q"], found["k"] = found["q"] * 12, found["k"] * 12
+    return {name: w.astype(np.float32) for name, w in found.items()}
+
+
+def save(path: pathlib.Path, sharp: bool, length: int | str = TOKENS) -> None:
+    nodes, constants = [], dict(weights(sharp), scale=np.float32(DEPTH**-0.5), shape=np.array([0, 0, HEADS, DEPTH]), flat=np.array([0, 0, WIDTH]))
+    for name in "qkv":
+        nodes.append(helper.make_node("MatMul", ["x", name], [f"{name}1"], f"{name}/product"))
+        nodes.append(helper.make_node("Reshape", [f"{name}1", "shape"], [f"{name}2"], f"{name}/reshape"))
+        order = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+        nodes.append(helper.make_node("Transpose", [f"{name}2"], [f"{name}3"], f"{name}/heads", perm=order))
+    nodes += [
+        helper.make_node("MatMul", ["q3", "k3"], ["s"], "scores"), helper.make_node("Mul", ["s", "scale"], ["t"], "scaled"),
+        helper.make_node("Softmax", ["t"], ["p"], "softmax"), helper.make_node("MatMul", ["p", "v3"], ["c"], "context"),
+        helper.make_node("Transpose", ["c"], ["d"], "tokens", perm=[0, 2, 1, 3]), helper.make_node("Reshape", ["d", "flat"], ["e"], "joined"),
+        helper.make_node("MatMul", ["e", "o"], ["y"], "output"),
+    ]  # fmt: skip
+    given, result = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, length, WIDTH]) for name in "xy")
+    tensors = [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()]
+    graph = helper.make_graph(nodes, "g", [given], [result], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attention")
+    data = np.random.default_rng(4).standard_normal((2 * SAMPLES, TOKENS, WIDTH)).astype(np.float32)
+    np.savez(folder / "calib.npz", x=data[:SAMPLES])
+    np.save(folder / "others.npy", data[SAMPLES:])
+    save(folder / "plain.onnx", sharp=False)
+    save(folder / "sharp.onnx", sharp=True)
+    save(folder / "any.onnx", sharp=False, length="tokens")
+    return folder
+
+
+def compile_model(folder, model: str, name: str, target: str, **flags) -> None:
+    qcc.compile(folder / f"{model}.onnx", folder / name, precision="int8", calib=folder / "calib.npz", target=target, **flags)
+
+
+def build(folder, model: str, name: str, target: str, **flags) -> dict:
+    """What the report says of the attention."""
+    compile_model(folder, model, name, target, **flags)
+    (found,) = [op for op in json.loads((folder / name / "report.json").read_text())["ops"] if op["op"] == "qcc.attention"]
+    return found
+
+
+def expected(x: np.ndarray) -> np.ndarray:
+    w = {name: a.astype(np.float64) for name, a in weights(sharp=False).items()}
+    q, k, v = ((x @ w[name]).reshape(len(x), HEADS, DEPTH).swapaxes(0, 1) for name in "qkv")
+    s = q @ k.swapaxes(1, 2) * DEPTH**-0.5
+    p = np.exp(s - s.max(-1, keepdims=True))
+    return ((p / p.sum(-1, keepdims=True)) @ v).swapaxes(0, 1).reshape(len(x), WIDTH) @ w["o"]
+
+
+@pytest.mark.parametrize("model", ["plain", "any"])
+def test_codes(folder, model):
+    """Where VNNI multiplies bytes attention has codes, whatever the machine of the compiler; the report says so."""
+    found = build(folder, model, f"codes-{model}", "avx512-vnni")
+    assert (found["executed"], found["compute"], found["reason"]) == ("int8", "int8", "as asked")
+    assert 0 < found["layer_error"] < 0.02
+
+
+def test_not_faster(folder):
+    found = build(folder, "plain", "avx2", "avx2")
+    assert (found["executed"], found["reason"]) == ("f32", "kept: not faster")
+
+
+def test_kept(folder):
+    found = build(folder, "plain", "kept", "avx512-vnni", keep=["context"])
+    assert (found["executed"], found["reason"]) == ("f32", "kept: matches --keep=context")
+
+
+def test_sensitive(folder):
+    """One that codes would change too much stays f32, with its error told."""
+    found = build(folder, "sharp", "sharp", "avx512-vnni", min_cos=0.99)
+    assert (found["executed"], found["reason"]) == ("f32", "kept: outputs would change too much")
+    assert found["layer_error"] > 0.05
+    assert build(folder, "sharp", "forced", "avx512-vnni", min_cos=0)["executed"] == "int8"
+
+
+def test_close(folder):
+    """Outputs on samples that were not calibrated on are near those in float64, by this machine's kernels and the reference's."""
+    for target in ("reference", "native"):
+        compile_model(folder, "plain", f"close-{target}", target)
+        model = qcc.load(folder / f"close-{target}")
+        for x in np.load(folder / "others.npy"):
+            got, exact = model([x[None]])["y"][0].astype(np.float64), expected(x.astype(np.float64))
+            assert float((got * exact).sum() / np.linalg.norm(got) / np.linalg.norm(exact)) > 0.9995
+
+
+def test_written(folder):
+    """A QDQ graph has no products with scales that are found at run time."""
+    text = folder / "written.onnx"
+    qcc.compile(folder / "plain.onnx", text, precision="int8", calib=folder / "calib.npz", emit="qdq-onnx")
+    model = onnx.load(text)
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    (context,) = [node for node in model.graph.node if node.name == "context"]
+    assert "DequantizeLinear" not in [makers[name] for name in context.input]
