@@ -20,7 +20,9 @@ inline constexpr int64_t kStep = 4, kStepBytes = kStep * kLanes;
 inline int64_t getBlockKeys(AttentionOp op) {
   std::optional<int64_t> known =
       getConstantSize(getDims(op.getKey().getType())[2]);
-  return known && *known <= kKeys / 2 ? llvm::alignTo(*known, kLanes) : kKeys;
+  return known && *known <= kKeys / 2
+             ? llvm::alignTo(std::max<int64_t>(*known, 1), kLanes)
+             : kKeys;
 }
 
 /// Offsets of the parts of scratch, in bytes.
