@@ -120,22 +120,27 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
 
 double x86::estimateAttention(const AttentionShape &shape, bool inIntegers,
                               const Capabilities &level) {
-  // Multiplications per nanosecond; per score; per number that is rounded or
-  // moved to a panel, of keys and values once for 64 queries, or 128.
-  struct Figures {
+  // Multiplications per nanosecond; per score; per number of an operand that
+  // goes to a panel or is rounded. Fitted to 20 shapes of `bench kernels`.
+  struct AttentionFigures {
     double products, score, pack;
-  } figures = inIntegers ? Figures{72, 0.53, 0.23} : Figures{68, 0.45, 0.22};
-  if (level.hasVnni)
-    figures = inIntegers ? Figures{1160, 0.37, 0.17} : Figures{170, 0.42, 0.24};
-  else if (level.hasAvx512)
-    figures = inIntegers ? Figures{184, 0.40, 0.18} : Figures{166, 0.42, 0.24};
+  };
+  AttentionFigures figures =
+      level.hasVnni     ? (inIntegers ? AttentionFigures{579, 0.28, 0.087}
+                                      : AttentionFigures{146, 0.43, 0.093})
+      : level.hasAvx512 ? (inIntegers ? AttentionFigures{161, 0.31, 0.089}
+                                      : AttentionFigures{142, 0.43, 0.093})
+      : inIntegers      ? AttentionFigures{68, 0.42, 0.13}
+                        : AttentionFigures{66, 0.46, 0.15};
   double keys = roundUp(shape.keys, 16), queries = double(shape.queries),
          sizes = double(shape.depth + shape.width);
-  double tasks = std::ceil(queries / (inIntegers ? 128 : 64));
+  // Keys, and with codes values, go to a panel for so many queries.
+  double packed = std::ceil(queries / (inIntegers ? 128 : 64)) *
+                  double(shape.keys) *
+                  (inIntegers ? sizes : double(shape.depth));
   return double(shape.heads) *
          (queries * keys * (sizes / figures.products + figures.score) +
-          (tasks * double(shape.keys) * sizes + queries * double(shape.depth)) *
-              figures.pack);
+          (packed + queries * double(shape.depth)) * figures.pack);
 }
 
 double x86::estimatePool(int64_t reads, bool inIntegers,

@@ -16,6 +16,9 @@ using namespace qcc;
 static constexpr int64_t kUnknownSize = 64, kUnknownBatch = 1;
 /// Integers must be faster by this factor, for the figures are not exact.
 static constexpr double kMargin = 1.03;
+/// The same of attentions, whose codes change the outputs for the sake of speed
+/// alone: no weights get smaller.
+static constexpr double kAttentionMargin = 1.1;
 /// No estimate is longer (picoseconds): sums stay far from overflow.
 static constexpr double kLongest = 1e12;
 
@@ -307,7 +310,7 @@ SmallVector<AttentionOp> qcc::chooseFaster(ModuleOp module,
   SmallVector<AttentionOp> chosen;
   for (AttentionOp op : attentions) {
     std::optional<LayerTimes> times = chooser.estimate(op);
-    if (!times || times->inIntegers * kMargin < times->inFloats)
+    if (!times || times->inIntegers * kAttentionMargin < times->inFloats)
       chosen.push_back(op);
   }
   return chosen;
