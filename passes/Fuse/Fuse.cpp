@@ -59,10 +59,12 @@ static GenericOp getEpilogueUser(Value value) {
   return user;
 }
 
-/// True for a copy that permutes leading dimensions: an attention reads and
-/// writes through it by strides.
+/// True for an operation on the elements of one tensor that permutes its
+/// leading dimensions: an attention writes through it by strides, and reads
+/// through it if it is a copy.
 static bool isHeadPermutation(GenericOp op) {
-  if (!op || !op.isCopy() || !op.getMap(0).isPermutation())
+  if (!op || op.isReduction() || !op.getWhole().empty() ||
+      op.getInputs().size() != 1 || !op.getMap(0).isPermutation())
     return false;
   AffineMap map = op.getMap(0);
   return map.getResults().back() ==
@@ -75,7 +77,7 @@ static SmallVector<Operation *> getPermutedOperands(AttentionOp op) {
   for (Value operand : op->getOperands())
     if (auto copy = operand.getDefiningOp<GenericOp>())
       if (copy->hasOneUse() && copy->getBlock() == op->getBlock() &&
-          isHeadPermutation(copy))
+          copy.isCopy() && isHeadPermutation(copy))
         copies.push_back(copy);
   // Program order: one copy may not read another.
   llvm::sort(copies,
@@ -83,7 +85,7 @@ static SmallVector<Operation *> getPermutedOperands(AttentionOp op) {
   return copies;
 }
 
-/// The copy that alone reads an attention's result and permutes it.
+/// What alone reads an attention's result and permutes it.
 static GenericOp getPermutedResult(AttentionOp op) {
   Value result = op.getResult();
   if (!result.hasOneUse())

@@ -1,7 +1,6 @@
 //===- AttentionFrame.cpp - what kernels of attention share -----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "AttentionFrame.h"
-#include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
@@ -127,16 +126,14 @@ void AttentionFrame::emitResult(Value row, Value totals, int64_t stride,
   inverse = arith::SelectOp::create(b, empty, b.constant(0, f32), inverse);
   Value factor = b.splat(inverse, lanes);
   Value position = b.add(queryBegin, row);
-  Type stored = getStoredType(b.kernel().getBody().front());
   for (int64_t column = 0; column < width; column += lanes) {
     int64_t live = std::min<int64_t>(lanes, width - column);
     Value total = b.load(
         totals, f32, b.add(b.mul(row, b.idx(stride)), b.idx(column)), lanes);
     SmallVector<Value> indices{batch, head, position, b.idx(column)};
-    if (failed(storeWithEpilogue(
-            b, parts.epilogue, arith::MulFOp::create(b, total, factor), indices,
-            lanes, live < lanes ? b.idx(live) : Value(), result.pointer, stored,
-            result.offset(b, indices))))
+    if (failed(parts.store(b, result, arith::MulFOp::create(b, total, factor),
+                           indices, lanes,
+                           live < lanes ? b.idx(live) : Value())))
       status = failure();
   }
 }

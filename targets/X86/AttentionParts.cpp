@@ -56,10 +56,12 @@ std::optional<AttentionParts> AttentionParts::find(Block &body) {
   Value result = parts.op.getResult(),
         yielded = body.getTerminator()->getOperand(0);
   auto last = yielded.getDefiningOp<GenericOp>();
-  if (last && isPermutation(last) && !last.getMap(0).isIdentity() &&
-      last.getInputs()[0] == result && result.hasOneUse() &&
+  if (last && last.getInputs().size() == 1 && !last.isReduction() &&
+      last.getWhole().empty() && last.getMap(0).isPermutation() &&
+      !last.getMap(0).isIdentity() && last.getInputs()[0] == result &&
+      result.hasOneUse() &&
       last.getMap(0).getResult(3) == getAffineDimExpr(3, context)) {
-    parts.resultCopy = last;
+    parts.permuted = last;
     parts.epilogue.rootResult = result;
     ++numOps;
   } else {
@@ -101,15 +103,37 @@ Operand AttentionParts::getOperand(KernelBuilder &b, Value operand) const {
 Operand AttentionParts::getResult(KernelBuilder &b) const {
   Operand result;
   result.pointer = b.resultPointer(0);
-  if (!resultCopy) {
+  if (!permuted) {
     AttentionOp attention = op;
     result.strides = b.strides(attention.getResult().getType());
     return result;
   }
-  GenericOp copy = resultCopy;
+  GenericOp copy = permuted;
   // The copy reads the attention's dimension i at its own dimension `expr`.
   SmallVector<Value> strides = b.strides(copy.getResult().getType());
   for (AffineExpr expr : copy.getMap(0).getResults())
     result.strides.push_back(strides[cast<AffineDimExpr>(expr).getPosition()]);
   return result;
+}
+
+LogicalResult AttentionParts::store(KernelBuilder &b, const Operand &result,
+                                    Value value, ArrayRef<Value> indices,
+                                    unsigned lanes, Value count) const {
+  Type stored = getStoredType(b.kernel().getBody().front());
+  Value offset = result.offset(b, indices);
+  if (!permuted)
+    return storeWithEpilogue(b, epilogue, value, indices, lanes, count,
+                             result.pointer, stored, offset);
+  GenericOp last = permuted;
+  AttentionOp attention = op;
+  auto compute = [&](Value element, ArrayRef<Value> at, unsigned width,
+                     Value mask) {
+    SmallVector<Value> own(at.size());
+    for (auto [index, expr] : llvm::zip_equal(at, last.getMap(0).getResults()))
+      own[cast<AffineDimExpr>(expr).getPosition()] = index;
+    std::pair<Value, Value> computed(attention.getResult(), element);
+    return computeGeneric(b, last, own, width, mask, computed);
+  };
+  return storeComputed(b, compute, value, indices, lanes, count, result.pointer,
+                       stored, offset);
 }

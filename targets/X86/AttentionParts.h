@@ -18,11 +18,12 @@ struct Operand {
 };
 
 /// An attention, the copies that permute its operands' dimensions, and either
-/// an elementwise epilogue or one copy that permutes its result.
+/// an elementwise epilogue or one operation on the elements of its result that
+/// permutes them.
 struct AttentionParts {
   AttentionOp op;
-  Epilogue epilogue;    ///< empty with `resultCopy`
-  GenericOp resultCopy; ///< may be null
+  Epilogue epilogue;  ///< empty with `permuted`
+  GenericOp permuted; ///< may be null
 
   /// The parts of a dispatch or kernel; none if its body has another form or an
   /// operand's last dimension would not be contiguous.
@@ -33,6 +34,12 @@ struct AttentionParts {
   Operand getOperand(KernelBuilder &b, mlir::Value operand) const;
   /// Where its result goes.
   Operand getResult(KernelBuilder &b) const;
+  /// Stores `lanes` elements of the result at `indices` of the attention, after
+  /// what follows it; the first `count` of them if that is given.
+  mlir::LogicalResult store(KernelBuilder &b, const Operand &result,
+                            mlir::Value value,
+                            llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
+                            mlir::Value count) const;
 };
 
 } // namespace qcc::x86

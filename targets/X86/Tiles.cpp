@@ -109,8 +109,20 @@ LogicalResult x86::storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue,
                                      Value value, ArrayRef<Value> indices,
                                      unsigned lanes, Value count, Value pointer,
                                      Type stored, Value offset) {
+  auto compute = [&](Value element, ArrayRef<Value> at, unsigned width,
+                     Value mask) {
+    return epilogue.apply(b, element, at, width, mask);
+  };
+  return storeComputed(b, compute, value, indices, lanes, count, pointer,
+                       stored, offset);
+}
+
+LogicalResult x86::storeComputed(KernelBuilder &b, ElementComputation compute,
+                                 Value value, ArrayRef<Value> indices,
+                                 unsigned lanes, Value count, Value pointer,
+                                 Type stored, Value offset) {
   Value mask = count ? b.firstLanes(count, lanes) : Value();
-  FailureOr<Value> result = epilogue.apply(b, value, indices, lanes, mask);
+  FailureOr<Value> result = compute(value, indices, lanes, mask);
   if (succeeded(result)) {
     b.store(*result, pointer, stored, offset, mask);
     return success();
@@ -121,7 +133,7 @@ LogicalResult x86::storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue,
     Value scalar = vector::ExtractOp::create(b, value, int64_t(lane));
     SmallVector<Value> at(indices);
     at.back() = b.add(at.back(), b.idx(lane));
-    FailureOr<Value> one = epilogue.apply(b, scalar, at, 1);
+    FailureOr<Value> one = compute(scalar, at, 1, Value());
     if (failed(one)) {
       status = failure();
       return;

@@ -74,6 +74,21 @@ void emitRowBlocks(
 bool needsRowBlock(std::optional<int64_t> total, int64_t grain,
                    unsigned maxRows, unsigned rows);
 
+/// What becomes of `value`, a vector of `lanes` or a scalar, at `indices`; with
+/// a mask of some of its lanes. Fails for what has no vector form.
+using ElementComputation = llvm::function_ref<mlir::FailureOr<mlir::Value>(
+    mlir::Value value, llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
+    mlir::Value mask)>;
+
+/// Stores what becomes of `value` at `offset` of `pointer`, as
+/// storeWithEpilogue.
+mlir::LogicalResult storeComputed(KernelBuilder &b, ElementComputation compute,
+                                  mlir::Value value,
+                                  llvm::ArrayRef<mlir::Value> indices,
+                                  unsigned lanes, mlir::Value count,
+                                  mlir::Value pointer, mlir::Type stored,
+                                  mlir::Value offset);
+
 /// Applies an epilogue to `value` at `indices` and stores the result at
 /// `offset` of `pointer`; lane by lane if the body has no vector form. `count`
 /// is the number of live lanes (none: all).
