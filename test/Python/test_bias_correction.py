@@ -157,3 +157,22 @@ def test_sizes_that_are_not_known(folder):
     save(folder / "n.onnx", ("N", 24, "H", "W"))
     qcc.compile(folder / "n.onnx", folder / "any", precision="int8", calib=folder / "c.npz", target="avx2")
     assert set(lines(folder / "any")) <= {"third", "fourth"}
+
+
+def test_either_order(tmp_path):
+    """Exporters write the bias of a product in front of it or behind: the correction is part of it either way."""
+    rng = np.random.default_rng(6)
+    weights = {"m": rng.standard_normal((4096, 80)) / 64, "bias": rng.standard_normal(80)}
+    constants = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()]
+    x = rng.random((16, 4096), np.float32)
+    np.savez(tmp_path / "c.npz", x=x[:8])
+    results = []
+    for name, inputs in (("last", ["h", "bias"]), ("first", ["bias", "h"])):
+        nodes = [helper.make_node("MatMul", ["x", "m"], ["h"], "product"), helper.make_node("Add", inputs, ["y"], "sum")]
+        given, result = (helper.make_tensor_value_info(value, TensorProto.FLOAT, [8, size]) for value, size in (("x", 4096), ("y", 80)))
+        graph = helper.make_graph(nodes, "g", [given], [result], constants)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), tmp_path / f"{name}.onnx")
+        qcc.compile(tmp_path / f"{name}.onnx", tmp_path / name, precision="int8", calib=tmp_path / "c.npz", target="avx2")
+        assert lines(tmp_path / name)
+        results.append(qcc.load(tmp_path / name)([x[8:]])["y"])
+    assert np.array_equal(*results)

@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Matchers.h"
 #include "qcc/Codegen/Lowering.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
@@ -182,12 +183,22 @@ static Value buildErf(MathBuilder &b, Value x) {
   return b.copySign(b.select(b.less(t, one), small, large), x);
 }
 
-/// erf with an absolute error of at most 2.1e-5, a hundredth of a step of codes
-/// of 8 bits: 1 and -1 from 3.02 on, exactly, and one polynomial in place of
-/// two and an exponential.
+/// erf with an absolute error of at most 1e-6: 1 and -1 from 3.6 on, exactly,
+/// and one polynomial in place of two and an exponential.
 static Value buildErfAbsolute(MathBuilder &b, Value x) {
+  constexpr double kEnd = 3.6;
   Value one = b.num(1.0, x);
-  Value t = b.clamp(b.mul(x, b.num(1 / 3.02, x)), -1.0, 1.0);
+  // A number times a constant (GELU's x / sqrt(2)) takes one product in all.
+  double factor = 1;
+  if (auto product = x.getDefiningOp<arith::MulFOp>()) {
+    APFloat constant(0.0f);
+    if (matchPattern(product.getRhs(), m_ConstantFloat(&constant)) &&
+        constant.isNormal()) {
+      factor = constant.convertToDouble();
+      x = product.getLhs();
+    }
+  }
+  Value t = b.clamp(b.mul(x, b.num(factor / kEnd, x)), -1.0, 1.0);
   Value u = b.fma(b.mul(t, t), b.num(2.0, x), b.num(-1.0, x));
   Value share = b.fma(b.polynomialInPairs(kErfAbsolute, u), b.sub(u, one), one);
   return b.mul(t, share);

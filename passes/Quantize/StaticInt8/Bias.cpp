@@ -49,50 +49,54 @@ Value qcc::addNumbers(OpBuilder &b, Operation *layer, Value value,
       .getResult();
 }
 
-/// The addition of a constant number to each channel that alone reads a
-/// layer's result, if there is one.
-static GenericOp findBias(Operation *layer) {
+/// The operand of the addition of a constant number to each channel that alone
+/// reads a layer's result, if there is one: exporters write it first or last.
+static OpOperand *findBias(Operation *layer) {
   Value result = layer->getResult(0);
   if (!result.hasOneUse())
-    return {};
+    return nullptr;
   auto op = dyn_cast<GenericOp>(*result.getUsers().begin());
   if (!op || op.isReduction() || op.getInputs().size() != 2 ||
-      !op.getWhole().empty() || op.getInputs()[0] != result ||
-      !op.getMap(0).isIdentity() || !isConstantExpression(op.getInputs()[1]))
-    return {};
+      !op.getWhole().empty())
+    return nullptr;
+  unsigned own = op.getInputs()[0] == result ? 0 : 1, other = 1 - own;
+  if (!op.getMap(own).isIdentity() ||
+      !isConstantExpression(op.getInputs()[other]))
+    return nullptr;
   auto sum = op.getYielded().getDefiningOp<arith::AddFOp>();
-  if (!sum || sum.getLhs() != op.getBlock()->getArgument(0) ||
-      sum.getRhs() != op.getBlock()->getArgument(1))
-    return {};
+  Value first = op.getBlock()->getArgument(0),
+        second = op.getBlock()->getArgument(1);
+  if (!sum || (sum.getLhs() != first && sum.getRhs() != first) ||
+      (sum.getLhs() != second && sum.getRhs() != second))
+    return nullptr;
   // One element for each channel, read by the channel alone.
-  auto type = cast<RankedTensorType>(op.getInputs()[1].getType());
+  auto type = cast<RankedTensorType>(op.getInputs()[other].getType());
   size_t channels = getChannelPlaces(layer).channels;
   AffineExpr channel = getOutputChannelMap(layer, 0).getResult(0);
   if (!type.hasStaticShape() || !type.getElementType().isF32() ||
       size_t(type.getNumElements()) != channels)
-    return {};
+    return nullptr;
   for (auto [size, read] :
-       llvm::zip_equal(type.getShape(), op.getMap(1).getResults()))
+       llvm::zip_equal(type.getShape(), op.getMap(other).getResults()))
     if (size != 1 && read != channel)
-      return {};
-  return op;
+      return nullptr;
+  return &op->getOpOperand(other);
 }
 
 void qcc::addToChannels(Operation *layer, ArrayRef<float> values) {
   OpBuilder b(layer->getContext());
   Location loc = layer->getLoc();
   layer->setAttr(kCorrectionAttr, b.getDenseF32ArrayAttr(values));
-  if (GenericOp bias = findBias(layer)) {
-    b.setInsertionPoint(bias);
-    Value before = bias.getInputs()[1];
+  if (OpOperand *bias = findBias(layer)) {
+    b.setInsertionPoint(bias->getOwner());
+    Value before = bias->get();
     auto type = cast<RankedTensorType>(before.getType());
     Value constant =
         ConstantOp::create(b, loc, type, DenseElementsAttr::get(type, values));
     AffineMap same = b.getMultiDimIdentityMap(unsigned(type.getRank()));
-    bias->setOperand(1, createGeneric(b, loc, type, Combiner::None,
-                                      {before, constant}, {same, same}, {}, {},
-                                      add)
-                            .getResult());
+    bias->set(createGeneric(b, loc, type, Combiner::None, {before, constant},
+                            {same, same}, {}, {}, add)
+                  .getResult());
     return;
   }
   b.setInsertionPointAfter(layer);
