@@ -7,8 +7,6 @@ using namespace mlir;
 using namespace qcc;
 using namespace qcc::x86;
 
-static constexpr int64_t kMaxDepth = 256;
-
 AffineExpr AttentionFrame::countTasks(AttentionOp op, int64_t taskQueries) {
   SmallVector<AffineExpr> q = getDims(op.getQuery().getType());
   return q[0] * q[1] * q[2].ceilDiv(taskQueries);
@@ -21,7 +19,8 @@ bool AttentionFrame::areSizesKnown(AttentionOp op,
   int64_t depth = op.getQuery().getType().getShape()[3],
           width = op.getValue().getType().getShape()[3];
   return !ShapedType::isDynamic(depth) && !ShapedType::isDynamic(width) &&
-         depth >= 1 && width >= 1 && depth <= kMaxDepth && width <= kMaxDepth;
+         depth >= 1 && width >= 1 && depth <= kMaxHeadSize &&
+         width <= kMaxHeadSize;
 }
 
 AttentionFrame::AttentionFrame(KernelBuilder &b, const AttentionParts &parts,

@@ -7,6 +7,9 @@
 
 namespace qcc::x86 {
 
+/// Most elements of a query, key or value of one head.
+inline constexpr int64_t kMaxHeadSize = 256;
+
 /// One emission of an attention: a task is a block of queries of one head, and
 /// for each a sum of weights and weighted values grow in scratch.
 class AttentionFrame {

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "X86Costs.h"
+#include "AttentionFrame.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -120,6 +121,8 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
 
 double x86::estimateAttention(const AttentionShape &shape, bool inIntegers,
                               const Capabilities &level) {
+  if (std::max(shape.depth, shape.width) > kMaxHeadSize) // no kernel
+    return inIntegers ? HUGE_VAL : 0;
   // Multiplications per nanosecond; per score; per number of an operand that
   // goes to a panel or is rounded. Fitted to 20 shapes of `bench kernels`.
   struct AttentionFigures {

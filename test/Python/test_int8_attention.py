@@ -118,3 +118,20 @@ def test_written(folder):
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     (context,) = [node for node in model.graph.node if node.name == "context"]
     assert "DequantizeLinear" not in [makers[name] for name in context.input]
+
+
+def test_wide_heads(folder):
+    """Heads that no kernel takes stay f32."""
+    wide = folder / "wide.onnx"
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"], "product"), helper.make_node("Reshape", ["a", "shape"], ["b"], "heads"),
+             helper.make_node("Transpose", ["b"], ["c"], "swapped", perm=[0, 1, 3, 2]), helper.make_node("MatMul", ["b", "c"], ["s"], "scores"),
+             helper.make_node("Softmax", ["s"], ["p"], "softmax"), helper.make_node("MatMul", ["p", "b"], ["y"], "context")]  # fmt: skip
+    constants = {"w": np.random.default_rng(5).standard_normal((WIDTH, 288)).astype(np.float32) / 40, "shape": np.array([1, 1, TOKENS, 288])}
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, TOKENS, WIDTH])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, TOKENS, 288])
+    graph = helper.make_graph(nodes, "g", [given], [result], [numpy_helper.from_array(a, n) for n, a in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), wide)
+    qcc.compile(wide, folder / "wide", precision="int8", calib=folder / "calib.npz", target="avx512-vnni")
+    ops = json.loads((folder / "wide" / "report.json").read_text())["ops"]
+    assert any(op["executed"] == "int8" for op in ops)
+    assert "int8" not in {op["executed"] for op in ops if "context" in op["nodes"]}

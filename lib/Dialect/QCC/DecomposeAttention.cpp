@@ -122,8 +122,8 @@ void AttentionSteps::finish(Value product, Value sum) {
 }
 
 namespace {
-/// The steps with products of codes. Codes are integers in f32: sums of 128
-/// products of them are exact there.
+/// The steps with products of codes. Codes are integers in f32: sums of up to
+/// 1040 products of them are exact there, and no kernel takes more.
 struct ByteAttentionSteps : AttentionSteps {
   ByteAttentionSteps(AttentionOp op, RewriterBase &rewriter)
       : AttentionSteps(op, rewriter), block(AttentionOp::kBlockKeys),

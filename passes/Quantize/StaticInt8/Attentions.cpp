@@ -9,9 +9,12 @@
 using namespace mlir;
 using namespace qcc;
 
-static bool isF32Attention(AttentionOp op) {
-  return llvm::all_of(ValueRange{op.getQuery(), op.getKey(), op.getValue()},
-                      isF32);
+/// True if kernels of a target may take products of codes: operands are f32,
+/// and sizes of heads are known.
+static bool mayHaveCodes(AttentionOp op) {
+  return !op.getInt8() && llvm::all_of(op->getOperands(), isF32) &&
+         !op.getQuery().getType().isDynamicDim(3) &&
+         !op.getValue().getType().isDynamicDim(3);
 }
 
 LogicalResult StaticQuantizer::collectAttentions(const KeepRules &rules) {
@@ -23,7 +26,7 @@ LogicalResult StaticQuantizer::collectAttentions(const KeepRules &rules) {
   module.walk([&](AttentionOp op) {
     if (StringRef rule = rules.match(getNodeName(op.getLoc())); !rule.empty())
       noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
-    else if (isF32Attention(op) && !op.getInt8())
+    else if (mayHaveCodes(op))
       all.push_back(op);
   });
   attentions = all;
