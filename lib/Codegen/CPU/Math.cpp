@@ -200,7 +200,7 @@ static Value buildErfAbsolute(MathBuilder &b, Value x) {
   }
   Value t = b.clamp(b.mul(x, b.num(factor / kEnd, x)), -1.0, 1.0);
   Value u = b.fma(b.mul(t, t), b.num(2.0, x), b.num(-1.0, x));
-  Value share = b.fma(b.polynomialInPairs(kErfAbsolute, u), b.sub(u, one), one);
+  Value share = b.fma(b.polynomial(kErfAbsolute, u), b.sub(u, one), one);
   return b.mul(t, share);
 }
 

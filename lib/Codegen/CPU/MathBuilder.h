@@ -107,25 +107,6 @@ public:
       result = fma(result, x, num(c, x));
     return result;
   }
-  /// The same by Estrin's scheme: pairs, then pairs of these, so that no
-  /// operation waits for more than log2 of their number. A few products more,
-  /// and another rounding.
-  Value polynomialInPairs(llvm::ArrayRef<double> coefficients, Value x) {
-    llvm::SmallVector<Value> terms;
-    for (double c : coefficients)
-      terms.push_back(num(c, x));
-    for (Value power = x; terms.size() > 1;) {
-      llvm::SmallVector<Value> pairs;
-      for (size_t i = 0; i < terms.size(); i += 2)
-        pairs.push_back(i + 1 < terms.size()
-                            ? fma(terms[i + 1], power, terms[i])
-                            : terms[i]);
-      terms = std::move(pairs);
-      if (terms.size() > 1)
-        power = mul(power, power);
-    }
-    return terms[0];
-  }
 
 private:
   Value splat(mlir::TypedAttr attr, mlir::Type type) {

@@ -159,18 +159,33 @@ Case makeQuantized(const std::string &key, int64_t m, int64_t k, int64_t n) {
           encoded};
 }
 
-/// Codes times a constant weight of bytes, rounded to codes of another scale.
-Case makeBytes(int64_t m, int64_t k, int64_t n, bool pairsFit) {
+/// Codes times a constant weight of bytes, rounded to codes of another scale;
+/// behind a bias and GELU if that is asked for.
+Case makeBytes(int64_t m, int64_t k, int64_t n, bool pairsFit,
+               bool withGelu = false) {
   std::string a = tensor({m, k}, "ui8"), b = tensor({k, n}, "i8"),
               sums = tensor({m, n}, "i32"), c = tensor({m, n}, "ui8");
   std::string body =
       "  %c = qcc.int_matmul %0, %1" +
       std::string(pairsFit ? " {qcc.pairs_fit}" : "") + " : (" + a + ", " + b +
-      ") -> " + sums + "\n  %r = qcc.generic none ins(%c : " + sums +
-      ") maps [affine_map<(d0, d1) -> (d0, d1)>] {\n  ^bb1(%p: i32):\n"
+      ") -> " + sums + "\n  %r = qcc.generic none ins(%c" +
+      (withGelu ? ", %2 : " + sums + ", " + tensor({n}, "f32") + ")"
+                : " : " + sums + ")") +
+      " maps [affine_map<(d0, d1) -> (d0, d1)>" +
+      (withGelu ? ", affine_map<(d0, d1) -> (d1)>] {\n"
+                  "  ^bb1(%p: i32, %b: f32):\n"
+                : "] {\n  ^bb1(%p: i32):\n") +
       "    %f = arith.sitofp %p : i32 to f32\n"
-      "    %k = arith.constant 0.0037 : f32\n"
-      "    %m = arith.mulf %f, %k : f32\n"
+      "    %k = arith.constant 0.0037 : f32\n" +
+      (withGelu ? "    %s = arith.mulf %f, %k : f32\n"
+                  "    %t = arith.addf %s, %b : f32\n"
+                  "    %sqrt = arith.constant 0.70710678 : f32\n"
+                  "    %u = arith.mulf %t, %sqrt : f32\n"
+                  "    %e = math.erf %u fastmath<afn> : f32\n"
+                  "    %half = arith.constant 20.0 : f32\n"
+                  "    %h = arith.mulf %t, %half : f32\n"
+                  "    %m = math.fma %h, %e, %h : f32\n"
+                : "    %m = arith.mulf %f, %k : f32\n") +
       "    %low = arith.constant 0.0 : f32\n"
       "    %high = arith.constant 255.0 : f32\n"
       "    %w = math.roundeven %m : f32\n"
@@ -180,11 +195,18 @@ Case makeBytes(int64_t m, int64_t k, int64_t n, bool pairsFit) {
       "    %q = arith.trunci %z : i32 to i8\n"
       "    qcc.yield %q : i8\n  } -> " +
       c + "\n";
+  std::vector<std::string> operands{a, b};
+  std::vector<size_t> bytes{size_t(m * k), size_t(k * n)};
+  if (withGelu) {
+    operands.push_back(tensor({n}, "f32"));
+    bytes.push_back(size_t(n) * 4);
+  }
   return {"int8 product to codes " + sizes({m, k, n}) +
+              (withGelu ? ", bias and GELU" : "") +
               (pairsFit ? ", pairs fit" : ""),
-          kernelText({a, b}, body, "%r", c),
-          {1},
-          {size_t(m * k), size_t(k * n)},
+          kernelText(operands, body, "%r", c),
+          withGelu ? std::vector<unsigned>{1, 2} : std::vector<unsigned>{1},
+          bytes,
           size_t(m * n),
           2.0 * m * n * k,
           true,
@@ -255,6 +277,8 @@ int main(int argc, char **argv) {
                           makeBytes(256, 768, 768, true),
                           makeBytes(512, 1024, 1024, true),
                           makeBytes(256, 4096, 4096, true),
+                          makeBytes(128, 768, 3072, true),
+                          makeBytes(128, 768, 3072, true, /*withGelu=*/true),
                           makeQuantized("int8", 1, 4096, 4096),
                           makeQuantized("int8", 4, 768, 768),
                           makeQuantized("int8", 16, 768, 768),
