@@ -93,7 +93,7 @@ private:
   void emitRows(mlir::Value begin, mlir::Value end, mlir::Value keyBegin,
                 mlir::Value keyCount);
   void emitScores(mlir::Value begin, mlir::Value end, mlir::Value keyCount);
-  void emitWeights(mlir::Value row, mlir::Value scores, mlir::Value keyBegin,
+  void emitWeights(mlir::Value row, mlir::Value own, mlir::Value keyBegin,
                    mlir::Value keyCount);
   mlir::Value toCodes(mlir::Value x);
   void emitFactors(mlir::Value row, mlir::Value rowMask);

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import qcc
 from onnx import TensorProto, helper, numpy_helper
@@ -118,6 +119,12 @@ def test_written(folder):
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     (context,) = [node for node in model.graph.node if node.name == "context"]
     assert "DequantizeLinear" not in [makers[name] for name in context.input]
+    # Its decisions are those of an artifact with attention in f32: outputs are as near as results between two codes allow.
+    compile_model(folder, "plain", "float", "native", keep=["context"])
+    artifact, peer = qcc.load(folder / "float"), onnxruntime.InferenceSession(str(text))
+    for x in np.load(folder / "others.npy"):
+        (exact,) = peer.run(None, {"x": x[None]})
+        assert np.linalg.norm(artifact([x[None]])["y"] - exact) < 0.002 * np.linalg.norm(exact)
 
 
 def test_wide_heads(folder):

@@ -65,6 +65,20 @@ struct LayerSwitches {
 };
 } // namespace
 
+/// Observes an exact result as `=` and that of codes as `~`, and has readers
+/// take the one that the switch `at` says, which is returned.
+static Value switchResult(OpBuilder &b, Value exact, Value moved,
+                          Value switches, size_t layerNumber, size_t at) {
+  observe(b, exact, "=" + Twine(layerNumber));
+  observe(b, moved, "~" + Twine(layerNumber));
+  Value chosen = select(b, moved, exact, switches, at);
+  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
+    return use.getOwner() != chosen.getDefiningOp() &&
+           !isa<ObserveOp>(use.getOwner());
+  });
+  return chosen;
+}
+
 /// Computes a layer in all ways: observes the exact result as `=`, that of
 /// codes as `~`, and gives the one that the switches say. `narrowWeight` may be
 /// null.
@@ -85,14 +99,7 @@ static Value switchLayer(Operation *layer, Value input,
     moved = select(b, multiply(narrowWeight(b)), moved, switches, at.narrow);
   if (getChannelPlaces(layer).channels)
     moved = addNumbers(b, layer, moved, switches, int64_t(at.correction));
-  observe(b, exact, "=" + Twine(layerNumber));
-  observe(b, moved, "~" + Twine(layerNumber));
-  Value chosen = select(b, moved, exact, switches, at.layer);
-  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
-    return use.getOwner() != chosen.getDefiningOp() &&
-           !isa<ObserveOp>(use.getOwner());
-  });
-  return chosen;
+  return switchResult(b, exact, moved, switches, layerNumber, at.layer);
 }
 
 /// Computes a product in all ways, as switchLayer. `narrowWeight` may be null.
@@ -118,13 +125,7 @@ static void switchProduct(MatMulOp product, const SwitchedProducts &formats,
                           assign::roundWeight(b, product, *formats.wide));
     moved = moved ? select(b, moved, wide, switches, at.narrow) : wide;
   }
-  observe(b, exact, "=" + Twine(layerNumber));
-  observe(b, moved, "~" + Twine(layerNumber));
-  Value chosen = select(b, moved, exact, switches, at.layer);
-  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
-    return use.getOwner() != chosen.getDefiningOp() &&
-           !isa<ObserveOp>(use.getOwner());
-  });
+  switchResult(b, exact, moved, switches, layerNumber, at.layer);
 }
 
 /// Computes an attention in both ways, as switchLayer.
@@ -134,14 +135,7 @@ static void switchAttention(AttentionOp op, Value switches, size_t number,
   b.setInsertionPointAfter(op);
   auto low = cast<AttentionOp>(b.clone(*op));
   low.setInt8(true);
-  Value exact = op.getResult(), moved = low.getResult();
-  observe(b, exact, "=" + Twine(number));
-  observe(b, moved, "~" + Twine(number));
-  Value chosen = select(b, moved, exact, switches, at);
-  exact.replaceUsesWithIf(chosen, [&](OpOperand &use) {
-    return use.getOwner() != chosen.getDefiningOp() &&
-           !isa<ObserveOp>(use.getOwner());
-  });
+  switchResult(b, op.getResult(), low.getResult(), switches, number, at);
 }
 
 llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(

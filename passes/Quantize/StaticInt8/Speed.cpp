@@ -31,10 +31,9 @@ public:
         target(target), level(level), isDynamic(isDynamic),
         symbols(getSymbolNames(module).size(), kUnknownSize) {}
 
-  /// Takes sizes that are not known from a sample's inputs.
-  void setSizes(const Sample &sample);
-  /// First dimensions of inputs count as one.
-  void setBatches();
+  /// Takes sizes that are not known from the first sample's inputs, if there is
+  /// one; first dimensions of inputs count as one.
+  void setSizes(ArrayRef<Sample> samples);
   /// False if the target cannot tell.
   bool run(SmallVectorImpl<Operation *> &chosen);
   /// None if the target cannot tell.
@@ -42,6 +41,8 @@ public:
   std::optional<LayerTimes> estimate(AttentionOp op);
 
 private:
+  void setSizes(const Sample &sample);
+  void setBatches();
   bool addOperation(Operation *op);
   void addValue(Value value);
   bool isFlexible(Operation *op);
@@ -222,6 +223,12 @@ void Chooser::addValue(Value value) {
                toTime(target.estimateBorder(elements, false, permuted, level)));
 }
 
+void Chooser::setSizes(ArrayRef<Sample> samples) {
+  if (!samples.empty())
+    setSizes(samples.front());
+  setBatches();
+}
+
 void Chooser::setSizes(const Sample &sample) {
   auto setSize = [&](AffineExpr dim, int64_t size) {
     auto symbol = dyn_cast<AffineSymbolExpr>(dim);
@@ -290,9 +297,7 @@ qcc::chooseFaster(ModuleOp module, ArrayRef<Operation *> candidates,
                   ArrayRef<Sample> samples, bool isDynamic) {
   SmallVector<Operation *> chosen;
   Chooser chooser(module, candidates, target, level, isDynamic);
-  if (!samples.empty())
-    chooser.setSizes(samples.front());
-  chooser.setBatches();
+  chooser.setSizes(samples);
   if (!chooser.run(chosen))
     return SmallVector<Operation *>(candidates);
   return chosen;
@@ -304,9 +309,7 @@ SmallVector<AttentionOp> qcc::chooseFaster(ModuleOp module,
                                            const Capabilities &level,
                                            ArrayRef<Sample> samples) {
   Chooser chooser(module, {}, target, level, /*isDynamic=*/false);
-  if (!samples.empty())
-    chooser.setSizes(samples.front());
-  chooser.setBatches();
+  chooser.setSizes(samples);
   SmallVector<AttentionOp> chosen;
   for (AttentionOp op : attentions) {
     std::optional<LayerTimes> times = chooser.estimate(op);
@@ -321,9 +324,7 @@ qcc::estimateTimes(ModuleOp module, ArrayRef<Operation *> layers,
                    const Target &target, const Capabilities &level,
                    ArrayRef<Sample> samples) {
   Chooser chooser(module, layers, target, level, /*isDynamic=*/false);
-  if (!samples.empty())
-    chooser.setSizes(samples.front());
-  chooser.setBatches();
+  chooser.setSizes(samples);
   std::vector<LayerTimes> times;
   for (Operation *layer : layers) {
     std::optional<LayerTimes> one = chooser.estimate(layer);
