@@ -49,11 +49,12 @@ private:
                                            int64_t rows,
                                            llvm::ArrayRef<mlir::Value> totals);
   Sums emitGroupSums(const Place &at, mlir::Value group, int64_t rows);
-  Sums emitChunk(const Place &at, const Range &range);
+  llvm::SmallVector<mlir::Value> emitChunk(const Place &at, const Range &range);
+  unsigned getWays(const Place &at) const;
   void prefetchCodes(const Place &at, mlir::Value pointer, mlir::Value offset);
   void emitUnit(const Place &at, llvm::ArrayRef<mlir::Value> pointers,
                 mlir::Value unit, mlir::Value firstK, int64_t liveK,
-                Sums &partial);
+                llvm::MutableArrayRef<mlir::Value> flat);
   mlir::Value getCodes(mlir::Value block, mlir::Value group);
   mlir::Value loadActivation(mlir::Value row, mlir::Value k, int64_t live);
   void emitPairs(mlir::Value blockBegin, mlir::Value blockEnd,
@@ -63,7 +64,6 @@ private:
   void emitStores(const Place &at, llvm::ArrayRef<mlir::Value> totals);
   unsigned getBlocks(std::optional<int64_t> rows) const;
   unsigned getMaxRows(unsigned blocks) const;
-  bool isAlone(const Place &at) const;
 
   KernelBuilder &b;
   QMatMulOp op;

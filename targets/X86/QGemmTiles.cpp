@@ -41,15 +41,9 @@ SmallVector<Value> QGemm::emitGroup(const Place &at, Value group, int64_t rows,
   SmallVector<Value> result(totals);
   auto ints = VectorType::get(kColumns, i32);
   auto floats = VectorType::get(kColumns, f32);
-  Sums all;
-  if (!isAlone(at))
-    all = emitGroupSums(at, group, rows);
+  Sums partial = emitGroupSums(at, group, rows);
   for (unsigned v = 0; v < at.blocks; ++v) {
     Value block = b.add(at.block, b.idx(v));
-    Sums alone;
-    if (isAlone(at))
-      alone = emitGroupSums({at.row, block, at.rows, 1, at.panel, at.ahead},
-                            group, rows);
     Value base = b.mul(b.add(b.mul(block, b.idx(layout.groups)), group),
                        b.idx(layout.groupBytes));
     Value header = b.elementPointer(weight, i8, base);
@@ -76,8 +70,7 @@ SmallVector<Value> QGemm::emitGroup(const Place &at, Value group, int64_t rows,
         offset = shiftSplat(b, rowSum, llvm::Log2_32(*common));
       else
         offset = arith::MulIOp::create(b, b.constantInt(*common, ints), rowSum);
-      Value sum =
-          dot.finish(b, isAlone(at) ? alone[r] : all[r * at.blocks + v]);
+      Value sum = dot.finish(b, partial[r * at.blocks + v]);
       Value exact = arith::SubIOp::create(b, sum, offset);
       Value number = arith::SIToFPOp::create(b, floats, exact);
       Value scale = arith::MulFOp::create(b, columnScales, rowScale);
@@ -117,12 +110,9 @@ QGemm::Sums QGemm::emitGroupSums(const Place &at, Value group, int64_t rows) {
           left = rows % chunk;
   unsigned width = dot.getNumValues();
   Sums result;
-  auto add = [&](MutableArrayRef<Value> total, const Sums &part) {
-    for (auto [i, values] : llvm::enumerate(part))
-      for (auto [j, value] : llvm::enumerate(values)) {
-        Value &sum = total[i * width + j];
-        sum = sum ? Value(arith::AddIOp::create(b, sum, value)) : value;
-      }
+  auto add = [&](MutableArrayRef<Value> total, ArrayRef<Value> part) {
+    for (auto [sum, value] : llvm::zip_equal(total, part))
+      sum = sum ? Value(arith::AddIOp::create(b, sum, value)) : value;
   };
   SmallVector<Value> flat(size_t(at.rows) * at.blocks * width);
   int64_t unrolled = whole <= kUnrolledChunks ? whole : 1;
@@ -144,11 +134,17 @@ QGemm::Sums QGemm::emitGroupSums(const Place &at, Value group, int64_t rows) {
   return result;
 }
 
-/// The widened sums of some rows: a loop over whole units, and the rows that
-/// are left where K is no multiple of a unit.
-QGemm::Sums QGemm::emitChunk(const Place &at, const Range &range) {
-  unsigned width = dot.getNumValues();
-  size_t count = size_t(at.rows) * at.blocks;
+/// Units in turn that are summed apart: the products of one row with one block
+/// would wait for each other.
+unsigned QGemm::getWays(const Place &at) const {
+  return at.rows == 1 && at.blocks == 1 ? 4 : 1;
+}
+
+/// The widened sums of some rows, [row][block][value]: a loop over whole units,
+/// and the rows that are left where K is no multiple of a unit.
+SmallVector<Value> QGemm::emitChunk(const Place &at, const Range &range) {
+  unsigned width = dot.getNumValues(), ways = getWays(at);
+  size_t count = size_t(at.rows) * at.blocks * width;
   Value firstUnit = b.divFloor(range.skip, b.idx(unit.k));
   SmallVector<Value> pointers;
   for (unsigned v = 0; v < at.blocks; ++v) {
@@ -166,46 +162,48 @@ QGemm::Sums QGemm::emitChunk(const Place &at, const Range &range) {
   }
   int64_t whole = range.rows / unit.k, left = range.rows % unit.k;
   Value firstK = b.add(b.mul(range.group, b.idx(layout.groupK)), range.skip);
-  auto place = [&](Value u) { return b.add(firstK, b.mul(u, b.idx(unit.k))); };
-  Sums partial(count);
-  if (whole <= kUnrolledUnits) {
-    for (SmallVector<Value> &sum : partial)
-      sum.resize(width);
-    for (int64_t u = 0; u < whole; ++u)
-      emitUnit(at, pointers, b.idx(u), place(b.idx(u)), unit.k, partial);
-  } else {
-    SmallVector<Value> flat;
-    for (size_t i = 0; i < count; ++i)
-      llvm::append_range(flat, dot.zero(b));
+  SmallVector<Value> flat(ways * count);
+  auto emitSome = [&](Value first, unsigned units, int64_t live,
+                      MutableArrayRef<Value> into) {
+    for (unsigned u = 0; u < units; ++u) {
+      Value index = b.add(first, b.idx(u));
+      emitUnit(at, pointers, index, b.add(firstK, b.mul(index, b.idx(unit.k))),
+               live, into.slice(u % ways * count, count));
+    }
+  };
+  int64_t looped = whole <= kUnrolledUnits ? 0 : whole / ways * ways;
+  if (looped) {
+    for (size_t i = 0; i < flat.size(); i += width)
+      llvm::copy(dot.zero(b), flat.begin() + i);
     flat = b.forLoop(
-        b.idx(0), b.idx(whole), b.idx(1), flat,
-        [&](Value u, ArrayRef<Value> carried) {
-          Sums inner(count);
-          for (auto [i, sum] : llvm::enumerate(inner))
-            sum = SmallVector<Value>(carried.slice(i * width, width));
-          emitUnit(at, pointers, u, place(u), unit.k, inner);
-          SmallVector<Value> next;
-          for (SmallVector<Value> &sum : inner)
-            llvm::append_range(next, sum);
+        b.idx(0), b.idx(looped), b.idx(ways), flat,
+        [&](Value first, ArrayRef<Value> carried) {
+          SmallVector<Value> next(carried);
+          emitSome(first, ways, unit.k, next);
           return next;
         },
         KernelBuilder::LoopHint::NoUnroll);
-    for (auto [i, sum] : llvm::enumerate(partial))
-      sum = SmallVector<Value>(ArrayRef(flat).slice(i * width, width));
   }
+  emitSome(b.idx(looped), unsigned(whole - looped), unit.k, flat);
   if (left)
-    emitUnit(at, pointers, b.idx(whole), place(b.idx(whole)), left, partial);
-  for (SmallVector<Value> &sum : partial)
-    sum = dot.widen(b, sum);
-  return partial;
+    emitSome(b.idx(whole), 1, left, flat);
+  SmallVector<Value> result;
+  for (size_t i = 0; i < count; i += width) {
+    SmallVector<Value> total(ArrayRef(flat).slice(i, width));
+    for (unsigned w = 1; w < ways; ++w)
+      for (unsigned j = 0; j < width; ++j)
+        if (Value other = flat[w * count + i + j])
+          total[j] = arith::AddIOp::create(b, total[j], other);
+    llvm::append_range(result, dot.widen(b, total));
+  }
+  return result;
 }
 
 /// Brings what follows the codes at `offset` nearer. One row reads them as fast
-/// as memory gives them, and at AVX-512 faster: then L1 a little ahead is what
-/// keeps most reads under way.
+/// as memory gives them: L1 a little ahead is what keeps most reads under way.
 void QGemm::prefetchCodes(const Place &at, Value pointer, Value offset) {
-  constexpr int64_t kSoon = 2048;
-  if (at.rows == 1 && b.caps().hasAvx512)
+  constexpr int64_t kSoon = 4096;
+  if (at.rows == 1)
     prefetchToL1(b, pointer, b.add(offset, b.idx(kSoon)));
   else
     prefetchToL2(b, pointer, b.add(offset, b.idx(at.ahead)));
@@ -213,7 +211,7 @@ void QGemm::prefetchCodes(const Place &at, Value pointer, Value offset) {
 
 /// The products of the first `liveK` rows of a unit.
 void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
-                     Value firstK, int64_t liveK, Sums &partial) {
+                     Value firstK, int64_t liveK, MutableArrayRef<Value> flat) {
   unsigned steps = llvm::divideCeil(liveK, 4);
   std::vector<SmallVector<Value>> decoded;
   for (Value pointer : pointers) {
@@ -244,7 +242,8 @@ void QGemm::emitUnit(const Place &at, ArrayRef<Value> pointers, Value index,
       for (unsigned part = 0; part < dot.getNumValues(); ++part) {
         Value factor = getPart(v, s, part);
         for (unsigned r = 0; r < at.rows; ++r)
-          dot.stepPart(b, partial[r * at.blocks + v][part], factor, words[r]);
+          dot.stepPart(b, flat[(r * at.blocks + v) * dot.getNumValues() + part],
+                       factor, words[r]);
       }
   }
 }

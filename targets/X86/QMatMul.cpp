@@ -166,19 +166,11 @@ QGemm::QGemm(KernelBuilder &b, QMatMulOp op, const Scheme &scheme,
   out = b.resultPointer(0);
 }
 
-/// True for a tile whose blocks are summed one after another: AVX2 has no
-/// registers for several, but reading several streams is faster.
-bool QGemm::isAlone(const Place &at) const {
-  return at.blocks > 1 && layout.groups > 1 && !b.caps().hasAvx512;
-}
-
-/// Blocks of columns of a tile. One row alone reads several streams of weights;
-/// else with one group the accumulators are all there is, with several each
-/// has an f32 total beside it.
+/// Blocks of columns of a tile. One row waits for memory, which gives most
+/// where it is read in order. Else with one group the accumulators are all
+/// there is, with several each has an f32 total beside it.
 unsigned QGemm::getBlocks(std::optional<int64_t> rows) const {
-  if (rows == 1)
-    return b.caps().hasAvx512 || layout.groups > 1 ? 4 : 2;
-  return getPanelBlocks(b.caps(), layout, dot);
+  return rows == 1 ? 1 : getPanelBlocks(b.caps(), layout, dot);
 }
 
 unsigned QGemm::getMaxRows(unsigned blocks) const {
