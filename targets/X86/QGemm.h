@@ -52,6 +52,7 @@ private:
   llvm::SmallVector<mlir::Value> emitChunk(const Place &at, const Range &range);
   unsigned getWays(const Place &at) const;
   void prefetchCodes(const Place &at, mlir::Value pointer, mlir::Value offset);
+  void prefetchActivations(mlir::Value row, mlir::Value group);
   void emitUnit(const Place &at, llvm::ArrayRef<mlir::Value> pointers,
                 mlir::Value unit, mlir::Value firstK, int64_t liveK,
                 llvm::MutableArrayRef<mlir::Value> flat);

@@ -41,6 +41,8 @@ SmallVector<Value> QGemm::emitGroup(const Place &at, Value group, int64_t rows,
   SmallVector<Value> result(totals);
   auto ints = VectorType::get(kColumns, i32);
   auto floats = VectorType::get(kColumns, f32);
+  if (at.rows == 1 && layout.groups > 1)
+    prefetchActivations(at.row, group);
   Sums partial = emitGroupSums(at, group, rows);
   for (unsigned v = 0; v < at.blocks; ++v) {
     Value block = b.add(at.block, b.idx(v));
@@ -207,6 +209,14 @@ void QGemm::prefetchCodes(const Place &at, Value pointer, Value offset) {
     prefetchToL1(b, pointer, b.add(offset, b.idx(kSoon)));
   else
     prefetchToL2(b, pointer, b.add(offset, b.idx(at.ahead)));
+}
+
+/// Brings the activations of later groups back to L1: where a block's codes
+/// fill it, they push out what the next block multiplies with.
+void QGemm::prefetchActivations(Value row, Value group) {
+  constexpr int64_t kSoon = 256;
+  Value first = b.add(b.mul(row, b.idx(k)), b.mul(group, b.idx(layout.groupK)));
+  prefetchToL1(b, codes, b.add(first, b.idx(kSoon)));
 }
 
 /// The products of the first `liveK` rows of a unit.
