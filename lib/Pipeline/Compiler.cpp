@@ -427,11 +427,14 @@ llvm::Error Compilation::quantize() {
     return makeError(Diag::Usage, "--emit=qdq-onnx",
                      "expected --precision=int8 with --calib or --stats and "
                      "without --algo");
-  if (!isStatic && options.minCosine != CompileOptions().minCosine)
+  // Attentions are chosen by it where algorithms choose weights, too.
+  bool choosesAttentions = isDynamic && workspace && workspace->hasSamples();
+  if (!isStatic && !choosesAttentions &&
+      options.minCosine != CompileOptions().minCosine)
     result.warnings.push_back(
         "--min-cos changes nothing: layers stay float by it in int8 and w4a8, "
-        "with --calib or --stats and without --algo; `qcc eval --min-cos` "
-        "measures an artifact");
+        "with --calib or --stats and without --algo, attentions in int8 with "
+        "--calib; `qcc eval --min-cos` measures an artifact");
   if (!isStatic && !options.correctBias)
     result.warnings.push_back("--no-correct-bias changes nothing: biases are "
                               "corrected in int8 and w4a8, with --calib or "

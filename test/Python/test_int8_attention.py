@@ -56,8 +56,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def compile_model(folder, model: str, name: str, target: str, **flags) -> None:
-    qcc.compile(folder / f"{model}.onnx", folder / name, precision="int8", calib=folder / "calib.npz", target=target, **flags)
+def compile_model(folder, model: str, name: str, target: str, precision: str = "int8", **flags) -> None:
+    qcc.compile(folder / f"{model}.onnx", folder / name, precision=precision, calib=folder / "calib.npz", target=target, **flags)
 
 
 def build(folder, model: str, name: str, target: str, **flags) -> dict:
@@ -99,6 +99,25 @@ def test_sensitive(folder):
     assert (found["executed"], found["reason"]) == ("f32", "kept: outputs would change too much")
     assert found["layer_error"] > 0.05
     assert build(folder, "sharp", "forced", "avx512-vnni", min_cos=0)["executed"] == "int8"
+
+
+@pytest.mark.parametrize(("precision", "flags", "reason"), [
+    ("int8", {"algo": ["gptq"]}, "as asked"), ("int8", {"keep": ["product", "output"]}, "as asked"), ("w4a8", {}, "kept in int8: attention"),
+])  # fmt: skip
+def test_alone(folder, precision, flags, reason):
+    """Where no product has a known range attentions are measured by themselves."""
+    found = build(folder, "plain", "alone", "avx512-vnni", precision=precision, **flags)
+    assert (found["executed"], found["compute"], found["reason"]) == ("int8", "int8", reason)
+    assert 0 < found["layer_error"] < 0.02
+    found = build(folder, "sharp", "alone-sharp", "avx512-vnni", precision=precision, min_cos=0.99, **flags)
+    assert (found["executed"], found["reason"]) == ("f32", "kept: outputs would change too much")
+    assert found["layer_error"] > 0.05
+
+
+@pytest.mark.parametrize(("precision", "flags"), [("int8", {"max_size": "0.9x"}), ("w4a8", {"algo": ["gptq"]}), ("w4a16", {})])
+def test_not_asked(folder, precision, flags):
+    """Within budgets, where algorithms choose weights of w4a8, and where activations are f32 attention is f32."""
+    assert build(folder, "plain", "float-attention", "avx512-vnni", precision=precision, **flags)["executed"] == "f32"
 
 
 def test_close(folder):

@@ -73,9 +73,25 @@ LogicalResult StaticQuantizer::chooseAttentions(Sensitive &found,
   for (auto [op, isKept, error] :
        llvm::zip_equal(attentions, kept, errors.take_back(attentions.size()))) {
     op.setInt8(!isKept);
-    noteOutcome(op, scheme, isKept ? "f32" : scheme,
-                isKept ? "kept: outputs would change too much" : "as asked");
+    noteOutcome(op, scheme, isKept ? "f32" : "int8",
+                isKept       ? "kept: outputs would change too much"
+                : isNarrow() ? "kept in int8: attention"
+                             : "as asked");
     noteError(op, error);
   }
   return success();
+}
+
+LogicalResult StaticQuantizer::chooseAttentions(Workspace &workspace) {
+  if (attentions.empty())
+    return success();
+  SwitchedProducts products;
+  products.attentions = attentions;
+  auto measured =
+      Measured::create(workspace, module, /*activations=*/{}, chosen,
+                       /*correctBias=*/false, products);
+  if (!measured)
+    return qcc::emitError(module.getLoc(), measured.takeError());
+  Sensitive alone{std::move(*measured), {}, {}};
+  return chooseAttentions(alone, {});
 }

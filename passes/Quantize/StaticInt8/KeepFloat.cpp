@@ -68,8 +68,10 @@ static Switches makeSwitches(ArrayRef<Activation> activations,
 LogicalResult
 StaticQuantizer::keepSensitive(SmallVector<Operation *> &candidates) {
   Workspace *workspace = getWorkspace(context);
-  if (!workspace || !workspace->hasSamples() || candidates.empty())
+  if (!workspace || !workspace->hasSamples())
     return success();
+  if (candidates.empty())
+    return chooseAttentions(*workspace);
   SmallVector<Activation> activations = collect(candidates);
   auto found = findSensitive(*workspace, activations);
   if (!found)

@@ -73,8 +73,7 @@ LogicalResult StaticQuantizer::run() {
         (isKnown || (dynamic && isa<ConvOp>(op))))
       (isKnown ? candidates : others).push_back(op);
   });
-  if (rowScales && !isNarrow() && !budgets.any() &&
-      failed(collectAttentions(rules)))
+  if (rowScales && !budgets.any() && failed(collectAttentions(rules)))
     return failure();
   if (failed(dropSlow(candidates)) ||
       failed(budgets.any() ? keepWithinBudgets(candidates, rules)

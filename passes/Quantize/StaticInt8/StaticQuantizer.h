@@ -134,6 +134,9 @@ private:
   /// change them besides.
   mlir::LogicalResult chooseAttentions(Sensitive &found,
                                        const Switches &layers);
+  /// The same where no layer has a known range: products are quantized later,
+  /// and outputs are those of the model with attentions alone in codes.
+  mlir::LogicalResult chooseAttentions(Workspace &workspace);
   /// What the layers of each activation take longer in f32. Borders, and what
   /// has no layer, are a hundredth of all layers together.
   llvm::Expected<std::vector<double>>
