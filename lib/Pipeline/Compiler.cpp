@@ -419,6 +419,11 @@ llvm::Error Compilation::assign() {
   return error;
 }
 
+static bool hasAttention(ModuleOp module) {
+  return module.walk([](AttentionOp) { return WalkResult::interrupt(); })
+      .wasInterrupted();
+}
+
 llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
   bool isStatic = isStaticInt8(),
@@ -428,7 +433,8 @@ llvm::Error Compilation::quantize() {
                      "expected --precision=int8 with --calib or --stats and "
                      "without --algo");
   // Attentions are chosen by it where algorithms choose weights, too.
-  bool choosesAttentions = isDynamic && workspace && workspace->hasSamples();
+  bool choosesAttentions = isDynamic && workspace && workspace->hasSamples() &&
+                           hasAttention(*module);
   if (!isStatic && !choosesAttentions &&
       options.minCosine != CompileOptions().minCosine)
     result.warnings.push_back(

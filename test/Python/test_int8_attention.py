@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 
+import harness
 import numpy as np
 import onnx
 import onnxruntime
@@ -25,10 +27,16 @@ def weights(sharp: bool) -> dict[str, np.ndarray]:
     return {name: w.astype(np.float32) for name, w in found.items()}
 
 
-def save(path: pathlib.Path, sharp: bool, length: int | str = TOKENS) -> None:
+def save(path: pathlib.Path, sharp: bool, length: int | str = TOKENS, isConvolved: bool = False) -> None:
+    """`isConvolved`: a convolution along the tokens comes first."""
     nodes, constants = [], dict(weights(sharp), scale=np.float32(DEPTH**-0.5), shape=np.array([0, 0, HEADS, DEPTH]), flat=np.array([0, 0, WIDTH]))
+    if isConvolved:
+        constants["taps"] = (np.random.default_rng(6).standard_normal((WIDTH, WIDTH, 3)) / 14).astype(np.float32)
+        nodes += [helper.make_node("Transpose", ["x"], ["channels"], perm=[0, 2, 1]),
+                  helper.make_node("Conv", ["channels", "taps"], ["convolved"], "convolution", pads=[1, 1]),
+                  helper.make_node("Transpose", ["convolved"], ["x0"], perm=[0, 2, 1])]  # fmt: skip
     for name in "qkv":
-        nodes.append(helper.make_node("MatMul", ["x", name], [f"{name}1"], f"{name}/product"))
+        nodes.append(helper.make_node("MatMul", ["x0" if isConvolved else "x", name], [f"{name}1"], f"{name}/product"))
         nodes.append(helper.make_node("Reshape", [f"{name}1", "shape"], [f"{name}2"], f"{name}/reshape"))
         order = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
         nodes.append(helper.make_node("Transpose", [f"{name}2"], [f"{name}3"], f"{name}/heads", perm=order))
@@ -53,6 +61,7 @@ def folder(tmp_path_factory):
     save(folder / "plain.onnx", sharp=False)
     save(folder / "sharp.onnx", sharp=True)
     save(folder / "any.onnx", sharp=False, length="tokens")
+    save(folder / "convolved.onnx", sharp=False, isConvolved=True)
     return folder
 
 
@@ -112,6 +121,32 @@ def test_alone(folder, precision, flags, reason):
     found = build(folder, "sharp", "alone-sharp", "avx512-vnni", precision=precision, min_cos=0.99, **flags)
     assert (found["executed"], found["reason"]) == ("f32", "kept: outputs would change too much")
     assert found["layer_error"] > 0.05
+
+
+def test_beside_convolutions(folder):
+    """w4a8 measures attentions together with its convolutions."""
+    found = build(folder, "convolved", "convolved", "avx512-vnni", precision="w4a8")
+    assert (found["executed"], found["reason"]) == ("int8", "kept in int8: attention")
+    assert 0 < found["layer_error"] < 0.02
+    (convolution,) = [op for op in json.loads((folder / "convolved" / "report.json").read_text())["ops"] if "convolution" in op["nodes"]]
+    assert convolution["compute"] == "int8"
+
+
+@pytest.mark.parametrize(("model", "precision", "isUsed"), [("plain", "int8", True), ("plain", "w4a8", False), ("product", "int8", False)])
+def test_min_cos_with_algorithms(folder, model, precision, isUsed):
+    """Attentions are chosen by it, weights are not: where there is no attention to choose, a warning says so."""
+    product = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "q"], ["y"], "product")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, TOKENS, WIDTH])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, TOKENS, WIDTH])],
+        [numpy_helper.from_array(weights(sharp=False)["q"], "q")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(product, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "product.onnx")
+    done = subprocess.run(
+        [harness.QCC, folder / f"{model}.onnx", "-o", folder / "warned", f"--precision={precision}", "--algo=gptq",
+         f"--calib={folder / 'calib.npz'}", "--min-cos=0.999", "--target=avx512-vnni"], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ("--min-cos changes nothing" in done.stderr) != isUsed
 
 
 @pytest.mark.parametrize(("precision", "flags"), [("int8", {"max_size": "0.9x"}), ("w4a8", {"algo": ["gptq"]}), ("w4a16", {})])
