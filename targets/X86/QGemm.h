@@ -49,6 +49,7 @@ private:
                                            int64_t rows,
                                            llvm::ArrayRef<mlir::Value> totals);
   Sums emitGroupSums(const Place &at, mlir::Value group, int64_t rows);
+  llvm::SmallVector<mlir::Value> getUnits(const Place &at, const Range &range);
   llvm::SmallVector<mlir::Value> emitChunk(const Place &at, const Range &range);
   unsigned getWays(const Place &at) const;
   void prefetchCodes(const Place &at, mlir::Value pointer, mlir::Value offset);

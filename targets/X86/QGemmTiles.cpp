@@ -142,11 +142,8 @@ unsigned QGemm::getWays(const Place &at) const {
   return at.rows == 1 && at.blocks == 1 ? 4 : 1;
 }
 
-/// The widened sums of some rows, [row][block][value]: a loop over whole units,
-/// and the rows that are left where K is no multiple of a unit.
-SmallVector<Value> QGemm::emitChunk(const Place &at, const Range &range) {
-  unsigned width = dot.getNumValues(), ways = getWays(at);
-  size_t count = size_t(at.rows) * at.blocks * width;
+/// Where the units of some rows lie, of each block: codes, or the panel.
+SmallVector<Value> QGemm::getUnits(const Place &at, const Range &range) {
   Value firstUnit = b.divFloor(range.skip, b.idx(unit.k));
   SmallVector<Value> pointers;
   for (unsigned v = 0; v < at.blocks; ++v) {
@@ -162,6 +159,15 @@ SmallVector<Value> QGemm::emitChunk(const Place &at, const Range &range) {
     pointers.push_back(b.elementPointer(
         at.panel, i8, b.mul(b.divFloor(row, b.idx(4)), b.idx(stepBytes))));
   }
+  return pointers;
+}
+
+/// The widened sums of some rows, [row][block][value]: a loop over whole units,
+/// and the rows that are left where K is no multiple of a unit.
+SmallVector<Value> QGemm::emitChunk(const Place &at, const Range &range) {
+  unsigned width = dot.getNumValues(), ways = getWays(at);
+  size_t count = size_t(at.rows) * at.blocks * width;
+  SmallVector<Value> pointers = getUnits(at, range);
   int64_t whole = range.rows / unit.k, left = range.rows % unit.k;
   Value firstK = b.add(b.mul(range.group, b.idx(layout.groupK)), range.skip);
   SmallVector<Value> flat(ways * count);
@@ -189,15 +195,13 @@ SmallVector<Value> QGemm::emitChunk(const Place &at, const Range &range) {
   emitSome(b.idx(looped), unsigned(whole - looped), unit.k, flat);
   if (left)
     emitSome(b.idx(whole), 1, left, flat);
+  // Sums of codes are exact, in any order.
+  for (size_t i = count; i < flat.size(); ++i)
+    if (flat[i])
+      flat[i % count] = arith::AddIOp::create(b, flat[i % count], flat[i]);
   SmallVector<Value> result;
-  for (size_t i = 0; i < count; i += width) {
-    SmallVector<Value> total(ArrayRef(flat).slice(i, width));
-    for (unsigned w = 1; w < ways; ++w)
-      for (unsigned j = 0; j < width; ++j)
-        if (Value other = flat[w * count + i + j])
-          total[j] = arith::AddIOp::create(b, total[j], other);
-    llvm::append_range(result, dot.widen(b, total));
-  }
+  for (size_t i = 0; i < count; i += width)
+    llvm::append_range(result, dot.widen(b, ArrayRef(flat).slice(i, width)));
   return result;
 }
 
@@ -211,12 +215,13 @@ void QGemm::prefetchCodes(const Place &at, Value pointer, Value offset) {
     prefetchToL2(b, pointer, b.add(offset, b.idx(at.ahead)));
 }
 
-/// Brings the activations of later groups back to L1: where a block's codes
-/// fill it, they push out what the next block multiplies with.
+/// Brings a group's activations, a little ahead, back to L1: where a block's
+/// codes fill it, they push out what the next block multiplies with.
 void QGemm::prefetchActivations(Value row, Value group) {
   constexpr int64_t kSoon = 256;
   Value first = b.add(b.mul(row, b.idx(k)), b.mul(group, b.idx(layout.groupK)));
-  prefetchToL1(b, codes, b.add(first, b.idx(kSoon)));
+  for (int64_t line = 0; line < layout.groupK; line += 64)
+    prefetchToL1(b, codes, b.add(first, b.idx(kSoon + line)));
 }
 
 /// The products of the first `liveK` rows of a unit.
