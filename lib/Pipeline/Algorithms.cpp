@@ -17,6 +17,7 @@ static constexpr AlgorithmInfo kAlgorithms[] = {
     {"gptq", "", "scaled", "makes up for each row's rounding in later rows"},
     {"gptq-correct", "SHARE", "scaled",
      "makes up for earlier layers' errors too"},
+    {"refine", "", "scaled", "moves codes and scales to where they cost less"},
     {"smoothquant", "ALPHA", "integer", "moves large activations into weights"},
     {"smoothquant-explicit", "ALPHA", "integer",
      "the same, by a division where nothing can be folded"}};
@@ -38,6 +39,8 @@ std::vector<std::string> Algorithms::getMethods() const {
     methods.push_back("gptq");
   if (gptq && (clip || awq))
     methods.push_back("gptq-clip");
+  if (refine)
+    methods.push_back("refine");
   return methods;
 }
 
@@ -88,6 +91,7 @@ qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
     result.rotate |= name == "rotate";
     result.clip |= name == "clip";
     result.awq |= name == "awq";
+    result.refine |= name == "refine";
     result.gptq |= name == "gptq" || correct;
     if (correct)
       result.correct = *number;

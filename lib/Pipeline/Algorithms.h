@@ -20,17 +20,18 @@ struct Algorithms {
   bool awq = false;
   bool clip = false;
   bool gptq = false;
+  bool refine = false;
   double correct = 0; ///< share of earlier errors that GPTQ makes up for
 
   /// True if weights or activations are changed before they are rounded.
   bool transforms() const { return rotate || smoothQuant || awq; }
   /// True if rounded weights are chosen by data.
-  bool chooses() const { return awq || clip || gptq; }
+  bool chooses() const { return awq || clip || gptq || refine; }
   /// Methods of the pass that chooses them.
   std::vector<std::string> getMethods() const;
 };
 
-/// Names of --algo: rtn, clip, awq, gptq, gptq-correct[:SHARE],
+/// Names of --algo: rtn, clip, awq, gptq, gptq-correct[:SHARE], refine,
 /// smoothquant[:ALPHA], smoothquant-explicit[:ALPHA], rotate. Errors: Usage,
 /// with the nearest name.
 llvm::Expected<Algorithms> parseAlgorithms(llvm::ArrayRef<std::string> names);

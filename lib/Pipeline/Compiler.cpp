@@ -178,8 +178,8 @@ llvm::Error Compilation::readPrecision() {
   for (const Scheme *scheme : *known)
     if (scheme && isa<StoredFloatScheme>(scheme) && algorithms.chooses())
       return makeError(Diag::UnsupportedScheme, "--precision",
-                       "awq, clip and gptq choose scales and codes: expected a "
-                       "precision that has them, but got '" +
+                       "awq, clip, gptq and refine choose scales and codes: "
+                       "expected a precision that has them, but got '" +
                            scheme->getKey().str() + "'");
   for (const Scheme *scheme : *known)
     if (scheme && scheme->isPerTensor() && algorithms.chooses())

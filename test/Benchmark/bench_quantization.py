@@ -51,6 +51,8 @@ ALGORITHMS = [
     ("RTN", [], "rtn"), ("clip", ["clip"], None), ("GPTQ", ["gptq"], "gptq"), ("GPTQ + clip", ["gptq", "clip"], None),
     ("AWQ", ["awq"], "awq"), ("AWQ + GPTQ", ["awq", "gptq"], "awq_gptq"),
     ("GPTQ corrected + clip", ["gptq-correct:0.5", "clip"], None),
+    ("GPTQ + clip, refined", ["gptq", "clip", "refine"], None),
+    ("GPTQ corrected + clip, refined", ["gptq-correct:0.5", "clip", "refine"], None),
     ("rotation", ["rotate"], None), ("rotation + GPTQ + clip", ["rotate", "gptq", "clip"], None),
     ("rotation + AWQ + GPTQ", ["rotate", "awq", "gptq"], None),
 ]  # fmt: skip

@@ -79,7 +79,7 @@ def kill_after(words, folder: pathlib.Path, pattern: str) -> None:
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
 
 
-@pytest.mark.parametrize("algo", ["awq,gptq", "gptq-correct:0.5"])
+@pytest.mark.parametrize("algo", ["awq,gptq", "gptq-correct:0.5", "gptq,clip,refine"])
 def test_killed_twice(work, tmp_path, algo):
     """The third run takes what the first two finished, and gives the bytes of a single one."""
     folder = tmp_path / "checkpoints"

@@ -45,7 +45,7 @@ def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, Ta
 def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`); several or mixed with a budget">,
                 Group<grp_make>;
 def algo : CommaJoined<["--"], "algo=">, MetaVarName<"NAME,...">, Visibility<Makers>, Group<grp_make>,
-           HelpText<"Choose weights by data: rtn, clip, awq, gptq, gptq-correct, smoothquant, rotate (docs/algorithms.md)">;
+           HelpText<"Choose weights by data: clip, awq, gptq, gptq-correct, refine, smoothquant, rotate ... (qcc schemes)">;
 def max_size : Setting<"max-size", "X", [CompileVis],
                        "Mixed precision: weights of at most 0.3x of the float model's, or 120MB">, Group<grp_make>;
 def max_latency : Setting<"max-latency", "X", [CompileVis],

@@ -41,6 +41,8 @@ public:
                             llvm::ArrayRef<float> importance) const = 0;
   /// The number of the grid nearest to a weight; 0 where the scale is 0.
   virtual float round(float weight, GridAffine affine) const = 0;
+  /// The nearest scale that can be stored.
+  virtual float storeScale(float scale) const { return scale; }
 };
 
 /// A layer's weights: `values` is [k, n].

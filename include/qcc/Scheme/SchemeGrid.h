@@ -28,6 +28,11 @@ public:
     return scheme.value(code, map);
   }
 
+  float storeScale(float scale) const override {
+    bool isHalf = scheme.hasHalfScales() && scheme.getGroup() != 0;
+    return isHalf ? roundToHalf(scale) : scale;
+  }
+
 private:
   const Scheme &scheme;
 };

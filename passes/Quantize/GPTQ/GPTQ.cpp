@@ -7,6 +7,7 @@
 #include "qcc/Calibration/Sequence.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Scheme/Products.h"
+#include "qcc/Scheme/Refine.h"
 #include "qcc/Scheme/SchemeGrid.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Parallel.h"
@@ -77,15 +78,14 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
     if (!scheme_)
       return failure();
     for (StringRef method : methods)
-      if (!llvm::is_contained({"clip", "gptq", "gptq-clip"}, method))
+      if (!llvm::is_contained({"clip", "gptq", "gptq-clip", "refine"}, method))
         return emitCoded(module.getLoc(), Diag::Usage)
-               << "expected clip, gptq or gptq-clip, but got '" << method
-               << "'";
+               << "expected clip, gptq, gptq-clip or refine, but got '"
+               << method << "'";
     KeepRules rules;
     if (failed(rules.parse(module.getLoc(), keep)))
       return failure();
-    workspace = requireWorkspace(
-        module, llvm::is_contained(methods, "gptq") ? "gptq" : "clip");
+    workspace = requireWorkspace(module, getAlgorithm());
     if (!workspace)
       return failure();
     auto take = [&](MatMulOp op) {
@@ -108,6 +108,11 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
   }
 
 private:
+  /// The method that fits weights most closely to the data, for messages.
+  StringRef getAlgorithm() const {
+    return has("gptq") ? "gptq" : has("refine") ? "refine" : "clip";
+  }
+
   /// Codes fit the rows that were seen. With fewer of them than a layer has
   /// inputs, there are directions of which nothing was seen.
   void warnOfFewRows() {
@@ -116,7 +121,7 @@ private:
     const auto &[node, rows, inputs] = scarce.front();
     std::string text;
     llvm::raw_string_ostream(text)
-        << "gptq: " << scarce.size()
+        << getAlgorithm() << ": " << scarce.size()
         << " layers see fewer rows of data than they have inputs (node '"
         << node << "' " << rows << " of " << inputs
         << "): codes fit these rows, not the model"
@@ -219,7 +224,7 @@ private:
     // them, and something else on all others.
     if (data.range.rows < uint64_t(k))
       cross = {};
-    if (has("gptq") && data.range.rows < uint64_t(k))
+    if ((has("gptq") || has("refine")) && data.range.rows < uint64_t(k))
       for (MatMulOp layer : own)
         scarce.push_back(
             {getNodeName(layer.getLoc()).str(), data.range.rows, k});
@@ -417,7 +422,25 @@ private:
       if (!result.error)
         result.error =
             getOutputError(target, result.weights.values, inputs.gram);
+    if (has("refine"))
+      part.results.push_back(refineBest(grid, target, part, inputs.gram));
     part.power = getOutputPower(original, inputs.gram);
+  }
+
+  /// The best of a part's results so far, refined.
+  Result refineBest(const WeightGrid &grid, LayerWeights target,
+                    const Part &part, ArrayRef<double> gram) const {
+    auto isLess = [](const Result &a, const Result &b) {
+      return *a.error < *b.error;
+    };
+    const Result &best =
+        *std::min_element(part.results.begin(), part.results.end(), isLess);
+    Result refined{"refine", best.weights, std::nullopt};
+    RefineOptions options;
+    options.damping = damping;
+    refineWeights(grid, target, gram, refined.weights, options);
+    refined.error = getOutputError(target, refined.weights.values, gram);
+    return refined;
   }
 
   /// The method with the least error in a whole layer.

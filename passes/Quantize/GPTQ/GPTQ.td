@@ -11,8 +11,9 @@ def GPTQ : Pass<"qcc-quantize-gptq", "::mlir::ModuleOp"> {
     are parameters named in its attributes, which `qcc-quantize-rtn` stores. `qcc.error` has the relative error of the
     outputs when rounded to nearest, and as chosen.
 
-    Methods: `clip` (scales of clipped weights, chosen by the error), `gptq` (GPTQ, static groups, order by activations)
-    and `gptq-clip` (the same with clip's scales). `sequential`: the inputs of a product are those that the weights chosen
+    Methods: `clip` (scales of clipped weights, chosen by the error), `gptq` (GPTQ, static groups, order by activations),
+    `gptq-clip` (the same with clip's scales) and `refine` (the best of the others, its scales and codes moved one at a
+    time to where the error is least). `sequential`: the inputs of a product are those that the weights chosen
     before it give, else those of the float model. `correct` is the share, from 0 to 1, of the difference between the
     outputs for these inputs and those of the float model that weights make up for before they are rounded (sequential
     only).
@@ -20,7 +21,7 @@ def GPTQ : Pass<"qcc-quantize-gptq", "::mlir::ModuleOp"> {
   let options = [
     Option<"scheme", "scheme", "std::string", "\"int8\"", "key of the scheme">,
     ListOption<"keep", "keep", "std::string", "regular expressions of node names that stay in f32">,
-    ListOption<"methods", "methods", "std::string", "clip, gptq, gptq-clip">,
+    ListOption<"methods", "methods", "std::string", "clip, gptq, gptq-clip, refine">,
     Option<"sequential", "sequential", "bool", "false", "inputs of each product are those of the quantized model">,
     Option<"correct", "correct", "double", "0", "share of earlier errors that weights make up for">,
     Option<"damping", "damping", "double", "0.01", "share of the mean of the diagonal that is added to it">,

@@ -245,12 +245,12 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
   scaleWeight(*weight, layer.op, layer.inputScales);
   if (!gram.empty())
     scaleGram(gram, rows, rows / channels, layer.inputScales);
+  bool isNarrow = result.form.bits == 4;
   std::vector<int64_t> kernelRows;
   if (result.form.pairsFit)
     kernelRows = getKernelRows(channels, rows / channels);
-  ChosenValues chosen =
-      chooseWeight(grid, clipped, *weight, outputs, gram, kernelRows);
-  bool isNarrow = result.form.bits == 4;
+  ChosenValues chosen = chooseWeight(grid, clipped, *weight, outputs, gram,
+                                     {kernelRows, /*refine=*/isNarrow});
   if (!isNarrow && chosen.method == "rtn")
     return llvm::Error::success();
   if (isTransposed)
@@ -277,7 +277,8 @@ llvm::Error ChosenWeights::Chooser::choose(MatMulOp product,
           n = type.getDimSize(product.getTransB() ? 0 : 1);
   if (product.getTransB())
     *weight = transposeWeight(*weight, n, k);
-  RoundedChoice chosen = chooseRounded(*productGrid, {k, n, *weight}, gram);
+  RoundedChoice chosen =
+      chooseRounded(*productGrid, {k, n, *weight}, gram, {{}, /*refine=*/true});
   auto values = add(product, "int4", chosen.weights.values, {k, n});
   if (!values)
     return values.takeError();

@@ -17,12 +17,13 @@ bool mayBeNarrow(mlir::Operation *layer);
 /// with a scale per output channel, chosen by what they change in the layer's
 /// results on the calibration samples where these are finite: rounded to
 /// nearest, with clipped ranges, by GPTQ, by GPTQ with clipped ranges,
-/// whichever changes them least. Nothing is known of the inputs of layers with
-/// groups or more than 2304 weights per output: with 4 bits they get the
-/// clipped ranges of least error in the weights; with 8 bits they are left out,
-/// as are those that rounding to nearest suits best. With 4 bits weights of
-/// products are chosen in the same way, on a scheme's numbers. Where those of
-/// all products are more than 2^24, they are rounded to nearest.
+/// whichever changes them least; with 4 bits refined (Refine.h). Nothing is
+/// known of the inputs of layers with groups or more than 2304 weights per
+/// output: with 4 bits they get the clipped ranges of least error in the
+/// weights; with 8 bits they are left out, as are those that rounding to
+/// nearest suits best. With 4 bits weights of products are chosen in the same
+/// way, on a scheme's numbers. Where those of all products are more than 2^24,
+/// they are rounded to nearest.
 class ChosenWeights {
 public:
   /// None. `pairsFit`: codes of 8 bits, of these layers and others, fit in
@@ -57,7 +58,7 @@ public:
   WeightForm getByteForm() const { return {8, form.pairsFit}; }
   /// Leaves this layer's weight at 8 bits.
   void drop(mlir::Operation *layer) { entries.erase(layer); }
-  /// How the weight was chosen: `rtn`, `clip`, `gptq` or `gptq-clip`.
+  /// How the weight was chosen: `rtn`, `clip`, `gptq`, `gptq-clip` or `refine`.
   llvm::StringRef getMethod(mlir::Operation *layer) const {
     return entries.find(layer)->second.method;
   }

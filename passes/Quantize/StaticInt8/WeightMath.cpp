@@ -3,6 +3,7 @@
 #include "WeightMath.h"
 #include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Scheme/GPTQ.h"
+#include "qcc/Scheme/Refine.h"
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -30,6 +31,9 @@ public:
   int64_t getGroup() const override { return grid.getGroup(); }
   float round(float weight, GridAffine affine) const override {
     return grid.round(weight, affine);
+  }
+  float storeScale(float scale) const override {
+    return grid.storeScale(scale);
   }
   GridAffine choose(llvm::ArrayRef<float> weights,
                     llvm::ArrayRef<float> importance) const override {
@@ -76,8 +80,8 @@ void PairGrid::fit(RoundedWeights &weights, int64_t n) const {
 
 RoundedChoice qcc::chooseRounded(const WeightGrid &numbers, LayerWeights layer,
                                  llvm::ArrayRef<double> gram,
-                                 llvm::ArrayRef<int64_t> kernelRows) {
-  PairGrid grid(numbers, kernelRows);
+                                 const ChoiceOptions &options) {
+  PairGrid grid(numbers, options.kernelRows);
   RoundedChoice best{roundToNearest(grid, layer), "rtn"};
   if (gram.empty())
     return best;
@@ -101,6 +105,11 @@ RoundedChoice qcc::chooseRounded(const WeightGrid &numbers, LayerWeights layer,
     offer("gptq", std::move(plain.weights));
     offer("gptq-clip", factor.solve(grid, layer, scales).weights);
   }
+  if (options.refine) {
+    RoundedWeights refined = best.weights;
+    refineWeights(grid, layer, gram, refined);
+    offer("refine", std::move(refined));
+  }
   double power = getOutputPower(layer, gram);
   if (power > 0) {
     best.nearest = nearest / power;
@@ -113,13 +122,13 @@ ChosenValues qcc::chooseWeight(const WeightGrid &grid,
                                const WeightGrid &clipped,
                                llvm::ArrayRef<float> weight, int64_t outputs,
                                llvm::ArrayRef<double> gram,
-                               llvm::ArrayRef<int64_t> kernelRows) {
+                               const ChoiceOptions &options) {
   int64_t k = int64_t(weight.size()) / outputs;
   std::vector<float> columns = transposeWeight(weight, outputs, k);
   LayerWeights layer{k, outputs, columns};
   RoundedChoice best =
       gram.empty() ? RoundedChoice{roundToNearest(clipped, layer), "clip"}
-                   : chooseRounded(grid, layer, gram, kernelRows);
+                   : chooseRounded(grid, layer, gram, options);
   ChosenValues result{
       transposeWeight(best.weights.values, k, outputs), {}, best.method};
   for (int64_t o = 0; o < outputs; ++o) {

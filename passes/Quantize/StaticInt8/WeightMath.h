@@ -27,14 +27,21 @@ struct RoundedChoice {
 /// at most a whole one only one is rounded up.
 inline constexpr double kLargestPair = 127.99;
 
+struct ChoiceOptions {
+  /// The layer's rows in the order of kernels: codes fit in pairs
+  /// (kPairsFitAttr), on a grid without groups and zeros. Empty: any codes.
+  llvm::ArrayRef<int64_t> kernelRows = {};
+  /// The best weights are moved on to where they cost least (Refine.h). Worth
+  /// its time with few bits.
+  bool refine = false;
+};
+
 /// Rounds weights by the method of least output error among `rtn`, `clip`,
-/// `gptq` and `gptq-clip`; `gram` [k, k] is the mean of x^T x of the inputs.
-/// Without one to nearest. With `kernelRows`, the layer's rows in the order of
-/// kernels, codes fit in pairs (kPairsFitAttr) on a grid without groups and
-/// zeros.
+/// `gptq`, `gptq-clip` and, if asked for, `refine`; `gram` [k, k] is the mean
+/// of x^T x of the inputs. Without one to nearest.
 RoundedChoice chooseRounded(const WeightGrid &grid, LayerWeights layer,
                             llvm::ArrayRef<double> gram,
-                            llvm::ArrayRef<int64_t> kernelRows = {});
+                            const ChoiceOptions &options = {});
 
 /// A weight [outputs, rows] on a grid.
 struct ChosenValues {
@@ -45,14 +52,13 @@ struct ChosenValues {
 
 /// Rounds a weight [outputs, rows] to a grid with a scale per output. With
 /// `gram` [rows, rows], the mean of x^T x of the inputs, by the method of least
-/// output error among `rtn`, `clip`, `gptq` and `gptq-clip`; without one to
-/// nearest on `clipped`, the same grid with ranges clipped for least error in
-/// the weights. Outputs whose weights are so small that scales could not be
-/// divided by become zero. `kernelRows` as for chooseRounded.
+/// output error, as chooseRounded does; without one to nearest on `clipped`,
+/// the same grid with ranges clipped for least error in the weights. Outputs
+/// whose weights are so small that scales could not be divided by become zero.
 ChosenValues chooseWeight(const WeightGrid &grid, const WeightGrid &clipped,
                           llvm::ArrayRef<float> weight, int64_t outputs,
                           llvm::ArrayRef<double> gram,
-                          llvm::ArrayRef<int64_t> kernelRows = {});
+                          const ChoiceOptions &options = {});
 
 } // namespace qcc
 

@@ -86,6 +86,11 @@ TEST(WeightMathTest, choosesTheLeastErrorOfOutputs) {
   EXPECT_EQ(chosen.method.substr(0, 4), "gptq");
   EXPECT_LT(getError(weight, chosen.values, gram),
             0.7 * getError(weight, nearest, gram));
+  ChosenValues refined = chooseWeight(Symmetric(), Symmetric(0.8f), weight,
+                                      kOutputs, gram, {{}, /*refine=*/true});
+  EXPECT_EQ(refined.method, "refine");
+  EXPECT_LT(getError(weight, refined.values, gram),
+            0.97 * getError(weight, chosen.values, gram));
 }
 
 /// Signed codes of 8 bits.
@@ -122,7 +127,7 @@ TEST(WeightMathTest, codesFitInPairsOfKernelRows) {
       weight[size_t(rows[size_t(i)])] = large + float(seed) / 40;
     ChosenValues plain = chooseWeight(Bytes(), Bytes(), weight, kOutputs, gram),
                  fitting = chooseWeight(Bytes(), Bytes(), weight, kOutputs,
-                                        gram, rows);
+                                        gram, {rows});
     auto getLargest = [&](const ChosenValues &chosen) {
       long largest = 0;
       for (int64_t o = 0; o < kOutputs; ++o)

@@ -80,18 +80,6 @@ std::vector<float> roundOneByOne(const WeightGrid &grid, LayerWeights weights,
   return result;
 }
 
-struct Layer {
-  Layer(unsigned seed, int64_t k, int64_t n, int64_t rows = 200)
-      : w(makeWeights(seed, k, n)), x(makeInputs(seed + 1, rows, k)),
-        gram(makeGram(x, k)), weights{k, n, w} {}
-  std::vector<float> w, x;
-  std::vector<double> gram;
-  LayerWeights weights;
-  double getError(llvm::ArrayRef<float> rounded) const {
-    return getOutputError(weights, rounded, gram);
-  }
-};
-
 TEST(GPTQ, EqualsBrainSurgeryInOrder) {
   Layer layer(1, 20, 4);
   for (int64_t group : {0, 8}) {

@@ -93,6 +93,19 @@ inline double measureError(llvm::ArrayRef<float> inputs, LayerWeights weights,
   return error;
 }
 
+/// Random weights and inputs.
+struct Layer {
+  Layer(unsigned seed, int64_t k, int64_t n, int64_t rows = 200)
+      : w(makeWeights(seed, k, n)), x(makeInputs(seed + 1, rows, k)),
+        gram(makeGram(x, k)), weights{k, n, w} {}
+  std::vector<float> w, x;
+  std::vector<double> gram;
+  LayerWeights weights;
+  double getError(llvm::ArrayRef<float> rounded) const {
+    return getOutputError(weights, rounded, gram);
+  }
+};
+
 inline bool allFinite(llvm::ArrayRef<float> values) {
   return std::all_of(values.begin(), values.end(),
                      [](float v) { return std::isfinite(v); });
