@@ -128,6 +128,9 @@ private:
   bool isStaticInt8() const {
     return statistics && takesRanges() && usesStatistics();
   }
+  /// True if attentions are chosen by the samples with nothing known of other
+  /// activations. A shard has not all samples; it ends before.
+  bool choosesAttentions() const;
   /// True for the precisions whose activations can have scales from statistics:
   /// `int8`, and `w4a8` with any parameters, for convolutions, unless an
   /// algorithm is asked for: then that one alone chooses weights.

@@ -371,7 +371,7 @@ llvm::Error Compilation::transform() {
       addTransforms(passes, algorithms, options, basePrecision);
     // Weights are chosen and scales tried on samples of any size, so before.
     addRecognition(passes, /*specialize=*/!algorithms.chooses() && !isMixed &&
-                               !isStaticInt8());
+                               !isStaticInt8() && !choosesAttentions());
   });
   if (error)
     return error;
@@ -424,6 +424,12 @@ static bool hasAttention(ModuleOp module) {
       .wasInterrupted();
 }
 
+bool Compilation::choosesAttentions() const {
+  return !isStaticInt8() && !isMixed &&
+         (basePrecision == "int8" || isNarrow()) && workspace &&
+         workspace->hasSamples() && workspace->getRole() != Rounds::Role::Shard;
+}
+
 llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
   bool isStatic = isStaticInt8(),
@@ -433,13 +439,11 @@ llvm::Error Compilation::quantize() {
                      "expected --precision=int8 with --calib or --stats and "
                      "without --algo");
   // Attentions are chosen by it where algorithms choose weights, too.
-  bool choosesAttentions = isDynamic && workspace && workspace->hasSamples() &&
-                           hasAttention(*module);
-  if (!isStatic && !choosesAttentions &&
+  if (!isStatic && !(choosesAttentions() && hasAttention(*module)) &&
       options.minCosine != CompileOptions().minCosine)
     result.warnings.push_back(
         "--min-cos changes nothing: layers stay float by it in int8 and w4a8, "
-        "with --calib or --stats and without --algo, attentions in int8 with "
+        "with --calib or --stats and without --algo, attentions in both with "
         "--calib; `qcc eval --min-cos` measures an artifact");
   if (!isStatic && !options.correctBias)
     result.warnings.push_back("--no-correct-bias changes nothing: biases are "
@@ -459,18 +463,19 @@ llvm::Error Compilation::quantize() {
   }
   WorkspaceScope scope(&context, workspace.get());
   llvm::Error error = runPasses(Stage::Quantize, [&](OpPassManager &passes) {
+    StaticInt8Options settings;
+    llvm::append_range(settings.keep, options.keep);
+    settings.scheme = basePrecision;
+    settings.target = options.target;
+    settings.minCosine = options.minCosine;
     if (isStatic || isDynamic) {
-      StaticInt8Options settings;
-      llvm::append_range(settings.keep, options.keep);
-      settings.scheme = basePrecision;
-      settings.target = options.target;
-      settings.minCosine = options.minCosine;
       settings.formats = formats;
       settings.maxSize = options.budgets.size;
       settings.maxDrop = options.budgets.drop;
       settings.maxLatency = options.budgets.latency;
       settings.correctBias = options.correctBias;
-      settings.rowScales = !options.emitQdq; // a QDQ graph has known scales
+      // A QDQ graph has known scales; without any nothing is tried here.
+      settings.rowScales = isStatic && !options.emitQdq;
       settings.dynamic = isDynamic;
       settings.pairsFit = llvm::any_of(
           levels, [](const Capabilities &level) { return !level.hasVnni; });
@@ -493,7 +498,12 @@ llvm::Error Compilation::quantize() {
       choosing.correct = algorithms.correct;
       passes.addPass(createGPTQ(choosing));
     }
-    if ((algorithms.chooses() && !isFloat) || isMixed)
+    if (choosesAttentions()) {
+      // Behind the algorithms, which are the same with and without shards.
+      settings.onlyAttentions = true;
+      passes.addPass(createStaticInt8(settings));
+    }
+    if ((algorithms.chooses() && !isFloat) || isMixed || choosesAttentions())
       addRecognition(passes, /*specialize=*/true);
     RoundToNearestOptions rounding;
     rounding.scheme = basePrecision;

@@ -111,6 +111,7 @@ def test_sensitive(folder):
 
 @pytest.mark.parametrize(("precision", "flags", "reason"), [
     ("int8", {"algo": ["gptq"]}, "as asked"), ("int8", {"keep": ["product", "output"]}, "as asked"), ("w4a8", {}, "kept in int8: attention"),
+    ("w4a8", {"algo": ["gptq", "clip"]}, "kept in int8: attention"), ("int8", {"algo": ["smoothquant"]}, "as asked"),
 ])  # fmt: skip
 def test_alone(folder, precision, flags, reason):
     """Where no product has a known range attentions are measured by themselves."""
@@ -131,7 +132,43 @@ def test_beside_convolutions(folder):
     assert convolution["compute"] == "int8"
 
 
-@pytest.mark.parametrize(("model", "precision", "isUsed"), [("plain", "int8", True), ("plain", "w4a8", False), ("product", "int8", False)])
+@pytest.mark.parametrize("algo", ["smoothquant", "gptq", "rtn"])
+def test_sizes_asked_for(folder, algo):
+    """Attentions are chosen before there are copies of the model for sizes."""
+    compile_model(folder, "any", f"sizes-{algo}", "avx512-vnni", algo=algo, dim={"tokens": "40,8"})
+    ops = json.loads((folder / f"sizes-{algo}" / "report.json").read_text())["ops"]
+    assert [op["executed"] for op in ops if op["op"] == "qcc.attention"] == ["int8", "int8"]
+
+
+def test_shards(folder, tmp_path):
+    """A shard that has all samples that bear codes, and one that has none: the bytes of one process."""
+    data = np.load(folder / "calib.npz")["x"].copy()
+    data[1::2] *= 30
+    np.savez(tmp_path / "calib.npz", x=data)
+    model = [folder / "plain.onnx", "--precision=int8", "--algo=gptq", "--target=avx512-vnni"]
+    flags = [*model, f"--calib={tmp_path / 'calib.npz'}"]
+    shared = [*flags, f"--checkpoint={tmp_path / 'checkpoints'}"]
+    status = 5
+    for _ in range(9):
+        status, problems, _ = driver(*shared, "--shards=2", "-o", tmp_path / "joined")
+        if status != 5:
+            break
+        for i in (1, 2):
+            assert driver("calibrate", *shared, f"--shard={i}/2")[0] == 0
+    assert status == 0, problems
+    assert driver(*flags, "-o", tmp_path / "whole")[0] == 0
+    for name in ("libmodel.so", "report.json"):
+        assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    reasons = []
+    for part in (0, 1):
+        np.savez(tmp_path / f"{part}.npz", x=data[part::2])
+        assert driver(*model, f"--calib={tmp_path / f'{part}.npz'}", "-o", tmp_path / f"{part}")[0] == 0
+        (found,) = [op for op in json.loads((tmp_path / f"{part}" / "report.json").read_text())["ops"] if op["op"] == "qcc.attention"]
+        reasons.append(found["reason"])
+    assert reasons == ["as asked", "kept: outputs would change too much"]
+
+
+@pytest.mark.parametrize(("model", "precision", "isUsed"), [("plain", "int8", True), ("plain", "w4a8", True), ("product", "int8", False)])
 def test_min_cos_with_algorithms(folder, model, precision, isUsed):
     """Attentions are chosen by it, weights are not: where there is no attention to choose, a warning says so."""
     product = helper.make_graph(
@@ -149,9 +186,9 @@ def test_min_cos_with_algorithms(folder, model, precision, isUsed):
     assert ("--min-cos changes nothing" in problems) != isUsed
 
 
-@pytest.mark.parametrize(("precision", "flags"), [("int8", {"max_size": "0.9x"}), ("w4a8", {"algo": ["gptq"]}), ("w4a16", {})])
+@pytest.mark.parametrize(("precision", "flags"), [("int8", {"max_size": "0.9x"}), ("w4a16", {"algo": ["gptq"]}), ("w4a16", {})])
 def test_not_asked(folder, precision, flags):
-    """Within budgets, where algorithms choose weights of w4a8, and where activations are f32 attention is f32."""
+    """Within budgets and where activations are f32 attention is f32."""
     assert build(folder, "plain", "float-attention", "avx512-vnni", precision=precision, **flags)["executed"] == "f32"
 
 

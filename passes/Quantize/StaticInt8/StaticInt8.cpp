@@ -32,6 +32,7 @@ struct StaticInt8Pass : qcc::impl::StaticInt8Base<StaticInt8Pass> {
     settings.pairsFit = pairsFit;
     settings.correctBias = correctBias;
     settings.rowScales = rowScales;
+    settings.onlyAttentions = onlyAttentions;
     if (failed(StaticQuantizer(getOperation(), std::move(settings)).run()))
       signalPassFailure();
   }

@@ -24,6 +24,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     time (`qcc.assigned`), if that helps; until the cosine is that, the activations that change the outputs most for the time
     that they save stay f32. With `row-scales` attentions then get `int8` if the target's figures say that it is faster: all of
     them, or without those that change the outputs most until the cosine holds and they add no more divergence than that.
+    With `only-attentions` nothing else is done: where algorithms chose weights.
 
     With budgets (`max-size`, `max-drop`, `max-latency`, as those of `qcc-precision-assign`), the layers that run in int8 are
     chosen within them instead, by what each does to the outputs alone: with `max-drop` those that take the least time, else
@@ -60,6 +61,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     Option<"dynamic", "dynamic", "bool", "false", "quantize convolutions of no known range with scales found at run time">,
     Option<"pairsFit", "pairs-fit", "bool", "false", "choose codes that kernels without VNNI multiply fast">,
     Option<"rowScales", "row-scales", "bool", "true", "let products and attentions find scales of rows where known ones change the outputs too much or there are none">,
+    Option<"onlyAttentions", "only-attentions", "bool", "false", "leave all but attentions as it is">,
     Option<"correctBias", "correct-bias", "bool", "true", "add the mean of each channel's error to the bias">,
   ];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

@@ -56,6 +56,12 @@ LogicalResult StaticQuantizer::run() {
   KeepRules rules;
   if (failed(checkBudgets()) || failed(rules.parse(module.getLoc(), keep)))
     return failure();
+  if (onlyAttentions) {
+    Workspace *workspace = getWorkspace(context);
+    return workspace ? success(succeeded(collectAttentions(rules)) &&
+                               succeeded(chooseAttentions(*workspace)))
+                     : success();
+  }
   SmallVector<Operation *> candidates, others;
   module.walk([&](Operation *op) {
     if (!isa<MatMulOp, ConvOp, ConvTransposeOp>(op) ||

@@ -18,7 +18,7 @@ struct StaticInt8Settings {
   std::string formats; ///< with budgets, what is chosen from
   double minCosine;
   Budgets budgets;
-  bool dynamic, pairsFit, correctBias, rowScales;
+  bool dynamic, pairsFit, correctBias, rowScales, onlyAttentions;
 };
 
 /// How an activation's layers read it: codes with the scale that is known,
