@@ -27,9 +27,15 @@ static SampleArray toSampleArray(run::Array &&array) {
 
 /// Rows `first` to `first + count` of an array.
 static SampleArray cut(const SampleArray &array, int64_t first, int64_t count) {
-  SampleArray part = array;
-  size_t rowBytes = array.shape[0] ? array.bytes.size() / array.shape[0] : 0;
+  // Member by member: a copy of all of it for each piece would take time that
+  // grows with the square of the rows.
+  SampleArray part;
+  part.name = array.name;
+  part.code = array.code;
+  part.bits = array.bits;
+  part.shape = array.shape;
   part.shape[0] = count;
+  size_t rowBytes = array.shape[0] ? array.bytes.size() / array.shape[0] : 0;
   part.bytes.assign(array.bytes.begin() + first * rowBytes,
                     array.bytes.begin() + (first + count) * rowBytes);
   return part;
@@ -80,11 +86,14 @@ static void addSamples(Sample sample, llvm::ArrayRef<SampleInput> inputs,
       count += left;
     Sample part;
     part.name = sample.name + " row " + std::to_string(first);
-    for (const SampleArray &array : sample.arrays)
-      // What is no input may have another size.
-      part.arrays.push_back(!array.shape.empty() && array.shape[0] == rows
-                                ? cut(array, first, count)
-                                : array);
+    for (const SampleArray &array : sample.arrays) {
+      bool isCut = !array.shape.empty() && array.shape[0] == rows;
+      // What is no input may have another size; the first piece has it.
+      if (isCut)
+        part.arrays.push_back(cut(array, first, count));
+      else if (first == 0)
+        part.arrays.push_back(array);
+    }
     samples.push_back(std::move(part));
   }
 }

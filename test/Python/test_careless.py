@@ -217,6 +217,14 @@ def test_pieces_have_sizes_that_the_model_takes(files, tmp_path, rule, ok):
         assert code == 5 and "expected 7 rows of input 'x', or a multiple of that, but got 40" in text
 
 
+def test_many_rows_are_cut_in_time(files, tmp_path):
+    """Thousands of pieces, and an array that no input asks for: neither is copied for each piece, which would take minutes and memory."""
+    model, _ = files
+    np.savez(tmp_path / "long.npz", x=np.ones((400_000, K), np.float32), extra=np.zeros(1 << 22))
+    done = subprocess.run([QCC, "calibrate", model, f"--calib={tmp_path / 'long.npz'}", "-o", tmp_path / "s.stats", "-q"], timeout=60)
+    assert done.returncode == 0
+
+
 def test_statistics_with_a_flipped_bit_are_refused(files, tmp_path):
     model, calib = files[0], f"--calib={files[1]}"
     for name, shard in (("s", []), ("one", ["--shard=1/2"]), ("two", ["--shard=2/2"])):
