@@ -156,8 +156,11 @@ qcc::readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs) {
   } catch (const std::exception &error) {
     problem = error.what();
   }
-  if (!problem.empty())
-    return makeError(diag, path, problem);
+  if (!problem.empty()) {
+    // Readers name the file, which may be one of a folder.
+    bool isNamed = llvm::StringRef(problem).starts_with(path);
+    return makeError(diag, isNamed ? "" : path, problem);
+  }
   if (samples.empty())
     return makeError(Diag::BadCalibration, path,
                      "expected .npz files or test data sets, but got none");

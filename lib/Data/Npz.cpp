@@ -8,6 +8,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <set>
 #include <zip.h>
 
 using namespace qcc::run;
@@ -266,6 +267,7 @@ std::vector<Array> qcc::run::readNpz(const std::filesystem::path &path) {
     throw RunError(BadData, path.string() + ": expected at most 65536 members");
   uint64_t total = 0, fileBytes = std::filesystem::file_size(path);
   std::vector<Array> arrays;
+  std::set<std::string> names;
   for (zip_uint64_t i = 0; i < zip_uint64_t(count); ++i) {
     zip_stat_t stat;
     if (zip_stat_index(zip.archive, i, 0, &stat) != 0 ||
@@ -275,6 +277,9 @@ std::vector<Array> qcc::run::readNpz(const std::filesystem::path &path) {
     std::string member = stat.name;
     if (member.size() > 4 && member.ends_with(".npy"))
       member.resize(member.size() - 4);
+    if (!names.insert(member).second)
+      throw RunError(BadData, path.string() + ": has two members '" + member +
+                                  "'; leave one out");
     if (stat.size > maxArchiveBytes - total)
       throw RunError(Resources, path.string() + ": holds more than 16 GiB");
     total += stat.size;

@@ -269,6 +269,10 @@ Expected<PackageResult> Packager::run() {
   return facts.result;
 }
 
+Error checkArtifactPath(StringRef outputDir) {
+  return AtomicDirectory::create(outputDir, isArtifact).takeError();
+}
+
 Expected<PackageResult> writePackage(const PackageRequest &request) {
   Expected<std::unique_ptr<AtomicDirectory>> directory =
       AtomicDirectory::create(request.outputDir, isArtifact);

@@ -128,7 +128,7 @@ public:
               (schema ? ", but got '" + schema->text + "'" : std::string()));
     if (Error error = readTop(root))
       return std::move(error);
-    if (recipe.budgets.any() && recipe.precision == "f32")
+    if (recipe.budgets.any() && !hasPrecision)
       recipe.precision = "mixed";
     return recipe;
   }

@@ -45,8 +45,9 @@ std::vector<std::string> Algorithms::getMethods() const {
 }
 
 static llvm::Error refuse(StringRef name) {
+  // Of a name with more wrong letters than right ones nothing is near.
   StringRef nearest;
-  unsigned least = 4;
+  unsigned least = unsigned(std::min<size_t>(name.size() / 2 + 1, 4));
   for (StringRef known : getNames())
     if (unsigned distance = name.edit_distance(known); distance < least) {
       least = distance;

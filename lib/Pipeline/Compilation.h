@@ -66,6 +66,8 @@ private:
   llvm::Error calibrate();
   /// False where no pass asks for the ranges of values.
   bool usesStatistics() const;
+  /// Warns of tokens that the model does not have.
+  void warnOfTokens(llvm::ArrayRef<Sample> samples);
   /// Notes on each value what range its statistics give it (`qcc.range`).
   llvm::Error noteRanges();
   /// Refuses weights of products and convolutions that are not finite: codes
@@ -202,6 +204,8 @@ private:
   /// budgets are those of static int8.
   bool isMixed = false;
   std::string formats;
+  /// Of the output that has tokens as classes, where there are inputs of such.
+  int64_t numClasses = 0;
   /// What algorithms run on; null without --algo or --calib.
   std::unique_ptr<CheckpointFolder> checkpoints;
   std::unique_ptr<Rounds> rounds;

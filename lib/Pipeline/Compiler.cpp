@@ -11,6 +11,7 @@
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Import/ONNX/Import.h"
+#include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Passes.h"
 #include "qcc/Pipeline/Verify.h"
 #include "qcc/Plugin/Plugin.h"
@@ -226,9 +227,14 @@ llvm::Error Compilation::import() {
     return error;
   auto entry = *module->getOps<func::FuncOp>().begin();
   Operation *end = entry.getBody().front().getTerminator();
-  if (end->getNumOperands() > 0)
+  if (end->getNumOperands() > 0) {
     for (std::string &name : findTokenInputs(entry, end->getOperand(0)))
       result.tokenInputs.push_back(std::move(name));
+    if (!result.tokenInputs.empty())
+      numClasses = cast<RankedTensorType>(end->getOperand(0).getType())
+                       .getShape()
+                       .back();
+  }
   return llvm::Error::success();
 }
 
@@ -550,6 +556,10 @@ Compilation::runFrom(OwningOpRef<ModuleOp> imported,
 llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
   if (llvm::Error error = findTarget())
     return std::move(error);
+  // What cannot be written is told before the work.
+  if (options.stopAfter == Stage::Package)
+    if (llvm::Error error = checkArtifactPath(options.outputDir))
+      return std::move(error);
   auto addFuse = [&](OpPassManager &passes) {
     LowerOptions lower;
     lower.target = options.target;

@@ -6,6 +6,7 @@
 #include "qcc/Calibration/Calibrator.h"
 #include "qcc/Calibration/Range.h"
 #include "qcc/Calibration/Samples.h"
+#include "qcc/Calibration/TokenInput.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
@@ -71,6 +72,30 @@ static std::vector<std::string> describeOptions(const CompileOptions &options) {
   return list;
 }
 
+/// An embedding takes any number and reads the nearest row: data of another
+/// tokenizer calibrate, and nothing else would tell.
+void Compilation::warnOfTokens(llvm::ArrayRef<Sample> samples) {
+  uint64_t outside = 0, all = 0;
+  int64_t found = 0;
+  for (const Sample &sample : samples)
+    for (const std::string &input : result.tokenInputs)
+      if (const SampleArray *array = findArray(sample.arrays, input))
+        for (int64_t token : getIntegers(*array)) {
+          ++all;
+          if (token >= 0 ? token < numClasses : token >= -numClasses)
+            continue;
+          ++outside;
+          found = token;
+        }
+  if (outside)
+    result.warnings.push_back(
+        std::to_string(outside) + " of " + std::to_string(all) +
+        " tokens in the calibration data are none of the model's " +
+        std::to_string(numClasses) + " (" + std::to_string(found) +
+        ", say): they are taken as the nearest; check that the data come from "
+        "the model's tokenizer");
+}
+
 /// Names are given to what calibration observes once duplicates are gone, so
 /// that they do not stand in the way of that later.
 llvm::Error Compilation::nameObserved() {
@@ -91,6 +116,7 @@ llvm::Expected<Statistics> Compilation::gatherStatistics(
   if (llvm::Error error =
           removeBadSamples(*samples, options.nonFinite, result.warnings))
     return std::move(error);
+  warnOfTokens(*samples);
   if (llvm::Error error = openCheckpoints(samples->size()))
     return std::move(error);
   std::string data = hashSamples(*samples);
@@ -152,6 +178,8 @@ llvm::Error Compilation::makeWorkspace() {
           removeBadSamples(*samples, options.nonFinite,
                            usesStatistics() ? seen : result.warnings))
     return error;
+  if (!usesStatistics())
+    warnOfTokens(*samples);
   if (llvm::Error error = openCheckpoints(samples->size()))
     return error;
   takeShard(*samples, options.shard);
@@ -278,9 +306,9 @@ llvm::Error Compilation::checkWeights() {
 }
 
 /// Algorithms and budgets gather what they need themselves, of the model as it
-/// is then.
+/// is then; `rtn` needs nothing.
 bool Compilation::usesStatistics() const {
-  return !isMixed && !algorithms.transforms() && !algorithms.chooses();
+  return !isMixed && options.algorithms.empty();
 }
 
 llvm::Error Compilation::calibrate() {

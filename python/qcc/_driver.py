@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from numbers import Number
 from typing import Union
 
 from ._errors import CompileError
@@ -60,6 +61,8 @@ def _flags(name: str, value: Option) -> list[str]:
         return [f"{flag}={key}={_join(item)}" for key, item in value.items()]
     if _is_list(value):
         return [f"{flag}={item}" for item in value]
+    if not isinstance(value, (str, Number, os.PathLike)):
+        raise TypeError(f"compile() expected text, a number or a path as {name}, but got {type(value).__name__}")
     return [f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}"]
 
 

@@ -7,6 +7,8 @@ import pathlib
 import re
 import subprocess
 import threading
+import warnings
+import zipfile
 
 import numpy as np
 import onnx
@@ -314,3 +316,152 @@ def test_states_are_calibrated_by_what_they_hold(tmp_path):
         assert driver("calibrate", model, f"--calib={tmp_path / 'data.npz'}", *more, "-o", tmp_path / name)[0] == 0
         qcc.compile(model, tmp_path / f"{name}.qcc", stats=tmp_path / name, **options)
     assert (tmp_path / "with.qcc" / "libmodel.so").read_bytes() == (tmp_path / "without.qcc" / "libmodel.so").read_bytes()
+
+
+# --- told before the work -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "missing", "sealed"])
+def test_artifacts_that_cannot_be_written(files, tmp_path, where):
+    """Before the model is looked at, which would be refused too."""
+    _, data = files
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    path = {"file": data, "folder": tmp_path, "missing": tmp_path / "no" / "m.qcc", "sealed": pathlib.Path("/proc/m.qcc")}[where]
+    status, problems = driver(broken, "-q", "-o", path)
+    assert status == 8 and "[QCC-E601]" in problems, problems
+    assert driver(broken, "-q", "-o", tmp_path / "m.qcc")[0] == 3
+    assert not list(tmp_path.glob("*.tmp-*")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("verb", ["emit", "calibrate", "eval", "report"])
+@pytest.mark.parametrize("where", ["missing", "folder"])
+def test_results_that_cannot_be_written(files, tmp_path, verb, where):
+    model, data = files
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    path = tmp_path / "no" / "file" if where == "missing" else tmp_path
+    if verb in ("eval", "report"):
+        assert driver(model, "-q", "-o", tmp_path / "a.qcc")[0] == 0
+    words = {
+        "emit": [broken, "--emit=import", "-o", path], "calibrate": ["calibrate", broken, f"--calib={data}", "-o", path],
+        "eval": ["eval", tmp_path / "a.qcc", f"--reference={broken}", f"--data={data}", f"--report={path}"],
+        "report": ["report", tmp_path / "a.qcc", "-o", path],
+    }[verb]  # fmt: skip
+    status, problems = driver(*words)
+    assert status == 8 and "[QCC-E601]" in problems, problems
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json", "another.html"])
+def test_pages_are_no_part_of_an_artifact(files, tmp_path, name):
+    model, data = files
+    artifact = tmp_path / "a.qcc"
+    assert driver(model, "-q", "-o", artifact)[0] == 0
+    status, problems = driver("report", artifact, "-o", artifact / name)
+    assert status == 8 and "expected another folder" in problems, problems
+    measured = ["eval", artifact, f"--reference={model}", f"--data={data}", f"--report={artifact / name}"]
+    assert driver(*measured)[0] == 8
+    assert driver("verify", artifact)[0] == 0
+    assert driver("report", artifact / "libmodel.so", "-o", tmp_path / name)[0] == 0
+
+
+@pytest.mark.parametrize("words", [["-o", ""], ["-o", "-"], ["--emit=import", "-o", ""]])
+def test_names_that_are_none(files, tmp_path, words):
+    status, problems = driver(files[0], *words, cwd=tmp_path)
+    assert status == 2 and "-o" in problems and "[QCC-E401]" in problems, problems
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "m.onnx"]
+
+
+# --- what was asked for -------------------------------------------------------------------------------------------------
+
+
+def test_rounding_to_nearest_is_what_it_says(files, tmp_path):
+    """With samples int8 chooses weights and scales by them, unless an algorithm is asked for."""
+    model, data = files
+    flags = ["-q", "--precision=int8", "--target=avx2"]
+    assert driver(model, *flags, f"--calib={data}", "--algo=rtn", "-o", tmp_path / "asked")[0] == 0
+    assert driver(model, *flags, "-o", tmp_path / "plain")[0] == 0
+    assert driver(model, *flags, f"--calib={data}", "-o", tmp_path / "chosen")[0] == 0
+    asked, plain, chosen = ((tmp_path / name / "libmodel.so").read_bytes() for name in ("asked", "plain", "chosen"))
+    assert asked == plain != chosen
+
+
+def test_floats_alone_meet_no_budget(files, tmp_path):
+    model, data = files
+    status, problems = driver(model, "--precision=f32", "--max-size=0.3x", f"--calib={data}", "-o", tmp_path / "a")
+    assert status == 2 and "expected precisions to choose from beside f32" in problems, problems
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("schema: qcc-recipe/1\nprecision: f32\npasses:\n  - mixed_precision: {budget: {size: 0.5x}}\n")
+    status, problems = driver(model, f"--recipe={recipe}", f"--calib={data}", "-o", tmp_path / "a")
+    assert status == 2 and "expected precisions to choose from beside f32" in problems, problems
+    assert driver(model, "--max-size=0.5x", f"--calib={data}", "-q", "-o", tmp_path / "a")[0] == 0
+
+
+def test_sensitivities_are_known(files, tmp_path):
+    status, problems = driver(files[0], "--precision=int8", "--sensitivity=fast", "-o", tmp_path / "a")
+    assert status == 2 and "expected auto, measured or estimated, but got 'fast'" in problems, problems
+
+
+@pytest.mark.parametrize("value", ["nan", "-1", "much"])
+def test_tolerances_are_numbers(files, runner, value):
+    model, data = files
+    status, problems = driver("compare", model, f"--inputs={data}", f"--rtol={value}")
+    assert status == 2 and "--rtol: expected a number from 0 on" in problems, problems
+    done = subprocess.run([runner, "a.qcc", f"--inputs={data}", f"--atol={value}"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--atol" in done.stderr, done.stderr
+
+
+def test_far_names_are_not_suggested(files, tmp_path):
+    model, data = files
+    for name, suggests in (("foo", False), ("gptk", True), ("refin", True)):
+        problems = driver(model, "--precision=w4a8", f"--algo={name}", f"--calib={data}", "-o", tmp_path / "a")[1]
+        assert ("did you mean" in problems) == suggests, problems
+
+
+# --- data that are wrong in a way that runs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [["--precision=int8"], ["--precision=w4a8", "--algo=gptq"]])
+@pytest.mark.parametrize("token", [63, 64, -64, -65])
+def test_tokens_of_another_model_are_told(tmp_path, flags, token):
+    rng = np.random.default_rng(1)
+    tensors = [onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name) for name, shape in (("e", (64, K)), ("h", (K, 64)))]
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["e", "ids"], ["x"]), helper.make_node("MatMul", ["x", "h"], ["y"], "head")], "g",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, 8])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 64])], tensors,
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    ids = rng.integers(0, 64, (40, 8))
+    ids[3, 2] = ids[7, 5] = token
+    np.savez(tmp_path / "ids.npz", ids=ids)
+    status, problems = driver(tmp_path / "m.onnx", *flags, f"--calib={tmp_path / 'ids.npz'}", "-o", tmp_path / "a")
+    assert status == 0
+    assert problems.count("2 of 320 tokens in the calibration data are none of the model's 64") == (token in (64, -65)), problems
+
+
+def test_two_arrays_of_one_name_are_refused(files, tmp_path):
+    model, data = files
+    with zipfile.ZipFile(data) as archive:
+        member = archive.read("x.npy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(tmp_path / "two.npz", "w") as archive:
+            archive.writestr("x.npy", member)
+            archive.writestr("x.npy", member)
+    status, problems = driver("calibrate", model, f"--calib={tmp_path / 'two.npz'}", "-o", tmp_path / "s.stats")
+    assert status == 5 and problems.count("two.npz") == 1 and "has two members 'x'" in problems, problems
+
+
+def test_the_sample_that_cannot_be_compared_is_named(files, tmp_path):
+    model, _ = files
+    assert driver(model, "-q", "-o", tmp_path / "a.qcc")[0] == 0
+    x = random(40, K)
+    x[17, 3] = np.nan
+    np.savez(tmp_path / "bad.npz", x=x)
+    status, problems = driver("eval", tmp_path / "a.qcc", f"--reference={model}", f"--data={tmp_path / 'bad.npz'}", "--metric=cosine", "--jobs=1")
+    assert status == 5 and "bad.npz row 16" in problems, problems
+
+
+def test_arrays_are_no_option(files, tmp_path):
+    with pytest.raises(TypeError, match="as calib, but got ndarray"):
+        qcc.compile(files[0], tmp_path / "a.qcc", calib=random(4, K))

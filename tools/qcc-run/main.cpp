@@ -46,6 +46,14 @@ static bool isSameFile(const std::string &a, const std::string &b) {
 }
 
 static void addOptions(CLI::App &app, Options &o) {
+  CLI::Validator isTolerance(
+      [](std::string &text) {
+        double value;
+        bool isNumber = CLI::detail::lexical_cast(text, value) && value >= 0;
+        return isNumber ? std::string()
+                        : "expected a number from 0 on, but got '" + text + "'";
+      },
+      "");
   constexpr int kMost = std::numeric_limits<int>::max();
   app.add_option("DIR", o.artifact,
                  "artifact: a folder with libmodel.so, or the library");
@@ -56,11 +64,14 @@ static void addOptions(CLI::App &app, Options &o) {
   app.add_option("--test-data", o.testData,
                  "run and compare an ONNX test data set (a folder)");
   app.add_option("--rtol", o.tolerance.rtol, "relative tolerance of an element")
+      ->check(isTolerance)
       ->capture_default_str();
   app.add_option("--atol", o.tolerance.atol, "absolute tolerance of an element")
+      ->check(isTolerance)
       ->capture_default_str();
   app.add_option("--rel-max", o.tolerance.relMax,
-                 "tolerance relative to the output's largest magnitude");
+                 "tolerance relative to the output's largest magnitude")
+      ->check(isTolerance);
   app.add_option(
       "--entry", o.entry,
       "entry to run (default: the first that takes the inputs' sizes)");

@@ -42,6 +42,8 @@ Error runCalibrate(Session &session) {
       makeCompileOptions(session, *model, session.self);
   if (!options)
     return options.takeError();
+  if (Error error = checkResultPath(line, line.get(OPT_output)))
+    return error;
   session.sink.setFile(*model);
   if (!options->checkpoint.empty())
     return runShard(session, std::move(*options));

@@ -43,6 +43,10 @@ mlir::DialectRegistry makeRegistry(const Session &session);
 llvm::Expected<CompileResult> compileModel(Session &session,
                                            CompileOptions options);
 
+/// Errors (CannotWrite) where writeResult could not write now, to be asked
+/// before the work: no folder, a folder, a file that the command reads.
+llvm::Error checkResultPath(const CommandLine &line, llvm::StringRef path);
+
 /// Writes a result of `--emit` or `calibrate`: to a file, whole or not at all,
 /// to what is no file (a pipe, a device), or to stdout. Errors: CannotWrite,
 /// also where the command reads the file.

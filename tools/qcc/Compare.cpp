@@ -41,6 +41,10 @@ Error runCompare(Session &session) {
     return makeError(Diag::Usage, "",
                      "expected --inputs=NPZ; `qcc compare --help` shows the "
                      "flags");
+  StringRef allowed = line.get(OPT_rtol, "1e-4");
+  if (double value; allowed.getAsDouble(value) || !(value >= 0))
+    return makeError(Diag::Usage, "--rtol",
+                     "expected a number from 0 on, but got '" + allowed + "'");
   Expected<CompileOptions> options =
       makeCompileOptions(session, *model, session.self);
   if (!options)
@@ -75,12 +79,8 @@ Error runCompare(Session &session) {
   if (!status)
     return status.takeError();
   if (*status == 0) {
-    words = {candidate,
-             "--dump-to=" + other,
-             "--expect-values=" + values,
-             "--rtol=0",
-             "--atol=0",
-             ("--rel-max=" + line.get(OPT_rtol, "1e-4")).str()};
+    words = {candidate,  "--dump-to=" + other, "--expect-values=" + values,
+             "--rtol=0", "--atol=0",           ("--rel-max=" + allowed).str()};
     append_range(words, common);
     if (line.has(OPT_json))
       words.push_back("--json");
@@ -90,11 +90,20 @@ Error runCompare(Session &session) {
     return status.takeError();
   if (*status == 0)
     return Error::success();
-  Diag id = *status == 6 ? Diag::AccuracyMissed : Diag::BadCalibration;
-  return makeError(id, "",
-                   *status == 6
-                       ? "the targets differ by more than allowed"
-                       : "qcc-run ended with status " + Twine(*status));
+  switch (*status) { // lib/Data/Array.h
+  case 4:
+    return makeError(Diag::UnsupportedTarget, options->target,
+                     "this machine cannot run what was compiled: expected a "
+                     "target that its CPU has");
+  case 6:
+    return makeError(Diag::AccuracyMissed, "",
+                     "the targets differ by more than allowed");
+  case 7:
+    return makeError(Diag::LimitReached, "", "qcc-run reached a limit");
+  default:
+    return makeError(Diag::BadCalibration, "",
+                     "qcc-run ended with status " + Twine(*status));
+  }
 }
 
 } // namespace qcc::driver

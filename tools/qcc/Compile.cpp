@@ -89,7 +89,28 @@ static Error writeFile(StringRef path, StringRef text) {
   return Error::success();
 }
 
+Error checkResultPath(const CommandLine &line, StringRef path) {
+  if (path.empty() || path == "-")
+    return Error::success();
+  sys::fs::file_status status;
+  if (sys::fs::status(path, status)) { // there is none
+    StringRef folder = sys::path::parent_path(path);
+    std::error_code error = sys::fs::access(folder.empty() ? "." : folder,
+                                            sys::fs::AccessMode::Write);
+    return error ? failToWrite(path, error) : Error::success();
+  }
+  if (isRead(line, path))
+    return makeError(Diag::CannotWrite, path,
+                     "this command reads it, so it will not be replaced: "
+                     "expected another name");
+  if (sys::fs::is_directory(status))
+    return failToWrite(path, std::make_error_code(std::errc::is_a_directory));
+  return Error::success();
+}
+
 Error writeResult(const CommandLine &line, StringRef path, StringRef text) {
+  if (Error error = checkResultPath(line, path))
+    return error;
   if (path.empty() || path == "-") {
     outs() << text;
     outs().flush();
@@ -102,10 +123,6 @@ Error writeResult(const CommandLine &line, StringRef path, StringRef text) {
   sys::fs::file_status status;
   if (sys::fs::status(path, status)) // there is none
     return writeFile(path, text);
-  if (isRead(line, path))
-    return makeError(Diag::CannotWrite, path,
-                     "this command reads it, so it will not be replaced: "
-                     "expected another name");
   if (sys::fs::is_regular_file(status)) {
     // Where a link leads is what is replaced, not the link.
     SmallString<256> real;
@@ -201,6 +218,14 @@ Error runCompile(Session &session) {
   std::string output = options->outputDir;
   if (output.empty())
     options->outputDir = defaultOutput(*model);
+  if (options->stopAfter != Stage::Package) {
+    if (Error error = checkResultPath(line, output))
+      return error;
+  } else if (output == "-") {
+    return makeError(Diag::Usage, "-o",
+                     "expected the folder of the artifact, but got '-', which "
+                     "is stdout with --emit");
+  }
   session.sink.setFile(*model);
   Expected<CompileResult> result = compileModel(session, *options);
   if (!result)

@@ -299,7 +299,7 @@ Error Evaluation::runModel(const LoadedModel &model, const Sample &sample,
   return Error::success();
 }
 
-/// Says which artifact an error is of.
+/// Says which artifact or sample an error is of.
 static Error nameArtifact(StringRef artifact, Error error) {
   return handleErrors(std::move(error), [&](const CodedError &coded) {
     return makeError(coded.getDiag(), artifact,
@@ -344,7 +344,8 @@ Error Evaluation::runSample(size_t number) {
     if (!error)
       error = score(i, number, reference, OutputView(values, output.shape));
     if (error)
-      return nameArtifact(options.artifacts[i], std::move(error));
+      return nameArtifact(options.artifacts[i],
+                          nameArtifact(sample.name, std::move(error)));
   }
   return Error::success();
 }
@@ -407,6 +408,10 @@ Error runEval(Session &session) {
   if (!options)
     return options.takeError();
   options->artifacts = line.positionals;
+  if (line.has(OPT_report_file))
+    if (Error error =
+            checkPagePath(line, line.get(OPT_report_file), options->artifacts))
+      return error;
   Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
   if (!jobs)
     return jobs.takeError();

@@ -134,6 +134,12 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
                          StringRef(argv[missingIndex]) + "'");
   if (Error error = checkKnown(*line.table, line.args, line.verb))
     return std::move(error);
+  // As of a variable of a script that is not set.
+  for (OptionID id : {OPT_output, OPT_report_file})
+    if (line.has(id) && line.get(id).empty())
+      return usage(line.args.getLastArg(id)->getSpelling(),
+                   "expected the name of what is written, but got an empty "
+                   "word");
   line.positionals = line.args.getAllArgValues(OPT_INPUT);
   return line;
 }
@@ -446,6 +452,7 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
                            "'");
     options.sequential = mode == "sequential";
   }
+  bool hadBudgets = options.budgets.any();
   // Elsewhere --max-drop is a gate.
   if (line.verb == Verb::Compile) {
     Budgets &budgets = options.budgets;
@@ -454,8 +461,14 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
     budgets.latency = line.get(OPT_max_latency, budgets.latency).str();
   }
   options.sensitivity = line.get(OPT_sensitivity, options.sensitivity).str();
-  // A budget alone asks for any precisions that meet it.
-  if (options.budgets.any() && options.precision == "f32")
+  if (!is_contained({"auto", "measured", "estimated"}, options.sensitivity))
+    return usage("--sensitivity",
+                 "expected auto, measured or estimated, but got '" +
+                     options.sensitivity + "'");
+  // A budget alone asks for any precisions that meet it; a recipe with budgets
+  // says itself which.
+  if (options.budgets.any() && !hadBudgets && options.precision == "f32" &&
+      !line.has(OPT_precision))
     options.precision = "mixed";
   options.requireFused |= line.has(OPT_require_fused);
   if (const Arg *arg =

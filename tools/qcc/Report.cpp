@@ -56,6 +56,31 @@ static Error checkProfile(const Profile &profile, const Report &report,
   return Error::success();
 }
 
+/// A file of an artifact that is replaced no longer has the hash that its
+/// manifest says.
+static Error checkOutside(StringRef path, ArrayRef<std::string> artifacts) {
+  StringRef folder = sys::path::parent_path(path);
+  for (StringRef artifact : artifacts) {
+    SmallString<128> own(artifact);
+    if (artifact.ends_with(".so"))
+      sys::path::remove_filename(own);
+    if (sys::fs::equivalent(folder.empty() ? "." : folder,
+                            own.empty() ? StringRef(".") : StringRef(own)))
+      return makeError(Diag::CannotWrite, path,
+                       "it would be a part of the artifact '" + artifact +
+                           "', whose files are verified: expected another "
+                           "folder");
+  }
+  return Error::success();
+}
+
+Error checkPagePath(const CommandLine &line, StringRef path,
+                    ArrayRef<std::string> artifacts) {
+  if (Error error = checkOutside(path, artifacts))
+    return error;
+  return checkResultPath(line, path);
+}
+
 Error writeReportPage(const CommandLine &line, StringRef path,
                       ArrayRef<std::string> artifacts,
                       ArrayRef<std::string> profiles,
@@ -114,6 +139,9 @@ Error runReport(Session &session) {
       return text.takeError();
     measurement.second = std::move(*text);
   }
+  if (Error error = checkPagePath(line, line.get(OPT_output, "report.html"),
+                                  line.positionals))
+    return error;
   return writeReportPage(line, line.get(OPT_output, "report.html"),
                          line.positionals, profiles, std::move(measurement));
 }

@@ -11,6 +11,11 @@
 
 namespace qcc::driver {
 
+/// Errors (CannotWrite) where a page of artifacts could not be written now, or
+/// would be a part of one of them.
+llvm::Error checkPagePath(const CommandLine &line, llvm::StringRef path,
+                          llvm::ArrayRef<std::string> artifacts);
+
 /// Writes a page of artifacts (folders) to a file, as writeResult. `profiles`
 /// are files of `qcc-run --profile --json`, one for each artifact or none;
 /// `measurement` is the name and the text of what `qcc eval --json` prints, or

@@ -101,6 +101,10 @@ struct PackageResult {
   bool weightsEmbedded = false;
 };
 
+/// Errors (CannotWrite) where an artifact could not be written now: something
+/// that is none is there, or its folder does not exist or takes no files.
+llvm::Error checkArtifactPath(llvm::StringRef outputDir);
+
 /// Writes the artifact. Errors: CannotWrite, CannotLink, Internal (an object
 /// needs what an artifact may not need).
 llvm::Expected<PackageResult> writePackage(const PackageRequest &request);
