@@ -189,6 +189,7 @@ private:
   const CompileOptions &options;
   mlir::MLIRContext &context;
   StageObserver observer;
+  Stage current = Stage::Import; ///< that runs
   const Target *target = nullptr;
   llvm::SmallVector<Capabilities> levels;
   std::shared_ptr<ParameterStore> parameters =

@@ -126,6 +126,7 @@ llvm::Error Compilation::runPluginPasses(Stage stage) {
 
 llvm::Expected<bool>
 Compilation::runStage(Stage stage, llvm::function_ref<llvm::Error()> body) {
+  current = stage;
   observer(stage, /*done=*/false, "");
   auto start = std::chrono::steady_clock::now();
   if (llvm::Error error = body())

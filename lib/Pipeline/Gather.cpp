@@ -189,6 +189,8 @@ llvm::Error Compilation::makeWorkspace() {
       options.jobs ? options.jobs
                    : llvm::hardware_concurrency().compute_thread_count());
   workspace->setRounds(rounds.get());
+  workspace->setReporter(
+      [this](StringRef text) { observer(current, /*done=*/false, text); });
   return llvm::Error::success();
 }
 

@@ -48,6 +48,15 @@ public:
   llvm::ArrayRef<Sample> getSamples() const { return samples; }
   /// What compiles modules for this machine.
   HostExecutor &getExecutor() { return executor; }
+  /// Tells who waits what is done; `newReporter` is called by the thread of the
+  /// pass.
+  void setReporter(std::function<void(llvm::StringRef text)> newReporter) {
+    reporter = std::move(newReporter);
+  }
+  void report(const llvm::Twine &text) {
+    if (reporter)
+      reporter(text.str());
+  }
   /// For arithmetic on what was gathered.
   unsigned getThreads() const { return threads; }
 
@@ -163,6 +172,7 @@ private:
   std::vector<Sample> samples;
   unsigned threads;
   Rounds *rounds = nullptr;
+  std::function<void(llvm::StringRef text)> reporter;
 };
 
 /// Finished pieces of what a pass does with a workspace: nothing is kept unless

@@ -214,6 +214,8 @@ private:
   /// Chooses the weights of a group's layers.
   llvm::Error solve(size_t group, InputData &data, ArrayRef<double> cross) {
     ArrayRef<MatMulOp> own = groups[group].layers;
+    workspace->report("weights " + Twine(group + 1) + " of " +
+                      Twine(groups.size()));
     Inputs inputs;
     inputs.gram = data.gram.getMeans();
     data.gram = Gram();

@@ -249,8 +249,9 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
   std::vector<int64_t> kernelRows;
   if (result.form.pairsFit)
     kernelRows = getKernelRows(channels, rows / channels);
-  ChosenValues chosen = chooseWeight(grid, clipped, *weight, outputs, gram,
-                                     {kernelRows, /*refine=*/isNarrow});
+  ChosenValues chosen =
+      chooseWeight(grid, clipped, *weight, outputs, gram,
+                   {kernelRows, /*refine=*/isNarrow, workspace.getThreads()});
   if (!isNarrow && chosen.method == "rtn")
     return llvm::Error::success();
   if (isTransposed)
@@ -278,7 +279,8 @@ llvm::Error ChosenWeights::Chooser::choose(MatMulOp product,
   if (product.getTransB())
     *weight = transposeWeight(*weight, n, k);
   RoundedChoice chosen =
-      chooseRounded(*productGrid, {k, n, *weight}, gram, {{}, /*refine=*/true});
+      chooseRounded(*productGrid, {k, n, *weight}, gram,
+                    {{}, /*refine=*/true, workspace.getThreads()});
   auto values = add(product, "int4", chosen.weights.values, {k, n});
   if (!values)
     return values.takeError();
@@ -369,6 +371,8 @@ llvm::Error ChosenWeights::Chooser::finish() {
   if (inputs.empty())
     return llvm::Error::success();
   return workspace.gatherHere(*copy, inputs, [&](size_t i, InputData &data) {
+    workspace.report("weights of layer " + Twine(i + 1) + " of " +
+                     Twine(inputs.size()));
     if (i < known.size())
       return choose(known[i], data.gram.getMeans());
     return choose(knownProducts[i - known.size()], data.gram.getMeans());

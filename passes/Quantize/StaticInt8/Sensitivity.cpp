@@ -305,6 +305,7 @@ SampleArray SwitchedModel::makeInput(const Switches &switches) const {
 
 llvm::Error SwitchedModel::runSamples(const Switches &switches, size_t count,
                                       Workspace::Listener listener) {
+  workspace.report("measuring choices, run " + Twine(++runs));
   for (Sample &sample : samples)
     sample.arrays.back() = makeInput(switches);
   return workspace.runSamples(*program, ArrayRef(samples).take_front(count),

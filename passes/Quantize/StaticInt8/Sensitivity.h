@@ -103,6 +103,7 @@ private:
   std::unique_ptr<HostProgram> program;
   std::vector<Sample> samples;
   size_t outputs = 0, layers = 0, numActivations = 0;
+  size_t runs = 0;             ///< so far
   std::vector<size_t> groupOf; ///< of each layer: its switch in getSwitches
   std::vector<std::vector<std::vector<float>>> exact; ///< [sample][output]
   std::vector<ChannelPlaces> places;                  ///< of each layer

@@ -34,6 +34,8 @@ struct ChoiceOptions {
   /// The best weights are moved on to where they cost least (Refine.h). Worth
   /// its time with few bits.
   bool refine = false;
+  /// Columns are rounded on several threads. The bits do not depend on it.
+  unsigned threads = 1;
 };
 
 /// Rounds weights by the method of least output error among `rtn`, `clip`,
