@@ -87,7 +87,7 @@ void Compilation::warnOfTokens(llvm::ArrayRef<Sample> samples) {
           ++outside;
           found = token;
         }
-  if (outside)
+  if (outside && numClasses > 0)
     result.warnings.push_back(
         std::to_string(outside) + " of " + std::to_string(all) +
         " tokens in the calibration data are none of the model's " +
