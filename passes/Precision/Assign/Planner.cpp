@@ -109,6 +109,7 @@ llvm::Error Planner::refuse() const {
 }
 
 llvm::Error Planner::refuseDrop(double best) const {
+  bool hasRoom = budgets.size.empty() && budgets.latency.empty();
   std::string text;
   llvm::raw_string_ostream(text)
       << llvm::format("%.4f", std::ceil(best * 1e6) / 1e4) << "%";
@@ -116,7 +117,8 @@ llvm::Error Planner::refuseDrop(double best) const {
                    "expected formats that meet --max-drop=" + budgets.drop +
                        ", but the best ones measured lose " + text +
                        "; the nearest that can be met: --max-drop=" + text +
-                       ", or offer f32 or formats of more bits");
+                       (hasRoom ? ", or offer f32 or formats of more bits"
+                                : ", or raise the other budgets"));
 }
 
 //===----------------------------------------------------------------------===//

@@ -1,16 +1,14 @@
 //===- GPTQ.cpp - weights chosen by their effect on outputs -----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "qcc/Scheme/GPTQ.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Pass/Pass.h"
 #include "qcc/Calibration/ScaleFold.h"
 #include "qcc/Calibration/Sequence.h"
 #include "qcc/Calibration/Workspace.h"
+#include "qcc/Scheme/LayerChoice.h"
 #include "qcc/Scheme/Products.h"
-#include "qcc/Scheme/Refine.h"
 #include "qcc/Scheme/SchemeGrid.h"
 #include "qcc/Support/Diagnostics.h"
-#include "qcc/Support/Parallel.h"
 #include <cmath>
 #include <optional>
 
@@ -25,42 +23,13 @@ using namespace qcc;
 
 namespace {
 
-/// Columns of a layer that are rounded by one thread at a time.
-constexpr int64_t kPartColumns = 128;
 /// More than this part of a layer's inputs being idle is worth telling; a few
 /// are in every model with rectifiers.
 constexpr uint64_t kIdleShare = 20;
 
-/// Some columns' weights by some method.
-struct Result {
-  StringRef method;
-  RoundedWeights weights;
-  std::optional<double> error; ///< of their outputs, once it is known
-};
-
-/// Some columns of a layer.
-struct Part {
-  size_t layer = 0;
-  const Scheme *scheme = nullptr;
-  int64_t first = 0, count = 0;
-  std::vector<Result> results;
-  double power = 0; ///< of the float outputs
-};
-
-/// What is known of the inputs of a group.
-struct Inputs {
-  std::vector<double> gram;
-  std::optional<gptq::Factor> factor;
-};
-
 /// A layer's weights by the best method.
-struct Choice {
-  std::string method;
-  RoundedWeights weights;
-  /// Of the outputs: when rounded to nearest, as chosen, and what they are
-  /// relative to.
-  double nearest = 0, error = 0, power = 0;
-  /// They are those of weights that make up for what earlier layers lost.
+struct Choice : LayerChoice {
+  /// Errors are those of weights that make up for what earlier layers lost.
   bool isCorrected = false;
 };
 
@@ -216,8 +185,7 @@ private:
     ArrayRef<MatMulOp> own = groups[group].layers;
     workspace->report("weights " + Twine(group + 1) + " of " +
                       Twine(groups.size()));
-    Inputs inputs;
-    inputs.gram = data.gram.getMeans();
+    std::vector<double> gram = data.gram.getMeans();
     data.gram = Gram();
     gptq::Options options;
     options.damping = damping;
@@ -231,50 +199,48 @@ private:
         scarce.push_back(
             {getNodeName(layer.getLoc()).str(), data.range.rows, k});
     uint64_t dead = llvm::count_if(llvm::seq<int64_t>(0, k), [&](int64_t i) {
-      return inputs.gram[size_t(i * (k + 1))] == 0;
+      return gram[size_t(i * (k + 1))] == 0;
     });
     if (has("gptq") && dead * kIdleShare > uint64_t(k))
       for (MatMulOp layer : own)
         idle.push_back({getNodeName(layer.getLoc()).str(), dead, k});
-    // Columns are rounded each for itself: parts of them on several threads.
+    std::optional<gptq::Factor> factor;
+    if (has("gptq"))
+      factor.emplace(gram, k, options, ArrayRef<float>(),
+                     workspace->getThreads());
     std::vector<std::vector<float>> weights, corrected;
-    std::vector<ArrayRef<float>> targets;
-    std::vector<Part> parts;
-    for (auto [i, layer] : llvm::enumerate(own)) {
+    std::vector<SchemeGrid> grids;
+    for (MatMulOp layer : own) {
       auto values = readWeight(*workspace, layer);
       if (!values)
         return values.takeError();
       weights.push_back(std::move(*values));
-      int64_t n = getWeightColumns(layer);
+      grids.emplace_back(*getAssignedScheme(layer, scheme_));
       // Where earlier errors are made up for, the target is another one: its
       // distance, measured with the inputs as they are, is the error up to what
       // no weights can change.
       if (!cross.empty())
-        corrected.push_back(gptq::correctTarget(
-            {k, n, weights.back()}, inputs.gram, cross, correct, damping));
-      targets.push_back(cross.empty() ? weights.back() : corrected.back());
-      for (int64_t first = 0; first < n; first += kPartColumns)
-        parts.push_back({i,
-                         getAssignedScheme(layer, scheme_),
-                         first,
-                         std::min(kPartColumns, n - first),
-                         {},
-                         0});
+        corrected.push_back(
+            gptq::correctTarget({k, getWeightColumns(layer), weights.back()},
+                                gram, cross, correct, damping));
     }
-    if (has("gptq") || has("gptq-clip"))
-      inputs.factor.emplace(inputs.gram, k, options, ArrayRef<float>(),
-                            workspace->getThreads());
-    runParallel(parts.size(), workspace->getThreads(), [&](size_t i) {
-      size_t layer = parts[i].layer;
-      LayerWeights all = {k, getWeightColumns(own[layer]), weights[layer]};
-      roundPart(all, {all.k, all.n, targets[layer]}, parts[i], inputs);
-    });
+    std::vector<LayerProblem> problems;
+    for (auto [i, layer] : llvm::enumerate(own))
+      problems.push_back(
+          {grids[i],
+           {k, getWeightColumns(layer), weights[i]},
+           cross.empty() ? weights[i] : corrected[i],
+           gram,
+           factor ? &*factor : nullptr,
+           {has("clip"), has("gptq"), has("gptq-clip"), has("refine")},
+           damping});
+    std::vector<LayerChoice> choices =
+        chooseLayers(problems, workspace->getThreads());
     CheckpointRecord record;
     for (auto [i, layer] : llvm::enumerate(own)) {
-      LayerWeights original = {k, getWeightColumns(layer), weights[i]};
-      Choice chosen = join(parts, i, original);
-      chosen.isCorrected = !cross.empty();
-      save(record, i, *getAssignedScheme(layer, scheme_), original.n, chosen);
+      Choice chosen{std::move(choices[i]), !cross.empty()};
+      save(record, i, *getAssignedScheme(layer, scheme_),
+           getWeightColumns(layer), chosen);
       if (llvm::Error error = replace(layer, chosen))
         return error;
     }
@@ -381,106 +347,6 @@ private:
 
   bool has(StringRef method) const {
     return llvm::is_contained(methods, method);
-  }
-
-  static std::vector<float> getColumns(LayerWeights all, const Part &part) {
-    std::vector<float> values;
-    for (int64_t i = 0; i < all.k; ++i) {
-      const float *row = all.values.data() + i * all.n + part.first;
-      values.insert(values.end(), row, row + part.count);
-    }
-    return values;
-  }
-
-  /// Finds every method's weights for some columns of a layer, rounded to
-  /// nearest first.
-  void roundPart(LayerWeights all, LayerWeights allTargets, Part &part,
-                 const Inputs &inputs) const {
-    std::vector<float> values = getColumns(all, part),
-                       targets = getColumns(allTargets, part);
-    LayerWeights original = {all.k, part.count, values},
-                 target = {all.k, part.count, targets};
-    SchemeGrid grid(*part.scheme);
-    auto offer = [&](StringRef method, RoundedWeights weights,
-                     std::optional<double> error = std::nullopt) {
-      part.results.push_back({method, std::move(weights), error});
-    };
-    auto offerSolution = [&](StringRef method, gptq::Solution solution) {
-      offer(method, std::move(solution.weights), solution.error);
-    };
-    offer("rtn",
-          roundToNearest(grid, original, getImportance(inputs.gram, all.k)));
-    RoundedWeights clipped;
-    if (has("clip") || has("gptq-clip"))
-      clipped = searchClip(grid, target, inputs.gram);
-    if (has("gptq"))
-      offerSolution("gptq", inputs.factor->solve(grid, target));
-    if (has("gptq-clip"))
-      offerSolution("gptq-clip",
-                    inputs.factor->solve(grid, target, clipped.affines));
-    if (has("clip"))
-      offer("clip", std::move(clipped));
-    for (Result &result : part.results)
-      if (!result.error)
-        result.error =
-            getOutputError(target, result.weights.values, inputs.gram);
-    if (has("refine"))
-      part.results.push_back(refineBest(grid, target, part, inputs.gram));
-    part.power = getOutputPower(original, inputs.gram);
-  }
-
-  /// The best of a part's results so far, refined.
-  Result refineBest(const WeightGrid &grid, LayerWeights target,
-                    const Part &part, ArrayRef<double> gram) const {
-    auto isLess = [](const Result &a, const Result &b) {
-      return *a.error < *b.error;
-    };
-    const Result &best =
-        *std::min_element(part.results.begin(), part.results.end(), isLess);
-    Result refined{"refine", best.weights, std::nullopt};
-    RefineOptions options;
-    options.damping = damping;
-    refineWeights(grid, target, gram, refined.weights, options);
-    refined.error = getOutputError(target, refined.weights.values, gram);
-    return refined;
-  }
-
-  /// The method with the least error in a whole layer.
-  static Choice join(ArrayRef<Part> parts, size_t layer,
-                     LayerWeights original) {
-    SmallVector<const Part *> own;
-    for (const Part &part : parts)
-      if (part.layer == layer)
-        own.push_back(&part);
-    Choice choice;
-    size_t best = 0;
-    for (size_t m = 0; m < own.front()->results.size(); ++m) {
-      double error = 0;
-      for (const Part *part : own)
-        error += *part->results[m].error;
-      if (m == 0)
-        choice.nearest = choice.error = error;
-      if (error < choice.error) {
-        choice.error = error;
-        best = m;
-      }
-    }
-    choice.method = own.front()->results[best].method.str();
-    for (const Part *part : own)
-      choice.power += part->power;
-    auto place = [&](const auto &values, const Part &part, auto &out) {
-      size_t rows = values.size() / size_t(part.count);
-      out.resize(rows * size_t(original.n));
-      for (size_t i = 0; i < rows; ++i)
-        std::copy_n(values.begin() + i * size_t(part.count), part.count,
-                    out.begin() + i * size_t(original.n) + part.first);
-    };
-    for (const Part *part : own) {
-      const RoundedWeights &weights = part->results[best].weights;
-      place(weights.values, *part, choice.weights.values);
-      place(weights.affines, *part, choice.weights.affines);
-    }
-    return choice;
   }
 
   /// Puts the chosen weights in place of the layer's.

@@ -2,9 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "WeightMath.h"
 #include "qcc/Dialect/QCC/Pack.h"
-#include "qcc/Scheme/GPTQ.h"
-#include "qcc/Scheme/Refine.h"
-#include "qcc/Support/Parallel.h"
+#include "qcc/Scheme/LayerChoice.h"
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -79,123 +77,23 @@ void PairGrid::fit(RoundedWeights &weights, int64_t n) const {
   }
 }
 
-namespace {
-/// Columns that a thread rounds at a time.
-constexpr int64_t kPartColumns = 128;
-
-/// Some columns of a layer, with the weights of every method.
-struct Part {
-  int64_t first, count;
-  struct Candidate {
-    const char *method;
-    RoundedWeights weights;
-    double error;
-  };
-  std::vector<Candidate> candidates = {};
-  double power = 0;
-};
-
-/// Rounds the columns of a layer by all methods.
-class PartRounder {
-public:
-  PartRounder(const PairGrid &grid, LayerWeights layer,
-              llvm::ArrayRef<double> gram, const ChoiceOptions &options)
-      : grid(grid), layer(layer), gram(gram), refine(options.refine),
-        factor(gram, layer.k, {}, {}, options.threads) {}
-
-  void round(Part &part) const {
-    std::vector<float> values;
-    for (int64_t i = 0; i < layer.k; ++i) {
-      const float *row = layer.values.data() + i * layer.n + part.first;
-      values.insert(values.end(), row, row + part.count);
-    }
-    LayerWeights own{layer.k, part.count, values};
-    auto offer = [&](const char *method, RoundedWeights weights) {
-      if (!part.candidates.empty())
-        grid.fit(weights, own.n);
-      double error = getOutputError(own, weights.values, gram);
-      part.candidates.push_back({method, std::move(weights), error});
-    };
-    offer("rtn", roundToNearest(grid, own));
-    RoundedWeights clip = searchClip(grid, own, gram);
-    std::vector<GridAffine> scales = clip.affines;
-    offer("clip", std::move(clip));
-    if (gptq::Solution plain = factor.solve(grid, own);
-        plain.fallback.empty()) {
-      offer("gptq", std::move(plain.weights));
-      offer("gptq-clip", factor.solve(grid, own, scales).weights);
-    }
-    if (refine) {
-      RoundedWeights refined =
-          std::min_element(
-              part.candidates.begin(), part.candidates.end(),
-              [](const Part::Candidate &a, const Part::Candidate &b) {
-                return a.error < b.error;
-              })
-              ->weights;
-      refineWeights(grid, own, gram, refined);
-      offer("refine", std::move(refined));
-    }
-    part.power = getOutputPower(own, gram);
-  }
-
-private:
-  const PairGrid &grid;
-  LayerWeights layer;
-  llvm::ArrayRef<double> gram;
-  bool refine;
-  gptq::Factor factor;
-};
-} // namespace
-
-/// Puts rows of a part's columns in their place among those of the layer.
-template <typename T>
-static void place(const std::vector<T> &part, int64_t first, int64_t count,
-                  int64_t n, std::vector<T> &out) {
-  int64_t rows = int64_t(part.size()) / count;
-  out.resize(size_t(rows * n));
-  for (int64_t i = 0; i < rows; ++i)
-    std::copy_n(part.begin() + i * count, count, out.begin() + i * n + first);
-}
-
 RoundedChoice qcc::chooseRounded(const WeightGrid &numbers, LayerWeights layer,
                                  llvm::ArrayRef<double> gram,
                                  const ChoiceOptions &options) {
   PairGrid grid(numbers, options.kernelRows);
-  if (gram.empty() || !layer.n)
+  if (gram.empty())
     return {roundToNearest(grid, layer), "rtn"};
-  PartRounder rounder(grid, layer, gram, options);
-  std::vector<Part> parts;
-  for (int64_t first = 0; first < layer.n; first += kPartColumns)
-    parts.push_back({first, std::min(kPartColumns, layer.n - first)});
-  runParallel(parts.size(), options.threads,
-              [&](size_t i) { rounder.round(parts[i]); });
-  // One method for the whole layer.
-  RoundedChoice choice;
-  size_t best = 0;
-  double nearest = 0, least = 0, power = 0;
-  for (const Part &part : parts)
-    power += part.power;
-  for (size_t method = 0; method < parts[0].candidates.size(); ++method) {
-    double error = 0;
-    for (const Part &part : parts)
-      error += part.candidates[method].error;
-    if (method == 0)
-      nearest = least = error;
-    if (error < least) {
-      least = error;
-      best = method;
-    }
-  }
-  choice.method = parts[0].candidates[best].method;
-  for (const Part &part : parts) {
-    const RoundedWeights &own = part.candidates[best].weights;
-    place(own.values, part.first, part.count, layer.n, choice.weights.values);
-    place(own.affines, part.first, part.count, layer.n, choice.weights.affines);
-  }
-  if (power > 0) {
-    choice.nearest = nearest / power;
-    choice.chosen = std::fmax(least, 0) / power;
+  gptq::Factor factor(gram, layer.k, {}, {}, options.threads);
+  auto fit = [&](RoundedWeights &weights, int64_t n) { grid.fit(weights, n); };
+  LayerProblem problem{grid, layer, layer.values, gram, &factor, {}};
+  problem.methods = {/*clip=*/true, /*gptq=*/true, /*gptqClip=*/true,
+                     options.refine};
+  problem.adjust = fit;
+  LayerChoice found = std::move(chooseLayers(problem, options.threads)[0]);
+  RoundedChoice choice{std::move(found.weights), std::move(found.method)};
+  if (found.power > 0) {
+    choice.nearest = found.nearest / found.power;
+    choice.chosen = std::fmax(found.error, 0) / found.power;
   }
   return choice;
 }
