@@ -95,10 +95,10 @@ void StaticQuantizer::giveRowScales(const Sensitive &found) {
   }
 }
 
-llvm::Error StaticQuantizer::chooseFloats(Measured &measured,
-                                          const RowProducts &products,
-                                          ArrayRef<Activation> activations,
-                                          MutableArrayRef<Reading> readings) {
+llvm::Expected<double>
+StaticQuantizer::chooseFloats(Measured &measured, const RowProducts &products,
+                              ArrayRef<Activation> activations,
+                              MutableArrayRef<Reading> readings) {
   llvm::Expected<std::vector<double>> costs = estimateCosts(activations);
   if (!costs)
     return costs.takeError();
@@ -115,9 +115,12 @@ llvm::Error StaticQuantizer::chooseFloats(Measured &measured,
                         });
   if (!kept)
     return kept.takeError();
+  double lost = 0;
+  for (auto [isKept, cost] : llvm::zip_equal(*kept, *costs))
+    lost += isKept ? cost : 0;
   kept->flip();
   set(*kept);
-  return llvm::Error::success();
+  return lost;
 }
 
 llvm::Expected<Sensitive>
@@ -160,8 +163,21 @@ StaticQuantizer::findSensitive(Workspace &workspace,
     return agreement.takeError();
   if (getCosine().holds(*agreement))
     return std::move(result);
-  if (llvm::Error error =
-          chooseFloats(measured, result.products, activations, result.readings))
-    return std::move(error);
+  bool hasRows = llvm::is_contained(result.readings, Reading::RowCodes);
+  auto lost =
+      chooseFloats(measured, result.products, activations, result.readings);
+  if (!lost)
+    return lost.takeError();
+  if (!hasRows)
+    return std::move(result);
+  // What is left of a product's error with scales of rows ranks behind that of
+  // layers that take longer in floats. Where floats are needed anyway, fewer of
+  // them may do without.
+  SmallVector<Reading> without(activations.size(), Reading::Codes);
+  auto other = chooseFloats(measured, result.products, activations, without);
+  if (!other)
+    return other.takeError();
+  if (*other < *lost)
+    result.readings = without;
   return std::move(result);
 }

@@ -122,9 +122,11 @@ private:
                              llvm::ArrayRef<Activation> activations,
                              llvm::MutableArrayRef<Reading> readings);
   /// Has activations stay float, as few as the cosine of the outputs needs.
-  llvm::Error chooseFloats(Measured &measured, const RowProducts &products,
-                           llvm::ArrayRef<Activation> activations,
-                           llvm::MutableArrayRef<Reading> readings);
+  /// Returns what their layers take longer by that.
+  llvm::Expected<double> chooseFloats(Measured &measured,
+                                      const RowProducts &products,
+                                      llvm::ArrayRef<Activation> activations,
+                                      llvm::MutableArrayRef<Reading> readings);
   /// Tells products to find scales of rows.
   void giveRowScales(const Sensitive &found);
   /// Collects the attentions whose products may be ones of codes.
