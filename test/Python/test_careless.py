@@ -363,6 +363,7 @@ def test_pages_are_no_part_of_an_artifact(files, tmp_path, name):
     assert driver(*measured)[0] == 8
     assert driver("verify", artifact)[0] == 0
     assert driver("report", artifact / "libmodel.so", "-o", tmp_path / name)[0] == 0
+    assert driver("report", ".", "-o", "-", cwd=artifact)[0] == 0
 
 
 @pytest.mark.parametrize("words", [["-o", ""], ["-o", "-"], ["--emit=import", "-o", ""]])
@@ -409,6 +410,15 @@ def test_tolerances_are_numbers(files, runner, value):
     assert status == 2 and "--rtol: expected a number from 0 on" in problems, problems
     done = subprocess.run([runner, "a.qcc", f"--inputs={data}", f"--atol={value}"], capture_output=True, text=True)
     assert done.returncode == 2 and "--atol" in done.stderr, done.stderr
+
+
+def test_a_target_that_the_machine_lacks(files):
+    """Not the fault of the data."""
+    if " amx_int8 " in pathlib.Path("/proc/cpuinfo").read_text():
+        pytest.skip("this CPU has all targets")
+    model, data = files
+    status, problems = driver("compare", model, f"--inputs={data}", "--target=amx")
+    assert status == 4 and "amx: this machine cannot run what was compiled" in problems and "[QCC-E306]" in problems, problems
 
 
 def test_far_names_are_not_suggested(files, tmp_path):

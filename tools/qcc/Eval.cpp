@@ -300,7 +300,7 @@ Error Evaluation::runModel(const LoadedModel &model, const Sample &sample,
 }
 
 /// Says which artifact or sample an error is of.
-static Error nameArtifact(StringRef artifact, Error error) {
+static Error nameSource(StringRef artifact, Error error) {
   return handleErrors(std::move(error), [&](const CodedError &coded) {
     return makeError(coded.getDiag(), artifact,
                      coded.getWhere().empty()
@@ -336,7 +336,7 @@ Error Evaluation::runSample(size_t number) {
   SampleArray expected, output;
   std::vector<float> expectedValues, values;
   if (Error error = runModel(*models[0], sample, expected, expectedValues))
-    return nameArtifact(options.reference, std::move(error));
+    return nameSource(options.reference, std::move(error));
   OutputView reference(expectedValues, expected.shape);
   classes = reference.classes;
   for (size_t i = 0; i + 1 < models.size(); ++i) {
@@ -344,8 +344,8 @@ Error Evaluation::runSample(size_t number) {
     if (!error)
       error = score(i, number, reference, OutputView(values, output.shape));
     if (error)
-      return nameArtifact(options.artifacts[i],
-                          nameArtifact(sample.name, std::move(error)));
+      return nameSource(options.artifacts[i],
+                        nameSource(sample.name, std::move(error)));
   }
   return Error::success();
 }
@@ -452,7 +452,7 @@ Error runEval(Session &session) {
       auto result = summarize(metric, evaluation.get(i, k),
                               /*hasLabels=*/!options->labels.empty());
       if (!result)
-        return nameArtifact(options->artifacts[i], result.takeError());
+        return nameSource(options->artifacts[i], result.takeError());
       list.push_back(*result);
     }
   warnOfGuesses(session, *options, results, evaluation.getClasses());

@@ -205,7 +205,7 @@ private:
       for (MatMulOp layer : own)
         idle.push_back({getNodeName(layer.getLoc()).str(), dead, k});
     std::optional<gptq::Factor> factor;
-    if (has("gptq"))
+    if (has("gptq") || has("gptq-clip"))
       factor.emplace(gram, k, options, ArrayRef<float>(),
                      workspace->getThreads());
     std::vector<std::vector<float>> weights, corrected;
