@@ -40,7 +40,7 @@ def compile_model(folder: pathlib.Path, name: str, precision: str) -> pathlib.Pa
     """Compiles a model with the driver and returns its artifact."""
     artifact = folder / f"{name}-{precision}.qcc"
     command = [BUILD / "bin" / "qcc", folder / f"{name}.onnx", "-o", artifact, f"--precision={precision}", "-q"]
-    if precision == "int8":
+    if precision != "f32":
         command.append(f"--calib={folder / f'{name}_calib.npz'}")
     done = subprocess.run(command)
     if done.returncode != 0:
@@ -74,7 +74,7 @@ def measure(folder: pathlib.Path, name: str, precision: str) -> tuple[list[str],
     model = qcc.load(artifact, threads=1)
     share, reasons = products(artifact, precision)
     for reason, count in reasons.items():
-        print(f"{name} at {precision}: {count} in float, {reason}")
+        print(f"{name} at {precision}: {count} of another precision, {reason}")
     reference = Reference(folder / f"{name}.onnx")
     images, labels = np.load(folder / f"{name}_test.npz")["image"], np.load(folder / "labels.npy")
     logits, expected = model({"image": images})["logits"], reference(images)

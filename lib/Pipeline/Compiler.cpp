@@ -440,7 +440,8 @@ bool Compilation::choosesAttentions() const {
 llvm::Error Compilation::quantize() {
   // Ranges are those of the model before algorithms changed it.
   bool isStatic = isStaticInt8(),
-       isDynamic = !isStatic && !isMixed && basePrecision == "int8";
+       isDynamic =
+           !isStatic && !isMixed && (basePrecision == "int8" || isNarrow());
   if (options.emitQdq && (!isStatic || isNarrow()))
     return makeError(Diag::Usage, "--emit=qdq-onnx",
                      "expected --precision=int8 with --calib or --stats and "

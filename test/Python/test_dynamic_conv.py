@@ -92,7 +92,7 @@ def expected(name, x, weight, bias, relu_after=True):
 
 
 def build(path, artifact, **options):
-    return qcc.load(qcc.compile(path, artifact, precision="int8", **{"target": "avx2", **options}))
+    return qcc.load(qcc.compile(path, artifact, **{"precision": "int8", "target": "avx2", **options}))
 
 
 def executed(artifact, node="layer"):
@@ -219,6 +219,14 @@ def test_said(tmp_path):
     save(tmp_path / "m.onnx", "padded")
     build(tmp_path / "m.onnx", tmp_path / "m.qcc", require_fused=True)
     assert executed(tmp_path / "m.qcc") == ("int8", "as asked")
+    x = sample("padded")
+    want = qcc.load(tmp_path / "m.qcc")({"x": x})["y"]
+    np.savez(tmp_path / "calib.npz", x=x)
+    # 4 bits are for samples to choose, and algorithms choose those of products.
+    for more in ({}, {"algo": "gptq", "calib": tmp_path / "calib.npz"}, {"algo": "awq,gptq", "calib": tmp_path / "calib.npz"}):
+        model = build(tmp_path / "m.onnx", tmp_path / "w.qcc", precision="w4a8", require_fused=True, **more)
+        assert executed(tmp_path / "w.qcc") == ("int8", "kept in int8: 4 bits take calibration data and no --algo")
+        np.testing.assert_array_equal(model({"x": x})["y"], want)
     build(tmp_path / "m.onnx", tmp_path / "m.qcc", keep="layer")
     assert executed(tmp_path / "m.qcc") == ("f32", "kept: matches --keep=layer")
     model = onnx.load(tmp_path / "m.onnx")

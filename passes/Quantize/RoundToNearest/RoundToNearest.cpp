@@ -8,7 +8,6 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/ADT/StringSwitch.h"
 
 namespace qcc {
 #define GEN_PASS_DECL_ROUNDTONEAREST
@@ -93,14 +92,14 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     return true;
   }
 
-  /// When a scheme has no kernel for convolutions that has one otherwise.
-  static StringRef getCondition(StringRef scheme) {
-    if (scheme.starts_with("int8:"))
-      return "; 'int8' has one";
-    return llvm::StringSwitch<StringRef>(scheme.split(':').first)
-        .Case("int8", " without calibration data")
-        .Case("w4a8", " without calibration data, or with --algo")
-        .Default("");
+  /// Why a convolution stays float that no pass before has said anything of.
+  static std::string getConvReason(StringRef scheme) {
+    if (scheme == "int8" || scheme.split(':').first == "w4a8")
+      return "not supported: convolutions get codes by qcc-quantize-static "
+             "alone";
+    return ("not supported: convolutions have no kernel for '" + scheme + "'" +
+            (scheme.starts_with("int8:") ? "; 'int8' has one" : ""))
+        .str();
   }
 
   void visit(Operation *op, const Scheme &target, const KeepRules &rules) {
@@ -119,9 +118,7 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
         return noteOutcome(op, scheme, "f32",
                            "kept: budgets choose among products; convolutions "
                            "take part with int8 and w4a8 alone");
-      return noteOutcome(op, scheme, "f32",
-                         "not supported: convolutions have no kernel for '" +
-                             scheme + "'" + getCondition(scheme));
+      return noteOutcome(op, scheme, "f32", getConvReason(scheme));
     }
     if (!kept.empty())
       return;

@@ -469,7 +469,8 @@ static Value scaleSums(OpBuilder &b, Location loc, Value sums, Value numbers,
       .getResult();
 }
 
-void qcc::makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit) {
+IntConvOp qcc::makeDynamic(ConvOp conv, const SampleCodes &input,
+                           bool pairsFit) {
   OpBuilder b(conv);
   Location loc = conv.getLoc();
   auto floats =
@@ -481,7 +482,6 @@ void qcc::makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit) {
   IntConvOp convolved = convolve(b, conv, input, weight, takesZero);
   if (weight.getDefiningOp()->hasAttr(kPairsFitAttr))
     convolved->setAttr(kPairsFitAttr, b.getUnitAttr());
-  noteOutcome(convolved, "int8", "int8", "as asked");
   Value sums = convolved.getResult();
   if (convolved.getChannelsLast()) {
     auto rank = int64_t(conv.getResult().getType().getRank());
@@ -494,4 +494,5 @@ void qcc::makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit) {
   conv.getResult().replaceAllUsesWith(scaleSums(
       b, loc, sums, input.numbers, scale, subtracts ? weight : Value()));
   conv.erase();
+  return convolved;
 }

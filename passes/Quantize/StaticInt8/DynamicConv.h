@@ -34,7 +34,8 @@ SampleCodes createSampleCodes(mlir::OpBuilder &b, mlir::Value value);
 /// dimensions, by one of the codes of its input and of its weight, with a scale
 /// per output channel: exact sums in i32, less the zero point times the sums of
 /// the weight's codes, times both scales. `pairsFit`: the weight's codes do.
-void makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit);
+/// Returns what computes the sums.
+IntConvOp makeDynamic(ConvOp conv, const SampleCodes &input, bool pairsFit);
 
 } // namespace qcc
 

@@ -39,7 +39,7 @@ def StaticInt8 : Pass<"qcc-quantize-static", "::mlir::ModuleOp"> {
     over half of the samples lower the layer's squared error on the others.
 
     With `dynamic`, convolutions whose range is not known get codes whose scale and zero point are found at run time, from the
-    least and the largest element of each sample (index of the first dimension).
+    least and the largest element of each sample (index of the first dimension), and weights of 8 bits.
 
     With the scheme `w4a8` weights of convolutions get signed codes of 4 bits, chosen by what they change in the layer's
     results on the samples; without samples they are rounded to nearest with the scale `max|w| / 7`. Depthwise ones keep

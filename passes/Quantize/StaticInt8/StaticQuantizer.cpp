@@ -165,7 +165,13 @@ void StaticQuantizer::makeAllDynamic(ArrayRef<Operation *> layers) {
       b.setInsertionPointAfterValue(value);
       found->second = createSampleCodes(b, value);
     }
-    makeDynamic(conv, found->second, pairsFit);
+    IntConvOp sums = makeDynamic(conv, found->second, pairsFit);
+    // Without samples nothing chooses codes of 4 bits; with them algorithms
+    // choose, those of products alone.
+    noteOutcome(sums, scheme, "int8",
+                isNarrow() ? "kept in int8: 4 bits take calibration data and "
+                             "no --algo"
+                           : "as asked");
   }
 }
 

@@ -77,9 +77,9 @@ module attributes {qcc.symbols = ["batch"]} {
 
   // CHECK-LABEL: func @convolution
   // CHECK: qcc.conv
-  // CHECK-SAME: qcc.executed = "f32", qcc.reason = "not supported: convolutions have no kernel for 'int8' without calibration data"
+  // CHECK-SAME: qcc.executed = "f32", qcc.reason = "not supported: convolutions get codes by qcc-quantize-static alone"
   // W4-LABEL: func @convolution
-  // W4: qcc.reason = "not supported: convolutions have no kernel for 'w4a8' without calibration data, or with --algo"
+  // W4: qcc.reason = "not supported: convolutions get codes by qcc-quantize-static alone"
   // FLOATS-LABEL: func @convolution
   // FLOATS: qcc.reason = "not supported: convolutions have no kernel for 'w4a16'"
   func.func @convolution(%x: tensor<1x3x8x8xf32>) -> tensor<1x4x8x8xf32> {
