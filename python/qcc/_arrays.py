@@ -155,12 +155,30 @@ def view(value: Any, element: ElementType, name: str) -> View:
     return view_numpy(array, element, array.shape)
 
 
+def count_bytes(shape: tuple[int, ...], bits: int) -> int:
+    """Bytes of a dense tensor."""
+    return (int(np.prod(shape, dtype=np.int64)) * bits + 7) // 8
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where a dense array begins."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):  # it is read-only or empty: this takes twice as long
+        return array.ctypes.data
+
+
+def copy_bytes(tensor: _abi.DLTensor, shape: tuple[int, ...], bits: int) -> np.ndarray:
+    """A copy of a tensor's bytes."""
+    size = count_bytes(shape, bits)
+    return np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8).copy() if size else np.empty(0, np.uint8)
+
+
 def copy_out(tensor: _abi.DLTensor) -> np.ndarray:
     """A tensor of the model as an array of its own."""
     element = find_type(tensor.dtype)
-    shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
-    size = (int(np.prod(shape, dtype=np.int64)) * element.bits + 7) // 8
-    data = np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8).copy() if size else np.empty(0, np.uint8)
+    shape = tuple(tensor.shape[: tensor.ndim])
+    data = copy_bytes(tensor, shape, element.bits)
     if element.bits < 8:
         return unpack(data, shape, element)
     return data.view(element.numpy).reshape(shape)

@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import _abi, _arrays, _library
+from . import _abi, _arrays, _calls, _library
 from ._errors import QccError, Status
 
 _Info = TypeVar("_Info", bound=_abi.Sized)
 _Result = TypeVar("_Result")
-_MAX_RANK = 32
 _MAX_THREADS = 1024
 
 
@@ -111,6 +110,8 @@ class _Signature:
     entry: Entry
     input_types: tuple[_arrays.ElementType, ...]
     output_types: tuple[_arrays.ElementType, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
 
 
 def _exclusive(method: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -133,6 +134,7 @@ class Context:
         # One caller at a time: others wait. A caller may come again, from the __dlpack__ of an input, say.
         self._lock = threading.RLock()
         self._context = ctypes.c_void_p()
+        self._calls: dict[int, _calls.Call] = {}  # by the number of the entry
         status = handle.api.context_create(handle.model, None, self._context)
         if status:
             raise QccError(status, "no memory for a context")
@@ -146,30 +148,16 @@ class Context:
         `inputs` are numpy arrays or objects with `__dlpack__`, by name or in order. Dense ones are read in place.
         """
         signature = self._model._signature(entry, inputs)
-        views = [
-            _arrays.view(value, element, tensor.name)
-            for value, element, tensor in zip(
-                _in_order(inputs, signature.entry), signature.input_types, signature.entry.inputs, strict=True
-            )
-        ]
-        given = _pointers([view.tensor for view in views])
-        outputs = [_empty_tensor() for _ in signature.output_types]
-        made = _pointers(outputs)
-        api, counts = self._handle.api, (len(views), len(outputs))
-        status = api.infer_shapes(self._context, signature.number, given, counts[0], made, counts[1])
-        arrays = [] if status else [self._allocate(tensor) for tensor in outputs]
-        if status not in (Status.OK, Status.DATA_SHAPES):
-            self._raise(status)
-        status = api.run(self._context, signature.number, given, counts[0], made, counts[1])
+        values = _in_order(inputs, signature)
+        # Taken while it is used: a caller that comes again has one of its own.
+        call = self._calls.pop(signature.number, None) or _calls.Call(
+            self._handle.api, signature.number, signature.input_types, signature.output_types
+        )
+        status, outputs = call.run(self._context, values, signature.input_names, self._free)
+        self._calls[signature.number] = call
         if status:
             self._raise(status)
-        if not arrays:
-            arrays = [self._take(tensor) for tensor in outputs]
-        names = [tensor.name for tensor in signature.entry.outputs]
-        return {
-            name: _arrays.unpack(array, tuple(tensor.shape[: tensor.ndim]), element) if element.bits < 8 else array
-            for name, array, tensor, element in zip(names, arrays, outputs, signature.output_types)
-        }
+        return dict(zip(signature.output_names, outputs))
 
     __call__ = run
 
@@ -187,14 +175,14 @@ class Context:
     @_exclusive
     def state(self, name: str) -> np.ndarray:
         """A copy of a state. One whose size depends on inputs exists after the first run."""
-        tensor = _empty_tensor()
+        tensor = _calls.Slot().tensor
         status = self._handle.api.state_get(self._context, self._state_number(name), tensor)
         if status:
             self._raise(status)
         try:
             return _arrays.copy_out(tensor)
         finally:
-            self._handle.api.free_tensor(self._handle.model, tensor)
+            self._free(tensor)
 
     @_exclusive
     def set_state(self, name: str, value: Any) -> None:
@@ -214,72 +202,47 @@ class Context:
     def _raise(self, status: int) -> None:
         raise QccError(status, self._handle.api.last_error(self._context).decode(errors="replace"))
 
-    def _allocate(self, tensor: _abi.DLTensor) -> np.ndarray:
-        """Memory for an output whose shape is known; bytes where elements are packed."""
-        element = _arrays.find_type(tensor.dtype)
-        shape = tuple(tensor.shape[: tensor.ndim])
-        if element.bits < 8:
-            count = int(np.prod(shape, dtype=np.int64))
-            array = np.empty((count * element.bits + 7) // 8, np.uint8)
-        else:
-            array = np.empty(shape, element.numpy)
-        tensor.data = array.ctypes.data
-        return array
-
-    def _take(self, tensor: _abi.DLTensor) -> np.ndarray:
-        """A copy of an output that the model allocated, which is freed."""
-        element = _arrays.find_type(tensor.dtype)
-        size = (int(np.prod(tensor.shape[: tensor.ndim], dtype=np.int64)) * element.bits + 7) // 8
-        data = np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8).copy() if size else np.empty(0, np.uint8)
+    def _free(self, tensor: _abi.DLTensor) -> None:
         self._handle.api.free_tensor(self._handle.model, tensor)
-        return data if element.bits < 8 else data.view(element.numpy).reshape(tensor.shape[: tensor.ndim])
 
 
 def _destroy(handle: _Handle, context: ctypes.c_void_p) -> None:
     handle.api.context_destroy(context)
 
 
-def _empty_tensor() -> _abi.DLTensor:
-    return _abi.DLTensor(shape=(ctypes.c_int64 * _MAX_RANK)())
-
-
-def _pointers(tensors: list[_abi.DLTensor]) -> Any:
-    pointer = ctypes.POINTER(_abi.DLTensor)
-    return (pointer * max(1, len(tensors)))(*[ctypes.pointer(tensor) for tensor in tensors])
-
-
-def _in_order(inputs: Mapping[str, Any] | Sequence[Any], entry: Entry) -> list[Any]:
+def _in_order(inputs: Mapping[str, Any] | Sequence[Any], signature: _Signature) -> list[Any]:
     """The inputs in the order of the entry."""
-    if not isinstance(inputs, Mapping):
+    names = signature.input_names
+    if type(inputs) is not dict and not isinstance(inputs, Mapping):
         values = list(inputs)
-        if len(values) != len(entry.inputs):
-            raise QccError(Status.INVALID_ARGUMENT, f"expected {len(entry.inputs)} inputs, but got {len(values)}")
+        if len(values) != len(names):
+            raise QccError(Status.INVALID_ARGUMENT, f"expected {len(names)} inputs, but got {len(values)}")
         return values
-    names = [tensor.name for tensor in entry.inputs]
     for name in names:
         if name not in inputs:
             raise QccError(Status.INVALID_ARGUMENT, f"expected an array for input '{name}', but got none")
-    unknown = sorted(set(inputs) - set(names))
-    if unknown:
+    if len(inputs) != len(names):
+        unknown = sorted(set(inputs) - set(names))
         raise QccError(Status.INVALID_ARGUMENT, f"expected inputs {', '.join(names)}, but got '{unknown[0]}'")
     return [inputs[name] for name in names]
 
 
-def _takes(entry: Entry, inputs: Mapping[str, Any] | Sequence[Any]) -> bool:
+def _takes(signature: _Signature, inputs: Mapping[str, Any] | Sequence[Any]) -> bool:
     """True if the inputs have the sizes that the entry states."""
     try:
-        values = _in_order(inputs, entry)
+        values = _in_order(inputs, signature)
     except QccError:
         return False
     return all(
         len(shape) == len(tensor.shape) and all(not isinstance(d, int) or d == n for d, n in zip(tensor.shape, shape))
-        for tensor, shape in zip(entry.inputs, (value.shape if hasattr(value, "shape") else np.shape(value) for value in values))
+        for tensor, shape in zip(signature.entry.inputs, (value.shape if hasattr(value, "shape") else np.shape(value) for value in values))
     )
 
 
-def _check_sizes(entries: list[Entry], inputs: Mapping[str, Any] | Sequence[Any]) -> None:
+def _check_sizes(signatures: list[_Signature], inputs: Mapping[str, Any] | Sequence[Any]) -> None:
     """Names the sizes that there are entries for, if an input has another; the runtime would name those of one."""
-    for i, value in enumerate(_in_order(inputs, entries[0])) if entries else ():
+    entries = [signature.entry for signature in signatures]
+    for i, value in enumerate(_in_order(inputs, signatures[0])):
         shape = value.shape if hasattr(value, "shape") else np.shape(value)
         for d, size in enumerate(shape):
             known = [entry.inputs[i].shape[d] for entry in entries if len(entry.inputs[i].shape) == len(shape)]
@@ -345,10 +308,12 @@ class Model:
         return self._local.context
 
     def _signature(self, entry: str | None, inputs: Mapping[str, Any] | Sequence[Any]) -> _Signature:
+        if entry is None and not self._sizes:
+            return self._first
         if entry is None:
-            found = next((s for s in self._sizes if _takes(s.entry, inputs)), None)
+            found = next((s for s in self._sizes if _takes(s, inputs)), None)
             if found is None:
-                _check_sizes([s.entry for s in self._sizes], inputs)
+                _check_sizes(self._sizes, inputs)
             return found or self._first
         if entry not in self._signatures:
             raise QccError(
@@ -361,7 +326,8 @@ class Model:
         inputs = [self._read_tensor(number, _abi.INPUT, i) for i in range(info.num_inputs)]
         outputs = [self._read_tensor(number, _abi.OUTPUT, i) for i in range(info.num_outputs)]
         entry = Entry(info.name.decode(), tuple(t for t, _ in inputs), tuple(t for t, _ in outputs))
-        return _Signature(number, entry, tuple(e for _, e in inputs), tuple(e for _, e in outputs))
+        names = [tuple(tensor.name for tensor in tensors) for tensors in (entry.inputs, entry.outputs)]
+        return _Signature(number, entry, tuple(e for _, e in inputs), tuple(e for _, e in outputs), *names)
 
     def _read_tensor(self, entry: int, kind: int, number: int) -> tuple[Tensor, _arrays.ElementType]:
         info = self._handle.describe(_abi.TensorInfo, self._handle.api.tensor_info, entry, kind, number)

@@ -79,6 +79,41 @@ def test_takes_dlpack_of_other_types(model):
     assert error.value.status == qcc.Status.BAD_TYPE
 
 
+class Caller(Exporter):
+    """Runs a model, with another size, while it is read."""
+
+    def __init__(self, array, model):
+        super().__init__(array)
+        self.model = model
+
+    def __dlpack__(self, **options):
+        self.model.reset()  # a state has the size of the inputs
+        self.inner = self.model([rows(7)])["y"]
+        self.model.reset()
+        return super().__dlpack__(**options)
+
+
+def test_calls_of_every_kind_follow_each_other(model):
+    """A context keeps the tensors of its calls: none finds what another has left there."""
+    frozen = rows(3)
+    frozen.flags.writeable = False
+    calls = [rows(2), rows(2), rows(5), frozen, Exporter(rows(4)), rows(4), rows(1), Caller(rows(2), model), rows(2)]
+    refused = [rows(2).astype(np.float64), rows(2)[:, :3], Exporter(rows(2).astype(np.int32)), rows(2).reshape((1,) * 40 + (2, 4))[0]]
+    context = model.context()
+    for run in (model, context):
+        for i, value in enumerate(calls):
+            array = value.array if isinstance(value, Exporter) else value
+            run.reset()
+            np.testing.assert_array_equal(run([value])["y"], expected(array))
+            with pytest.raises(qcc.QccError):
+                run([refused[i % len(refused)]])
+            np.testing.assert_array_equal(run([array])["y"], expected(array))
+        np.testing.assert_array_equal(calls[-2].inner, expected(rows(7)))
+    caller = Caller(rows(3), context)
+    np.testing.assert_array_equal(context([caller])["y"], expected(rows(3)))
+    np.testing.assert_array_equal(caller.inner, expected(rows(7)))
+
+
 def test_numbers_and_lists_take_the_type_of_the_input(model):
     assert model([5], entry="count")["total"].tolist() == [5]
     np.testing.assert_array_equal(model([[[1, 2, 3, 4]]])["y"], [[12, 24, 36, 48]])

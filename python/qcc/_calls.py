@@ -1,0 +1,155 @@
+# Calls of an entry through the C interface.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _abi, _arrays
+from ._errors import Status
+
+#: The largest rank of the C interface.
+MAX_RANK = 32
+
+
+class Slot:
+    """A tensor of the C interface with room for its shape."""
+
+    def __init__(self, element: _arrays.ElementType | None = None):
+        self.element = element
+        dtype = _abi.DataType(element.code, element.bits, 1) if element else _abi.DataType()
+        self._dims = (ctypes.c_int64 * MAX_RANK)()
+        self.tensor = _abi.DLTensor(None, _abi.Device(_abi.CPU, 0), 0, dtype, self._dims, None, 0)
+        self.pointer = ctypes.pointer(self.tensor)
+        #: What was written or read last.
+        self.shape: tuple[int, ...] = ()
+
+    def read_shape(self) -> None:
+        """Takes the shape that a call has written."""
+        self.shape = tuple(self._dims[: self.tensor.ndim])
+
+    def takes(self, value: Any) -> bool:
+        """True for an array whose memory can be read as it is."""
+        return (
+            type(value) is np.ndarray
+            and value.dtype == self.element.numpy
+            and self.element.bits >= 8
+            and value.flags.c_contiguous
+            and value.ndim <= MAX_RANK
+        )
+
+    def hold(self, array: np.ndarray) -> None:
+        """Refers to an array that takes() takes, which has to live."""
+        if array.shape != self.shape:
+            self.shape = array.shape
+            self.tensor.ndim = array.ndim
+            self._dims[: array.ndim] = array.shape
+        self.tensor.data = _arrays.address_of(array)
+
+
+def _pointers(slots: Sequence[Slot]) -> Any:
+    pointer = ctypes.POINTER(_abi.DLTensor)
+    return (pointer * max(1, len(slots)))(*[slot.pointer for slot in slots])
+
+
+class Call:
+    """The inputs and outputs of an entry as the C interface takes them.
+
+    What stays the same from one call to the next is not made again: that takes ctypes longer than a small model runs. One
+    caller at a time.
+    """
+
+    def __init__(self, api: _abi.Api, number: int, inputs: Sequence[_arrays.ElementType], outputs: Sequence[_arrays.ElementType]):
+        # Each look into the table makes a function object.
+        self._infer_shapes, self._run = api.infer_shapes, api.run
+        self._number = number
+        self._inputs = [Slot(element) for element in inputs]
+        self._outputs = [Slot(element) for element in outputs]
+        self._given, self._made = _pointers(self._inputs), _pointers(self._outputs)
+        self._are_own = True  # what `given` points at
+        #: Shapes of inputs for which those of the outputs are known.
+        self._known: list[tuple[int, ...]] | None = None
+
+    def run(
+        self, context: ctypes.c_void_p, values: Sequence[Any], names: Sequence[str], free: Callable[[_abi.DLTensor], None]
+    ) -> tuple[int, list[np.ndarray]]:
+        """Runs the entry and returns the status and, if that is OK, the outputs.
+
+        `names` are those of the inputs; `free` frees what the runtime has allocated. Raises QccError for inputs of another type.
+        """
+        owners, shapes = self._give(values, names)
+        status = self._infer(context, shapes)
+        if status not in (Status.OK, Status.DATA_SHAPES):
+            return status, []
+        arrays = [self._allocate(slot) for slot in self._outputs] if status == Status.OK else []
+        status = self._run(context, self._number, self._given, len(self._inputs), self._made, len(self._outputs))
+        del owners  # until here
+        if status:
+            return status, []
+        if not arrays:
+            arrays = [self._take(slot, free) for slot in self._outputs]
+        return status, [_finish(slot, array) for slot, array in zip(self._outputs, arrays)]
+
+    def _give(self, values: Sequence[Any], names: Sequence[str]) -> tuple[list[object], list[tuple[int, ...]]]:
+        """Refers to the inputs; returns what has to live and their shapes."""
+        if not self._are_own:
+            for i, slot in enumerate(self._inputs):
+                self._given[i] = slot.pointer
+            self._are_own = True
+        owners, shapes = [], []
+        for i, (slot, value) in enumerate(zip(self._inputs, values, strict=True)):
+            if slot.takes(value):
+                slot.hold(value)
+                owners.append(value)
+                shapes.append(value.shape)
+                continue
+            view = _arrays.view(value, slot.element, names[i])
+            self._given[i] = ctypes.pointer(view.tensor)
+            self._are_own = False
+            owners.append(view)
+            shapes.append(view.shape)
+        return owners, shapes
+
+    def _infer(self, context: ctypes.c_void_p, shapes: list[tuple[int, ...]]) -> int:
+        """Finds the shapes of the outputs. Those of the inputs are all that they depend on."""
+        if shapes == self._known:
+            return Status.OK
+        self._known = None
+        for slot in self._outputs:
+            slot.tensor.data = None
+        status = self._infer_shapes(
+            context, self._number, self._given, len(self._inputs), self._made, len(self._outputs)
+        )
+        # A tensor of a producer of its own may lack what numpy's have.
+        if status == Status.OK and self._are_own:
+            self._known = shapes
+        if status == Status.OK:
+            for slot in self._outputs:
+                slot.read_shape()
+        return status
+
+    @staticmethod
+    def _allocate(slot: Slot) -> np.ndarray:
+        """Memory for an output whose shape is known; bytes where elements are packed."""
+        if slot.element.bits < 8:
+            array = np.empty(_arrays.count_bytes(slot.shape, slot.element.bits), np.uint8)
+        else:
+            array = np.empty(slot.shape, slot.element.numpy)
+        slot.tensor.data = _arrays.address_of(array)
+        return array
+
+    @staticmethod
+    def _take(slot: Slot, free: Callable[[_abi.DLTensor], None]) -> np.ndarray:
+        """A copy of an output that the runtime has allocated, which is freed."""
+        slot.read_shape()
+        data = _arrays.copy_bytes(slot.tensor, slot.shape, slot.element.bits)
+        free(slot.tensor)
+        return data if slot.element.bits < 8 else data.view(slot.element.numpy).reshape(slot.shape)
+
+
+def _finish(slot: Slot, array: np.ndarray) -> np.ndarray:
+    return _arrays.unpack(array, slot.shape, slot.element) if slot.element.bits < 8 else array
