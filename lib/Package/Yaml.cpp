@@ -162,10 +162,10 @@ private:
 };
 } // namespace
 
-Expected<Yaml> readYaml(StringRef text, StringRef name) {
-  if (text.size() > kMaxYamlBytes)
+Expected<Yaml> readYaml(StringRef text, StringRef name, size_t maxBytes) {
+  if (text.size() > maxBytes)
     return makeError(Diag::LimitReached, name,
-                     "expected at most " + Twine(kMaxYamlBytes) +
+                     "expected at most " + Twine(maxBytes) +
                          " bytes, but got " + Twine(text.size()));
   return Reader(text, name).run();
 }

@@ -23,13 +23,14 @@ struct Yaml {
   const Yaml *find(llvm::StringRef key) const;
 };
 
-/// Largest file and deepest nesting that are read.
+/// Largest file, where no other is said, and deepest nesting that are read.
 inline constexpr size_t kMaxYamlBytes = 1 << 16;
 inline constexpr unsigned kMaxYamlDepth = 16;
 
 /// Reads one document. `name` is for messages. Errors: Usage, with the line:
 /// what is no YAML, anchors and tags, keys that come twice; LimitReached.
-llvm::Expected<Yaml> readYaml(llvm::StringRef text, llvm::StringRef name);
+llvm::Expected<Yaml> readYaml(llvm::StringRef text, llvm::StringRef name,
+                              size_t maxBytes = kMaxYamlBytes);
 
 /// A scalar as it stands in YAML, quoted where it has to be. Read back it is
 /// the same text.

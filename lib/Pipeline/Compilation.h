@@ -145,6 +145,15 @@ private:
   }
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();
+  /// Tells dispatches which schedule was measured to be fastest, and measures
+  /// where the file of --tune does not know. Errors: Usage, LimitReached,
+  /// CannotWrite.
+  llvm::Error tune();
+  /// Compiles a module of dispatches and times its entries on this machine
+  /// (LoadedModel::time); `others` is what the caches hold when one begins.
+  llvm::Expected<std::vector<std::vector<double>>>
+  timeSchedules(mlir::ModuleOp probe, const Sample &sample,
+                llvm::ArrayRef<char> others);
   /// Codegen to Package.
   llvm::Error build();
   llvm::Error printKernels();
@@ -222,6 +231,8 @@ private:
   std::vector<std::pair<std::string, std::string>> modelNodes;
   llvm::StringSet<> modelNodeNames;
   llvm::StringSet<> views;
+  /// With another schedule than the cost model's.
+  unsigned tunedKernels = 0;
   CompileResult result;
 };
 

@@ -595,7 +595,11 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
       {Stage::Quantize, [&] { return quantize(); }},
       {Stage::Fuse, [&] { return runPasses(Stage::Fuse, addFuse); }},
       {Stage::Schedule,
-       [&] { return runPasses(Stage::Schedule, addSchedule); }},
+       [&] {
+         llvm::Error error = tune();
+         return error ? std::move(error)
+                      : runPasses(Stage::Schedule, addSchedule);
+       }},
       {Stage::Plan,
        [&] {
          noteViews();

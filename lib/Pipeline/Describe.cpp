@@ -72,6 +72,8 @@ std::string Compilation::describeStage(Stage stage) {
                          levels,
                          [](const Capabilities &level) { return level.level; }),
                      ", ");
+    if (!options.tuning.empty())
+      os << ", " << tunedKernels << " as tuned";
     break;
   case Stage::Package:
     os << "library " << formatMiB(result.libraryBytes) << ", weights "

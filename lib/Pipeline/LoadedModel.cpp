@@ -8,28 +8,13 @@
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include <chrono>
 #include <dlfcn.h>
 #include <sys/resource.h>
 
 using namespace qcc;
 
 namespace {
-
-/// A context of one run and the outputs it allocated.
-struct Run {
-  Run(const qcc_model_api *api, qcc_model *model) : api(api), model(model) {}
-  ~Run() {
-    for (DLTensor &output : outputs)
-      if (output.data)
-        api->free_tensor(model, &output);
-    if (context)
-      api->context_destroy(context);
-  }
-  const qcc_model_api *api;
-  qcc_model *model;
-  qcc_context *context = nullptr;
-  std::vector<DLTensor> outputs;
-};
 
 /// What the observe callback needs.
 struct Watch {
@@ -204,21 +189,71 @@ static SampleArray copyTensor(llvm::StringRef name, const DLTensor &tensor) {
   return array;
 }
 
-llvm::Error LoadedModel::run(const Sample &sample, Observer observer,
-                             std::vector<SampleArray> *outputs) const {
-  auto refuse = [&](const llvm::Twine &text) {
-    return makeError(Diag::BadCalibration, sample.name, text);
-  };
-  uint32_t entry = findEntry(sample);
-  qcc_entry_info counts = getEntry(api, model, entry);
-  std::vector<DLTensor> inputs(counts.num_inputs);
-  std::vector<const DLTensor *> inputPointers;
+namespace {
+/// A context and the tensors of an entry's runs. Each run frees the outputs of
+/// the one before.
+class Run {
+public:
+  Run(const qcc_model_api *api, qcc_model *model, uint32_t entry)
+      : api(api), model(model), entry(entry),
+        counts(getEntry(api, model, entry)) {}
+  ~Run() {
+    freeOutputs();
+    if (context)
+      api->context_destroy(context);
+  }
+  Run(const Run &) = delete;
+  Run &operator=(const Run &) = delete;
+
+  /// Takes the inputs from a sample, which has to live. Errors: BadCalibration,
+  /// LimitReached, with the sample's name.
+  llvm::Error prepare(const Sample &sample);
+  void observe(const qcc_observer &callbacks) {
+    api->set_observer(context, &callbacks);
+  }
+  bool execute() {
+    freeOutputs();
+    return api->run(context, entry, given.data(), counts.num_inputs,
+                    made.data(), counts.num_outputs) == QCC_OK;
+  }
+  /// Why execute() failed.
+  const char *getProblem() const { return api->last_error(context); }
+  std::vector<SampleArray> copyOutputs() const {
+    std::vector<SampleArray> copies;
+    for (uint32_t i = 0; i < counts.num_outputs; ++i)
+      copies.push_back(copyTensor(
+          getTensor(api, model, entry, QCC_OUTPUT, i).name, outputs[i]));
+    return copies;
+  }
+
+private:
+  void freeOutputs() {
+    for (DLTensor &output : outputs)
+      if (output.data)
+        api->free_tensor(model, &output);
+  }
+
+  const qcc_model_api *api;
+  qcc_model *model;
+  uint32_t entry;
+  qcc_entry_info counts;
+  qcc_context *context = nullptr;
+  std::vector<DLTensor> inputs, outputs;
+  std::vector<const DLTensor *> given;
+  std::vector<DLTensor *> made;
+  std::vector<std::vector<int64_t>> shapes; ///< of outputs
+};
+} // namespace
+
+llvm::Error Run::prepare(const Sample &sample) {
+  inputs.resize(counts.num_inputs);
   for (uint32_t i = 0; i < counts.num_inputs; ++i) {
     const char *name = getTensor(api, model, entry, QCC_INPUT, i).name;
     const SampleArray *array = findArray(sample.arrays, name);
     if (!array)
-      return refuse("there is no array for input '" + llvm::Twine(name) + "'" +
-                    listArrays(sample));
+      return makeError(Diag::BadCalibration, sample.name,
+                       "there is no array for input '" + llvm::Twine(name) +
+                           "'" + listArrays(sample));
     DLTensor &tensor = inputs[i];
     tensor = {};
     tensor.data = const_cast<char *>(array->getBytes().data());
@@ -226,33 +261,67 @@ llvm::Error LoadedModel::run(const Sample &sample, Observer observer,
     tensor.ndim = static_cast<int32_t>(array->shape.size());
     tensor.dtype = {array->code, array->bits, 1};
     tensor.shape = const_cast<int64_t *>(array->shape.data());
-    inputPointers.push_back(&tensor);
+    given.push_back(&tensor);
   }
-  Run current(api, model);
-  if (api->context_create(model, nullptr, &current.context) != QCC_OK)
+  if (api->context_create(model, nullptr, &context) != QCC_OK)
     return makeError(Diag::LimitReached, sample.name, "out of memory");
-  std::vector<std::vector<int64_t>> shapes(counts.num_outputs);
-  std::vector<DLTensor *> outputPointers;
-  current.outputs.resize(counts.num_outputs);
+  shapes.resize(counts.num_outputs);
+  outputs.resize(counts.num_outputs);
   for (uint32_t i = 0; i < counts.num_outputs; ++i) {
     shapes[i].resize(
         std::max(getTensor(api, model, entry, QCC_OUTPUT, i).ndim, 1));
-    current.outputs[i].shape = shapes[i].data();
-    outputPointers.push_back(&current.outputs[i]);
+    outputs[i] = {};
+    outputs[i].shape = shapes[i].data();
+    made.push_back(&outputs[i]);
   }
+  return llvm::Error::success();
+}
+
+llvm::Error LoadedModel::run(const Sample &sample, Observer observer,
+                             std::vector<SampleArray> *outputs) const {
+  Run current(api, model, findEntry(sample));
+  if (llvm::Error error = current.prepare(sample))
+    return error;
   Watch watch{api, model, observer};
   qcc_observer callbacks = {};
   callbacks.struct_size = sizeof(callbacks);
   callbacks.user = &watch;
   callbacks.observe = observe;
-  api->set_observer(current.context, &callbacks);
-  if (api->run(current.context, entry, inputPointers.data(), counts.num_inputs,
-               outputPointers.data(), counts.num_outputs) != QCC_OK)
-    return refuse(api->last_error(current.context));
+  current.observe(callbacks);
+  if (!current.execute())
+    return makeError(Diag::BadCalibration, sample.name, current.getProblem());
   if (outputs)
-    for (uint32_t i = 0; i < counts.num_outputs; ++i)
-      outputs->push_back(
-          copyTensor(getTensor(api, model, entry, QCC_OUTPUT, i).name,
-                     current.outputs[i]));
+    *outputs = current.copyOutputs();
   return llvm::Error::success();
+}
+
+llvm::Expected<std::vector<std::vector<double>>>
+LoadedModel::time(const Sample &sample, double seconds,
+                  llvm::function_ref<void()> before) const {
+  using Clock = std::chrono::steady_clock;
+  qcc_model_info all = {};
+  all.struct_size = sizeof(all);
+  api->model_info(model, &all);
+  std::vector<std::unique_ptr<Run>> runs;
+  std::vector<std::vector<double>> times(all.num_entries);
+  for (uint32_t entry = 0; entry < all.num_entries; ++entry) {
+    runs.push_back(std::make_unique<Run>(api, model, entry));
+    if (llvm::Error error = runs.back()->prepare(sample))
+      return std::move(error);
+  }
+  std::chrono::duration<double> length(seconds);
+  auto start = Clock::now();
+  for (unsigned round = 0; round < kMostRounds; ++round) {
+    if (round >= kLeastRounds && Clock::now() - start > length)
+      break;
+    for (auto [run, entryTimes] : llvm::zip_equal(runs, times)) {
+      before();
+      auto begin = Clock::now();
+      if (!run->execute())
+        return makeError(Diag::BadCalibration, sample.name, run->getProblem());
+      entryTimes.push_back(
+          std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+  }
+  return times;
 }

@@ -64,6 +64,9 @@ std::vector<SourceFile> Compilation::getSources() {
   std::vector<SourceFile> sources = getModelFiles();
   addSources(options.calibration, sources);
   addSources(options.statistics, sources);
+  // There is none where nothing could be timed.
+  if (llvm::sys::fs::exists(options.tuning))
+    addSources(options.tuning, sources);
   return sources;
 }
 

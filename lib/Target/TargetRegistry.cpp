@@ -1,5 +1,6 @@
 //===- TargetRegistry.cpp - targets by name ---------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "qcc/Dialect/QCC/Pack.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Target/Target.h"
 #include "llvm/ADT/StringExtras.h"
@@ -26,6 +27,37 @@ TargetRegistry &qcc::getTargets(QCCDialect &dialect) {
 
 const TargetRegistry &qcc::getTargets(mlir::MLIRContext *context) {
   return getTargets(*context->getOrLoadDialect<QCCDialect>());
+}
+
+std::string qcc::describeSchedule(const KernelSchedule &schedule) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  llvm::interleave(
+      schedule.params, os,
+      [&](mlir::NamedAttribute param) {
+        os << param.getName().getValue() << "=";
+        param.getValue().print(os, /*elideType=*/true);
+      },
+      " ");
+  for (const PackRequest &pack : schedule.packs)
+    os << " " << pack.layout << "/" << pack.nr;
+  return text;
+}
+
+KernelChoices qcc::findKernel(const Target &target, DispatchOp dispatch,
+                              llvm::ArrayRef<Capabilities> levels) {
+  auto isConstant = [&](unsigned operand) {
+    return isConstantExpression(dispatch.getInputs()[operand]);
+  };
+  for (const auto &emitter : target.getEmitters())
+    if (auto first = emitter->match(dispatch, levels, isConstant)) {
+      KernelChoices choices{emitter.get(), {std::move(*first)}};
+      for (KernelSchedule &other :
+           emitter->getAlternatives(dispatch, levels, isConstant))
+        choices.schedules.push_back(std::move(other));
+      return choices;
+    }
+  return {};
 }
 
 llvm::Expected<std::pair<const Target *, llvm::SmallVector<Capabilities>>>

@@ -117,6 +117,7 @@ public:
 
 private:
   LogicalResult schedule(DispatchOp dispatch);
+  const KernelSchedule *choose(DispatchOp dispatch, const KernelChoices &found);
   void splitEpilogue(DispatchOp dispatch, SmallVectorImpl<DispatchOp> &parts);
   DispatchOp pack(DispatchOp dispatch, ArrayRef<PackRequest> requests);
   void outline(DispatchOp dispatch, StringRef emitter,
@@ -134,16 +135,16 @@ private:
 } // namespace
 
 LogicalResult Scheduler::schedule(DispatchOp dispatch) {
-  auto isConstant = [&](unsigned operand) {
-    return isConstantExpression(dispatch.getInputs()[operand]);
-  };
-  for (const auto &emitter : target.getEmitters())
-    if (std::optional<KernelSchedule> found =
-            emitter->match(dispatch, levels, isConstant)) {
-      AffineExpr flops = getArithmetic(getRoot(dispatch));
-      outline(pack(dispatch, found->packs), emitter->getName(), *found, flops);
-      return success();
-    }
+  KernelChoices found = findKernel(target, dispatch, levels);
+  if (found.emitter) {
+    const KernelSchedule *schedule = choose(dispatch, found);
+    if (!schedule)
+      return failure();
+    AffineExpr flops = getArithmetic(getRoot(dispatch));
+    outline(pack(dispatch, schedule->packs), found.emitter->getName(),
+            *schedule, flops);
+    return success();
+  }
   SmallVector<DispatchOp> parts;
   splitEpilogue(dispatch, parts);
   if (parts.size() < 2)
@@ -154,6 +155,23 @@ LogicalResult Scheduler::schedule(DispatchOp dispatch) {
     if (failed(schedule(part)))
       return failure();
   return success();
+}
+
+/// The schedule that the dispatch asks for, the first if it asks for none.
+const KernelSchedule *Scheduler::choose(DispatchOp dispatch,
+                                        const KernelChoices &found) {
+  auto asked =
+      dyn_cast_or_null<StringAttr>(dispatch->removeAttr(kScheduleAttr));
+  if (!asked)
+    return &found.schedules.front();
+  for (const KernelSchedule &schedule : found.schedules)
+    if (describeSchedule(schedule) == asked.getValue())
+      return &schedule;
+  emitCoded(dispatch.getLoc(), Diag::Usage)
+      << "expected a schedule of kernel '" << found.emitter->getName()
+      << "', such as '" << describeSchedule(found.schedules.front())
+      << "', but got '" << asked.getValue() << "'";
+  return nullptr;
 }
 
 /// Gives every operation of the dispatch a dispatch of its own.

@@ -19,7 +19,8 @@ def Schedule : Pass<"qcc-schedule", "::mlir::ModuleOp"> {
   let description = [{
     Asks the target's emitters in order for a schedule, inserts the weight packings they want, and outlines the
     dispatch as a `qcc.kernel` whose symbols are renumbered from s0. Dispatches of equal work, layouts and schedule
-    share one kernel. A root that no emitter takes together with its epilogue is scheduled without it.
+    share one kernel. A root that no emitter takes together with its epilogue is scheduled without it. A dispatch with
+    `qcc.schedule` gets the schedule of that text, one of those that its emitter offers (`--tune`).
   }];
   let options = [Option<"target", "target", "std::string", "\"native\"", "a value of --target">];
   let dependentDialects = ["::qcc::QCCDialect", "::mlir::arith::ArithDialect"];

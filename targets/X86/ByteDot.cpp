@@ -57,6 +57,11 @@ public:
   std::optional<KernelSchedule>
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         function_ref<bool(unsigned)> isConstant) const override;
+  SmallVector<KernelSchedule>
+  getAlternatives(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                  function_ref<bool(unsigned)> isConstant) const override {
+    return listByteDots(dispatch.getBody().front(), levels, isConstant);
+  }
   LogicalResult emit(KernelBuilder &builder) const override;
 };
 

@@ -5,6 +5,7 @@
 #include "FlatRows.h"
 #include "NibblePanel.h"
 #include "Tiles.h"
+#include "llvm/ADT/SmallSet.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -218,9 +219,20 @@ static std::string getLayout(const DotSchedule &cut) {
   return cut.pairsFit ? "dotfit" : "dot";
 }
 
-std::optional<KernelSchedule>
-x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
-                     function_ref<bool(unsigned)> isConstant) {
+namespace {
+/// A product that the kernel takes, and how it is cut.
+struct DotWork {
+  Operation *op;
+  DotSizes sizes;
+  DotSchedule cut;
+
+  KernelSchedule schedule() const;
+};
+} // namespace
+
+static std::optional<DotWork>
+findWork(Block &body, ArrayRef<Capabilities> levels,
+         function_ref<bool(unsigned)> isConstant) {
   Operation *op = findByteDot(body);
   if (!op ||
       llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
@@ -258,13 +270,16 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
   cut.blocks = getTaskBlocks(sizes, cut);
   if (isConv)
     llvm::append_range(cut.window, type.getShape().drop_front(2));
+  return DotWork{op, sizes, cut};
+}
 
+KernelSchedule DotWork::schedule() const {
   KernelSchedule schedule;
   schedule.params = cut.toAttr(op->getContext());
   schedule.tasks = sizes.rows.ceilDiv(cut.rows) *
                    llvm::divideCeil(sizes.blocks(), cut.blocks) * sizes.groups;
   std::string layout = getLayout(cut);
-  if (isConv)
+  if (isa<IntConvOp>(op))
     layout += ":" + std::to_string(sizes.groups);
   schedule.packs.push_back(
       {cast<BlockArgument>(op->getOperand(1)).getArgNumber(), layout,
@@ -274,4 +289,37 @@ x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
     schedule.scratchBytes =
         getPanelOffset(sizes, cut) + NibblePanel::getBytes(sizes, cut);
   return schedule;
+}
+
+std::optional<KernelSchedule>
+x86::scheduleByteDot(Block &body, ArrayRef<Capabilities> levels,
+                     function_ref<bool(unsigned)> isConstant) {
+  std::optional<DotWork> work = findWork(body, levels, isConstant);
+  if (!work)
+    return std::nullopt;
+  return work->schedule();
+}
+
+SmallVector<KernelSchedule>
+x86::listByteDots(Block &body, ArrayRef<Capabilities> levels,
+                  function_ref<bool(unsigned)> isConstant) {
+  std::optional<DotWork> work = findWork(body, levels, isConstant);
+  if (!work)
+    return {};
+  int64_t least = getLeastRows(work->sizes.rows),
+          grain = work->cut.hasTiles ? kTileGrain : kRowGrain;
+  SmallVector<KernelSchedule> others;
+  llvm::SmallSet<int64_t, 4> known;
+  known.insert(work->cut.rows);
+  for (int64_t rows : {int64_t(12), int64_t(24), int64_t(48), kMaxTaskRows}) {
+    rows = int64_t(llvm::alignTo(rows, grain));
+    // More than there are is what all of them are.
+    if (rows > kMaxTaskRows || rows >= least + grain ||
+        !known.insert(rows).second)
+      continue;
+    work->cut.rows = rows;
+    work->cut.blocks = getTaskBlocks(work->sizes, work->cut);
+    others.push_back(work->schedule());
+  }
+  return others;
 }

@@ -51,6 +51,11 @@ std::optional<KernelSchedule>
 scheduleByteDot(mlir::Block &body, llvm::ArrayRef<Capabilities> levels,
                 llvm::function_ref<bool(unsigned)> isConstant);
 
+/// Schedules with tasks of other numbers of rows.
+llvm::SmallVector<KernelSchedule>
+listByteDots(mlir::Block &body, llvm::ArrayRef<Capabilities> levels,
+             llvm::function_ref<bool(unsigned)> isConstant);
+
 } // namespace qcc::x86
 
 #endif // QCC_TARGETS_X86_BYTEDOTSCHEDULE_H

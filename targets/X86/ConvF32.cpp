@@ -18,6 +18,7 @@
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -74,12 +75,40 @@ int64_t chooseTiles(std::optional<int64_t> numTiles, bool flat, int64_t nr) {
   return llvm::divideCeil(*numTiles, tasks);
 }
 
-/// Input channels of a block of K: blocks of about the same size.
-int64_t chooseBlock(int64_t channels, int64_t channelBytes, bool avx512) {
-  int64_t fits = (avx512 ? kPanelBytes : kSmallPanelBytes) / channelBytes;
-  fits = std::clamp<int64_t>(fits, 1, channels);
+/// Input channels of a block of K whose panels take so many bytes: blocks of
+/// about the same size.
+int64_t chooseBlock(int64_t channels, int64_t channelBytes, int64_t bytes) {
+  int64_t fits = std::clamp<int64_t>(bytes / channelBytes, 1, channels);
   return llvm::divideCeil(channels, llvm::divideCeil(channels, fits));
 }
+
+/// What a schedule is free to choose.
+struct ConvCut {
+  TileShape tile;
+  int64_t taskTiles;  ///< tiles of pixels of a task
+  int64_t panelBytes; ///< for the panels of a task
+};
+
+/// A convolution that the kernel takes.
+struct ConvWork {
+  Operation *op;
+  BlockArgument weight;
+  ConvShape shape;
+  bool flat, avx512, storesF32;
+
+  int64_t getPerGroup() const { return *shape.outChannels / shape.groups; }
+  std::optional<int64_t> getPixels() const {
+    return getConstantSize(flat ? shape.outHeight * shape.outWidth
+                                : shape.outWidth);
+  }
+  ConvCut choose() const {
+    TileShape tile = chooseTile(getPerGroup(), getPixels(), flat, avx512);
+    AffineExpr tiles = shape.getTiles(flat, tile.nr);
+    return {tile, chooseTiles(getConstantSize(tiles), flat, tile.nr),
+            avx512 ? kPanelBytes : kSmallPanelBytes};
+  }
+  KernelSchedule schedule(const ConvCut &cut) const;
+};
 
 class ConvF32Emitter final : public KernelEmitter {
 public:
@@ -87,6 +116,9 @@ public:
   std::optional<KernelSchedule>
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         function_ref<bool(unsigned)> isConstant) const override;
+  SmallVector<KernelSchedule>
+  getAlternatives(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                  function_ref<bool(unsigned)> isConstant) const override;
   LogicalResult emit(KernelBuilder &builder) const override;
 };
 
@@ -99,9 +131,10 @@ Operation *findConv(Block &body) {
 
 } // namespace
 
-std::optional<KernelSchedule>
-ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
-                      function_ref<bool(unsigned)> isConstant) const {
+/// The convolution of a dispatch, if it is one that the kernel takes.
+static std::optional<ConvWork>
+findWork(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+         function_ref<bool(unsigned)> isConstant) {
   Operation *op = findConv(dispatch.getBody().front());
   if (!op || !isF32Tensor(op->getOperand(0).getType()) ||
       !isF32Tensor(op->getOperand(1).getType()) ||
@@ -122,28 +155,29 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   if (!shape.inChannels || !shape.outChannels ||
       (shape.groups > 1 && *shape.inChannels == shape.groups))
     return std::nullopt;
-
   bool avx512 =
       llvm::any_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
-  bool flat = shape.canFlatten(*getEpilogue(op));
-  std::optional<int64_t> pixels =
-      getConstantSize(flat ? shape.outHeight * shape.outWidth : shape.outWidth);
-  int64_t perGroup = *shape.outChannels / shape.groups;
-  TileShape tile = chooseTile(perGroup, pixels, flat, avx512);
-  AffineExpr tiles = shape.getTiles(flat, tile.nr);
-  int64_t taskTiles = chooseTiles(getConstantSize(tiles), flat, tile.nr);
-  tiles = simplifySize(tiles.ceilDiv(taskTiles));
-  int64_t channelBytes = shape.kernelSize() * tile.nr * taskTiles * 4;
+  bool flat = shape.canFlatten(*getEpilogue(op)),
+       storesF32 = getStoredType(dispatch.getBody().front()).isF32();
+  return ConvWork{op, weight, shape, flat, avx512, storesF32};
+}
+
+KernelSchedule ConvWork::schedule(const ConvCut &cut) const {
+  TileShape tile = cut.tile;
+  AffineExpr tiles =
+      simplifySize(shape.getTiles(flat, tile.nr).ceilDiv(cut.taskTiles));
+  int64_t channels = *shape.inChannels / shape.groups;
+  int64_t channelBytes = shape.kernelSize() * tile.nr * cut.taskTiles * 4;
+  // Partial sums can only wait in the output if it is f32.
   int64_t blockChannels =
-      chooseBlock(*shape.inChannels / shape.groups, channelBytes, avx512);
-  if (!getStoredType(dispatch.getBody().front()).isF32())
-    blockChannels = *shape.inChannels / shape.groups;
-  int64_t panels = llvm::divideCeil(perGroup, tile.mr), chunk = panels;
+      storesF32 ? chooseBlock(channels, channelBytes, cut.panelBytes)
+                : channels;
+  int64_t panels = llvm::divideCeil(getPerGroup(), tile.mr), chunk = panels;
   std::optional<int64_t> numTasks = getConstantSize(tiles);
   if (numTasks && *numTasks * shape.groups < kWantedTasks) {
     int64_t wanted = llvm::divideCeil(
         kWantedTasks, std::max<int64_t>(*numTasks, 1) * shape.groups);
-    int64_t most = std::max<int64_t>(perGroup / kChunkChannels, 1);
+    int64_t most = std::max<int64_t>(getPerGroup() / kChunkChannels, 1);
     chunk = llvm::divideCeil(panels, std::min(wanted, most));
   }
 
@@ -151,13 +185,14 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   auto number = [&](StringRef name, int64_t value) {
     return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
   };
+  auto weightType = cast<RankedTensorType>(weight.getType());
   KernelSchedule schedule;
   schedule.params = builder.getDictionaryAttr(
       {number("block", blockChannels), number("chunk", chunk),
        builder.getNamedAttr("flat", builder.getBoolAttr(flat)),
        builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
                                           weightType.getShape().drop_front(2))),
-       number("nr", tile.nr), number("tiles", taskTiles)});
+       number("nr", tile.nr), number("tiles", cut.taskTiles)});
   schedule.tasks =
       tiles * llvm::divideCeil(panels, chunk) * shape.groups * shape.batch;
   std::string layout =
@@ -167,8 +202,53 @@ ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                             false});
   // Behind the panels, a number for each pixel at most.
   schedule.scratchBytes =
-      blockChannels * channelBytes + tile.nr * taskTiles * 4;
+      blockChannels * channelBytes + tile.nr * cut.taskTiles * 4;
   return schedule;
+}
+
+std::optional<KernelSchedule>
+ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                      function_ref<bool(unsigned)> isConstant) const {
+  std::optional<ConvWork> work = findWork(dispatch, levels, isConstant);
+  if (!work)
+    return std::nullopt;
+  return work->schedule(work->choose());
+}
+
+/// Other register tiles, fewer or more tiles of a task, and panels of half the
+/// size.
+SmallVector<KernelSchedule>
+ConvF32Emitter::getAlternatives(DispatchOp dispatch,
+                                ArrayRef<Capabilities> levels,
+                                function_ref<bool(unsigned)> isConstant) const {
+  std::optional<ConvWork> work = findWork(dispatch, levels, isConstant);
+  if (!work)
+    return {};
+  ConvCut chosen = work->choose();
+  SmallVector<TileShape> shapes{{8, 48}, {6, 64}};
+  if (!work->avx512)
+    shapes = {{6, work->flat ? 16 : 48}, {8, work->flat ? 24 : 48}};
+  SmallVector<KernelSchedule> others;
+  llvm::StringSet<> known;
+  known.insert(describeSchedule(work->schedule(chosen)));
+  auto add = [&](const ConvCut &cut) {
+    KernelSchedule schedule = work->schedule(cut);
+    if (known.insert(describeSchedule(schedule)).second)
+      others.push_back(std::move(schedule));
+  };
+  for (TileShape tile : shapes) {
+    std::optional<int64_t> tiles =
+        getConstantSize(work->shape.getTiles(work->flat, tile.nr));
+    int64_t pixels = chosen.taskTiles * chosen.tile.nr,
+            most = work->flat && tiles ? std::max<int64_t>(*tiles, 1) : 1;
+    for (int64_t wanted : {pixels, pixels / 2, pixels * 2}) {
+      int64_t count = std::clamp<int64_t>(wanted / tile.nr, 1, most);
+      add({tile, count, chosen.panelBytes});
+      if (wanted == pixels)
+        add({tile, count, chosen.panelBytes / 2});
+    }
+  }
+  return others;
 }
 
 LogicalResult ConvF32Emitter::emit(KernelBuilder &builder) const {

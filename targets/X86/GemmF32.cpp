@@ -42,6 +42,9 @@ public:
   std::optional<KernelSchedule>
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         function_ref<bool(unsigned)> isConstant) const override;
+  SmallVector<KernelSchedule>
+  getAlternatives(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                  function_ref<bool(unsigned)> isConstant) const override;
   LogicalResult emit(KernelBuilder &builder) const override;
 };
 
@@ -73,6 +76,26 @@ private:
 
 } // namespace
 
+static bool hasAvx512(ArrayRef<Capabilities> levels) {
+  return llvm::any_of(levels,
+                      [](const Capabilities &c) { return c.hasAvx512; });
+}
+
+/// With panels of `nr` columns.
+static KernelSchedule makeSchedule(MatMulOp op, int64_t nr) {
+  auto rhs = cast<BlockArgument>(op.getRhs());
+  int64_t n =
+      cast<RankedTensorType>(rhs.getType()).getDimSize(op.getTransB() ? 0 : 1);
+  Builder builder(op.getContext());
+  KernelSchedule schedule;
+  schedule.params = builder.getDictionaryAttr(
+      builder.getNamedAttr("nr", builder.getI64IntegerAttr(nr)));
+  schedule.tasks =
+      getRows(op).ceilDiv(kTaskRows) * int64_t(llvm::divideCeil(n, nr));
+  schedule.packs.push_back({rhs.getArgNumber(), "panel", nr, op.getTransB()});
+  return schedule;
+}
+
 std::optional<KernelSchedule>
 GemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                       function_ref<bool(unsigned)> isConstant) const {
@@ -94,18 +117,27 @@ GemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   if (llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
     return std::nullopt;
 
-  bool avx512 =
-      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
   int64_t n = weight.getDimSize(op.getTransB() ? 0 : 1);
-  int64_t nr = choosePanel(n, avx512);
-  Builder builder(op.getContext());
-  KernelSchedule schedule;
-  schedule.params = builder.getDictionaryAttr(
-      builder.getNamedAttr("nr", builder.getI64IntegerAttr(nr)));
-  schedule.tasks =
-      getRows(op).ceilDiv(kTaskRows) * int64_t(llvm::divideCeil(n, nr));
-  schedule.packs.push_back({rhs.getArgNumber(), "panel", nr, op.getTransB()});
-  return schedule;
+  return makeSchedule(op, choosePanel(n, hasAvx512(levels)));
+}
+
+/// Panels of other widths: what a task reads of the weight, and on AVX-512 the
+/// tiles of registers.
+SmallVector<KernelSchedule>
+GemmF32Emitter::getAlternatives(DispatchOp dispatch,
+                                ArrayRef<Capabilities> levels,
+                                function_ref<bool(unsigned)> isConstant) const {
+  std::optional<KernelSchedule> chosen = match(dispatch, levels, isConstant);
+  if (!chosen)
+    return {};
+  auto op = getRoot<MatMulOp>(dispatch.getBody().front());
+  int64_t n = op.getResult().getType().getShape().back();
+  SmallVector<KernelSchedule> others;
+  for (int64_t nr : {16, 32, 48, 64})
+    if (nr != chosen->packs.front().nr && nr < n + 16 &&
+        (nr >= 32 || !hasAvx512(levels)))
+      others.push_back(makeSchedule(op, nr));
+  return others;
 }
 
 LogicalResult GemmF32Emitter::emit(KernelBuilder &builder) const {

@@ -435,6 +435,9 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
     if (Error error = applyRecipe(line.get(OPT_recipe), session, options))
       return std::move(error);
   options.model = model.str();
+  options.tuning = line.get(OPT_tune).str();
+  if (line.has(OPT_tune) && options.tuning.empty())
+    return usage("--tune", "expected a file");
   options.outputDir = line.get(OPT_output).str();
   options.target = line.get(OPT_target, options.target).str();
   options.precision = line.get(OPT_precision, options.precision).str();

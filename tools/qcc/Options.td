@@ -66,6 +66,9 @@ def no_embed_weights : Switch<"no-embed-weights", [CompileVis], "Leave the weigh
                        Group<grp_make>, Flags<[HelpHidden]>;
 def recipe : Setting<"recipe", "FILE", Makers, "Take the choices of a recipe.yaml; flags have the last word">,
              Group<grp_make>;
+def tune : Setting<"tune", "FILE", [CompileVis],
+                   "Take the fastest schedules of kernels from a file, timing those that it lacks on this machine">,
+           Group<grp_make>;
 def load_plugin : Setting<"load-plugin", "LIB", All, "Load a plugin; may be repeated">, Group<grp_make>;
 
 // Data and shapes.

@@ -18,6 +18,9 @@ struct ProgramLevel {
   uint64_t features;
 };
 
+/// DLPack's code and bits of an element type as it lies in memory.
+std::pair<uint8_t, uint8_t> getDLType(mlir::Type elementType);
+
 /// Name of the function of kernel `kernel` at a level.
 std::string getKernelSymbol(llvm::StringRef kernel, llvm::StringRef level);
 

@@ -68,7 +68,10 @@ struct CompileOptions {
   /// are corrected where there are samples.
   bool correctBias = true;
   bool requireFused = false;
-  std::optional<bool> embedWeights;       ///< none: below 16 MiB
+  std::optional<bool> embedWeights; ///< none: below 16 MiB
+  /// --tune: file with the schedules of kernels; those that it lacks are timed
+  /// and added to it. "": the cost model chooses.
+  std::string tuning;
   unsigned jobs = 0;                      ///< 0: all cores
   std::string cacheDir;                   ///< "" : no kernel cache
   const Extensions *extensions = nullptr; ///< passes of plugins; may be null

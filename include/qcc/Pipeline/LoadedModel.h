@@ -30,6 +30,15 @@ public:
     return run(sample, observer, nullptr);
   }
 
+  /// Times entries with the same inputs on one thread: all in turn, until
+  /// `seconds` are over, kLeastRounds times at least and kMostRounds at most.
+  /// Gives the seconds that each entry took in each round. `before` is called
+  /// before each run. Errors: as run.
+  llvm::Expected<std::vector<std::vector<double>>>
+  time(const Sample &sample, double seconds,
+       llvm::function_ref<void()> before) const;
+  static constexpr unsigned kLeastRounds = 11, kMostRounds = 101;
+
   /// Inputs of the first entry, and the types of their elements.
   std::vector<SampleInput> getInputs() const;
   /// Names of the inputs that have integers and as many dimensions.

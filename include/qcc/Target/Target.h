@@ -40,7 +40,36 @@ public:
   /// Builds the kernel's body for one level. After packing, block arguments
   /// have the packed types.
   virtual mlir::LogicalResult emit(KernelBuilder &builder) const = 0;
+  /// Other ways to do what match() takes, which may be faster on some machines
+  /// or at some sizes: what `--tune` times. Results are the same to the last
+  /// bit. Empty where match() gives none.
+  virtual llvm::SmallVector<KernelSchedule> getAlternatives(
+      DispatchOp, llvm::ArrayRef<Capabilities> /*levels*/,
+      llvm::function_ref<bool(unsigned operand)> /*isConstant*/) const {
+    return {};
+  }
 };
+
+/// Name of a dispatch's attribute with the schedule that it gets (as
+/// describeSchedule says it), where not that of its emitter's match().
+inline constexpr llvm::StringLiteral kScheduleAttr = "qcc.schedule";
+
+/// What tells a schedule from the others of its dispatch, as text: parameters
+/// and layouts.
+std::string describeSchedule(const KernelSchedule &schedule);
+
+class Target;
+
+/// An emitter that takes a dispatch, and its schedules for it: that of match(),
+/// then others.
+struct KernelChoices {
+  const KernelEmitter *emitter = nullptr; ///< null: none takes it
+  llvm::SmallVector<KernelSchedule> schedules;
+};
+
+/// The first of a target's emitters that takes a dispatch at all levels.
+KernelChoices findKernel(const Target &target, DispatchOp dispatch,
+                         llvm::ArrayRef<Capabilities> levels);
 
 /// Sizes of a product with a constant weight, or of a convolution, whose time
 /// is asked for: `rows` (output pixels of all images) times `outputs`, each a

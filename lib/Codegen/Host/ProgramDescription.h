@@ -13,9 +13,6 @@ namespace qcc {
 /// without dimensions.
 SizeExpr toSizeExpr(mlir::AffineExpr expr);
 
-/// DLPack's code and bits of an element type as it lies in memory.
-std::pair<uint8_t, uint8_t> getDLType(mlir::Type elementType);
-
 } // namespace qcc
 
 #endif // QCC_LIB_CODEGEN_HOST_PROGRAMDESCRIPTION_H
