@@ -134,8 +134,10 @@ static llvm::Error getDifference(StringRef path, StringRef wanted,
     auto [b, restB] = found.split('\n');
     if (a != b)
       return makeError(Diag::BadCalibration, path,
-                       "expected checkpoints of '" + a +
-                           "', but got those of '" + b.take_front(500) + "'");
+                       "its checkpoints are of other choices or data: "
+                       "expected '" +
+                           a.trim() + "', but got '" +
+                           b.take_front(500).trim() + "'; take another folder");
     wanted = restA;
     found = restB;
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Package/Recipe.h"
 #include "Yaml.h"
+#include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
@@ -357,24 +358,39 @@ private:
   }
 
   Error readMixed(const Yaml &value) {
-    auto text = [&](std::string &to) {
-      return [this, &to](const Yaml &v) { return readText(v, to); };
-    };
     Budgets &budgets = recipe.budgets;
-    Error error =
-        readMap(value, "mixed_precision",
-                {{"candidates", [&](const Yaml &v) { return readFormats(v); }},
-                 {"budget",
-                  [&](const Yaml &v) {
-                    return readMap(v, "a budget",
-                                   {{"size", text(budgets.size)},
-                                    {"drop", text(budgets.drop)},
-                                    {"latency", text(budgets.latency)}});
-                  }},
-                 {"sensitivity", [&](const Yaml &v) {
-                    return readChoice(v, {"auto", "measured", "estimated"},
-                                      recipe.sensitivity);
-                  }}});
+    // Refused here, each at its line.
+    auto checked = [&](std::string &to, auto parse, StringRef what) {
+      return [this, &to, parse, what](const Yaml &v) -> Error {
+        if (Error error = readText(v, to))
+          return error;
+        auto limit = parse(what, to);
+        if (limit)
+          return Error::success();
+        std::string problem;
+        handleAllErrors(
+            limit.takeError(),
+            [&](const CodedError &e) { problem = e.getText().str(); },
+            [&](const ErrorInfoBase &e) { problem = e.message(); });
+        return fail(v, what.str() + ": " + problem);
+      };
+    };
+    Error error = readMap(
+        value, "mixed_precision",
+        {{"candidates", [&](const Yaml &v) { return readFormats(v); }},
+         {"budget",
+          [&](const Yaml &v) {
+            return readMap(
+                v, "a budget",
+                {{"size", checked(budgets.size, parseSizeLimit, "size")},
+                 {"drop", checked(budgets.drop, parseShare, "drop")},
+                 {"latency",
+                  checked(budgets.latency, parseRatioLimit, "latency")}});
+          }},
+         {"sensitivity", [&](const Yaml &v) {
+            return readChoice(v, {"auto", "measured", "estimated"},
+                              recipe.sensitivity);
+          }}});
     if (error)
       return error;
     if (!budgets.any())

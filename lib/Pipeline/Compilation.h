@@ -27,6 +27,8 @@ public:
   /// The error; call once, after a failure. `culprit` is what of a plugin
   /// failed, or "": its errors without a code are no faults of qcc.
   llvm::Error take(llvm::StringRef culprit = "");
+  /// True if there is one, even though what reported it went on.
+  bool hasError() const { return !text.empty(); }
   /// What was warned of, with the node's name.
   std::vector<std::string> warnings;
 

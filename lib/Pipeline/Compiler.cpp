@@ -107,7 +107,7 @@ Compilation::runPasses(Stage stage,
     culprit = ("pass '" + name + "' of a plugin, at stage " + at).str();
   else if (isExtended && succeeded(ran))
     culprit = ("after passes of a plugin at stage " + at).str();
-  if (failed(ran) || failed(verifyStage(*module, stage)))
+  if (failed(ran) || failed(verifyStage(*module, stage)) || catcher.hasError())
     return catcher.take(culprit);
   // Stages after this one look for the function `main`.
   if (isExtended && module->getBody()->empty())

@@ -300,6 +300,11 @@ llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {
   SmallVector<StringRef> words;
   precision.split(words, ':');
   const Scheme *base = getBase(words[0]);
+  if (!base && words[0] == "f32")
+    return makeError(Diag::UnsupportedScheme, "",
+                     "expected no parameters of f32, which has no scales, but "
+                     "got '" +
+                         precision + "'");
   if (!base)
     return makeUnknownKey(defaults, words[0]);
   // Without scales there is nothing that parameters could change.

@@ -12,7 +12,7 @@ Running needs numpy and the artifact only; compiling needs the program `qcc`.
 """
 
 from ._driver import compile
-from ._errors import CompileError, QccError, Status
+from ._errors import CompileError, CompileWarning, QccError, Status
 from ._model import Context, Entry, Model, Tensor, load
 
-__all__ = ["CompileError", "Context", "Entry", "Model", "QccError", "Status", "Tensor", "compile", "load"]
+__all__ = ["CompileError", "CompileWarning", "Context", "Entry", "Model", "QccError", "Status", "Tensor", "compile", "load"]

@@ -134,7 +134,7 @@ def _view_dlpack(value: Any) -> View | None:
     return View(copied, (capsule,), tuple(tensor.shape[i] for i in range(tensor.ndim)))
 
 
-def view(value: Any, element: ElementType, name: str) -> View:
+def view(value: Any, element: ElementType, name: str, kind: str = "input") -> View:
     """An input as a tensor: numpy arrays and DLPack exporters as they are where that is possible, else as numpy makes
     an array of them. Numbers and sequences take the type of the input; arrays of another type are refused.
     """
@@ -145,11 +145,19 @@ def view(value: Any, element: ElementType, name: str) -> View:
                 return found
             value = np.from_dlpack(value)
         else:
-            value = np.asarray(value, element.numpy)
-    # ascontiguousarray would give numbers a dim.
-    array = np.asarray(value, order="C")
+            try:
+                value = np.asarray(value, element.numpy)
+            except (TypeError, ValueError) as error:
+                text = f"{kind} '{name}': expected {element.name}, but got {type(value).__name__}: {error}"
+                raise QccError(Status.BAD_TYPE, text) from error
+    array = np.asarray(value)
+    if array.dtype.newbyteorder("=") == element.numpy:
+        array = array.astype(element.numpy, copy=False)
     if array.dtype not in (element.numpy, element.raw):
-        raise QccError(Status.BAD_TYPE, f"input '{name}': expected {element.name}, but got {array.dtype}")
+        raise QccError(Status.BAD_TYPE, f"{kind} '{name}': expected {element.name}, but got {array.dtype}")
+    # require would give numbers a dim.
+    if array.ndim:
+        array = np.require(array, requirements=["C", "A"])
     if element.bits < 8:
         return view_numpy(pack(array, element.bits), element, array.shape)
     return view_numpy(array, element, array.shape)

@@ -39,6 +39,7 @@ class Slot:
             and value.dtype == self.element.numpy
             and self.element.bits >= 8
             and value.flags.c_contiguous
+            and value.flags.aligned
             and value.ndim <= MAX_RANK
         )
 

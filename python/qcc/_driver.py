@@ -8,17 +8,25 @@ import pathlib
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Union
 
-from ._errors import CompileError
+from ._errors import CompileError, CompileWarning
 
 # Options that would make something else than an artifact.
 _NO_OPTIONS = ("help", "help_advanced", "version")
 
 # Switches whose absence leaves the choice to the driver: False says the opposite.
 _OPPOSITES = {"embed_weights": "--no-embed-weights", "correct_bias": "--no-correct-bias"}
+
+# What a line starts with that is no error.
+_WARNING = "qcc: warning: "
+
+# Options that are given once, with several values joined by commas or one only: a sequence would leave but the last.
+_JOINED = ("precision", "algo", "metric")
+_REPEATED = ("keep", "load_plugin", "dim", "state")
 
 Option = Union[str, int, float, bool, os.PathLike, Sequence[object], Mapping[str, object]]
 
@@ -44,7 +52,8 @@ def _join(value: object) -> str:
 
 
 def _flags(name: str, value: Option) -> list[str]:
-    """One option of the command line: True is the flag alone, a sequence repeats it, a mapping gives NAME=VALUE.
+    """One option of the command line: True is the flag alone, a sequence joins values or repeats the flag, a mapping gives
+    NAME=VALUE.
 
     In a mapping a sequence gives NAME=VALUE,VALUE.
     """
@@ -59,7 +68,11 @@ def _flags(name: str, value: Option) -> list[str]:
         return [flag]
     if isinstance(value, Mapping):
         return [f"{flag}={key}={_join(item)}" for key, item in value.items()]
+    if _is_list(value) and name in _JOINED:
+        return [f"{flag}={_join(value)}"] if value else []
     if _is_list(value):
+        if name not in _REPEATED and len(value) > 1:
+            raise TypeError(f"compile() expected one value of {name}, but got {len(value)}")
         return [f"{flag}={item}" for item in value]
     if not isinstance(value, (str, Number, os.PathLike)):
         raise TypeError(f"compile() expected text, a number or a path as {name}, but got {type(value).__name__}")
@@ -74,17 +87,26 @@ def compile(  # noqa: A001 - the name that users know
     """Compiles an ONNX file and returns the folder of the artifact (default: the model's path with .qcc).
 
     Options are those of the command line with _ for -: compile("m.onnx", target="avx2", dim={"batch": [1, 8]},
-    require_fused=True, embed_weights=False). Raises CompileError when the driver refuses the model.
+    require_fused=True, embed_weights=False). Raises CompileError when the driver refuses the model; what it warns of is a
+    CompileWarning.
     """
     source = pathlib.Path(model)
     folder = pathlib.Path(output) if output is not None else source.with_suffix(".qcc")
-    # Only errors: nobody would see the rest.
-    command = [_find_driver(), str(source), "-q", "-o", str(folder)]
+    # Only errors and warnings: nobody would see the rest.
+    command = [_find_driver(), str(source), "--progress=none", "--color=never", "-o", str(folder)]
     for name, value in options.items():
         command += _flags(name, value)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    said, notes = [], []
+    for line in done.stderr.splitlines():
+        if (told := line.removeprefix(_WARNING)) != line:
+            notes.append(told)
+        else:
+            said.append(line)
+    for note in notes:
+        warnings.warn(note, CompileWarning, stacklevel=2)
     if done.returncode != 0:
-        text = done.stderr.strip()
+        text = "\n".join(said).strip()
         code = re.search(r"QCC-E\d+", text)
         raise CompileError(done.returncode, code.group() if code else "", text)
     return folder

@@ -33,6 +33,10 @@ class QccError(RuntimeError):
         self.status: int = Status(status) if status in Status._value2member_map_ else status
 
 
+class CompileWarning(UserWarning):
+    """What the driver found worth telling of a model that it compiled."""
+
+
 class CompileError(RuntimeError):
     """The driver refused a model.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
+import operator
 import os
 import pathlib
 import threading
@@ -178,7 +179,7 @@ class Context:
         tensor = _calls.Slot().tensor
         status = self._handle.api.state_get(self._context, self._state_number(name), tensor)
         if status:
-            self._raise(status)
+            self._raise(status, name)
         try:
             return _arrays.copy_out(tensor)
         finally:
@@ -186,21 +187,35 @@ class Context:
 
     @_exclusive
     def set_state(self, name: str, value: Any) -> None:
-        """Replaces the value of a state by one of the same shape."""
+        """Replaces the value of a state by one of the same shape. One whose size depends on inputs exists after the first
+        run."""
         number = self._state_number(name)
-        view = _arrays.view(value, self._model._state_types[number], name)
+        view = _arrays.view(value, self._model._state_types[number], name, "state")
         status = self._handle.api.state_set(self._context, number, view.tensor)
         if status:
-            self._raise(status)
+            self._raise(status, name)
 
     def _state_number(self, name: str) -> int:
         names = [state.name for state in self._model.states]
         if name not in names:
-            raise QccError(Status.NOT_FOUND, f"expected one of the states {', '.join(names)}, but got {name}")
+            known = f"one of the states {', '.join(names)}" if names else "a model with states"
+            raise QccError(Status.NOT_FOUND, f"expected {known}, but got {name}")
         return names.index(name)
 
-    def _raise(self, status: int) -> None:
-        raise QccError(status, self._handle.api.last_error(self._context).decode(errors="replace"))
+    def _raise(self, status: int, state: str = "") -> None:
+        text = self._handle.api.last_error(self._context).decode(errors="replace")
+        if status == Status.NOT_FOUND and state:
+            text = f"state '{state}' has no size before the first run: its size is that of the inputs"
+        raise QccError(status, text)
+
+    def __copy__(self) -> Context:
+        raise TypeError("a context cannot be copied: Model.context makes one, and state and set_state carry states over")
+
+    def __deepcopy__(self, memo: object) -> Context:
+        return self.__copy__()
+
+    def __reduce__(self) -> str:
+        raise TypeError("a context cannot be pickled")
 
     def _free(self, tensor: _abi.DLTensor) -> None:
         self._handle.api.free_tensor(self._handle.model, tensor)
@@ -210,10 +225,20 @@ def _destroy(handle: _Handle, context: ctypes.c_void_p) -> None:
     handle.api.context_destroy(context)
 
 
+def _kind(value: Any) -> str:
+    kind = type(value).__name__
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
+
+
 def _in_order(inputs: Mapping[str, Any] | Sequence[Any], signature: _Signature) -> list[Any]:
     """The inputs in the order of the entry."""
     names = signature.input_names
     if type(inputs) is not dict and not isinstance(inputs, Mapping):
+        if not isinstance(inputs, Sequence) or isinstance(inputs, (str, bytes)):
+            raise QccError(
+                Status.INVALID_ARGUMENT,
+                f"expected arrays by name, as {{'{names[0] if names else ''}': array}}, or a list of them, but got {_kind(inputs)}",
+            )
         values = list(inputs)
         if len(values) != len(names):
             raise QccError(Status.INVALID_ARGUMENT, f"expected {len(names)} inputs, but got {len(values)}")
@@ -340,6 +365,9 @@ class Model:
 
         return Tensor(info.name.decode(), element.name, tuple(dim(i) for i in range(info.ndim))), element
 
+    def __reduce__(self) -> str:
+        raise TypeError("a model cannot be copied or pickled: qcc.load opens an artifact in each process")
+
     def __repr__(self) -> str:
         return f"<qcc.Model {self.name}: {', '.join(self.entries)}; {self.level}>"
 
@@ -364,6 +392,10 @@ def load(
     weights. `weights` is their file when it does not lie beside the library. Raises QccError.
     """
     # ctypes would cut the number.
+    try:
+        threads = operator.index(threads)
+    except TypeError:
+        raise TypeError(f"load() expected a number of threads, but got {_kind(threads)}") from None
     if not 0 <= threads <= _MAX_THREADS:
         raise QccError(
             Status.INVALID_ARGUMENT, f"expected threads from 1 to {_MAX_THREADS}, or 0 for one per CPU, but got {threads}"

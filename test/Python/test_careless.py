@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -475,3 +476,141 @@ def test_the_sample_that_cannot_be_compared_is_named(files, tmp_path):
 def test_arrays_are_no_option(files, tmp_path):
     with pytest.raises(TypeError, match="as calib, but got ndarray"):
         qcc.compile(files[0], tmp_path / "a.qcc", calib=random(4, K))
+
+
+# --- checks that would check nothing ------------------------------------------------------------------------------------
+
+
+def test_comparisons_have_outputs(files, tmp_path):
+    """Fused and quantized values have other names and types: the outputs are compared in any case."""
+    model, data = files
+    for precision in ("int8", "w4a8", "w4a16"):
+        words = ["compare", model, f"--inputs={data}", f"--precision={precision}", "-q"]
+        done = subprocess.run([QCC, *map(str, words), "--rtol=0.5"], capture_output=True, text=True)
+        assert done.returncode == 0 and "output 'y'" in done.stdout, done.stdout + done.stderr
+        assert driver(*words, "--rtol=1e-9")[0] == 6
+
+
+def test_files_with_nothing_to_compare_are_refused(files, tmp_path, runner):
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    np.savez(tmp_path / "empty.npz")
+    np.savez(tmp_path / "other.npz", z=np.zeros(3, np.float32))
+
+    def run(*flags):
+        done = subprocess.run([runner, tmp_path / "m.qcc", f"--inputs={data}", *flags], capture_output=True, text=True, cwd=tmp_path)
+        return done.returncode, done.stderr
+
+    code, text = run(f"--expect={tmp_path / 'empty.npz'}")
+    assert code == 5 and "expected outputs, but got none" in text, text
+    for name in ("empty", "other"):
+        code, text = run("--dump=.*", f"--expect-values={tmp_path / name}.npz")
+        assert code == 5 and "expected values that --dump finds, of the same type and shape, but got none" in text, text
+    code, text = run(f"--expect={tmp_path / 'other.npz'}")
+    assert code == 6 and "has no output 'y': it is not compared" in text, text
+
+
+def test_batches_end_with_the_first_failure(files, tmp_path):
+    model, _ = files
+    (tmp_path / "list").write_text(f"{model}\t{tmp_path / 'a.qcc'}\n{tmp_path / 'none.onnx'}\t{tmp_path / 'b.qcc'}\n")
+    assert driver(f"--batch={tmp_path / 'list'}", "-q")[0] == 3
+    (tmp_path / "list").write_text(f"{model}\t{tmp_path / 'a.qcc'}\n")
+    assert driver(f"--batch={tmp_path / 'list'}", "-q")[0] == 0
+
+
+# --- words that are taken for others ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["verfy", "{tmp}/m.qcc"], "expected a model or a sub-command, but got 'verfy'; did you mean 'verify'?"),
+        (["evla", "{tmp}/m.qcc", "--reference={model}"], "but got 'evla'; did you mean 'eval'?"),
+        (["{model}", "--calib={data}", "--calib=other.npz"], "--calib: expected one value, but got '{data}' and 'other.npz'; a folder holds several"),
+        (["{model}", "--precision=w4a16", "--precision=w8a16"], "--precision: expected one value, but got 'w4a16' and 'w8a16'; commas join several"),
+        (["{model}", "--precision=f32:g8"], "expected no parameters of f32, which has no scales, but got 'f32:g8'"),
+    ],
+)  # fmt: skip
+def test_slips(files, tmp_path, words, says):
+    model, data = files
+    fill = {"model": model, "data": data, "tmp": tmp_path}
+    code, text = driver(*[word.format(**fill) for word in words], cwd=tmp_path)
+    assert code in (2, 4) and says.format(**fill) in text, text
+    # The same twice is no question.
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc", "--precision=w4a16", "--precision=w4a16")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("passes: [foo]", "r.yaml: expected a pass that `qcc schemes` lists, or mixed_precision, but got 'foo'"),
+        ("passes:\n  - mixed_precision:\n      budget: {size: 0.9}", "r.yaml: line 4: size: expected"),
+        ("passes:\n  - mixed_precision:\n      budget:\n        drop: x", "r.yaml: line 5: drop: expected"),
+        ("passes:\n  - mixed_precision:\n      budget: {latency: -1x}", "r.yaml: line 4: latency: expected"),
+    ],
+)  # fmt: skip
+def test_values_of_recipes_are_refused_at_their_line(files, tmp_path, line, says):
+    model, data = files
+    (tmp_path / "r.yaml").write_text(f"schema: qcc-recipe/1\n{line}\n")
+    code, text = driver(model, f"--calib={data}", f"--recipe={tmp_path / 'r.yaml'}", "-o", tmp_path / "m.qcc")
+    assert code == 2 and says in text and "--" not in text.split("; `qcc")[0].split("r.yaml", 1)[1], text
+
+
+@pytest.mark.parametrize("words", [["report", "{tmp}/m.qcc"], ["{model}", "--emit=fuse"]])
+@pytest.mark.parametrize("name", ["kept.npz", "kept.onnx"])
+def test_models_and_data_are_not_replaced_by_pages(files, tmp_path, words, name):
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    (tmp_path / name).write_text("precious")
+    code, text = driver(*[word.format(model=model, tmp=tmp_path) for word in words], "-o", tmp_path / name)
+    assert code == 8 and "it will not be replaced" in text and (tmp_path / name).read_text() == "precious"
+    assert driver(*[word.format(model=model, tmp=tmp_path) for word in words], "-o", tmp_path / "new.txt")[0] == 0
+
+
+@pytest.mark.parametrize("kib", [8, 100])
+def test_files_that_may_not_grow(tmp_path, kib):
+    """Of kernels, and of the library with the weights in it."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 512])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [onnx.numpy_helper.from_array(random(512, 512), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    command = f"ulimit -f {kib}; exec {QCC} {tmp_path / 'm.onnx'} -q --no-cache -o {tmp_path / 'm.qcc'}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode > 0 and "[QCC-E" in done.stderr and "crashed" not in done.stderr, done
+    assert os.listdir(tmp_path) == ["m.onnx"]
+
+
+def test_help_without_room():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([QCC, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 8 and "QCC-E601" in done.stderr
+
+
+# --- data ---------------------------------------------------------------------------------------------------------------
+
+
+def test_one_infinite_element_does_not_decide(files, tmp_path):
+    """Its outputs are no numbers in floats either: the other samples say what codes do."""
+    model, data = files
+    arrays = dict(np.load(data))
+    for array in arrays.values():
+        array = array.reshape(-1)
+        array[3] = np.inf
+    np.savez(tmp_path / "inf.npz", **arrays)
+    executed = []
+    for calib in (data, tmp_path / "inf.npz"):
+        assert driver(model, "-q", "--precision=int8", f"--calib={calib}", "-o", tmp_path / "m.qcc")[0] == 0
+        ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
+        executed.append([op["executed"] for op in ops])
+    assert executed[0] == executed[1]
+
+
+@pytest.mark.parametrize("precision", ["w4a8:asym", "w4a8:asym:g64", "w4a8:sym"])
+def test_4_bits_with_zero_points_are_chosen_by_samples(files, tmp_path, precision):
+    model, data = files
+    assert driver(model, "-q", f"--precision={precision}", f"--calib={data}", "-o", tmp_path / "m.qcc") == (0, "")
+    ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
+    assert any(op["executed"].startswith("w4a8") for op in ops)
+    words = ["eval", tmp_path / "m.qcc", f"--reference={model}", f"--data={data}", "--min-cos=0.97"]
+    assert driver(*words)[0] == 0

@@ -164,13 +164,13 @@ def test_other_work_is_refused(work, finished, tmp_path):
         (command(work, out, checkpoint, algo="gptq", data="other.npz"), "other.npz"),
         (command(work, out, checkpoint, algo="gptq", model="other.onnx"), "other.onnx"),
     ]:
-        refuse(words, 5, "QCC-E201", "expected checkpoints of", folder)
+        refuse(words, 5, "QCC-E201", "of other choices or data: expected", folder)
         assert text in run(words)[1]
     origin = (folder / "origin").read_text()
     assert "compiler: sha256:" in origin and "machine: " in origin
     for old, new in [("compiler: sha256:", "compiler: sha256:0"), ("qcc-checkpoint/1", "qcc-checkpoint/2"), ("machine: ", "machine: i")]:
         (folder / "origin").write_text(origin.replace(old, new))
-        refuse(command(work, out, checkpoint, algo="gptq"), 5, "QCC-E201", "expected checkpoints of", folder)
+        refuse(command(work, out, checkpoint, algo="gptq"), 5, "QCC-E201", "of other choices or data: expected", folder)
 
 
 def test_folders_of_others_are_left_alone(work, tmp_path):

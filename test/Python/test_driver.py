@@ -37,7 +37,7 @@ def test_options(driver):
         keep=["first", "last"], dim={"batch": 1, "seq": "1,8", "heads": [2, 4]}, recipe=None,
     )  # fmt: skip
     assert folder == pathlib.Path("m.qcc")
-    assert arguments() == ["m.onnx", "-q", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused",
+    assert arguments() == ["m.onnx", "--progress=none", "--color=never", "-o", "m.qcc", "--precision=int8", "--calib=a.npz", "--require-fused",
                            "--no-embed-weights", "--jobs=2", "--keep=first", "--keep=last", "--dim=batch=1", "--dim=seq=1,8",
                            "--dim=heads=2,4"]  # fmt: skip
 
@@ -49,10 +49,31 @@ def test_options_that_compile_nothing_are_refused(driver, name):
         qcc.compile("m.onnx", **{name: True})
 
 
+def test_lists(driver):
+    """Values that the driver takes once are joined, or refused where the last would win."""
+    arguments = driver()
+    qcc.compile("m.onnx", precision=["w4a16", "w8a16"], algo=("awq", "gptq"), calib=["a.npz"])
+    assert arguments()[-3:] == ["--precision=w4a16,w8a16", "--algo=awq,gptq", "--calib=a.npz"]
+    with pytest.raises(TypeError, match="expected one value of calib, but got 2"):
+        qcc.compile("m.onnx", calib=["a.npz", "b.npz"])
+
+
+def test_warnings(driver):
+    driver(0, "qcc: warning: --keep=zzz matches the name of no node\nqcc: warning: gptq: few rows\nwrote m.qcc\n")
+    with pytest.warns(qcc.CompileWarning) as told:
+        qcc.compile("m.onnx")
+    assert [str(warning.message) for warning in told] == ["--keep=zzz matches the name of no node", "gptq: few rows"]
+    assert told[0].filename == __file__
+    driver(4, "qcc: warning: gptq: few rows\nqcc: error: m.onnx: refused [QCC-E301]\n")
+    with pytest.warns(qcc.CompileWarning), pytest.raises(qcc.CompileError) as error:
+        qcc.compile("m.onnx")
+    assert error.value.text == "qcc: error: m.onnx: refused [QCC-E301]"
+
+
 def test_output_folder(driver):
     arguments = driver()
     assert qcc.compile("dir/m.onnx", "out") == pathlib.Path("out")
-    assert arguments() == ["dir/m.onnx", "-q", "-o", "out"]
+    assert arguments() == ["dir/m.onnx", "--progress=none", "--color=never", "-o", "out"]
 
 
 def test_refusals_carry_code_and_text(driver):

@@ -1,6 +1,8 @@
 # qcc.load on a model written by hand: arrays in and out, states, errors.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import copy
 import gc
+import pickle
 import re
 import subprocess
 import sys
@@ -112,6 +114,42 @@ def test_calls_of_every_kind_follow_each_other(model):
     caller = Caller(rows(3), context)
     np.testing.assert_array_equal(context([caller])["y"], expected(rows(3)))
     np.testing.assert_array_equal(caller.inner, expected(rows(7)))
+
+
+def test_other_bytes_are_copied(model):
+    """Arrays whose elements lie between words, or whose bytes are the other way round."""
+    shifted = np.frombuffer(b"\0" + rows(3).tobytes(), np.uint8)[1:].view(np.float32).reshape(3, 4)
+    assert not shifted.flags.aligned
+    for array in (shifted, rows(3).astype(">f4")):
+        np.testing.assert_array_equal(model([array])["y"], expected(rows(3)))
+
+
+@pytest.mark.parametrize("value", [rows(1), None, "x", 3.0])
+def test_inputs_that_are_no_list_are_named(model, value):
+    with pytest.raises(qcc.QccError, match="expected arrays by name, as {'x': array}, or a list of them, but got an? "):
+        model(value)
+
+
+def test_texts_are_no_numbers(model):
+    with pytest.raises(qcc.QccError, match="input 'x': expected float32, but got str: could not convert"):
+        model({"x": "abc"})
+
+
+def test_contexts_are_not_copied(model):
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="a context cannot be"):
+            copied(model.context())
+    with pytest.raises(TypeError, match="qcc.load opens an artifact in each process"):
+        pickle.dumps(model)
+
+
+def test_states_are_named(model):
+    with pytest.raises(qcc.QccError, match="state 'history' has no size before the first run"):
+        model.context().state("history")
+    with pytest.raises(qcc.QccError, match="state 'history': expected float32, but got float64"):
+        model.context().set_state("history", np.zeros((1, 4)))
+    with pytest.raises(qcc.QccError, match="expected one of the states counter, history, but got nothing"):
+        model.context().state("nothing")
 
 
 def test_numbers_and_lists_take_the_type_of_the_input(model):

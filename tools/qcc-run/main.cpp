@@ -314,18 +314,81 @@ static void printModel(const json &model) {
     std::cout << specText(spec);
 }
 
+/// The name of a value without the number that it has where several of a run
+/// share a name (dumpValues).
+static std::string getBaseName(const std::string &name) {
+  size_t mark = name.rfind('#');
+  bool isNumber =
+      mark != std::string::npos && mark + 1 < name.size() &&
+      name.find_first_not_of("0123456789", mark + 1) == std::string::npos;
+  return isNumber ? name.substr(0, mark) : name;
+}
+
+/// The value among those of another program that is the same as this one: of
+/// its name, or else the only one of that name without its number. One program
+/// may compute in several steps of one name what the other does in one.
+static const Array *findSame(const Array &value,
+                             const std::vector<Array> &dumped,
+                             const std::vector<Array> &expected) {
+  auto isSame = [&](const Array &other, const std::string &name) {
+    return other.type == value.type && other.shape == value.shape &&
+           other.name == name;
+  };
+  for (const Array &other : expected)
+    if (isSame(other, value.name))
+      return &other;
+  std::string base = getBaseName(value.name);
+  auto isAlike = [&](const Array &other) {
+    return isSame(other, other.name) && getBaseName(other.name) == base;
+  };
+  if (std::count_if(dumped.begin(), dumped.end(), isAlike) != 1 ||
+      std::count_if(expected.begin(), expected.end(), isAlike) != 1)
+    return nullptr;
+  return &*std::find_if(expected.begin(), expected.end(), isAlike);
+}
+
 /// Compares the values that both programs dumped: what only one has was fused
 /// away in the other, what has another type was quantized in one.
 static std::vector<Comparison> compareValues(const std::vector<Array> &dumped,
-                                             const std::vector<Array> &expected,
+                                             const std::string &path,
                                              const Tolerance &tolerance) {
+  std::vector<Array> expected = readNpz(path);
   std::vector<Comparison> comparisons;
   for (const Array &value : dumped)
-    for (const Array &other : expected)
-      if (other.name == value.name && other.type == value.type &&
-          other.shape == value.shape)
-        comparisons.push_back(compare(value, other, tolerance));
+    if (const Array *other = findSame(value, dumped, expected))
+      comparisons.push_back(compare(value, *other, tolerance));
+  if (comparisons.empty())
+    throw RunError(BadData, path + ": expected values that --dump finds, of "
+                                   "the same type and shape, but got none");
   return comparisons;
+}
+
+/// Compares outputs with those of a file, and tells which it lacks.
+static std::vector<Comparison> compareOutputs(const std::vector<Array> &outputs,
+                                              const Options &o) {
+  std::vector<Array> expected = readNpz(o.expect);
+  if (expected.empty())
+    throw RunError(BadData, o.expect + ": expected outputs, but got none");
+  for (const Array &output : outputs)
+    if (!o.open.quiet &&
+        std::none_of(expected.begin(), expected.end(), [&](const Array &other) {
+          return other.name == output.name;
+        }))
+      std::cerr << "qcc-run: note: " << o.expect << " has no output '"
+                << output.name << "': it is not compared\n";
+  return compareAll(outputs, expected, false, o.tolerance);
+}
+
+/// Adds the outputs that an expression finds to what was dumped: values are
+/// named after nodes.
+static void addOutputs(const std::vector<Array> &outputs,
+                       const std::regex &pattern, std::vector<Array> &dumped) {
+  for (const Array &output : outputs)
+    if (std::regex_search(output.name, pattern) &&
+        std::none_of(dumped.begin(), dumped.end(), [&](const Array &other) {
+          return other.name == output.name;
+        }))
+      dumped.push_back(output);
 }
 
 /// Adds comparisons to the result; Missed when one did not pass.
@@ -472,6 +535,7 @@ static ExitCode runModel(const Options &o, json &result) {
     outputs = runner.outputs();
   }
   if (!o.dump.empty()) {
+    addOutputs(outputs, std::regex(o.dump), dumped);
     if (dumped.empty())
       throw RunError(Usage,
                      "--dump: expected an expression that finds the name "
@@ -485,11 +549,10 @@ static ExitCode runModel(const Options &o, json &result) {
   if (!o.outputs.empty())
     writeNpz(o.outputs, outputs);
   if (!o.expectValues.empty())
-    return report(compareValues(dumped, readNpz(o.expectValues), o.tolerance),
-                  o.json, result);
+    return report(compareValues(dumped, o.expectValues, o.tolerance), o.json,
+                  result);
   if (!o.expect.empty())
-    return report(compareAll(outputs, readNpz(o.expect), false, o.tolerance),
-                  o.json, result);
+    return report(compareOutputs(outputs, o), o.json, result);
   for (const Array &array : outputs) {
     result["outputs"].push_back({{"name", array.name},
                                  {"type", array.type->name},
@@ -517,6 +580,8 @@ static int parseAndRun(int argc, char **argv) {
                "qcc-run");
   addOptions(app, options);
   std::signal(SIGPIPE, SIG_DFL);
+  // A file that may not grow any more is an error of writing, told as such.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {

@@ -85,13 +85,13 @@ static Expected<std::vector<Item>> readItems(StringRef path) {
   _exit(sink.getExitCode());
 }
 
-/// Waits for one fork and prints its line.
-static void finishOne(std::map<pid_t, Running> &running, ArrayRef<Item> items) {
+/// Waits for one fork, prints its line and returns its exit code.
+static int finishOne(std::map<pid_t, Running> &running, ArrayRef<Item> items) {
   int status;
   pid_t pid = waitpid(-1, &status, 0);
   auto it = running.find(pid);
   if (it == running.end())
-    return;
+    return 0;
   // A pipe holds what the child wrote: less than its capacity.
   char buffer[4096];
   ssize_t count =
@@ -107,6 +107,7 @@ static void finishOne(std::map<pid_t, Running> &running, ArrayRef<Item> items) {
          << "\n";
   outs().flush();
   running.erase(it);
+  return code;
 }
 
 Error runBatch(Session &session) {
@@ -134,7 +135,7 @@ Error runBatch(Session &session) {
   std::map<pid_t, Running> running;
   for (size_t index = 0; index < items->size(); ++index) {
     if (running.size() >= limit)
-      finishOne(running, *items);
+      session.sink.takeExitCode(finishOne(running, *items));
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
       return makeError(Diag::LimitReached, "--batch", "cannot make a pipe");
@@ -148,7 +149,7 @@ Error runBatch(Session &session) {
     running[pid] = {index, ends[0]};
   }
   while (!running.empty())
-    finishOne(running, *items);
+    session.sink.takeExitCode(finishOne(running, *items));
   return Error::success();
 }
 

@@ -3,6 +3,7 @@
 #include "Commands.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/MappedFile.h"
+#include "llvm/Support/Process.h"
 
 using namespace llvm;
 
@@ -75,6 +76,9 @@ Error runMergeStats(Session &session) {
       readNonFinitePolicy("--calib-nan", line.get(OPT_calib_nan, "tolerate"));
   if (!policy)
     return policy.takeError();
+  if (!line.has(OPT_output) && sys::Process::StandardOutIsDisplayed())
+    return makeError(Diag::Usage, "",
+                     "expected -o FILE: statistics are no text for a terminal");
   std::vector<Statistics> parts;
   for (const std::string &path : line.positionals) {
     Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);

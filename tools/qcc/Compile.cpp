@@ -89,6 +89,17 @@ static Error writeFile(StringRef path, StringRef text) {
   return Error::success();
 }
 
+/// True for a file that is no result of this kind by its name: models and data,
+/// which are not replaced by a page or a listing.
+static bool isForeign(const CommandLine &line, StringRef path) {
+  StringRef kind = sys::path::extension(path);
+  if (kind == ".onnx" && line.get(OPT_emit) == "qdq-onnx")
+    return false;
+  return is_contained(
+      {".onnx", ".npz", ".npy", ".pb", ".safetensors", ".gguf", ".data", ".so"},
+      kind);
+}
+
 Error checkResultPath(const CommandLine &line, StringRef path) {
   if (path.empty() || path == "-")
     return Error::success();
@@ -103,6 +114,10 @@ Error checkResultPath(const CommandLine &line, StringRef path) {
     return makeError(Diag::CannotWrite, path,
                      "this command reads it, so it will not be replaced: "
                      "expected another name");
+  if (sys::fs::is_regular_file(status) && isForeign(line, path))
+    return makeError(Diag::CannotWrite, path,
+                     "it is there and has the name of a model or data, so it "
+                     "will not be replaced: expected another name");
   if (sys::fs::is_directory(status))
     return failToWrite(path, std::make_error_code(std::errc::is_a_directory));
   return Error::success();

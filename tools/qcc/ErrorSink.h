@@ -27,6 +27,12 @@ public:
   void report(llvm::Error error);
   void warn(llvm::StringRef text);
 
+  /// What others have reported ended with this code.
+  void takeExitCode(int code) {
+    if (exitCode == 0)
+      exitCode = code;
+  }
+
   /// 0 if there was no error. An error without a code is internal.
   int getExitCode() const { return exitCode; }
   /// The first line printed, for the table of a batch.

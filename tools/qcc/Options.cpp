@@ -3,9 +3,11 @@
 #include "Options.h"
 #include "Commands.h"
 #include "qcc/Import/ONNX/Import.h"
+#include "qcc/Pipeline/AlgorithmList.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Version.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/Regex.h"
@@ -113,6 +115,36 @@ Error checkKnown(const OptTable &table, const InputArgList &args, Verb verb) {
 
 } // namespace
 
+/// Refuses a first word that is nearly a sub-command and no file: it would be
+/// taken as a model.
+static Error checkVerb(StringRef word) {
+  if (word.starts_with("-") || sys::fs::exists(word))
+    return Error::success();
+  for (const VerbInfo &info : drop_begin(kVerbs))
+    if (word.edit_distance(info.name, /*AllowReplacements=*/true, 2) <= 2 &&
+        word.size() > 3)
+      return usage("", "expected a model or a sub-command, but got '" + word +
+                           "'; did you mean '" + info.name + "'?");
+  return Error::success();
+}
+
+/// Flags that have one value, and what stands for several: the last of two
+/// would win, and nobody would miss the other's data.
+static Error checkOnce(const CommandLine &line) {
+  for (auto [id, several] :
+       {std::pair<OptionID, StringRef>{OPT_calib, "a folder holds several"},
+        {OPT_data, "a folder holds several"},
+        {OPT_inputs, "an .npz holds several"},
+        {OPT_precision, "commas join several"}}) {
+    std::vector<std::string> values = line.args.getAllArgValues(id);
+    if (any_of(values, [&](const std::string &v) { return v != values[0]; }))
+      return usage(line.args.getLastArg(id)->getSpelling().drop_back(),
+                   "expected one value, but got '" + values[0] + "' and '" +
+                       values[1] + "'; " + several);
+  }
+  return Error::success();
+}
+
 Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
   CommandLine line;
   bool hasVerb = false;
@@ -124,6 +156,9 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
       }
   if (hasVerb)
     argv = argv.drop_front();
+  else if (!argv.empty())
+    if (Error error = checkVerb(argv[0]))
+      return std::move(error);
 
   line.table = std::make_unique<Table>();
   unsigned missingIndex, missingCount;
@@ -140,6 +175,8 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
       return usage(line.args.getLastArg(id)->getSpelling(),
                    "expected the name of what is written, but got an empty "
                    "word");
+  if (Error error = checkOnce(line))
+    return std::move(error);
   line.positionals = line.args.getAllArgValues(OPT_INPUT);
   return line;
 }
@@ -279,6 +316,19 @@ Error checkPlugins(StringRef path, const Recipe &recipe, Session &session) {
   return Error::success();
 }
 
+/// Refuses algorithms that a recipe names and that there are none of.
+Error checkAlgorithms(StringRef path, const Recipe &recipe) {
+  for (StringRef algorithm : recipe.algorithms) {
+    StringRef name = algorithm.split(':').first;
+    if (none_of(getAlgorithmList(),
+                [&](const AlgorithmInfo &known) { return known.name == name; }))
+      return usage(path, "expected a pass that `qcc schemes` lists, or "
+                         "mixed_precision, but got '" +
+                             name + "'");
+  }
+  return Error::success();
+}
+
 /// Takes the choices of a recipe over.
 Error applyRecipe(StringRef path, Session &session, CompileOptions &options) {
   Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
@@ -292,6 +342,8 @@ Error applyRecipe(StringRef path, Session &session, CompileOptions &options) {
   if (!recipe)
     return recipe.takeError();
   if (Error error = checkPlugins(path, *recipe, session))
+    return error;
+  if (Error error = checkAlgorithms(path, *recipe))
     return error;
   options.target = recipe->target;
   options.precision = recipe->precision;

@@ -39,7 +39,7 @@ def grp_run : OptionGroup<"<run>">, HelpText<"HOW IT RUNS">;
 
 // What to make.
 def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"PATH">, Visibility<[CompileVis, CalibrateVis, MergeStatsVis, ReportVis]>,
-             Group<grp_make>, HelpText<"Folder or file to write (default: MODEL.qcc, of a report report.html)">;
+             Group<grp_make>, HelpText<"Folder or file to write (default: MODEL.qcc; of calibrate MODEL.stats, of report report.html)">;
 def target : Setting<"target", "NAME", [CompileVis, CalibrateVis, CompareVis, TargetsVis],
                      "Machine to compile for (default: native; see `qcc targets`)">, Group<grp_make>;
 def precision : Setting<"precision", "NAME", Makers, "Numbers to compute in (default: f32; see `qcc schemes`); several or mixed with a budget">,
@@ -79,7 +79,7 @@ def calib_mode : Setting<"calib-mode", "MODE", [CompileVis, CalibrateVis],
                 Group<grp_data>;
 def stats : Setting<"stats", "FILE", Makers, "Statistics that `qcc calibrate` wrote">, Group<grp_data>;
 def calib_nan : Setting<"calib-nan", "WHAT", !listconcat(Makers, [MergeStatsVis]),
-                        "Samples with NaN: refuse or skip (default: skip up to 1 %)">, Group<grp_data>;
+                        "Samples with NaN: tolerate (skip up to 1 %, the default), refuse or skip">, Group<grp_data>;
 def calib_method : Setting<"calib-method", "NAME", [CompileVis, CalibrateVis],
                            "Ranges from statistics: minmax (default), percentile[:P], entropy or mse">, Group<grp_data>;
 def shard : Setting<"shard", "I/N", [CalibrateVis], "Use every N-th sample from the I-th on; see `qcc merge-stats`">,

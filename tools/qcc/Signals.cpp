@@ -108,6 +108,8 @@ void handleOutOfMemory() {
 }
 
 void handleCrashes() {
+  // A file that may not grow any more is an error of writing, told as such.
+  ::signal(SIGXFSZ, SIG_IGN);
   install_fatal_error_handler(onFatalError);
   handleOutOfMemory();
   if (getenv("QCC_BACKTRACE")) {

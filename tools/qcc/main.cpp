@@ -93,6 +93,16 @@ static int fail(Error error) {
   return sink.getExitCode();
 }
 
+/// Writes what is left of the results; an error if they have no room.
+static Error flushResults() {
+  outs().flush();
+  if (!outs().has_error())
+    return Error::success();
+  std::error_code error = outs().error();
+  outs().clear_error();
+  return makeError(Diag::CannotWrite, "stdout", error.message());
+}
+
 /// Files must not be opened as 0, 1 or 2, where results would be written.
 static void openStandardFiles() {
   for (int descriptor = 0; descriptor <= 2; ++descriptor)
@@ -116,12 +126,16 @@ int main(int argc, char **argv) {
     return fail(line.takeError());
   if (line->has(OPT_version)) {
     outs() << "qcc " QCC_VERSION_STRING " (LLVM " LLVM_VERSION_STRING ")\n";
-    return 0;
+    Error error = flushResults();
+    return error ? fail(std::move(error)) : 0;
   }
   if (line->has(OPT_help) || line->has(OPT_help_advanced) || argc <= 1) {
     // Asked for, it is a result; unasked, it is a complaint.
     printHelp(argc <= 1 ? errs() : outs(), line->verb,
               line->has(OPT_help_advanced));
+    Error error = flushResults();
+    if (error)
+      return fail(std::move(error));
     return argc <= 1 ? getDiagInfo(Diag::Usage).exitCode : 0;
   }
   Expected<bool> color = chooseColor(*line);
@@ -145,11 +159,7 @@ int main(int argc, char **argv) {
     sink.report(std::move(error));
   else if (Error failure = runVerb(session))
     sink.report(std::move(failure));
-  outs().flush();
-  if (outs().has_error()) {
-    sink.report(
-        makeError(Diag::CannotWrite, "stdout", outs().error().message()));
-    outs().clear_error();
-  }
+  if (Error error = flushResults())
+    sink.report(std::move(error));
   return sink.getExitCode();
 }

@@ -166,7 +166,7 @@ ChosenWeights ChosenWeights::round(ArrayRef<Activation> activations,
                                    bool pairsFit) {
   ChosenWeights result(pairsFit);
   for (Layer layer : collectLayers(activations, 4))
-    result.entries[layer.op] = {"", "", "rtn"};
+    result.entries[layer.op] = {"", "", "rtn", ""};
   return result;
 }
 
@@ -196,9 +196,10 @@ private:
   }
   llvm::Error choose(Layer layer, std::vector<double> gram);
   llvm::Error choose(MatMulOp product, ArrayRef<double> gram);
+  /// Adds a parameter of a layer and returns its key.
+  template <typename T>
   llvm::Expected<std::string> add(Operation *layer, StringRef name,
-                                  ArrayRef<float> values,
-                                  ArrayRef<int64_t> shape);
+                                  ArrayRef<T> values, ArrayRef<int64_t> shape);
   llvm::Expected<Value> createUnit(Layer layer);
 
   Workspace &workspace;
@@ -207,6 +208,7 @@ private:
   OpBuilder b;
   SchemeGrid grid, clipped;
   std::optional<SchemeGrid> productGrid;
+  bool hasZeros = false; ///< that grid
   /// Layers with inputs, and these: layers of activations before products of a
   /// scheme.
   SmallVector<Layer> known;
@@ -216,17 +218,17 @@ private:
   std::map<std::string, std::string> units;
 };
 
-/// Adds a parameter of a layer and returns its key.
+template <typename T>
 llvm::Expected<std::string>
 ChosenWeights::Chooser::add(Operation *layer, StringRef name,
-                            ArrayRef<float> values, ArrayRef<int64_t> shape) {
+                            ArrayRef<T> values, ArrayRef<int64_t> shape) {
   b.setInsertionPoint(mapping.lookup(layer));
   std::string key = (getNodeName(layer->getLoc()) + "." + name).str();
   auto param = workspace.addParameter(b, layer->getLoc(), key, values, shape);
   if (!param)
     return param.takeError();
   // Parameters are found by their keys: what defines them here is dropped.
-  auto op = param->getDefiningOp<ParamOp>();
+  auto op = param->template getDefiningOp<ParamOp>();
   std::string unique = op.getKey().str();
   op.erase();
   return unique;
@@ -256,15 +258,16 @@ llvm::Error ChosenWeights::Chooser::choose(Layer layer,
     return llvm::Error::success();
   if (isTransposed)
     chosen.values = transposeWeight(chosen.values, outputs, rows);
-  auto values = add(layer.op, isNarrow ? "int4" : "int8", chosen.values,
-                    getWeightType(layer.op).getShape());
+  auto values =
+      add(layer.op, isNarrow ? "int4" : "int8", ArrayRef(chosen.values),
+          getWeightType(layer.op).getShape());
   if (!values)
     return values.takeError();
   auto scales = add(layer.op, isNarrow ? "int4.scales" : "int8.scales",
-                    chosen.scales, outputs);
+                    ArrayRef(chosen.scales), outputs);
   if (!scales)
     return scales.takeError();
-  result.entries[layer.op] = {*values, *scales, chosen.method};
+  result.entries[layer.op] = {*values, *scales, chosen.method, ""};
   return llvm::Error::success();
 }
 
@@ -281,18 +284,29 @@ llvm::Error ChosenWeights::Chooser::choose(MatMulOp product,
   RoundedChoice chosen =
       chooseRounded(*productGrid, {k, n, *weight}, gram,
                     {{}, /*refine=*/true, workspace.getThreads()});
-  auto values = add(product, "int4", chosen.weights.values, {k, n});
+  auto values = add(product, "int4", ArrayRef(chosen.weights.values), {k, n});
   if (!values)
     return values.takeError();
-  std::vector<float> numbers;
-  for (GridAffine affine : chosen.weights.affines)
-    numbers.push_back(affine.scale);
+  std::vector<float> scaleNumbers;
+  std::vector<int32_t> zeroNumbers;
+  for (GridAffine affine : chosen.weights.affines) {
+    scaleNumbers.push_back(affine.scale);
+    zeroNumbers.push_back(affine.zero);
+  }
+  int64_t groups = countGroups(*productGrid, k);
   auto scales =
-      add(product, "int4.scales", numbers, {countGroups(*productGrid, k), n});
+      add(product, "int4.scales", ArrayRef(scaleNumbers), {groups, n});
   if (!scales)
     return scales.takeError();
-  result.entries[product] = {*values, *scales, chosen.method, chosen.nearest,
-                             chosen.chosen};
+  Entry entry{*values, *scales,        chosen.method,
+              "",      chosen.nearest, chosen.chosen};
+  if (hasZeros) {
+    auto zeros = add(product, "int4.zeros", ArrayRef(zeroNumbers), {groups, n});
+    if (!zeros)
+      return zeros.takeError();
+    entry.zeros = *zeros;
+  }
+  result.entries[product] = std::move(entry);
   return llvm::Error::success();
 }
 
@@ -310,7 +324,7 @@ llvm::Expected<Value> ChosenWeights::Chooser::createUnit(Layer layer) {
     std::vector<float> unit(size_t(rows * rows));
     for (int64_t i = 0; i < rows; ++i)
       unit[size_t(i * rows + i)] = 1;
-    auto added = add(layer.op, "unit", unit, shape);
+    auto added = add(layer.op, "unit", ArrayRef(unit), shape);
     if (!added)
       return added.takeError();
     key = *added;
@@ -348,6 +362,7 @@ llvm::Error ChosenWeights::Chooser::takeLayers(ArrayRef<Layer> layers) {
 llvm::Error ChosenWeights::Chooser::takeProducts(ArrayRef<MatMulOp> products,
                                                  const Scheme &scheme) {
   productGrid.emplace(scheme);
+  hasZeros = !scheme.getZero();
   int64_t all = 0;
   for (MatMulOp product : products)
     all += getWeightType(product).getNumElements();
@@ -435,6 +450,8 @@ void ChosenWeights::apply(MatMulOp product) const {
   product.getRhsMutable().assign(weight);
   product.setTransB(false);
   product->setAttr(kScalesAttr, b.getStringAttr(entry.scales));
+  if (!entry.zeros.empty())
+    product->setAttr(kZerosAttr, b.getStringAttr(entry.zeros));
   product->setAttr(kAlgorithmAttr, b.getStringAttr(entry.method));
   if (entry.chosen > 0)
     product->setAttr(kErrorAttr, b.getF32ArrayAttr({float(entry.nearest),

@@ -79,6 +79,7 @@ private:
   struct Entry {
     std::string values, scales; ///< keys of parameters; "": not chosen by data
     std::string method;
+    std::string zeros; ///< of a product whose scheme has zero points
     double nearest = 0, chosen = 0; ///< errors of a product
   };
   WeightForm form;

@@ -10,6 +10,9 @@ using namespace qcc;
 
 void Products::add(llvm::ArrayRef<float> a, llvm::ArrayRef<float> b) {
   for (auto [x, y] : llvm::zip_equal(a, b)) {
+    // A mask, or what an infinite input made: codes are not to blame.
+    if (!std::isfinite(x))
+      continue;
     ab += double(x) * double(y);
     aa += double(x) * double(x);
     bb += double(y) * double(y);

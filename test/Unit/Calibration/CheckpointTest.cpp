@@ -128,8 +128,8 @@ TEST(CheckpointFolder, belongsToOneOrigin) {
   auto other = CheckpointFolder::open(path, origin, {});
   ASSERT_FALSE(bool(other));
   EXPECT_NE(llvm::toString(other.takeError())
-                .find("expected checkpoints of 'model: n', but got those of "
-                      "'model: m'"),
+                .find("its checkpoints are of other choices or data: expected "
+                      "'model: n', but got 'model: m'; take another folder"),
             std::string::npos);
 }
 

@@ -25,6 +25,10 @@ TEST(SensitivityMathTest, comparesArrays) {
   EXPECT_EQ(multiply({0, 0}, {1, 0}).getError(), HUGE_VAL);
   EXPECT_EQ(multiply({1, 0}, {NAN, 0}).getCosine(), 0);
   EXPECT_EQ(multiply({1, 0}, {NAN, 0}).getError(), HUGE_VAL);
+  // What is no number in the exact outputs says nothing of others.
+  EXPECT_DOUBLE_EQ(multiply({NAN, 3, -INFINITY, 4}, {1, 6, NAN, 8}).getCosine(),
+                   1);
+  EXPECT_DOUBLE_EQ(multiply({INFINITY, 3, 4}, {INFINITY, 6, 8}).getError(), 1);
 }
 
 TEST(SensitivityMathTest, takesTheLeastOfSamplesAndOutputs) {

@@ -79,7 +79,7 @@ struct Complain : PassWrapper<Complain, OperationPass<ModuleOp>> {
       getOperation().getBody()->clear();
     if (how == "warn")
       getOperation().emitWarning("a thing to know");
-    if (how == "error")
+    if (how == "error" || how == "go-on")
       getOperation().emitError("a thing that is not so");
     if (how == "error" || how == "fail")
       signalPassFailure();
