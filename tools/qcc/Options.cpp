@@ -128,14 +128,13 @@ static Error checkVerb(StringRef word) {
   return Error::success();
 }
 
-/// Flags that have one value, and what stands for several: the last of two
-/// would win, and nobody would miss the other's data.
+/// Flags of data have one value: the last of two would win, and nobody would
+/// miss the other's. Of choices it does win, so that scripts can override.
 static Error checkOnce(const CommandLine &line) {
   for (auto [id, several] :
        {std::pair<OptionID, StringRef>{OPT_calib, "a folder holds several"},
         {OPT_data, "a folder holds several"},
-        {OPT_inputs, "an .npz holds several"},
-        {OPT_precision, "commas join several"}}) {
+        {OPT_inputs, "an .npz holds several"}}) {
     std::vector<std::string> values = line.args.getAllArgValues(id);
     if (any_of(values, [&](const std::string &v) { return v != values[0]; }))
       return usage(line.args.getLastArg(id)->getSpelling().drop_back(),
