@@ -10,6 +10,29 @@
 
 using namespace qcc::run;
 
+const char *qcc::run::getDiagnosticCode(ExitCode code) {
+  switch (code) {
+  case Usage:
+    return "QCC-E401";
+  case BadModel:
+    return "QCC-E702";
+  case Unsupported:
+    return "QCC-E306";
+  case BadData:
+    return "QCC-E201";
+  case Missed:
+    return "QCC-E801";
+  case Resources:
+    return "QCC-E501";
+  case CannotWrite:
+    return "QCC-E601";
+  case Integrity:
+    return "QCC-E701";
+  default:
+    return "QCC-E901";
+  }
+}
+
 static const TypeInfo types[] = {
     {"bool", kDLBool, 8, 9, "|b1", ""},
     {"int8", kDLInt, 8, 3, "|i1", ""},

@@ -29,6 +29,9 @@ enum ExitCode {
   Interrupted = 130
 };
 
+/// The stable code of an error with this exit code (qcc explain CODE).
+const char *getDiagnosticCode(ExitCode code);
+
 /// What ends the program: one line for the user and an exit code.
 class RunError : public std::runtime_error {
 public:

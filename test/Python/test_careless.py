@@ -518,6 +518,22 @@ def test_batches_end_with_the_first_failure(files, tmp_path):
     assert driver(f"--batch={tmp_path / 'list'}", "-q")[0] == 0
 
 
+@pytest.mark.parametrize(("flag", "metric"), [("labels", "top1"), ("tokens", "perplexity")])
+def test_arrays_that_no_metric_reads(files, tmp_path, flag, metric):
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    code, text = driver("eval", tmp_path / "m.qcc", f"--reference={model}", f"--data={data}", f"--{flag}=x")
+    assert code == 2 and f"--{flag}: expected --metric={metric}, which reads it" in text
+
+
+def test_samples_are_named_once(files, tmp_path):
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    np.savez(tmp_path / "labelled.npz", x=np.load(data)["x"], label=np.zeros(40, np.float32))
+    code, text = driver("eval", tmp_path / "m.qcc", f"--reference={model}", f"--data={tmp_path / 'labelled.npz'}", "--metric=top1", "--labels=label")
+    assert code == 5 and text.count("labelled.npz row 0") == 1 and "expected int64, int32 or uint8 in 'label'" in text, text
+
+
 # --- words that are taken for others ------------------------------------------------------------------------------------
 
 

@@ -610,11 +610,11 @@ def test_the_runner_takes_the_entry_of_a_size(dims_model, tmp_path, runner):
     for dims, shape in ((["batch=4"], (4, 2, 4)), (["seq=16", "batch=4"], (4, 16, 4)), ([], (1, 2, 4))):
         assert run("--random-inputs", *(f"--dim={dim}" for dim in dims), f"--outputs={tmp_path}/z.npz")[0] == 0
         assert np.load(tmp_path / "z.npz")["z"].shape == shape
-    assert run("--bench", "--runs=1", "--dim=batch=3") == (2, "qcc-run: error: --dim: expected batch to be 1 or 4, but got 3\n")
+    assert run("--bench", "--runs=1", "--dim=batch=3") == (2, "qcc-run: error: --dim: expected batch to be 1 or 4, but got 3 [QCC-E401]\n")
     named = run("--random-inputs", "--entry=main_batch1_seq2", "--dim=batch=4")
-    assert named == (2, "qcc-run: error: --dim: expected batch to be 1, but got 4\n")
+    assert named == (2, "qcc-run: error: --dim: expected batch to be 1, but got 4 [QCC-E401]\n")
     np.savez(tmp_path / "in.npz", x=f32(4, 5, 8), y=f32(4, 1, 8))
-    assert run(f"--inputs={tmp_path}/in.npz") == (5, "qcc-run: error: input 'x': expected dim 1 to be 2 or 16, but got 5\n")
+    assert run(f"--inputs={tmp_path}/in.npz") == (5, "qcc-run: error: input 'x': expected dim 1 to be 2 or 16, but got 5 [QCC-E201]\n")
     inputs = [f32(4, 16, 8), f32(4, 1, 8, seed=1)]
     for kind, arrays in (("input", inputs), ("output", [expected_dims(*inputs)])):
         for i, array in enumerate(arrays):

@@ -1,6 +1,7 @@
 # qcc-run on the model written by hand: files in and out, comparison, exit codes, hostile archives.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import json
+import pathlib
 import re
 import struct
 import subprocess
@@ -10,6 +11,8 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import pytest
+
+DIAGNOSTICS = pathlib.Path(__file__).resolve().parents[2] / "include" / "qcc" / "Support" / "Diagnostics.def"
 
 
 @pytest.fixture
@@ -218,6 +221,28 @@ def test_steps_carry_states(run, tmp_path):
 )
 def test_exit_codes(run, arguments, code):
     assert run(*arguments)[0] == code
+
+
+def test_errors_have_codes(run, fakes, tmp_path):
+    """Those of `qcc explain`, with the exit code that it has there."""
+    explained = {code: exit_code for code, exit_code in re.findall(r'"(QCC-E\d+)", (\d+)', DIAGNOSTICS.read_text())}
+    for arguments, says in [
+        (["--bogus"], "unknown flag '--bogus'; `qcc-run --help` shows the flags"),
+        (["--info", "other"], "expected one artifact, but got 'other' besides"),
+        (["--info", "--threads=5000"], "--threads: expected a number from 0 to 1024, but got '5000'"),
+        (["--random-inputs=x"], "--random-inputs: expected a number from 0 on, but got 'x'"),
+        (["--random-inputs=-1"], "--random-inputs: expected a number from 0 on, but got '-1'"),
+        (["--random-inputs", "--steps=0"], "--steps: expected a number from 1 on, but got '0'"),
+        (["--random-inputs", "--dump-to=a.npz"], "--dump-to belongs to --dump"),
+        (["--random-inputs", "--dump=("], "--dump: expected a regular expression, but got"),
+        (["--inputs=/nothing.npz"], "/nothing.npz"),
+        (["--entry=nothing"], "nothing"),
+        (["--random-inputs", "--outputs=/nothing/out.npz"], "/nothing/out.npz"),
+    ]:  # fmt: skip
+        code, _, text = run(*arguments)
+        found = re.fullmatch(r"qcc-run: error: (.*) \[(QCC-E\d+)\]\n", text)
+        assert found and says in found[1] and code == int(explained[found[2]]), text
+    assert run("--info", model=tmp_path)[2].endswith("[QCC-E702]\n") and explained["QCC-E702"] == "3"
 
 
 def test_missing_features_are_named(run, x, fakes):

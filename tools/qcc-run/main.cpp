@@ -45,6 +45,23 @@ static bool isSameFile(const std::string &a, const std::string &b) {
   return !a.empty() && !b.empty() && std::filesystem::equivalent(a, b, error);
 }
 
+/// A whole number from `least` to `most`.
+static CLI::Validator isNumber(int64_t least, int64_t most) {
+  return CLI::Validator(
+      [=](std::string &text) {
+        int64_t value;
+        if (CLI::detail::lexical_cast(text, value) && value >= least &&
+            value <= most)
+          return std::string();
+        std::string range = "from " + std::to_string(least) + " on";
+        if (most < std::numeric_limits<int>::max())
+          range =
+              "from " + std::to_string(least) + " to " + std::to_string(most);
+        return "expected a number " + range + ", but got '" + text + "'";
+      },
+      "");
+}
+
 static void addOptions(CLI::App &app, Options &o) {
   CLI::Validator isTolerance(
       [](std::string &text) {
@@ -55,6 +72,7 @@ static void addOptions(CLI::App &app, Options &o) {
       },
       "");
   constexpr int kMost = std::numeric_limits<int>::max();
+  constexpr int64_t kMostSeed = std::numeric_limits<int64_t>::max();
   app.add_option("DIR", o.artifact,
                  "artifact: a folder with libmodel.so, or the library");
   app.add_option("--inputs", o.inputs,
@@ -77,28 +95,28 @@ static void addOptions(CLI::App &app, Options &o) {
       "entry to run (default: the first that takes the inputs' sizes)");
   app.add_option("--threads", o.open.threads,
                  "threads (default: one per allowed CPU)")
-      ->check(CLI::Range(0, 1024));
+      ->check(isNumber(0, 1024));
   app.add_flag("--pin", o.open.pin, "bind threads to CPUs");
   app.add_flag("--verify", o.open.verify, "compare the hash of all weights");
   auto *random = app.add_option("--random-inputs", o.seed,
                                 "random inputs from this seed (default 0)");
-  random->expected(0, 1)->default_str("0");
+  random->expected(0, 1)->default_str("0")->check(isNumber(0, kMostSeed));
   app.add_option("--int-max", o.intMax, "largest random integer")
-      ->check(CLI::Range(int64_t(0), std::numeric_limits<int64_t>::max()))
+      ->check(isNumber(0, kMostSeed))
       ->capture_default_str();
   app.add_option("--dim", o.dims, "NAME=VALUE: a size of random inputs");
   app.add_option("--steps", o.steps,
                  "run so many times, with states; inputs and outputs may be "
                  "stacked by step")
-      ->check(CLI::Range(1, kMost));
+      ->check(isNumber(1, kMost));
   app.add_flag("--bench", o.bench, "time runs: median, least, 90th percentile");
   app.add_flag("--bench-on-input", o.benchOnInput,
                "time one run per line read from stdin, to interleave programs");
   app.add_option("--warmup", o.warmup, "runs before the clock starts")
-      ->check(CLI::Range(0, kMost))
+      ->check(isNumber(0, kMost))
       ->capture_default_str();
   app.add_option("--runs", o.runs, "runs that are timed or profiled")
-      ->check(CLI::Range(1, kMost))
+      ->check(isNumber(1, kMost))
       ->capture_default_str();
   auto *profile = app.add_option(
       "--profile", o.trace,
@@ -108,19 +126,20 @@ static void addOptions(CLI::App &app, Options &o) {
                "with --profile: also what this machine can do at most");
   app.add_option("--dump", o.dump,
                  "write the values or nodes whose name this expression finds");
-  app.add_option("--dump-to", o.dumpTo, "where --dump writes")
-      ->capture_default_str();
+  auto *dumpTo = app.add_option("--dump-to", o.dumpTo, "where --dump writes")
+                     ->capture_default_str();
   app.add_option("--expect-values", o.expectValues,
                  "compare the values of --dump with this dump, in the order in "
                  "which they are computed");
   app.add_option("--batch", o.batch,
                  "run test data sets: lines of artifact, tab, folder");
   app.add_option("--timeout", o.timeout, "seconds per item of --batch")
+      ->check(isNumber(0, kMost))
       ->capture_default_str();
   app.add_flag("--info", o.info, "describe the model");
   app.add_flag("--json", o.json, "results as JSON");
   app.add_flag("-q,--quiet", o.open.quiet, "no notes");
-  app.callback([&o, random, profile] {
+  app.callback([&o, random, profile, dumpTo] {
     o.random = random->count() > 0;
     o.profile = profile->count() > 0;
     if (o.artifact.empty() == o.batch.empty())
@@ -138,6 +157,8 @@ static void addOptions(CLI::App &app, Options &o) {
         if (isSameFile(written, read))
           throw CLI::ValidationError(
               written + " is read: expected another name to write to");
+    if (dumpTo->count() && o.dump.empty())
+      throw CLI::ValidationError("--dump-to belongs to --dump");
     if (!o.expectValues.empty() && o.dump.empty())
       throw CLI::ValidationError("--expect-values compares what --dump finds");
     if (!o.dump.empty() && o.steps > 1)
@@ -574,6 +595,27 @@ static ExitCode run(const Options &o) {
   return code;
 }
 
+/// What is wrong with the command line, in the words of qcc.
+static RunError describe(const CLI::ParseError &error) {
+  std::string text = error.what();
+  constexpr const char *unexpected[] = {
+      "The following argument was not expected: ",
+      "The following arguments were not expected: "};
+  for (const char *start : unexpected)
+    if (text.rfind(start, 0) == 0) {
+      std::string word = text.substr(std::string(start).size());
+      text = word.rfind("-", 0) == 0
+                 ? "unknown flag '" + word + "'"
+                 : "expected one artifact, but got '" + word + "' besides";
+    }
+  return RunError(Usage, text + "; `qcc-run --help` shows the flags");
+}
+
+static void printError(const std::string &text, ExitCode code) {
+  std::cerr << "qcc-run: error: " << text << " [" << getDiagnosticCode(code)
+            << "]\n";
+}
+
 static int parseAndRun(int argc, char **argv) {
   Options options;
   CLI::App app("Runs, compares, times and profiles a model that qcc compiled.",
@@ -585,31 +627,35 @@ static int parseAndRun(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
-    return app.exit(error) == 0 ? int(Ok) : int(Usage);
+    if (error.get_exit_code() == 0) // help
+      return app.exit(error);
+    throw describe(error);
   }
   int code = run(options);
   std::fflush(stdout);
-  if (!std::cout.flush() || std::ferror(stdout)) {
-    std::cerr << "qcc-run: error: cannot write to stdout\n";
-    return CannotWrite;
-  }
+  if (!std::cout.flush() || std::ferror(stdout))
+    throw RunError(CannotWrite, "cannot write to stdout");
   return code;
 }
 
 int main(int argc, char **argv) {
+  auto fail = [](const std::string &text, ExitCode code) {
+    printError(text, code);
+    return code;
+  };
   try {
     return parseAndRun(argc, argv);
   } catch (const RunError &error) {
-    std::cerr << "qcc-run: error: " << error.what() << "\n";
-    return error.code();
+    return fail(error.what(), error.code());
   } catch (const std::regex_error &error) {
-    std::cerr << "qcc-run: error: --dump: " << error.what() << "\n";
-    return Usage;
+    return fail(
+        std::string("--dump: expected a regular expression, but got one "
+                    "that is none: ") +
+            error.what(),
+        Usage);
   } catch (const std::bad_alloc &) {
-    std::cerr << "qcc-run: error: out of memory\n";
-    return Resources;
+    return fail("out of memory", Resources);
   } catch (const std::exception &error) {
-    std::cerr << "qcc-run: error: " << error.what() << "\n";
-    return Internal;
+    return fail(error.what(), Internal);
   }
 }

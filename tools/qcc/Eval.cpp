@@ -85,6 +85,14 @@ static Expected<EvalOptions> readOptions(const CommandLine &line) {
                        "expected --metric=top1 or --metric=perplexity to say "
                        "what may drop");
   }
+  for (auto [id, metric, name] :
+       {std::tuple<OptionID, Metric, StringRef>{OPT_labels, Metric::Top1,
+                                                "top1"},
+        {OPT_tokens, Metric::Perplexity, "perplexity"}})
+    if (line.has(id) && !is_contained(options.metrics, metric))
+      return makeError(Diag::Usage,
+                       line.args.getLastArg(id)->getSpelling().drop_back(),
+                       "expected --metric=" + name + ", which reads it");
   return options;
 }
 
@@ -302,6 +310,8 @@ Error Evaluation::runModel(const LoadedModel &model, const Sample &sample,
 /// Says which artifact or sample an error is of.
 static Error nameSource(StringRef artifact, Error error) {
   return handleErrors(std::move(error), [&](const CodedError &coded) {
+    if (coded.getWhere() == artifact) // named already
+      return makeError(coded.getDiag(), artifact, coded.getText());
     return makeError(coded.getDiag(), artifact,
                      coded.getWhere().empty()
                          ? coded.getText()
