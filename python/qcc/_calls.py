@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
+import math
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +15,9 @@ import numpy as np
 
 from . import _abi, _arrays
 from ._errors import Status
+
+# Seconds of a run from which on a person may want to interrupt the next.
+_LONG = 0.1
 
 #: The largest rank of the C interface.
 MAX_RANK = 32
@@ -72,22 +79,30 @@ class Call:
         self._outputs = [Slot(element) for element in outputs]
         self._given, self._made = _pointers(self._inputs), _pointers(self._outputs)
         self._are_own = True  # what `given` points at
+        self._seconds = math.inf  # of the last run
+        self._was_late = False
         #: Shapes of inputs for which those of the outputs are known.
         self._known: list[tuple[int, ...]] | None = None
 
     def run(
-        self, context: ctypes.c_void_p, values: Sequence[Any], names: Sequence[str], free: Callable[[_abi.DLTensor], None]
+        self,
+        context: ctypes.c_void_p,
+        values: Sequence[Any],
+        names: Sequence[str],
+        free: Callable[[_abi.DLTensor], None],
+        cancel: Callable[[], None],
     ) -> tuple[int, list[np.ndarray]]:
         """Runs the entry and returns the status and, if that is OK, the outputs.
 
-        `names` are those of the inputs; `free` frees what the runtime has allocated. Raises QccError for inputs of another type.
+        `names` are those of the inputs; `free` frees what the runtime has allocated, `cancel` ends a run from another thread.
+        Raises QccError for inputs of another type.
         """
         owners, shapes = self._give(values, names)
         status = self._infer(context, shapes)
         if status not in (Status.OK, Status.DATA_SHAPES):
             return status, []
         arrays = [self._allocate(slot) for slot in self._outputs] if status == Status.OK else []
-        status = self._run(context, self._number, self._given, len(self._inputs), self._made, len(self._outputs))
+        status = self._execute(context, cancel)
         del owners  # until here
         if status:
             return status, []
@@ -133,6 +148,44 @@ class Call:
                 slot.read_shape()
         return status
 
+    def _execute(self, context: ctypes.c_void_p, cancel: Callable[[], None]) -> int:
+        """Runs the entry. In the main thread Ctrl-C ends a run that may take long."""
+
+        def run() -> int:
+            return self._run(context, self._number, self._given, len(self._inputs), self._made, len(self._outputs))
+
+        start = time.perf_counter()
+        if self._seconds < _LONG or threading.current_thread() is not threading.main_thread():
+            status = run()
+        else:
+            status = self._run_aside(run, cancel)
+        if status == Status.CANCELLED and self._was_late:
+            status = run()  # what was cancelled had ended
+        self._was_late = False
+        self._seconds = time.perf_counter() - start
+        return status
+
+    def _run_aside(self, run: Callable[[], int], cancel: Callable[[], None]) -> int:
+        """Runs in another thread while this one waits: Python sees a signal only between its own instructions."""
+        found: list[int] = []
+        ended = threading.Event()
+
+        def work() -> None:
+            found.append(run())
+            ended.set()
+
+        # A Thread's start and join wait too, and one that is interrupted takes the thread for ended.
+        _thread.start_new_thread(work, ())
+        try:
+            ended.wait()
+        except BaseException:  # KeyboardInterrupt, or what a handler of signals raises
+            cancel()
+            _wait_in_any_case(ended)
+            # The context takes a cancellation that comes late as one of its next run.
+            self._was_late = found != [Status.CANCELLED]
+            raise
+        return found[0]
+
     @staticmethod
     def _allocate(slot: Slot) -> np.ndarray:
         """Memory for an output whose shape is known; bytes where elements are packed."""
@@ -150,6 +203,15 @@ class Call:
         data = _arrays.copy_bytes(slot.tensor, slot.shape, slot.element.bits)
         free(slot.tensor)
         return data if slot.element.bits < 8 else data.view(slot.element.numpy).reshape(slot.shape)
+
+
+def _wait_in_any_case(event: threading.Event) -> None:
+    """Waits, whatever signals come: what the other thread uses must live."""
+    while not event.is_set():
+        try:
+            event.wait()
+        except BaseException:
+            pass
 
 
 def _finish(slot: Slot, array: np.ndarray) -> np.ndarray:

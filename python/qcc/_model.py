@@ -154,8 +154,10 @@ class Context:
         call = self._calls.pop(signature.number, None) or _calls.Call(
             self._handle.api, signature.number, signature.input_types, signature.output_types
         )
-        status, outputs = call.run(self._context, values, signature.input_names, self._free)
-        self._calls[signature.number] = call
+        try:
+            status, outputs = call.run(self._context, values, signature.input_names, self._free, self.cancel)
+        finally:
+            self._calls[signature.number] = call
         if status:
             self._raise(status)
         return dict(zip(signature.output_names, outputs))

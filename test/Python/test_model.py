@@ -9,8 +9,10 @@ import sys
 import threading
 
 import numpy as np
+import onnx
 import pytest
 import qcc
+from onnx import TensorProto, helper, numpy_helper
 from qcc import _arrays
 
 
@@ -240,6 +242,71 @@ def test_errors_of_nodes_and_names(model):
     assert error.value.status is qcc.Status.BAD_DATA
     with pytest.raises(qcc.QccError, match="expected one of the entries main, .* but got nothing"):
         model(entry="nothing")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np, qcc
+model, x = qcc.load(sys.argv[1], threads=1), {"x": np.ones((256, 256), np.float32)}
+whole = 1e9
+for _ in range(3):
+    start = time.perf_counter()
+    want = model(x)["y"]
+    whole = min(whole, time.perf_counter() - start)
+for first in (False, True):
+    context = model.context()
+    if not first:
+        context.run(x)
+    for part in (0.2, 0.4):
+        timer = threading.Timer(part * whole, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        start = time.perf_counter()
+        try:
+            context.run(x)
+            sys.exit("not interrupted")
+        except KeyboardInterrupt:
+            took = time.perf_counter() - start
+        assert took < 0.9 * whole, (took, whole)
+    # The context is as good as before.
+    np.testing.assert_array_equal(context.run(x)["y"], want)
+print("done")
+"""
+
+
+def test_keyboard_interrupts(tmp_path):
+    """Ctrl-C ends a run of a second at its next kernel, and the one after it is whole."""
+    weights = [numpy_helper.from_array((np.eye(256) + 0.01).astype(np.float32), f"w{i}") for i in range(24)]
+    nodes = [helper.make_node("MatMul", ["x" if i == 0 else f"v{i - 1}", f"w{i}"], ["y" if i == 23 else f"v{i}"]) for i in range(24)]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [256, 256])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights,
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    artifact = qcc.compile(tmp_path / "m.onnx", target="reference")
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, artifact], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "done\n", done.stdout + done.stderr
+
+
+def test_late_cancellations_are_forgotten(model, monkeypatch):
+    """One that comes when its run has ended does not end the next."""
+    call = qcc._calls.Call(model._handle.api, 0, model._first.input_types, model._first.output_types)
+    context, gone = model.context(), []
+
+    class Late(BaseException):
+        pass
+
+    def wait(event, timeout=None, was=threading.Event.wait):
+        was(event, timeout)
+        if not gone:
+            gone.append(event)
+            raise Late
+
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    with pytest.raises(Late):
+        call.run(context._context, [rows(2)], ["x"], context._free, context.cancel)
+    assert call._was_late
+    status, outputs = call.run(context._context, [rows(2)], ["x"], context._free, context.cancel)
+    assert status == 0 and not call._was_late
+    np.testing.assert_array_equal(outputs[0], expected(rows(2)))
 
 
 def test_cancel(model):
