@@ -9,7 +9,8 @@ using namespace qcc;
 
 LogicalResult StaticQuantizer::narrowWeights(ArrayRef<Operation *> candidates,
                                              const KeepRules &rules) {
-  if (!isNarrow() || budgets.any())
+  // Without known ranges weights are for algorithms to choose, or none.
+  if (!isNarrow() || budgets.any() || dynamic)
     return success();
   const Scheme *format = findScheme(module.getLoc(), scheme);
   if (!format)
