@@ -247,17 +247,16 @@ def test_errors_of_nodes_and_names(model):
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np, qcc
-model, x = qcc.load(sys.argv[1], threads=1), {"x": np.ones((256, 256), np.float32)}
-whole = 1e9
-for _ in range(3):
-    start = time.perf_counter()
-    want = model(x)["y"]
-    whole = min(whole, time.perf_counter() - start)
+model, x = qcc.load(sys.argv[1], threads=1), {"x": np.ones((512, 256), np.float32)}
+start = time.perf_counter()
+want = model(x)["y"]
+whole = time.perf_counter() - start
 for first in (False, True):
     context = model.context()
     if not first:
         context.run(x)
-    for part in (0.2, 0.4):
+    # Early: a machine with other work to do may be several times as fast in the next run as in this one, or as slow.
+    for part in (0.1, 0.2):
         timer = threading.Timer(part * whole, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         start = time.perf_counter()
@@ -266,7 +265,7 @@ for first in (False, True):
             sys.exit("not interrupted")
         except KeyboardInterrupt:
             took = time.perf_counter() - start
-        assert took < 0.9 * whole, (took, whole)
+        assert took < 0.7 * whole, (took, whole)
     # The context is as good as before.
     np.testing.assert_array_equal(context.run(x)["y"], want)
 print("done")
@@ -274,11 +273,11 @@ print("done")
 
 
 def test_keyboard_interrupts(tmp_path):
-    """Ctrl-C ends a run of a second at its next kernel, and the one after it is whole."""
-    weights = [numpy_helper.from_array((np.eye(256) + 0.01).astype(np.float32), f"w{i}") for i in range(24)]
-    nodes = [helper.make_node("MatMul", ["x" if i == 0 else f"v{i - 1}", f"w{i}"], ["y" if i == 23 else f"v{i}"]) for i in range(24)]
+    """Ctrl-C ends a run of seconds at its next kernel, and the one after it is whole."""
+    weights = [numpy_helper.from_array((np.eye(256) + 0.01).astype(np.float32), f"w{i}") for i in range(32)]
+    nodes = [helper.make_node("MatMul", ["x" if i == 0 else f"v{i - 1}", f"w{i}"], ["y" if i == 31 else f"v{i}"]) for i in range(32)]
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [256, 256])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights,
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [512, 256])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights,
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
     artifact = qcc.compile(tmp_path / "m.onnx", target="reference")
