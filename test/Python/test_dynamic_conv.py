@@ -235,3 +235,32 @@ def test_said(tmp_path):
     onnx.save(model, tmp_path / "t.onnx")
     with pytest.raises(qcc.CompileError, match="'layer'.*transposed convolutions have no kernel"):
         build(tmp_path / "t.onnx", tmp_path / "t.qcc", require_fused=True)
+
+
+def test_codes_of_the_model_stay(tmp_path):
+    """Convolutions between the model's own codes run in integers as they are, at any precision; others beside them get codes."""
+    constants = {
+        "xs": F(0.05), "xz": np.uint8(120), "w": RNG.integers(-127, 128, (40, 24, 3, 3)).astype(np.int8), "ws": F(0.02), "wz": np.int8(0),
+        "f": RNG.standard_normal((40, 40, 3, 3)).astype(F) / F(20),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]), helper.make_node("DequantizeLinear", ["q", "xs", "xz"], ["a"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["b"]), helper.make_node("Conv", ["a", "b"], ["c"], "own", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "f"], ["d"], "other", pads=[1, 1, 1, 1]),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 24, 9, 11])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("c", "d")],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), tmp_path / "m.onnx")
+    x = sample("padded")[:2]
+    np.savez(tmp_path / "calib.npz", x=x)
+    want = build(tmp_path / "m.onnx", tmp_path / "f32.qcc", precision="f32")({"x": x})
+    for options in ({"precision": "int8"}, {"precision": "w4a8"}, {"precision": "w4a8", "algo": "gptq", "calib": tmp_path / "calib.npz"}):
+        got = build(tmp_path / "m.onnx", tmp_path / "m.qcc", **options)({"x": x})
+        ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
+        said = {op["node"]: (op["executed"], op["reason"]) for op in ops if op["op"] == "qcc.int_conv"}
+        assert said["own"] == ("int8", "as in the model") and said["other"][0] == "int8"
+        np.testing.assert_array_equal(got["c"], want["c"])
+        assert np.abs(got["d"] - want["d"]).max() < 0.02 * np.abs(want["d"]).max()

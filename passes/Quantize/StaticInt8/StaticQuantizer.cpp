@@ -104,7 +104,7 @@ bool StaticQuantizer::choose(Operation *op, const KeepRules &rules) {
     return false;
   }
   // Within budgets there is no f32 to choose for them.
-  if ((!isNarrow() || budgets.any()) && isOfCodes(op))
+  if ((!isNarrow() || budgets.any() || dynamic) && isOfCodes(op))
     return false;
   std::string obstacle = findObstacle(op);
   if (!obstacle.empty()) {
