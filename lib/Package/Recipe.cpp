@@ -119,14 +119,8 @@ public:
   explicit RecipeReader(StringRef name) : name(name) {}
 
   Expected<Recipe> run(const Yaml &root) {
-    if (root.kind != Yaml::Map)
-      return fail(root, "expected a map of keys");
-    const Yaml *schema = root.find("schema");
-    if (!schema || schema->text != "qcc-recipe/1")
-      return fail(
-          schema ? *schema : root,
-          "expected schema: qcc-recipe/1" +
-              (schema ? ", but got '" + schema->text + "'" : std::string()));
+    if (Error error = checkYamlSchema(root, name, "qcc-recipe/1"))
+      return std::move(error);
     if (Error error = readTop(root))
       return std::move(error);
     if (recipe.budgets.any() && !hasPrecision)
@@ -135,37 +129,16 @@ public:
   }
 
 private:
-  using Field = std::pair<StringRef, std::function<Error(const Yaml &)>>;
-
   Error fail(const Yaml &at, const Twine &text) {
     return makeYamlError(name, at.line, text);
   }
 
-  /// Reads the entries of a map, each by the field of its key.
-  Error readMap(const Yaml &map, StringRef what, ArrayRef<Field> fields) {
-    if (map.kind == Yaml::Scalar && map.text.empty())
-      return Error::success();
-    if (map.kind != Yaml::Map)
-      return fail(map, "expected keys and values of " + what);
-    std::vector<StringRef> known;
-    for (const Field &field : fields)
-      known.push_back(field.first);
-    for (const auto &[key, value] : zip_equal(map.keys, map.items)) {
-      const auto *field = find_if(
-          fields, [&, &key = key](const Field &f) { return f.first == key; });
-      if (field == fields.end())
-        return refuseYamlKey(name, value.line, "key", key, known);
-      if (Error error = field->second(value))
-        return error;
-    }
-    return Error::success();
+  Error readMap(const Yaml &map, StringRef what, ArrayRef<YamlField> fields) {
+    return readYamlMap(name, map, what, fields);
   }
 
   Error readText(const Yaml &value, std::string &text) {
-    if (value.kind != Yaml::Scalar || value.text.empty())
-      return fail(value, "expected a word");
-    text = value.text;
-    return Error::success();
+    return readYamlText(name, value, text);
   }
 
   Error readChoice(const Yaml &value, ArrayRef<StringRef> words,

@@ -33,7 +33,7 @@ std::string Tuning::write() const {
   os << "schema: " << kSchema << "\n"
      << "kernels:" << (kernels.empty() ? " []" : "") << "\n";
   for (const TunedKernel &kernel : kernels) {
-    os << "  - work: " << kernel.work << "\n"
+    os << "  - work: " << quoteYaml(kernel.work) << "\n"
        << "    node: " << quoteYaml(kernel.node) << "\n"
        << "    schedule: " << quoteYaml(kernel.schedule) << "\n"
        << "    seconds:\n";
@@ -54,60 +54,44 @@ public:
   explicit TuningReader(StringRef name) : name(name) {}
 
   Expected<Tuning> run(const Yaml &root) {
-    const Yaml *schema = root.find("schema");
-    if (root.kind != Yaml::Map || !schema || schema->text != kSchema)
-      return makeYamlError(
-          name, schema ? schema->line : root.line,
-          "expected schema: " + kSchema +
-              (schema ? ", but got '" + schema->text + "'" : std::string()));
-    Tuning tuning;
-    for (const auto &[key, value] : zip_equal(root.keys, root.items)) {
-      if (key == "schema")
-        continue;
-      if (key != "kernels")
-        return refuseYamlKey(name, value.line, "key", key,
-                             {"schema", "kernels"});
-      if (value.kind == Yaml::Map)
-        return makeYamlError(name, value.line, "expected a list of kernels");
-      for (const Yaml &item : value.items) {
-        Expected<TunedKernel> kernel = readKernel(item);
-        if (!kernel)
-          return kernel.takeError();
-        tuning.add(std::move(*kernel));
-      }
-    }
-    return tuning;
+    if (Error error = checkYamlSchema(root, name, kSchema))
+      return std::move(error);
+    Error error = readYamlMap(
+        name, root, "a tuning",
+        {{"schema", [](const Yaml &) { return Error::success(); }},
+         {"kernels", [&](const Yaml &value) { return readKernels(value); }}});
+    if (error)
+      return std::move(error);
+    return std::move(tuning);
   }
 
 private:
-  Expected<TunedKernel> readKernel(const Yaml &item) {
+  Error readKernels(const Yaml &value) {
+    if (value.kind == Yaml::Map)
+      return makeYamlError(name, value.line, "expected a list of kernels");
+    for (const Yaml &item : value.items)
+      if (Error error = readKernel(item))
+        return error;
+    return Error::success();
+  }
+
+  Error readKernel(const Yaml &item) {
     TunedKernel kernel;
-    std::pair<StringRef, std::string *> words[] = {
-        {"work", &kernel.work},
-        {"node", &kernel.node},
-        {"schedule", &kernel.schedule}};
-    if (item.kind != Yaml::Map)
-      return makeYamlError(name, item.line,
-                           "expected work, node, schedule and seconds");
-    for (const auto &[key, value] : zip_equal(item.keys, item.items)) {
-      const auto *word = find_if(
-          words, [&, &key = key](const auto &w) { return w.first == key; });
-      if (key == "seconds") {
-        if (Error error = readTimes(value, kernel))
-          return std::move(error);
-      } else if (word == std::end(words)) {
-        return refuseYamlKey(name, value.line, "key", key,
-                             {"work", "node", "schedule", "seconds"});
-      } else if (value.kind != Yaml::Scalar) {
-        return makeYamlError(name, value.line, "expected a word");
-      } else {
-        *word->second = value.text;
-      }
-    }
+    auto text = [&](std::string &to) {
+      return [this, &to](const Yaml &v) { return readYamlText(name, v, to); };
+    };
+    if (Error error = readYamlMap(
+            name, item, "a kernel",
+            {{"work", text(kernel.work)},
+             {"node", text(kernel.node)},
+             {"schedule", text(kernel.schedule)},
+             {"seconds", [&](const Yaml &v) { return readTimes(v, kernel); }}}))
+      return error;
     if (kernel.work.empty() || kernel.schedule.empty())
       return makeYamlError(name, item.line,
                            "expected the work and the schedule of a kernel");
-    return kernel;
+    tuning.add(std::move(kernel));
+    return Error::success();
   }
 
   Error readTimes(const Yaml &value, TunedKernel &kernel) {
@@ -127,6 +111,7 @@ private:
   }
 
   StringRef name;
+  Tuning tuning;
 };
 } // namespace
 

@@ -170,6 +170,45 @@ Expected<Yaml> readYaml(StringRef text, StringRef name, size_t maxBytes) {
   return Reader(text, name).run();
 }
 
+Error checkYamlSchema(const Yaml &root, StringRef name, StringRef schema) {
+  if (root.kind != Yaml::Map)
+    return makeYamlError(name, root.line, "expected a map of keys");
+  const Yaml *found = root.find("schema");
+  if (found && found->text == schema)
+    return Error::success();
+  return makeYamlError(
+      name, found ? found->line : root.line,
+      "expected schema: " + schema +
+          (found ? ", but got '" + found->text + "'" : std::string()));
+}
+
+Error readYamlMap(StringRef name, const Yaml &map, StringRef what,
+                  ArrayRef<YamlField> fields) {
+  if (map.kind == Yaml::Scalar && map.text.empty())
+    return Error::success();
+  if (map.kind != Yaml::Map)
+    return makeYamlError(name, map.line, "expected keys and values of " + what);
+  std::vector<StringRef> known;
+  for (const YamlField &field : fields)
+    known.push_back(field.first);
+  for (const auto &[key, value] : zip_equal(map.keys, map.items)) {
+    const auto *field = find_if(
+        fields, [&, &key = key](const YamlField &f) { return f.first == key; });
+    if (field == fields.end())
+      return refuseYamlKey(name, value.line, "key", key, known);
+    if (Error error = field->second(value))
+      return error;
+  }
+  return Error::success();
+}
+
+Error readYamlText(StringRef name, const Yaml &value, std::string &text) {
+  if (value.kind != Yaml::Scalar || value.text.empty())
+    return makeYamlError(name, value.line, "expected a word");
+  text = value.text;
+  return Error::success();
+}
+
 //===----------------------------------------------------------------------===//
 // Writing
 //===----------------------------------------------------------------------===//

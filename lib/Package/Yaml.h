@@ -5,6 +5,7 @@
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,25 @@ llvm::Error makeYamlError(llvm::StringRef name, unsigned line,
 llvm::Error refuseYamlKey(llvm::StringRef name, unsigned line,
                           llvm::StringRef what, llvm::StringRef key,
                           llvm::ArrayRef<llvm::StringRef> known);
+
+/// Refuses a document that is no map, or whose `schema` is another. Errors:
+/// Usage, with the line.
+llvm::Error checkYamlSchema(const Yaml &root, llvm::StringRef name,
+                            llvm::StringRef schema);
+
+/// A key and what reads its value.
+using YamlField =
+    std::pair<llvm::StringRef, std::function<llvm::Error(const Yaml &)>>;
+
+/// Reads the entries of a map, each by the field of its key; nothing is an
+/// empty one. `what` is for messages. Errors: those of the fields; Usage, with
+/// the line: a key that none has.
+llvm::Error readYamlMap(llvm::StringRef name, const Yaml &map,
+                        llvm::StringRef what, llvm::ArrayRef<YamlField> fields);
+
+/// A scalar that is not empty. Errors: Usage, with the line.
+llvm::Error readYamlText(llvm::StringRef name, const Yaml &value,
+                         std::string &text);
 
 } // namespace qcc
 

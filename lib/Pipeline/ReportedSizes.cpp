@@ -7,6 +7,7 @@
 // several precisions compare.
 //
 //===----------------------------------------------------------------------===//
+#include "ReportedSizes.h"
 #include "Compilation.h"
 #include "qcc/Dialect/Host/HostDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
@@ -15,9 +16,6 @@
 using namespace mlir;
 using namespace qcc;
 
-/// What a size that is not known is taken to be: 1 where it is the first one of
-/// an input, which is a batch mostly, else as long as a short text.
-static constexpr int64_t kAssumedBatch = 1, kAssumedSize = 128;
 /// Texts are not longer, and neither are seconds of sound.
 static constexpr int64_t kMaxSize = 1 << 20;
 
@@ -42,26 +40,36 @@ static bool haveWork(ModuleOp module, ArrayRef<int64_t> sizes) {
   return !found.wasInterrupted();
 }
 
+AssumedSizes qcc::assumeSizes(ModuleOp module, ArrayRef<Type> inputs) {
+  size_t count = getSymbolNames(module).size();
+  AssumedSizes sizes{std::vector<int64_t>(count, kAssumedSize),
+                     std::vector<bool>(count)};
+  for (Type type : inputs) {
+    SmallVector<AffineExpr> dims = getDims(type);
+    if (dims.empty())
+      continue;
+    auto batch = dyn_cast<AffineSymbolExpr>(dims.front());
+    if (!batch || batch.getPosition() >= count)
+      continue;
+    sizes.values[batch.getPosition()] = kAssumedBatch;
+    sizes.isBatch[batch.getPosition()] = true;
+  }
+  return sizes;
+}
+
+void qcc::clampSizes(ModuleOp module, std::vector<int64_t> &sizes) {
+  for (const auto &[symbol, bounds] : getSymbolBounds(module))
+    if (uint64_t(symbol) < sizes.size())
+      sizes[symbol] = std::clamp(sizes[symbol], bounds.first, bounds.second);
+}
+
 std::vector<int64_t> Compilation::getReportedSizes() {
-  std::vector<int64_t> sizes(getSymbolNames(*module).size(), kAssumedSize);
-  std::vector<bool> isBatch(sizes.size());
+  SmallVector<Type> inputs;
   for (auto entry : module->getOps<host::EntryOp>())
-    for (auto input : entry.getInputs().getAsRange<host::TensorAttr>()) {
-      SmallVector<AffineExpr> dims = getDims(input.getType());
-      if (dims.empty())
-        continue;
-      auto batch = dyn_cast<AffineSymbolExpr>(dims.front());
-      if (!batch || batch.getPosition() >= sizes.size())
-        continue;
-      sizes[batch.getPosition()] = kAssumedBatch;
-      isBatch[batch.getPosition()] = true;
-    }
-  auto clamp = [&] {
-    for (const auto &[symbol, bounds] : getSymbolBounds(*module))
-      if (uint64_t(symbol) < sizes.size())
-        sizes[symbol] = std::clamp(sizes[symbol], bounds.first, bounds.second);
-  };
-  clamp();
+    for (auto input : entry.getInputs().getAsRange<host::TensorAttr>())
+      inputs.push_back(input.getType());
+  auto [sizes, isBatch] = assumeSizes(*module, inputs);
+  clampSizes(*module, sizes);
   std::vector<int64_t> first = sizes;
   for (int64_t size = kAssumedSize; !haveWork(*module, sizes); size *= 2) {
     if (size == kMaxSize)
@@ -69,7 +77,7 @@ std::vector<int64_t> Compilation::getReportedSizes() {
     for (auto [isFixed, value] : llvm::zip_equal(isBatch, sizes))
       if (!isFixed)
         value = 2 * size;
-    clamp();
+    clampSizes(*module, sizes);
   }
   return sizes;
 }

@@ -9,9 +9,8 @@
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
 #include "KernelProbe.h"
+#include "ReportedSizes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "qcc/Dialect/QCC/Shape.h"
-#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Package/Tuning.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
@@ -24,9 +23,6 @@
 using namespace mlir;
 using namespace qcc;
 
-/// What a size that is not known is taken to be, and one of an input's first
-/// dimension: as in reports.
-static constexpr int64_t kAssumedSize = 128, kAssumedBatch = 1;
 /// Seconds of timing for each schedule of a kernel.
 static constexpr double kSeconds = 0.1;
 /// Another schedule than that of the cost model has to be faster by this factor
@@ -38,19 +34,11 @@ static constexpr int64_t kMostBytes = 16 << 20;
 
 /// Sizes of the module's symbols.
 static std::vector<int64_t> getSizes(ModuleOp module) {
-  std::vector<int64_t> sizes(getSymbolNames(module).size(), kAssumedSize);
+  SmallVector<Type> inputs;
   for (auto func : module.getOps<func::FuncOp>())
-    for (Type type : func.getArgumentTypes()) {
-      SmallVector<AffineExpr> dims = getDims(type);
-      if (dims.empty())
-        continue;
-      auto batch = dyn_cast<AffineSymbolExpr>(dims.front());
-      if (batch && batch.getPosition() < sizes.size())
-        sizes[batch.getPosition()] = kAssumedBatch;
-    }
-  for (const auto &[symbol, bounds] : getSymbolBounds(module))
-    if (uint64_t(symbol) < sizes.size())
-      sizes[symbol] = std::clamp(sizes[symbol], bounds.first, bounds.second);
+    llvm::append_range(inputs, func.getArgumentTypes());
+  std::vector<int64_t> sizes = assumeSizes(module, inputs).values;
+  clampSizes(module, sizes);
   return sizes;
 }
 

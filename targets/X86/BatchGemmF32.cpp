@@ -91,8 +91,7 @@ BatchGemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   // Partial sums need an output of f32.
   if (op.getTransB() && !getStoredType(body).isF32())
     return std::nullopt;
-  bool avx512 =
-      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
+  bool avx512 = hasAvx512(levels);
   Sizes sizes(op);
   int64_t nr = avx512 ? 64 : 16;
   if (std::optional<int64_t> n = getConstantSize(sizes.n))

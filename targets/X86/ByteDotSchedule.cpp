@@ -249,12 +249,11 @@ findWork(Block &body, ArrayRef<Capabilities> levels,
   DotSchedule cut;
   cut.inputs = sizes.inputs;
   cut.isNibble = type.getElementType().isInteger(4);
-  cut.isFlat = llvm::none_of(
-                   levels, [](const Capabilities &c) { return c.hasAvx512; }) ||
-               (isConv && hasShortTaps(sizes) && !cut.isNibble &&
-                llvm::all_of(levels, [](const Capabilities &c) {
-                  return c.hasVnni && !c.hasAmx;
-                }));
+  cut.isFlat =
+      !hasAvx512(levels) || (isConv && hasShortTaps(sizes) && !cut.isNibble &&
+                             llvm::all_of(levels, [](const Capabilities &c) {
+                               return c.hasVnni && !c.hasAmx;
+                             }));
   // Pairs are those of rows counted through all taps. Where each tap is filled
   // up they are the same only if it has whole pairs.
   bool samePairs = cut.isFlat || sizes.taps == 1 || sizes.inputs % 2 == 0;

@@ -155,8 +155,7 @@ findWork(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   if (!shape.inChannels || !shape.outChannels ||
       (shape.groups > 1 && *shape.inChannels == shape.groups))
     return std::nullopt;
-  bool avx512 =
-      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAvx512; });
+  bool avx512 = hasAvx512(levels);
   bool flat = shape.canFlatten(*getEpilogue(op)),
        storesF32 = getStoredType(dispatch.getBody().front()).isF32();
   return ConvWork{op, weight, shape, flat, avx512, storesF32};

@@ -76,11 +76,6 @@ private:
 
 } // namespace
 
-static bool hasAvx512(ArrayRef<Capabilities> levels) {
-  return llvm::any_of(levels,
-                      [](const Capabilities &c) { return c.hasAvx512; });
-}
-
 /// With panels of `nr` columns.
 static KernelSchedule makeSchedule(MatMulOp op, int64_t nr) {
   auto rhs = cast<BlockArgument>(op.getRhs());

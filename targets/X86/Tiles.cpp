@@ -19,6 +19,11 @@ bool x86::isF32Tensor(Type type) {
   return tensor && tensor.getElementType().isF32();
 }
 
+bool x86::hasAvx512(ArrayRef<Capabilities> levels) {
+  return llvm::any_of(levels,
+                      [](const Capabilities &c) { return c.hasAvx512; });
+}
+
 unsigned x86::getTileRows(const Capabilities &caps, unsigned vectors) {
   // 24 accumulators of 32 registers, 12 of 16: one more row spills (a third of
   // the speed), and more than 12 rows are as many streams of scalars.

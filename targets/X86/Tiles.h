@@ -29,6 +29,9 @@ template <typename Op> Op getRoot(mlir::Block &body) {
 /// Element type of the value that a body yields.
 mlir::Type getStoredType(mlir::Block &body);
 
+/// True if one of the levels has AVX-512: layouts are then for its vectors.
+bool hasAvx512(llvm::ArrayRef<Capabilities> levels);
+
 /// True if the type is a tensor of f32.
 bool isF32Tensor(mlir::Type type);
 

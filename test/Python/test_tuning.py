@@ -113,12 +113,13 @@ def test_other_versions_are_timed_again(folder, tmp_path):
     file = tmp_path / "tuning.yaml"
     run(folder / "m.onnx", "-q", "-o", tmp_path / "a.qcc", f"--tune={file}")
     work, _, schedule, _ = kernels(file.read_text())[0]
-    other = "sha256:" + "0" * 64
+    other = "'nobody: [knows'"
     strange = file.read_text().replace(f"schedule: '{schedule}'", "schedule: nr=7", 1)
     strange += f"  - work: {other}\n    node: elsewhere\n    schedule: nr=16 panel/16\n    seconds:\n      nr=16 panel/16: 1e-06\n"
     file.write_text(strange)
     run(folder / "m.onnx", "-q", "-o", tmp_path / "b.qcc", f"--tune={file}")
     after = {kernel[0]: kernel[2] for kernel in kernels(file.read_text())}
+    run(folder / "m.onnx", "-q", "-o", tmp_path / "c.qcc", f"--tune={file}")  # what was written can be read
     assert after[other] == "nr=16 panel/16" and after[work] != "nr=7" and len(after) == 4
 
 

@@ -34,7 +34,6 @@ public:
   const TunedKernel *find(llvm::StringRef work) const;
   /// Adds a kernel, or replaces the one with its work.
   void add(TunedKernel kernel);
-  llvm::ArrayRef<TunedKernel> getKernels() const { return kernels; }
 
 private:
   std::vector<TunedKernel> kernels;
