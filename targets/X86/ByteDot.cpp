@@ -83,6 +83,12 @@ private:
   void sweepTiles(Value endRow);
   void emitTile(const Place &at);
   SmallVector<Value> emitFlat(const Place &at, ArrayRef<Value> blocks);
+  /// Rows of the weight that a step over flat rows takes, of one word, and
+  /// the number of steps.
+  int64_t getFlatRows() const { return isWide ? 2 : kDotRows; }
+  int64_t getFlatSteps() const {
+    return llvm::divideCeil(sizes.terms(), getFlatRows());
+  }
   /// Vectors of a block's sums in a product of flat rows.
   unsigned getFlatParts() const { return b.caps().hasAvx512 ? 1 : 2; }
   SmallVector<Value> emitTap(const Place &at, ArrayRef<Value> blocks, Value tap,
@@ -180,8 +186,7 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
                   isSigned ? TileDot::Signed : TileDot::Unsigned,
                   llvm::alignTo(before, 64));
   if (schedule.isFlat)
-    blockBytes =
-        kDotHeader + FlatRows::getRowBytes(sizes.terms(), isWide) * kColumns;
+    blockBytes = kDotHeader + getFlatSteps() * getFlatRows() * kColumns;
   if (schedule.isNibble) {
     blockBytes = NibblePanel::getStoredBytes(sizes, schedule);
     panel.emplace(b, sizes, schedule,
@@ -379,12 +384,14 @@ void ByteDot::emitTile(const Place &at) {
 
 /// The sums of a tile, [rows][blocks] of getFlatParts() vectors of columns,
 /// over all rows of the weight: two words of a column or four bytes at a time.
+/// Words are stored as bytes: widening them costs no more than loading them,
+/// and half as many come from memory.
 SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
   unsigned parts = getFlatParts(), lanes = kColumns / parts;
-  constexpr int64_t unit = 4 * kColumns; // bytes of weights of a step
+  int64_t unit = getFlatRows() * kColumns; // bytes of weights of a step
   auto sumType = VectorType::get(lanes, i32);
-  Type code = isWide ? Type(b.getI16Type()) : i8;
-  auto codes = VectorType::get(lanes * (isWide ? 2 : 4), code);
+  auto codes = VectorType::get(lanes * getFlatRows(),
+                               isWide ? Type(b.getI16Type()) : i8);
   SmallVector<Value> pointers,
       init(size_t(at.rows) * at.blocks * parts, b.constantInt(0, sumType));
   for (unsigned r = 0; r < at.rows; ++r)
@@ -392,9 +399,8 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
         flatRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
   // A weight that does not fit L2 beside the rows comes from further away.
   bool isFar = blockBytes * sizes.blocks() > b.caps().l2Bytes / 2;
-  int64_t steps = FlatRows::getRowBytes(sizes.terms(), isWide) / 4;
   return b.forLoop(
-      b.idx(0), b.idx(steps), b.idx(1), init,
+      b.idx(0), b.idx(getFlatSteps()), b.idx(1), init,
       [&](Value step, ArrayRef<Value> carried) {
         SmallVector<Value> sums(carried), factors;
         if (isFar && blocks.size() == 1)
@@ -403,11 +409,13 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
               b.add(b.idx(blockBytes + kDotHeader), b.mul(step, b.idx(unit))));
         Value first = b.add(b.idx(kDotHeader), b.mul(step, b.idx(unit)));
         for (Value block : blocks)
-          for (unsigned part = 0; part < parts; ++part)
-            factors.push_back(
-                b.load(b.elementPointer(
-                           block, i8, b.add(first, b.idx(part * unit / parts))),
-                       code, b.idx(0), codes.getNumElements()));
+          for (unsigned part = 0; part < parts; ++part) {
+            Value bytes =
+                b.load(block, i8, b.add(first, b.idx(part * unit / parts)),
+                       codes.getNumElements());
+            factors.push_back(isWide ? arith::ExtSIOp::create(b, codes, bytes)
+                                     : bytes);
+          }
         for (auto [r, pointer] : llvm::enumerate(pointers)) {
           Value both = vector::BitCastOp::create(
               b, codes, b.splat(b.load(pointer, i32, step), lanes));

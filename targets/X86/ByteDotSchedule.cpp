@@ -213,7 +213,7 @@ static std::string getLayout(const DotSchedule &cut) {
   if (cut.isNibble)
     return cut.isFlat ? "quad4" : "dot4";
   if (cut.isWide)
-    return cut.isFlat ? "pair16" : "dot16";
+    return cut.isFlat ? "pair" : "dot16";
   if (cut.isFlat)
     return cut.pairsFit ? "quad" : "flat";
   return cut.pairsFit ? "dotfit" : "dot";

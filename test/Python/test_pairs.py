@@ -70,7 +70,7 @@ def test_kernel(tmp_path, name):
     op = "Conv" if codes.ndim == 4 else "MatMul"
     save(tmp_path / "m.onnx", codes, op)
     command = [QCC, tmp_path / "m.onnx", "-q", "--emit=schedule", "-o", tmp_path / "m.mlir"]
-    for target, layout in (("avx2", "quad" if fits else "pair16"), ("avx512-vnni", "dot")):
+    for target, layout in (("avx2", "quad" if fits else "pair"), ("avx512-vnni", "dot")):
         subprocess.run([*command, f"--target={target}"], check=True)
         assert f'"{layout}' in (tmp_path / "m.mlir").read_text()
     qcc.compile(tmp_path / "m.onnx", tmp_path / "artifact", target="avx2")

@@ -31,7 +31,7 @@ bool qcc::isByteLayout(StringRef layout) {
     return true;
   StringRef name = layout.take_until([](char c) { return c == ':'; });
   return name == "dot" || name == "dotfit" || name == "quad" ||
-         name == "dot16" || name == "pair16" || name == "dot4" ||
+         name == "dot16" || name == "pair" || name == "dot4" ||
          name == "quad4" || name == "flat";
 }
 
@@ -55,7 +55,7 @@ static bool needsFit(StringRef layout) {
 
 /// Bytes of a stored code.
 static int64_t getCodeBytes(StringRef layout) {
-  return layout.starts_with("dot16") || layout.starts_with("pair16") ? 2 : 1;
+  return layout.starts_with("dot16") ? 2 : 1;
 }
 
 /// Code `at` of a weight of bytes, of words or of i4 in bytes.
@@ -224,7 +224,7 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
 
 bool qcc::pairsFit(ArrayRef<char> codes, RankedTensorType weight,
                    int64_t groups) {
-  std::string layout = "pair16";
+  std::string layout = "pair";
   if (groups)
     layout += ":" + std::to_string(groups);
   std::optional<ByteWeight> w =

@@ -8,7 +8,7 @@
 
 namespace qcc {
 
-/// True for `dot`, `dot:G`, the same with `dot16`, `pair16`, `dot4` and
+/// True for `dot`, `dot:G`, the same with `dot16`, `pair`, `dot4` and
 /// `pair4`, and `tap` (qcc/Dialect/QCC/Pack.h).
 bool isByteLayout(llvm::StringRef layout);
 

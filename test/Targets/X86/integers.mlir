@@ -7,7 +7,7 @@
 
 // CHECK-DAG: #[[FLOPS:.*]] = affine_map<() -> (165888)>
 // CHECK-LABEL: func.func @main
-// WORDS: qcc.pack %{{.*}} "pair16:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x2368xi8>
+// WORDS: qcc.pack %{{.*}} "pair:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x1216xi8>
 // LANES: qcc.pack %{{.*}} "dot16:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x2368xi8>
 // BYTES: qcc.pack %{{.*}} "dot:1" {nr = 16 : i64} : tensor<32x8x3x3xi8> -> tensor<1x2x1216xi8>
 // CHECK: qcc.launch @k0_dot

@@ -20,17 +20,16 @@
 //   dot16, dot16:G
 //                 the same with codes widened to i16, for levels that multiply
 //                 words only
-//   pair16, pair16:G
-//                 as words too, for activations that are words already, pairs
-//                 of rows side by side:
-//                 [G, ceil(O/G/16)] { i32 sums[16], i16 [rows/2][16][2] }
+//   pair, pair:G  codes that are widened as they are read, pairs of rows side
+//                 by side:
+//                 [G, ceil(O/G/16)] { i32 sums[16], i8 [rows/2][16][2] }
 //                 where row `tap * I + i` is input `i` of a tap, and the last
 //                 row is filled up with zeros where there is an odd number
 //   dotfit, dotfit:G
 //                 as dot, for codes of which in each pair of rows `2 j` and
 //                 `2 j + 1` those of one sign add up to at most kMaxPairSum;
 //                 refuses others. Rows are counted through all taps
-//   quad, quad:G  such codes too, the taps side by side as in pair16:
+//   quad, quad:G  such codes too, the taps side by side as in pair:
 //                 [G, ceil(O/G/16)] { i32 sums[16], i8 [rows/4][16][4] }
 //   flat, flat:G  the order of `quad`, of any codes
 //   dot4, dot4:G  i4 weights (an element in each byte of the source) in the
@@ -73,7 +72,7 @@ inline constexpr int64_t kDotStepNibbles = kDotColumns * kDotRows / 2;
 inline constexpr int32_t kMaxPairSum = 128;
 /// On an `int_conv` or `int_matmul` with a constant weight, and on the
 /// `quantize` that makes it: in each pair of rows the codes of one sign add up
-/// to at most kMaxPairSum. Rows are counted as in `pair16`; a last one alone is
+/// to at most kMaxPairSum. Rows are counted as in `pair`; a last one alone is
 /// any. Kernels rely on it, and packing checks it.
 inline constexpr llvm::StringLiteral kPairsFitAttr = "qcc.pairs_fit";
 /// On an `int_conv`, `int_matmul` or `dequantize` of a constant weight of bytes
