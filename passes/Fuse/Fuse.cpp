@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Approximate.h"
 #include "Inline.h"
+#include "RoundTrips.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -209,7 +210,10 @@ struct FusePass : qcc::impl::FuseBase<FusePass> {
     });
     for (Block *block : blocks)
       formDispatches(*block, rewriter);
-    module.walk([](GenericOp generic) { approximateRounded(generic); });
+    module.walk([](GenericOp generic) {
+      approximateRounded(generic);
+      dropRoundTrips(generic);
+    });
   }
 };
 } // namespace
