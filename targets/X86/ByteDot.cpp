@@ -48,6 +48,10 @@ constexpr unsigned kColumns = kDotColumns;
 constexpr unsigned kStoredBlocks = 4;
 /// Bytes of a weight from which on it is brought to L2 ahead.
 constexpr int64_t kLeastAhead = 64 << 10;
+/// Most rows of a tile of AVX2 that LLVM may load as it likes: it loads all
+/// rows' pairs first, and those of more do not fit 16 registers with their
+/// sums.
+constexpr unsigned kMaxLoadedRows = 4;
 /// Most accumulators of a tile, of as many registers.
 constexpr unsigned kMaxSums = 24;
 
@@ -214,10 +218,10 @@ unsigned ByteDot::getMaxBlocks(std::optional<int64_t> known) const {
 }
 
 unsigned ByteDot::getMaxRows(unsigned blocks) const {
-  // LLVM loads all rows' pairs first: with more than four they and their sums
-  // do not fit 16 registers.
+  // Words take as many loads for half the products: six rows share those of
+  // the weight, which with their sums fill the registers.
   if (flatRows && !b.caps().hasAvx512)
-    return 4 / blocks;
+    return isWide && blocks == 1 ? 6 : kMaxLoadedRows / blocks;
   unsigned budget = b.caps().hasAvx512 ? kMaxSums : 12;
   return std::clamp(budget / (dot.getRegisters() * blocks), 1u, 12u);
 }
@@ -417,8 +421,10 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
                                      : bytes);
           }
         for (auto [r, pointer] : llvm::enumerate(pointers)) {
-          Value both = vector::BitCastOp::create(
-              b, codes, b.splat(b.load(pointer, i32, step), lanes));
+          Value word = at.rows > kMaxLoadedRows
+                           ? broadcastInOrder(b, pointer, step)
+                           : b.splat(b.load(pointer, i32, step), lanes);
+          Value both = vector::BitCastOp::create(b, codes, word);
           for (auto [v, factor] : llvm::enumerate(factors))
             dot.stepPart(b, sums[r * factors.size() + v], factor, both);
         }

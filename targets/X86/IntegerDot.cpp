@@ -103,6 +103,19 @@ Value x86::shiftSplat(KernelBuilder &b, Value value, unsigned bits) {
   return vector::ShuffleOp::create(b, shifted, shifted, order);
 }
 
+Value x86::broadcastInOrder(KernelBuilder &b, Value pointer, Value step) {
+  Value index = arith::IndexCastOp::create(b, b.getI64Type(), step);
+  return LLVM::InlineAsmOp::create(
+             b, VectorType::get(8, b.getI32Type()), ValueRange{pointer, index},
+             "vpbroadcastd ($1,$2,4), $0", "=v,r,r,~{memory}",
+             /*has_side_effects=*/true, /*is_align_stack=*/false,
+             LLVM::TailCallKind::None,
+             LLVM::AsmDialectAttr::get(b.getContext(),
+                                       LLVM::AsmDialect::AD_ATT),
+             /*operand_attrs=*/ArrayAttr())
+      .getResult(0);
+}
+
 /// Bytes as integers of `element`, each.
 static Value extendBytes(KernelBuilder &b, Value bytes, bool isSigned,
                          Type element) {

@@ -88,6 +88,12 @@ private:
 /// a broadcast from memory and a shift.
 mlir::Value shiftSplat(KernelBuilder &b, mlir::Value value, unsigned bits);
 
+/// The i32 at `pointer[step]` (index) in every lane of a register of AVX2. LLVM
+/// leaves the load where it is: it would load those of all rows first, which
+/// takes registers that sums need.
+mlir::Value broadcastInOrder(KernelBuilder &b, mlir::Value pointer,
+                             mlir::Value step);
+
 /// Sums of two words each: half as many i32.
 mlir::Value sumPairs(KernelBuilder &b, mlir::Value words);
 
