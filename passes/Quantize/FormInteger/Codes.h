@@ -48,6 +48,10 @@ void populateAveragePatterns(mlir::RewritePatternSet &patterns);
 /// Weights of integer operations as signed codes without a zero point.
 void populateZeroPointPatterns(mlir::RewritePatternSet &patterns);
 
+/// Products of integers that no kernel takes, in floats that hold their sums
+/// exactly.
+void populateExactFloatPatterns(mlir::RewritePatternSet &patterns);
+
 /// Codes in place of floats in what copies, gathers, concatenates and reshapes.
 void populateMovePatterns(mlir::RewritePatternSet &patterns);
 

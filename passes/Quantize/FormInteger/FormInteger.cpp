@@ -436,6 +436,7 @@ struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
     patterns.add<FormIntConv, FormIntMatMul, NoteLoops<IntConvOp>,
                  NoteLoops<IntMatMulOp>, MultiplyByReciprocal>(&getContext());
     populateZeroPointPatterns(patterns);
+    populateExactFloatPatterns(patterns);
     populateAveragePatterns(patterns);
     populateMovePatterns(patterns);
     // Before a product with the reciprocal stands between.

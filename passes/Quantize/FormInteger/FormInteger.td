@@ -23,6 +23,9 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     `qcc.zeros_fit` the codes less their zero points fit signed bytes and are the weight; of a depthwise convolution they are, in
     i16, in any case.
 
+    A product of two activations, or with a weight of several matrices, has no kernel for bytes: its codes less their zero
+    points are multiplied as f32, in parts of the inner dimension whose sums stay below 2^24 and are exact.
+
     Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
     of one scale moves their codes.
 

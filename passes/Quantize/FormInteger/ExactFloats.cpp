@@ -1,0 +1,141 @@
+//===- ExactFloats.cpp - integer products in floats -------------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Codes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "qcc/Dialect/QCC/Decompose.h"
+#include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Scheme/Products.h"
+
+using namespace mlir;
+using namespace qcc;
+
+/// Up to this all whole numbers are f32, and so are all partial sums of
+/// products that add up to no more, in any order.
+static constexpr int64_t kExact = int64_t(1) << 24;
+
+/// Most parts of the inner dimension: each is a product of its own.
+static constexpr int64_t kMaxParts = 16;
+
+/// The largest magnitude of codes of `type`, at most 8 bits, less their zero
+/// point.
+static int64_t getBound(Type type, Value zero) {
+  int64_t codes = int64_t(1) << type.getIntOrFloatBitWidth(),
+          least = type.isUnsignedInteger() ? 0 : -codes / 2;
+  if (!zero)
+    return std::max(-least, least + codes - 1);
+  std::optional<int64_t> known = getSplatInteger(zero);
+  if (!known || *known < least || *known >= least + codes)
+    return codes - 1;
+  return std::max(*known - least, least + codes - 1 - *known);
+}
+
+namespace {
+/// Multiplies codes that kernels for bytes do not take, two activations or a
+/// weight of several matrices, as floats: in so short parts of the inner
+/// dimension that every partial sum is exact.
+struct MultiplyAsFloats : OpRewritePattern<IntMatMulOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(IntMatMulOp op,
+                                PatternRewriter &rewriter) const override {
+    auto lhs = op.getLhs().getType(), rhs = op.getRhs().getType();
+    if (isConstantExpression(op.getRhs()) && rhs.getRank() <= 2)
+      return failure();
+    for (RankedTensorType type : {lhs, rhs})
+      if (!type.getElementType().isInteger() ||
+          type.getElementTypeBitWidth() > 8)
+        return failure();
+    for (Value zero : {op.getLhsZero(), op.getRhsZero()})
+      if (zero && !hasOneElement(zero))
+        return failure();
+    std::optional<int64_t> rows = getConstantSize(getDims(lhs).back());
+    if (!rows || *rows == 0)
+      return failure();
+    int64_t part = kExact / (getBound(lhs.getElementType(), op.getLhsZero()) *
+                             getBound(rhs.getElementType(), op.getRhsZero()));
+    if (llvm::divideCeil(*rows, part) > kMaxParts)
+      return failure();
+    Value sums;
+    for (int64_t first = 0; first < *rows; first += part)
+      sums = addPart(rewriter, op, first, std::min(part, *rows - first), sums);
+    rewriter.replaceOp(op, sums);
+    return success();
+  }
+
+private:
+  /// `sums`, which may be null, plus the products of `count` rows.
+  static Value addPart(PatternRewriter &b, IntMatMulOp op, int64_t first,
+                       int64_t count, Value sums) {
+    unsigned lhsRank = op.getLhs().getType().getRank(),
+             rhsRank = op.getRhs().getType().getRank();
+    Value lhs = convert(b, op.getLhs(), op.getLhsZero(), lhsRank - 1, first,
+                        count),
+          rhs = convert(b, op.getRhs(), op.getRhsZero(), rhsRank - 2, first,
+                        count);
+    RankedTensorType type = op.getResult().getType();
+    auto product = MatMulOp::create(
+        b, op.getLoc(), makeTensorType(getDims(type), b.getF32Type()), lhs, rhs,
+        /*trans_a=*/false, /*trans_b=*/false);
+    noteOutcome(product, "int8", "f32",
+                "exact in f32: the weight is not a constant matrix");
+    AffineMap same = b.getMultiDimIdentityMap(type.getRank());
+    SmallVector<Value> inputs{product};
+    if (sums)
+      inputs.push_back(sums);
+    return createGeneric(
+               b, op.getLoc(), type, Combiner::None, inputs,
+               SmallVector<AffineMap>(inputs.size(), same), {}, {},
+               [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+                 Value sum = arith::FPToSIOp::create(inner, inner.getI32Type(),
+                                                     args[0]);
+                 if (args.size() == 1)
+                   return sum;
+                 return arith::AddIOp::create(inner, sum, args[1]);
+               })
+        .getResult();
+  }
+
+  /// `count` codes from `first` on along `axis` less their zero point, as f32.
+  static Value convert(PatternRewriter &b, TypedValue<RankedTensorType> codes,
+                       Value zero, unsigned axis, int64_t first,
+                       int64_t count) {
+    Location loc = codes.getLoc();
+    MLIRContext *context = b.getContext();
+    SmallVector<AffineExpr> dims = getDims(codes.getType()), reads;
+    unsigned rank = dims.size();
+    for (unsigned i = 0; i < rank; ++i)
+      reads.push_back(getAffineDimExpr(i, context));
+    reads[axis] = reads[axis] + first;
+    dims[axis] = getAffineConstantExpr(count, context);
+    SmallVector<Value> inputs{codes};
+    SmallVector<AffineMap> maps{AffineMap::get(rank, 0, reads, context)};
+    if (zero) {
+      inputs.push_back(toScalar(b, loc, zero));
+      maps.push_back(AffineMap::get(rank, 0, context));
+    }
+    bool isUnsigned = codes.getType().getElementType().isUnsignedInteger();
+    return createGeneric(
+               b, loc, makeTensorType(dims, b.getF32Type()), Combiner::None,
+               inputs, maps, {}, {},
+               [&](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
+                 auto widen = [&](Value code) -> Value {
+                   if (isUnsigned)
+                     return arith::ExtUIOp::create(inner, inner.getI32Type(),
+                                                   code);
+                   return arith::ExtSIOp::create(inner, inner.getI32Type(),
+                                                 code);
+                 };
+                 Value code = widen(args[0]);
+                 if (args.size() > 1)
+                   code = arith::SubIOp::create(inner, code, widen(args[1]));
+                 return arith::SIToFPOp::create(inner, inner.getF32Type(),
+                                                code);
+               })
+        .getResult();
+  }
+};
+} // namespace
+
+void qcc::populateExactFloatPatterns(RewritePatternSet &patterns) {
+  patterns.add<MultiplyAsFloats>(patterns.getContext(), /*benefit=*/2);
+}
