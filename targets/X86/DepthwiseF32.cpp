@@ -1,11 +1,12 @@
 //===- DepthwiseF32.cpp - f32 convolution of each channel alone -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Vectors run along a row of output pixels. Where the width is known, the rows
-// of a channel that a task reads are copied to scratch with their padding, even
-// and odd columns apart for stride 2, so that each tap is a plain load.
-// Elsewhere, which lanes of a tap fall in the padding is worked out once per
-// vector of pixels and holds for all channels of a task, which run inside.
+// Vectors run along a row of output pixels. The rows of a channel that a task
+// reads are copied to scratch with their padding, even and odd columns apart
+// for stride 2, so that each tap is a plain load. Rows that are too long for
+// that, which shows at run time where the width is not known, are read in
+// place: which lanes of a tap fall in the padding is worked out once per vector
+// of pixels and holds for all channels of a task, which run inside.
 //
 //===----------------------------------------------------------------------===//
 #include "ConvShape.h"
@@ -28,17 +29,26 @@ constexpr int64_t kTaskRows = 8;
 /// Taps whose masks are kept at once.
 constexpr int64_t kMaxTaps = 49;
 
-/// Vectors of a copied row at most (of 16 lanes), and bytes of a task's rows.
-constexpr int64_t kMaxRowVectors = 32, kMaxCopyBytes = 64 << 10;
+/// Most floats of a plane of a copied row, vectors (of 16 lanes) of one that
+/// are copied without a loop, and bytes of a task's rows.
+constexpr int64_t kMaxPlane = 1024, kMaxRowVectors = 32,
+                  kMaxCopyBytes = 64 << 10;
 
 /// The copied rows of a channel: [rows][planes][plane] floats, where plane i
 /// has every column i modulo the stride, from the padding on.
 struct CopiedRows {
   int64_t rows, planes, plane;
-  int64_t used; ///< floats of a plane that are read
+  int64_t reach;    ///< floats of a plane beyond the width that are read
+  AffineExpr width; ///< of the output
+  /// The width is known, and that of the input, and few vectors fill a row.
+  bool isUnrolled = false;
 
-  /// None where sizes are not known or rows too long. `lanes`: of vectors.
-  static std::optional<CopiedRows> get(const ConvShape &shape, int64_t lanes);
+  /// None where rows are known to be too long.
+  static std::optional<CopiedRows> get(const ConvShape &shape);
+  /// Floats of a plane that are read by vectors of `lanes`.
+  AffineExpr getUsed(int64_t lanes) const {
+    return width.ceilDiv(lanes) * lanes + reach;
+  }
   int64_t getRowFloats() const { return planes * plane; }
   int64_t getBytes() const { return rows * getRowFloats() * 4; }
 };
@@ -62,14 +72,17 @@ public:
         lanes(b.caps().f32Lanes()),
         input(b.pointer(cast<BlockArgument>(op.getInput()))),
         weight(b.pointer(cast<BlockArgument>(op.getWeight()))),
-        out(b.resultPointer(0)), copy(CopiedRows::get(shape, lanes)) {}
+        out(b.resultPointer(0)), copy(CopiedRows::get(shape)) {}
   LogicalResult emit();
 
 private:
   void emitTask(Value task);
+  void emitInPlace(Value firstRow, Value endRow);
   void emitCopied(Value channel, Value firstRow, Value endRow);
   void copyRow(Value base, Value y, Value to);
-  Value loadColumns(Value base, int64_t column);
+  void forColumns(function_ref<void(Value at)> body);
+  SmallVector<Value> loadColumns(Value row, Value column);
+  Value getInside(Value first, Value width);
   void emitRow(Value channel, Value row, Value rows, ArrayRef<Value> weights);
   Value sumTaps(Value rows, Value column, ArrayRef<Value> weights);
   void emitRest(Value sum, Value channel, Value row, int64_t column);
@@ -109,29 +122,33 @@ ConvOp findDepthwise(Block &body) {
   return taps > 0 && taps <= kMaxTaps ? op : ConvOp();
 }
 
-std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape,
-                                          int64_t lanes) {
-  std::optional<int64_t> width = getConstantSize(shape.outWidth);
+std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape) {
   int64_t stride = shape.strideWidth;
+  // Vectors of the largest level: planes are the same for all of an artifact.
   constexpr int64_t mostLanes = 16, mostReach = 256;
-  if (!width || *width <= 0 || !getConstantSize(shape.inWidth) || stride > 2 ||
-      *width > kMaxRowVectors * mostLanes || shape.padLeft < 0 ||
+  std::optional<int64_t> width = getConstantSize(shape.outWidth);
+  if (stride > 2 || (width && *width <= 0) || shape.padLeft < 0 ||
       shape.padLeft > mostReach || shape.dilationWidth > mostReach ||
       shape.dilationHeight > mostReach || shape.strideHeight > mostReach)
     return std::nullopt;
-  // The same for all levels of an artifact.
-  int64_t reach = (shape.kernelWidth - 1) * shape.dilationWidth / stride + 1;
   CopiedRows copy;
+  copy.width = shape.outWidth;
+  copy.reach = (shape.kernelWidth - 1) * shape.dilationWidth / stride + 1;
   copy.rows = (kTaskRows - 1) * shape.strideHeight +
               (shape.kernelHeight - 1) * shape.dilationHeight + 1;
   copy.planes = stride;
-  copy.plane =
-      llvm::alignTo(llvm::alignTo(*width, mostLanes) + reach, mostLanes);
-  copy.used = llvm::alignTo(*width, lanes) + reach;
-  if (copy.plane > kMaxRowVectors * mostLanes ||
-      copy.getBytes() > kMaxCopyBytes)
-    return std::nullopt;
-  return copy;
+  // Rows that are a multiple of a page apart would share a few sets of L1.
+  int64_t most = std::min(kMaxPlane, kMaxCopyBytes / 4 / (copy.rows * stride));
+  copy.plane = most / mostLanes * mostLanes - mostLanes;
+  if (width && getConstantSize(shape.inWidth)) {
+    int64_t needed =
+        llvm::alignTo(llvm::alignTo(*width, mostLanes) + copy.reach, mostLanes);
+    if (needed > copy.plane)
+      return std::nullopt;
+    copy.plane = needed;
+    copy.isUnrolled = needed <= kMaxRowVectors * mostLanes;
+  }
+  return copy.plane > 0 ? std::optional(copy) : std::nullopt;
 }
 
 } // namespace
@@ -151,7 +168,7 @@ DepthwiseF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   schedule.tasks = shape.batch *
                    llvm::divideCeil(*shape.outChannels, kTaskChannels) *
                    shape.outHeight.ceilDiv(kTaskRows);
-  if (std::optional<CopiedRows> copy = CopiedRows::get(shape, /*lanes=*/16))
+  if (std::optional<CopiedRows> copy = CopiedRows::get(shape))
     schedule.scratchBytes = copy->getBytes();
   return schedule;
 }
@@ -183,13 +200,29 @@ void Depthwise::emitTask(Value task) {
   image = b.divFloor(rest, channelBlocks);
   Value endRow =
       b.minIdx(b.add(firstRow, b.idx(kTaskRows)), b.size(shape.outHeight));
-  if (copy) {
+  auto fromCopies = [&] {
     b.forLoop(
         firstChannel, endChannel, b.idx(1),
         [&](Value channel) { emitCopied(channel, firstRow, endRow); },
         KernelBuilder::LoopHint::NoUnroll);
-    return;
-  }
+  };
+  if (!copy)
+    return emitInPlace(firstRow, endRow);
+  if (copy->isUnrolled)
+    return fromCopies();
+  constexpr int64_t mostLanes = 16;
+  Value fits = b.less(b.size(copy->getUsed(mostLanes)), b.idx(copy->plane + 1));
+  auto branch = scf::IfOp::create(b, fits, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard restore(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  fromCopies();
+  b.setInsertionPointToStart(branch.elseBlock());
+  emitInPlace(firstRow, endRow);
+}
+
+/// The rows [firstRow, endRow) of the task's channels, whose inputs are read
+/// where they are.
+void Depthwise::emitInPlace(Value firstRow, Value endRow) {
   Value width = b.size(shape.outWidth);
   b.forLoop(
       firstRow, endRow, b.idx(1),
@@ -250,66 +283,113 @@ void Depthwise::copyRow(Value base, Value y, Value to) {
                                          b.less(y, b.size(shape.inHeight)));
   auto branch = scf::IfOp::create(b, isInside, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard restore(b);
-  auto store = [&](Value vector, int64_t plane, int64_t at) {
-    b.store(vector, to, f32, b.idx(plane * copy->plane + at));
+  auto store = [&](Value vector, int64_t plane, Value at) {
+    b.store(vector, to, f32, b.add(b.idx(plane * copy->plane), at));
   };
   int64_t stride = copy->planes;
   b.setInsertionPointToStart(branch.thenBlock());
   Value from = b.elementPointer(base, f32, b.mul(y, b.size(shape.inWidth)));
-  SmallVector<int64_t> even, odd;
-  for (int64_t i = 0; i < int64_t(lanes); ++i) {
-    even.push_back(2 * i);
-    odd.push_back(2 * i + 1);
-  }
-  for (int64_t at = 0; at < copy->used; at += lanes) {
-    int64_t column = at * stride - shape.padLeft;
-    Value low = loadColumns(from, column);
-    if (stride == 1) {
-      store(low, 0, at);
-      continue;
+  forColumns([&](Value at) {
+    SmallVector<Value> columns = loadColumns(
+        from, b.sub(b.mul(at, b.idx(stride)), b.idx(shape.padLeft)));
+    if (stride == 1)
+      return store(columns[0], 0, at);
+    SmallVector<int64_t> even, odd;
+    for (int64_t i = 0; i < int64_t(lanes); ++i) {
+      even.push_back(2 * i);
+      odd.push_back(2 * i + 1);
     }
-    Value high = loadColumns(from, column + lanes);
-    store(vector::ShuffleOp::create(b, low, high, even), 0, at);
-    store(vector::ShuffleOp::create(b, low, high, odd), 1, at);
-  }
+    for (auto [plane, order] : {std::pair(0, even), std::pair(1, odd)})
+      store(vector::ShuffleOp::create(b, columns[0], columns[1], order), plane,
+            at);
+  });
   b.setInsertionPointToStart(branch.elseBlock());
   Value zero = zeros(b, 1, lanes)[0];
-  for (int64_t plane = 0; plane < stride; ++plane)
-    for (int64_t at = 0; at < copy->used; at += lanes)
+  forColumns([&](Value at) {
+    for (int64_t plane = 0; plane < stride; ++plane)
       store(zero, plane, at);
+  });
 }
 
-/// The columns from `column` on of a row, 0 where there is none.
-Value Depthwise::loadColumns(Value row, int64_t column) {
-  int64_t width = *getConstantSize(shape.inWidth);
-  SmallVector<bool> live;
-  for (int64_t i = 0; i < int64_t(lanes); ++i)
-    live.push_back(column + i >= 0 && column + i < width);
-  if (llvm::none_of(live, [](bool is) { return is; }))
-    return zeros(b, 1, lanes)[0];
-  Value mask;
-  if (!llvm::all_of(live, [](bool is) { return is; }))
-    mask = arith::ConstantOp::create(
-        b, DenseElementsAttr::get(VectorType::get(lanes, b.getI1Type()),
-                                  ArrayRef<bool>(live)));
-  return b.load(row, f32, b.idx(column), lanes, mask);
+/// Vectors of what a row's copy holds: one after the other where the width is
+/// known, so that most need no mask.
+void Depthwise::forColumns(function_ref<void(Value at)> body) {
+  if (!copy->isUnrolled) {
+    b.forLoop(b.idx(0), b.size(copy->getUsed(lanes)), b.idx(lanes), body,
+              KernelBuilder::LoopHint::NoUnroll);
+    return;
+  }
+  int64_t used = *getConstantSize(copy->getUsed(lanes));
+  for (int64_t at = 0; at < used; at += lanes)
+    body(b.idx(at));
+}
+
+/// The columns of a row from `column` on, 0 where there is none: a vector per
+/// plane of a copy.
+SmallVector<Value> Depthwise::loadColumns(Value row, Value column) {
+  int64_t count = copy->planes * lanes;
+  Value width = b.size(shape.inWidth);
+  auto load = [&](bool isMasked) {
+    SmallVector<Value> vectors;
+    for (int64_t i = 0; i < copy->planes; ++i) {
+      Value first = b.add(column, b.idx(i * lanes));
+      vectors.push_back(b.load(row, f32, first, lanes,
+                               isMasked ? getInside(first, width) : Value()));
+    }
+    return vectors;
+  };
+  std::optional<int64_t> begin = getConstantIntValue(column),
+                         end = getConstantIntValue(width);
+  if (begin && end)
+    return load(/*isMasked=*/*begin < 0 || *begin + count > *end);
+  Value isInside =
+      arith::AndIOp::create(b, b.less(b.idx(-1), column),
+                            b.less(b.add(column, b.idx(count - 1)), width));
+  SmallVector<Type> types(copy->planes, VectorType::get(lanes, f32));
+  auto branch = scf::IfOp::create(b, types, isInside, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard restore(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(b, load(/*isMasked=*/false));
+  b.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(b, load(/*isMasked=*/true));
+  return SmallVector<Value>(branch.getResults());
+}
+
+/// The lanes that are columns of a row, of those from `first` on.
+Value Depthwise::getInside(Value first, Value width) {
+  auto type = VectorType::get(lanes, b.getIndexType());
+  Value columns = arith::AddIOp::create(b, b.splat(first, lanes),
+                                        vector::StepOp::create(b, type));
+  // Below 0 is a large number without a sign.
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, columns,
+                               b.splat(width, lanes));
 }
 
 /// A row of the output, `rows` being where its window begins.
 void Depthwise::emitRow(Value channel, Value row, Value rows,
                         ArrayRef<Value> weights) {
-  int64_t width = *getConstantSize(shape.outWidth),
-          whole = width / lanes * lanes;
+  Value width = b.size(shape.outWidth),
+        whole = b.mul(b.divFloor(width, b.idx(lanes)), b.idx(lanes));
+  auto emitVector = [&](Value column, Value live) {
+    if (failed(storePixels(sumTaps(rows, column, weights), channel, row, column,
+                           lanes, live)))
+      status = failure();
+  };
   b.forLoop(
-      b.idx(0), b.idx(whole), b.idx(lanes),
-      [&](Value column) {
-        if (failed(storePixels(sumTaps(rows, column, weights), channel, row,
-                               column, lanes, Value())))
-          status = failure();
-      },
+      b.idx(0), whole, b.idx(lanes),
+      [&](Value column) { emitVector(column, Value()); },
       KernelBuilder::LoopHint::NoUnroll);
-  if (whole < width)
-    emitRest(sumTaps(rows, b.idx(whole), weights), channel, row, whole);
+  if (std::optional<int64_t> known = getConstantSize(shape.outWidth)) {
+    if (*known % lanes)
+      emitRest(sumTaps(rows, whole, weights), channel, row,
+               *known / lanes * lanes);
+    return;
+  }
+  auto branch = scf::IfOp::create(b, b.less(whole, width),
+                                  /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard restore(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  emitVector(whole, b.sub(width, whole));
 }
 
 Value Depthwise::sumTaps(Value rows, Value column, ArrayRef<Value> weights) {
