@@ -27,6 +27,7 @@ public:
     emitters.push_back(createPoolEmitter());
     emitters.push_back(createArgReduceEmitter());
     emitters.push_back(createConcatEmitter());
+    emitters.push_back(createTableEmitter());
     emitters.push_back(createInterleaveEmitter());
     emitters.push_back(createTileEmitter());
     emitters.push_back(createProgramEmitter());

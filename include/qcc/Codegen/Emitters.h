@@ -23,6 +23,10 @@ std::unique_ptr<KernelEmitter> createPoolEmitter();
 /// dimension than the result (transposes), in tiles. For levels with vectors.
 std::unique_ptr<KernelEmitter> createTileEmitter();
 
+/// Elementwise generics that map bytes of one tensor to bytes by a long body,
+/// through a table of all results. For levels with vectors.
+std::unique_ptr<KernelEmitter> createTableEmitter();
+
 /// Elementwise generics whose last dimension has two to four elements (depth to
 /// space), vectors along the one before it. For levels with vectors.
 std::unique_ptr<KernelEmitter> createInterleaveEmitter();
