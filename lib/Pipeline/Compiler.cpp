@@ -224,6 +224,11 @@ llvm::Error Compilation::import() {
     return error;
   settleBudgets();
   warnOfIdleRules();
+  if (module->getOperation()->removeAttr(kAllowsInt8Attr) && !isMixed &&
+      basePrecision == "f32")
+    result.notes.push_back("the model allows activations of int8 "
+                           "(accuracy_level 4 of MatMulNBits): "
+                           "--precision=w4a8 multiplies its codes so");
   if (llvm::Error error = runPasses(Stage::Import, [](OpPassManager &) {}))
     return error;
   auto entry = *module->getOps<func::FuncOp>().begin();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Speed of int8 with calibrated scales: against own fp32 and ONNX Runtime's int8 and fp32.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: bench_int8.py [--rounds=N] [--seconds=S] [--only=NAME] [--target=T] [--threads=1,2] [--own] [--page=FILE]
+"""usage: bench_int8.py [--rounds=N] [--seconds=S] [--only=NAME] [--target=T] [--threads=1,2] [--own | --qdq] [--page=FILE]
 
 Four contenders in one process, in rounds that run each once, in an order that turns, after a run that is not counted and
 with several threads after a pause: ours in int8 and fp32, ONNX Runtime's in int8 (quantize_static: per channel, symmetric
@@ -9,6 +9,7 @@ weights, after its own preprocessing) and fp32, with all optimisations and the s
 same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50 million products, and graphs of known shapes with
 random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds for each model and number of threads.
 
+With --qdq the contenders are ONNX Runtime's int8 model, compiled by us and run by it, and our own int8, in DATE-qdq.md.
 With --own the contenders are ours alone: fp32, int8 and w4a8 with calibration data, and int8 without, in DATE-int8-own.md.
 """
 
@@ -42,7 +43,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 LEAST_SAMPLE = 0.004  # seconds of one contender in a round
 PAUSE = 0.1  # seconds between contenders of several threads: those of the one before wait in a loop before they sleep
 OURS, PLAIN, PEER, PEER_PLAIN = "int8", "fp32", "ORT int8", "ORT fp32"
-DYNAMIC, NARROW = "int8 without data", "w4a8"
+DYNAMIC, NARROW, QDQ = "int8 without data", "w4a8", "ORT's model"
 
 
 @dataclasses.dataclass
@@ -179,22 +180,27 @@ def measure(subject: Subject, options: argparse.Namespace) -> list[tuple[int, di
         ours = {PLAIN: [], OURS: ["--precision=int8", calibrated]}
         if options.own:
             ours |= {DYNAMIC: ["--precision=int8"], NARROW: ["--precision=w4a8", calibrated]}
-        for kind, flags in ours.items():
-            harness.run(harness.QCC, path, "-o", folder / kind, *flags, f"--target={options.target}", "-q", *subject.flags)
         peer = None if options.own else quantize_peer(path, folder, name, samples)
+        if options.qdq:
+            ours |= {QDQ: []}
+        for kind, flags in ours.items():
+            model = peer if kind == QDQ else path
+            harness.run(harness.QCC, model, "-o", folder / kind, *flags, f"--target={options.target}", "-q", *subject.flags)
         feed = {name: samples[:1]}
         for threads in options.threads:
             models = {kind: qcc.load(folder / kind, threads=threads) for kind in ours}
             runs = {kind: lambda model=model: model(feed) for kind, model in models.items()}
             exact = list(models[PLAIN](feed).values())
             said = [
-                f"{count_products(folder / kind, kind.split()[0])} | {cosine(list(models[kind](feed).values()), exact):.4f}"
+                f"{count_products(folder / kind, 'int8' if kind == QDQ else kind.split()[0])} | {cosine(list(models[kind](feed).values()), exact):.4f}"
                 for kind in ours
                 if kind != PLAIN
             ]
             if peer:
                 sessions = [session(p, threads) for p in (peer, path)]
                 runs |= {PEER: lambda: sessions[0].run(None, feed), PEER_PLAIN: lambda: sessions[1].run(None, feed)}
+            if options.qdq:
+                runs = {kind: runs[kind] for kind in (QDQ, PEER, OURS)}
             results.append((threads, race(runs, options.rounds, options.seconds, PAUSE if threads > 1 else 0), " | ".join(said)))
     return results
 
@@ -211,6 +217,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--own", action="store_true")
+    parser.add_argument("--qdq", action="store_true")
     parser.add_argument("--page", type=pathlib.Path)
     options = parser.parse_args()
     day = datetime.date.today().isoformat()
@@ -218,6 +225,10 @@ def main() -> None:
         names, pairs = (PLAIN, OURS, DYNAMIC, NARROW), [(PLAIN, OURS), (PLAIN, DYNAMIC), (OURS, NARROW)]
         title, file = "int8 with and without data, and w4a8", f"{day}-int8-own.md"
         said = " | ".join(f"products in {kind} | cosine" for kind in (OURS, DYNAMIC, NARROW))
+    elif options.qdq:
+        names, pairs = (QDQ, PEER, OURS), [(PEER, QDQ), (QDQ, OURS)]
+        title, file = "int8 models of ONNX Runtime, compiled and run by it", f"{day}-qdq.md"
+        said = " | ".join(f"products in int8, {kind} | cosine" for kind in (OURS, QDQ))
     else:
         names, pairs = (OURS, PLAIN, PEER, PEER_PLAIN), [(PLAIN, OURS), (PEER, OURS), (PEER_PLAIN, PLAIN)]
         title, file, said = "int8 against fp32 and ONNX Runtime", f"{day}-int8.md", "products in int8 | cosine"
@@ -245,7 +256,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     for threads, rows in found.items():
         means = " | ".join(f"{geometric_mean(list(column)):.2f}x" for column in zip(*rows))
-        lines.append(f"| geometric mean | {threads} | | | | | {means} |" + " |" * (said.count("|") + 1))
+        lines.append(f"| geometric mean | {threads} |{' |' * len(names)} {means} |" + " |" * (said.count("|") + 1))
         print(lines[-1], flush=True)
     page = options.page or ROOT / "docs" / "benchmarks" / file
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import subprocess
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import pytest
 import qcc
 from onnx import TensorProto, helper, numpy_helper
 
+QCC = pathlib.Path(__file__).resolve().parents[2] / "build" / "bin" / "qcc"
 CODES = {
     TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15), TensorProto.INT8: (-128, 127), TensorProto.UINT8: (0, 255),
 }  # fmt: skip
@@ -260,3 +262,16 @@ def test_scales_that_are_none(tmp_path):
     model.proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(scales, "s"))
     with pytest.raises(qcc.CompileError, match="product.*expected finite weights"):
         qcc.compile(model.save(tmp_path), tmp_path / "m.qcc")
+
+
+def test_note_of_accuracy_level(tmp_path):
+    """A model that allows activations of int8 is told how to have them, where it is not asked for."""
+    model = nbits(4, 32)
+    noted = {}
+    for level, precision in ((4, "f32"), (4, "w4a8"), (0, "f32")):
+        del model.proto.graph.node[0].attribute[4:]
+        model.proto.graph.node[0].attribute.append(helper.make_attribute("accuracy_level", level))
+        command = [QCC, model.save(tmp_path), "-o", tmp_path / "m.qcc", f"--precision={precision}"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        noted[level, precision] = "--precision=w4a8 multiplies its codes so" in done.stderr
+    assert noted == {(4, "f32"): True, (4, "w4a8"): False, (0, "f32"): False}

@@ -164,6 +164,12 @@ LogicalResult convertMatMulNBits(NodeContext &node) {
   if (!isa<FloatType>(type) || type.isF64())
     return node.refuse(Diag::UnsupportedType,
                        "expected a float tensor of 32 bits or less");
+  if (constexpr int64_t inInt8 = 4;
+      bits == 4 && node.attrInt("accuracy_level", 0) == inInt8)
+    node.b.getInsertionBlock()
+        ->getParentOp()
+        ->getParentOfType<ModuleOp>()
+        ->setAttr(kAllowsInt8Attr, node.b.getUnitAttr());
   Value product =
       node.matmul(node.widen(node.in(0)), weight, false, /*transB=*/true);
   if (node.has(5))

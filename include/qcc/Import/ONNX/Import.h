@@ -40,6 +40,10 @@ struct ImportOptions {
   std::function<void(llvm::StringRef node, llvm::StringRef op)> onNode = {};
 };
 
+/// On a module whose model has products of weights of 4 bits that may have
+/// activations of int8: MatMulNBits with an `accuracy_level` of 4.
+inline constexpr llvm::StringLiteral kAllowsInt8Attr = "qcc.allows_int8";
+
 /// Reads an ONNX model (opset 6 to 28) as a module with one function
 /// `main`: arguments are the graph's inputs that have no initializer, results
 /// its outputs, both named by the attribute `qcc.name`. Every operation has the
