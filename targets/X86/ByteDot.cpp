@@ -401,6 +401,7 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
   for (unsigned r = 0; r < at.rows; ++r)
     pointers.push_back(
         flatRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
+  bool isInOrder = !b.caps().hasAvx512 && at.rows > kMaxLoadedRows;
   // A weight that does not fit L2 beside the rows comes from further away.
   bool isFar = blockBytes * sizes.blocks() > b.caps().l2Bytes / 2;
   return b.forLoop(
@@ -421,9 +422,8 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
                                      : bytes);
           }
         for (auto [r, pointer] : llvm::enumerate(pointers)) {
-          Value word = at.rows > kMaxLoadedRows
-                           ? broadcastInOrder(b, pointer, step)
-                           : b.splat(b.load(pointer, i32, step), lanes);
+          Value word = isInOrder ? broadcastInOrder(b, pointer, step)
+                                 : b.splat(b.load(pointer, i32, step), lanes);
           Value both = vector::BitCastOp::create(b, codes, word);
           for (auto [v, factor] : llvm::enumerate(factors))
             dot.stepPart(b, sums[r * factors.size() + v], factor, both);
