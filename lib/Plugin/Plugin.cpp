@@ -163,12 +163,28 @@ static Expected<LoadedPlugin> describePlugin(const PluginInfo &info,
 
 Error Extensions::check(const mlir::DialectRegistry &base, size_t firstPass,
                         size_t firstHook) const {
-  for (const auto &[stage, factory] : ArrayRef(passes).drop_front(firstPass))
+  for (const auto &[stage, factory] : ArrayRef(passes).drop_front(firstPass)) {
     if (stage > Stage::Plan)
       return makeError(Diag::BadPlugin, "",
                        "expected a pass at a stage from import to plan, but "
                        "got " +
                            getStageName(stage));
+    if (!factory)
+      return makeError(Diag::BadPlugin, "",
+                       "expected a function that makes a pass at stage " +
+                           getStageName(stage) +
+                           ", but got null; see what is given to addPass");
+    if (!factory())
+      return makeError(Diag::BadPlugin, "",
+                       "expected a pass at stage " + getStageName(stage) +
+                           ", but its factory returned null; see what is given "
+                           "to addPass");
+  }
+  if (!all_of(ArrayRef(dialects).drop_front(firstHook),
+              [](const DialectHook &hook) { return bool(hook); }))
+    return makeError(Diag::BadPlugin, "",
+                     "expected a function that registers dialects, but got "
+                     "null; see what is given to addDialects");
   mlir::DialectRegistry before, added;
   base.appendTo(before);
   for (auto [i, hook] : enumerate(dialects))

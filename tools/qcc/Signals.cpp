@@ -3,6 +3,7 @@
 #include "Signals.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/TemporaryFolder.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/Signals.h"
 #include <csignal>
@@ -67,10 +68,19 @@ static void writeLine(const char *text, const char *code,
     (void)!write(STDERR_FILENO, part, strlen(part));
 }
 
-/// Whether code of others is in the process.
-static volatile sig_atomic_t hasPlugins = 0;
+/// What to do about a crash: a text that is written before the handler may need
+/// it.
+static const char *volatile crashRemedy =
+    "please report it with the model and the command";
 
-void notePlugins() { hasPlugins = 1; }
+void notePlugins(ArrayRef<std::string> paths) {
+  std::string remedy =
+      toPlainText("a plugin (" + join(paths, ", ") +
+                  ") may have done it: report it to who wrote it, or without "
+                  "--load-plugin with the model and the command");
+  // Never freed: a plugin may also crash while the program ends.
+  crashRemedy = strdup(remedy.c_str());
+}
 
 static void onCrash(int signal) {
   if (signal == SIGBUS) {
@@ -78,13 +88,9 @@ static void onCrash(int signal) {
               "QCC-E901");
     _exit(1);
   }
-  const char *remedy =
-      hasPlugins ? "a plugin may have done it: report it to who wrote it, or "
-                   "without --load-plugin with the model and the command"
-                 : "please report it with the model and the command";
   writeLine(signal == SIGSEGV ? "crashed: invalid memory access; "
                               : "crashed; ",
-            "QCC-E901", remedy);
+            "QCC-E901", crashRemedy);
   _exit(1);
 }
 

@@ -3,8 +3,10 @@
 #ifndef QCC_TOOLS_QCC_SIGNALS_H
 #define QCC_TOOLS_QCC_SIGNALS_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
+#include <string>
 
 namespace qcc::driver {
 
@@ -16,8 +18,8 @@ void handleInterrupts();
 /// code 1 or 7. With QCC_BACKTRACE set the stack is printed too.
 void handleCrashes();
 
-/// A crash from here on may be that of a plugin.
-void notePlugins();
+/// A crash from here on may be that of a plugin of these. Called once.
+void notePlugins(llvm::ArrayRef<std::string> paths);
 
 /// The end of memory alone, for workers: one line and exit code 7.
 void handleOutOfMemory();

@@ -76,12 +76,13 @@ static Error runVerb(Session &session) {
 }
 
 static Error loadPlugins(Session &session) {
-  if (session.line.has(OPT_load_plugin))
-    notePlugins();
+  std::vector<std::string> paths =
+      session.line.args.getAllArgValues(OPT_load_plugin);
+  if (!paths.empty())
+    notePlugins(paths);
   mlir::DialectRegistry base;
   registerDialects(base);
-  for (const std::string &path :
-       session.line.args.getAllArgValues(OPT_load_plugin))
+  for (const std::string &path : paths)
     if (Error error = session.extensions.load(path, base))
       return error;
   return Error::success();

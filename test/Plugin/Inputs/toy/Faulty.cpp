@@ -1,7 +1,8 @@
 //===- Faulty.cpp - a plugin that breaks rules ------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The environment says which: FAULT of a scheme, PASS of a pass at STAGE.
+// The environment says which: FAULT of a scheme, PASS of a pass at STAGE, NULL
+// in place of a function or a pass.
 //
 //===----------------------------------------------------------------------===//
 #include "mlir/IR/BuiltinOps.h"
@@ -92,8 +93,15 @@ extern "C" qcc::PluginInfo qccGetPluginInfo() {
   return {qcc::kPluginApi, QCC_VERSION_STRING, "faulty",
           [](qcc::Extensions &extensions) {
             extensions.addDialects(qcc::registerScheme<Faulty>);
-            if (std::optional<qcc::Stage> stage = qcc::parseStage(get("STAGE")))
-              extensions.addPass(*stage,
-                                 [] { return std::make_unique<Complain>(); });
+            if (get("NULL") == "dialects")
+              extensions.addDialects(nullptr);
+            std::optional<qcc::Stage> stage = qcc::parseStage(get("STAGE"));
+            if (stage && get("NULL") == "factory")
+              extensions.addPass(*stage, nullptr);
+            else if (stage)
+              extensions.addPass(*stage, [] {
+                return get("NULL") == "pass" ? nullptr
+                                             : std::make_unique<Complain>();
+              });
           }};
 }
