@@ -30,7 +30,8 @@ static void writePrecisionTile(raw_ostream &os, const ReportView &view) {
   for (const OpReport &op : view.report.ops) {
     bool isFloat = op.executed == "f32";
     low += !isFloat;
-    kept += isFloat && op.requested != op.executed;
+    kept +=
+        isFloat && op.requested != op.executed && op.reason != kNotQuantized;
   }
   std::string name = "arithmetic in ";
   if (formats.size() > 1)

@@ -157,8 +157,7 @@ OpReporter::describeOther(host::DispatchOp op, StringRef requested) const {
   if (hasCodes && op->hasAttr(kMakesCodesAttr))
     return {"int8", reads ? "as asked: between operations on codes"
                           : "as asked: rounds to codes"};
-  return {"f32", reads ? "kept: makes floats of codes"
-                       : "kept: not a quantized operation"};
+  return {"f32", reads ? "kept: makes floats of codes" : kNotQuantized};
 }
 
 OpReport OpReporter::report(host::DispatchOp op, StringRef entry,

@@ -178,8 +178,9 @@ static void printSummary(const Session &session, const CompileResult &result) {
     session.sink.warn(warning);
   if (session.line.has(OPT_verbose))
     printOps(result, /*all=*/true);
+  // No precision applies to the others.
   unsigned kept = count_if(result.ops, [](const OpReport &op) {
-    return op.requested != op.executed;
+    return op.requested != op.executed && op.reason != kNotQuantized;
   });
   errs() << "  " << result.ops.size() << " operations in " << result.kernels
          << " kernels, " << result.launches << " launches";

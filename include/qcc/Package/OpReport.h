@@ -9,6 +9,9 @@
 
 namespace qcc {
 
+/// The reason of an operation that no precision applies to.
+inline constexpr char kNotQuantized[] = "kept: not a quantized operation";
+
 /// One line of the report: what became of one named operation of the model.
 /// Nothing falls back silently: where `executed` is not `requested`, `reason`
 /// says why.

@@ -1,0 +1,50 @@
+# What the driver says of what was asked for: that it names what may be written instead, and counts and limits what it says it does.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+import qcc
+from onnx import TensorProto, helper
+
+QCC = qcc._driver._find_driver()
+K = 32
+
+
+def random(*shape, seed=1):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def save_graph(path: pathlib.Path, nodes, rows) -> pathlib.Path:
+    """Nodes from x [rows, K] to y, and a weight w [K, K]."""
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, K])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(random(K, K, seed=2), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    np.savez(tmp_path / "data.npz", x=random(40, K))
+    return save_graph(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"], "layer")], "rows"), tmp_path / "data.npz"
+
+
+def driver(*words):
+    done = subprocess.run([QCC, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    return done.returncode, done.stderr
+
+
+def test_what_no_precision_applies_to_is_not_counted(tmp_path):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Softmax", ["p"], ["y"])]
+    model = save_graph(tmp_path / "m.onnx", nodes, 4)
+    code, text = driver(model, "--precision=w4a16", "--require-fused", "-v", "-o", tmp_path / "m.qcc")
+    assert code == 0 and "kept: not a quantized operation" in text and "not in the precision asked for" not in text, text
+    code, text = driver(model, "--precision=w4a16", "--keep=.", "-o", tmp_path / "m.qcc")
+    assert code == 0 and "; 1 not in the precision asked for" in text, text
