@@ -71,10 +71,10 @@ TargetRegistry::find(llvm::StringRef value) const {
   std::string known =
       llvm::join(llvm::map_range(targets,
                                  [](const std::unique_ptr<Target> &target) {
-                                   return target->getName().str();
+                                   return target->getValues();
                                  }),
                  ", ");
   return makeError(Diag::UnsupportedTarget, "",
-                   "expected a level of one of the targets " + known +
-                       ", but got '" + value.str() + "'");
+                   "expected a target of " + known + ", but got '" +
+                       value.str() + "'");
 }

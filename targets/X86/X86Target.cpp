@@ -38,6 +38,9 @@ public:
     return "x86-64: avx2, avx512, avx512-vnni (cascadelake, icelake), amx "
            "(sapphirerapids), native, or several joined by +";
   }
+  std::string getValues() const override {
+    return "avx2, avx512, avx512-vnni, amx, native";
+  }
   llvm::SmallVector<Capabilities> parse(llvm::StringRef value) const override {
     return x86::parseLevels(value);
   }

@@ -48,3 +48,9 @@ def test_what_no_precision_applies_to_is_not_counted(tmp_path):
     assert code == 0 and "kept: not a quantized operation" in text and "not in the precision asked for" not in text, text
     code, text = driver(model, "--precision=w4a16", "--keep=.", "-o", tmp_path / "m.qcc")
     assert code == 0 and "; 1 not in the precision asked for" in text, text
+
+
+@pytest.mark.parametrize("value", ["x86", "neon"])
+def test_targets_are_named(files, tmp_path, value):
+    code, text = driver(files[0], f"--target={value}", "-o", tmp_path / "m.qcc")
+    assert code == 4 and f"expected a target of reference, avx2, avx512, avx512-vnni, amx, native, but got '{value}'" in text, text

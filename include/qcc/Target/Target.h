@@ -101,6 +101,8 @@ public:
   /// empty list. The first is the lowest.
   virtual llvm::SmallVector<Capabilities>
   parse(llvm::StringRef value) const = 0;
+  /// The values that parse() takes, for messages: "avx2, avx512, native".
+  virtual std::string getValues() const { return getName().str(); }
   virtual llvm::ArrayRef<std::unique_ptr<KernelEmitter>>
   getEmitters() const = 0;
 
