@@ -80,7 +80,8 @@ llvm::Error LoadedModel::load(const std::string &path) {
     return makeError(Diag::BadArtifact, path, text);
   };
   if (!llvm::sys::fs::exists(path))
-    return fail("expected an artifact, but found no library");
+    return makeError(Diag::NoArtifact, path,
+                     "expected an artifact, but found no library");
   if (std::string fault = findLibraryFault(path); !fault.empty())
     return fail(fault);
   library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -108,8 +109,10 @@ llvm::Error LoadedModel::load(const std::string &path) {
   options.threads = 1;
   options.error_text = text;
   options.error_text_size = sizeof(text);
-  if (api->open(&options, &model) != QCC_OK)
-    return fail(text);
+  if (qcc_status status = api->open(&options, &model); status != QCC_OK)
+    return status == QCC_UNSUPPORTED_HOST
+               ? makeError(Diag::UnsupportedTarget, path, text)
+               : fail(text);
   qcc_entry_info entry = {};
   entry.struct_size = sizeof(entry);
   if (api->entry_info(model, 0, &entry) != QCC_OK)

@@ -49,7 +49,7 @@ static qcc_status selectLevel(qcc_model &model, ErrorText &error) {
   if (model.level == QCC_NONE)
     return error.fail(QCC_UNSUPPORTED_HOST,
                       "expected a CPU with %s, but this one (or its operating "
-                      "system) lacks it: compile with a lower "
+                      "system) lacks it; compile with a lower "
                       "--target",
                       names);
   if (model.level + 1 != count) {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 
@@ -54,3 +55,13 @@ def test_what_no_precision_applies_to_is_not_counted(tmp_path):
 def test_targets_are_named(files, tmp_path, value):
     code, text = driver(files[0], f"--target={value}", "-o", tmp_path / "m.qcc")
     assert code == 4 and f"expected a target of reference, avx2, avx512, avx512-vnni, amx, native, but got '{value}'" in text, text
+
+
+def test_an_artifact_that_the_machine_lacks(files, tmp_path, runner):
+    """`qcc eval` says of it what qcc-run does."""
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    measure = [QCC, "eval", tmp_path / "m.qcc", f"--reference={model}", f"--data={data}"]
+    for words in (measure, [runner, tmp_path / "m.qcc", f"--inputs={data}"]):
+        done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"QCC_CPU_FEATURES": "-fma"})
+        assert done.returncode == 4 and "lacks it; compile with a lower --target [QCC-E306]" in done.stderr, done.stderr

@@ -163,7 +163,7 @@ wrong = [
     ([], 2, "expected artifacts"),
     ([near, f"--data={data}"], 2, "--reference"),
     ([near, f"--reference={model}"], 2, "--data"),
-    ([folder / "none.qcc", f"--reference={model}", f"--data={data}"], 9, "none.qcc"),
+    ([folder / "none.qcc", f"--reference={model}", f"--data={data}"], 3, "none.qcc"),
     ([folder / "part.so", f"--reference={model}", f"--data={data}"], 9, "part.so: the library is cut short: expected "),
     ([near, f"--reference={folder / 'none.onnx'}", f"--data={data}"], 3, "none.onnx"),
     ([near, f"--reference={model}", f"--data={folder / 'none.npz'}"], 5, "none.npz"),

@@ -163,7 +163,7 @@ TEST(Levels, MissingFeaturesAreNamed) {
   EXPECT_EQ(api->open(&options, &model), QCC_UNSUPPORTED_HOST);
   unsetenv("QCC_CPU_FEATURES");
   EXPECT_STREQ(text, "expected a CPU with sse4_2, popcnt, but this one (or its "
-                     "operating system) lacks it: compile "
+                     "operating system) lacks it; compile "
                      "with a lower --target");
 }
 
