@@ -50,7 +50,8 @@ public:
   /// Runs a pass on the module after the passes of a stage from Import to
   /// Plan, and before the stage's invariant is checked. Passes of one stage run
   /// in the order in which they were added. A plugin that names a later stage
-  /// is refused: there is no module of qcc's operations any more.
+  /// is refused: there is no module of qcc's operations any more. So is one
+  /// that gives null, here, as a pass or as a hook of dialects.
   void addPass(Stage stage, PassFactory factory) {
     passes.emplace_back(stage, std::move(factory));
   }
