@@ -106,6 +106,8 @@ private:
   void settleBudgets();
   /// Warns of rules of --keep that match no node.
   void warnOfIdleRules();
+  /// Warns of budgets and flags of calibration that decide nothing.
+  void warnOfIdleFlags();
   /// Chooses a precision for each product if there are budgets for them.
   llvm::Error assign();
   llvm::Error quantize();

@@ -170,6 +170,27 @@ static std::string getPrecisionFor(ArrayRef<Capabilities> levels,
   return llvm::join(words, ",");
 }
 
+/// What was asked for and decides nothing.
+void Compilation::warnOfIdleFlags() {
+  StringRef drop = options.budgets.drop;
+  if (!drop.empty() && llvm::cantFail(parseShare("--max-drop", drop)) >= 1)
+    result.warnings.push_back(
+        ("--max-drop=" + drop +
+         " limits little: of classes and of squared errors it is everything; a "
+         "limit such as 1% is usual")
+            .str());
+  bool hasData = !options.calibration.empty() || !options.statistics.empty();
+  if (!hasData && options.rangeMethod != CompileOptions().rangeMethod)
+    result.warnings.push_back(
+        "--calib-method changes nothing: ranges are found "
+        "in --calib=DATA or --stats=FILE");
+  if (hasData && basePrecision == "f32")
+    result.warnings.push_back(
+        (options.calibration.empty() ? "--stats" : "--calib") +
+        std::string(" changes nothing: in f32 nothing is quantized; "
+                    "--precision=int8, for example, uses it"));
+}
+
 llvm::Error Compilation::readPrecision() {
   std::string precision = getPrecisionFor(levels, options.precision);
   auto known = findFormats(&context, precision);
@@ -205,6 +226,7 @@ llvm::Error Compilation::readPrecision() {
   formats = precision + (known->size() > 1 ? "" : ",f32");
   if (known->size() == 1 && !isMixed)
     basePrecision = precision;
+  warnOfIdleFlags();
   return llvm::Error::success();
 }
 

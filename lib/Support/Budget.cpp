@@ -17,8 +17,15 @@ llvm::Expected<Limit> qcc::parseSizeLimit(StringRef flag, StringRef text) {
   StringRef number = text;
   Limit limit;
   if (number.consume_back("x")) {
-    if (readNumber(number, limit.value, /*orZero=*/false))
-      return limit;
+    if (readNumber(number, limit.value, /*orZero=*/false)) {
+      if (limit.value <= 1)
+        return limit;
+      return makeError(Diag::Usage, flag,
+                       "expected a part of the float model's size, at most 1x, "
+                       "but got '" +
+                           text +
+                           "', which limits nothing; half the size is 0.5x");
+    }
   } else if (number.consume_back("B")) {
     double unit = 1, base = number.consume_back("i") ? 1024 : 1000;
     constexpr StringRef kPrefixes = "KMGT";
@@ -61,10 +68,11 @@ llvm::Expected<double> qcc::parseShare(StringRef flag, StringRef text) {
     return makeError(Diag::Usage, flag,
                      "expected a share such as 0.01 or 1%, but got '" + text +
                          "'");
-  if (!isPercent && value > 1)
+  if (!isPercent && value >= 1)
     return makeError(Diag::Usage, flag,
-                     "expected a share up to 1, or a percentage such as '" +
-                         text + "%', but got '" + text + "'");
+                     "expected a share below 1, or a percentage such as '" +
+                         text + "%', but got '" + text +
+                         "'; one percent is 1% or 0.01");
   return isPercent ? value / 100 : value;
 }
 

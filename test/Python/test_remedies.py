@@ -65,3 +65,37 @@ def test_an_artifact_that_the_machine_lacks(files, tmp_path, runner):
     for words in (measure, [runner, tmp_path / "m.qcc", f"--inputs={data}"]):
         done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"QCC_CPU_FEATURES": "-fma"})
         assert done.returncode == 4 and "lacks it; compile with a lower --target [QCC-E306]" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "line", "says"),
+    [
+        ("--max-drop=1", "budget: {drop: 1}", "expected a share below 1, or a percentage such as '1%', but got '1'; one percent is 1% or 0.01"),
+        ("--max-size=2x", "budget: {size: 2x}", "at most 1x, but got '2x', which limits nothing; half the size is 0.5x"),
+    ],
+)  # fmt: skip
+def test_budgets_that_limit_nothing(files, tmp_path, flag, line, says):
+    model, data = files
+    (tmp_path / "r.yaml").write_text(f"schema: qcc-recipe/1\npasses:\n  - mixed_precision:\n      {line}\n")
+    for words in ([flag], [f"--recipe={tmp_path / 'r.yaml'}"]):
+        code, text = driver(model, f"--calib={data}", *words, "-o", tmp_path / "m.qcc")
+        assert code == 2 and says in text and "[QCC-E401]" in text, text
+    assert driver(model, f"--calib={data}", "--max-size=1x", "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    if flag.startswith("--max-drop"):
+        assert driver("eval", tmp_path / "m.qcc", f"--reference={model}", f"--data={data}", "--metric=top1", flag)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--calib={data}", "--max-drop=200%"], "--max-drop=200% limits little"),
+        (["--calib={data}", "--max-drop=20%"], ""),
+        (["--precision=int8", "--calib-method=entropy"], "--calib-method changes nothing: ranges are found in --calib=DATA or --stats=FILE"),
+        (["--precision=int8", "--calib-method=entropy", "--calib={data}"], ""),
+        (["--precision=f32", "--calib={data}"], "--calib changes nothing: in f32 nothing is quantized; --precision=int8, for example, uses it"),
+    ],
+)  # fmt: skip
+def test_flags_that_decide_nothing(files, tmp_path, flags, says):
+    model, data = files
+    code, text = driver(model, *[flag.format(data=data) for flag in flags], "-o", tmp_path / "m.qcc")
+    assert code == 0 and (f"warning: {says}" in text if says else "warning" not in text), text

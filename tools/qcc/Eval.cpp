@@ -9,6 +9,7 @@
 #include "EvalReport.h"
 #include "Report.h"
 #include "qcc/Pipeline/LoadedModel.h"
+#include "qcc/Support/Budget.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Parallel.h"
 #include "qcc/Support/TemporaryFolder.h"
@@ -28,18 +29,6 @@ namespace qcc::driver {
 //===----------------------------------------------------------------------===//
 // Options
 //===----------------------------------------------------------------------===//
-
-/// A share: 0.01 or 1%.
-static Expected<double> readShare(StringRef flag, StringRef text) {
-  StringRef number = text;
-  bool isPercent = number.consume_back("%");
-  double value = 0;
-  if (number.getAsDouble(value) || !(value >= 0) || value > 1e6)
-    return makeError(Diag::Usage, flag,
-                     "expected a share such as 0.01 or 1%, but got '" + text +
-                         "'");
-  return isPercent ? value / 100 : value;
-}
 
 static Error addMetric(StringRef name, std::vector<Metric> &metrics) {
   std::optional<Metric> metric = parseMetric(name);
@@ -75,7 +64,7 @@ static Expected<EvalOptions> readOptions(const CommandLine &line) {
     cantFail(addMetric("cosine", options.metrics));
   }
   if (line.has(OPT_max_drop)) {
-    Expected<double> value = readShare("--max-drop", line.get(OPT_max_drop));
+    Expected<double> value = parseShare("--max-drop", line.get(OPT_max_drop));
     if (!value)
       return value.takeError();
     options.maxDrop = *value;

@@ -26,14 +26,15 @@ struct Limit {
   bool isRelative = true;
 };
 
-/// Reads a limit; `flag` is for messages. Numbers are above 0 and finite.
-/// Errors: Usage.
+/// Reads a limit; `flag` is for messages. Numbers are above 0 and finite, parts
+/// of the float model's size at most 1. Errors: Usage.
 llvm::Expected<Limit> parseSizeLimit(llvm::StringRef flag,
                                      llvm::StringRef text);
 /// A relative limit. Errors: Usage.
 llvm::Expected<Limit> parseRatioLimit(llvm::StringRef flag,
                                       llvm::StringRef text);
-/// A share, 0.01 or 1%, not negative. Errors: Usage.
+/// A share, 0.01 or 1%, not negative. One of 1 and more is taken as a
+/// percentage only: a perplexity may rise by 150%. Errors: Usage.
 llvm::Expected<double> parseShare(llvm::StringRef flag, llvm::StringRef text);
 
 /// Errors of any of the limits.

@@ -31,12 +31,13 @@ TEST(Budget, ReadsSharesAndRatios) {
 TEST(Budget, RefusesWhatIsNoLimit) {
   for (const char *text :
        {"", "x", "0.3", "0x", "-1x", "nanx", "infx", "1e999x", "MB", "0MB",
-        "-3MB", "3PB", "3iB", "3 MB", "3mb", "B", "1MBx"})
+        "-3MB", "3PB", "3iB", "3 MB", "3mb", "B", "1MBx", "1.01x", "2x"})
     EXPECT_NE(toString(parseSizeLimit("--max-size", text).takeError())
                   .find("--max-size"),
               std::string::npos)
         << text;
-  for (const char *text : {"", "%", "-1%", "nan", "inf", "1e9", "1x", "one"})
+  for (const char *text :
+       {"", "%", "-1%", "nan", "inf", "1e9", "1x", "one", "1", "2"})
     EXPECT_NE(toString(parseShare("--max-drop", text).takeError()), "") << text;
   for (const char *text : {"", "0.5", "50%", "0x", "-0.5x"})
     EXPECT_NE(toString(parseRatioLimit("--max-latency", text).takeError()), "")
