@@ -127,6 +127,9 @@ public:
     zip_error_t error;
     zip_error_init_with_code(&error, code);
     std::string text = zip_error_strerror(&error);
+    if (code == ZIP_ER_NOZIP)
+      text += "; np.savez(FILE, NAME=array) writes an .npz, where NAME is that "
+              "of an input";
     zip_error_fini(&error);
     throw RunError(onError, "cannot open " + path.string() + ": " + text);
   }

@@ -85,12 +85,18 @@ static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
   auto ret = cast<func::ReturnOp>(func.getBody().front().getTerminator());
   Value value = ret.getOperand(*result);
   BlockArgument old = func.getArgument(*arg);
-  if (value.getType() != old.getType())
-    return makeError(
-        Diag::Usage, "--state",
-        "expected input '" + input + "' and output '" + output +
-            "' of one type, as a state keeps its size, but got " +
-            describeDifference(module, old.getType(), value.getType()));
+  if (value.getType() != old.getType()) {
+    std::string difference =
+        describeDifference(module, old.getType(), value.getType());
+    if (!StringRef(difference).contains("; "))
+      difference +=
+          "; leave --state out: a cache that grows is an input and an "
+          "output, and the caller passes it on";
+    return makeError(Diag::Usage, "--state",
+                     "expected input '" + input + "' and output '" + output +
+                         "' of one type, as a state keeps its size, but got " +
+                         difference);
+  }
   OpBuilder b(func);
   Location loc = NameLoc::get(b.getStringAttr(input), old.getLoc());
   StateOp::create(b, loc, b.getStringAttr(input), TypeAttr::get(old.getType()));

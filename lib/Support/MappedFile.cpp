@@ -63,7 +63,10 @@ MappedFile::open(llvm::StringRef path) {
   if (descriptor < 0)
     return makeError(Diag::BadModelFile, path,
                      llvm::Twine("cannot open the file: ") +
-                         std::strerror(errno));
+                         std::strerror(errno) +
+                         (errno == ENOENT   ? "; check the name"
+                          : errno == EACCES ? "; check its permissions"
+                                            : ""));
   std::string problem;
   std::shared_ptr<const MappedFile> file =
       map(std::move(name), descriptor, problem);

@@ -99,3 +99,37 @@ def test_flags_that_decide_nothing(files, tmp_path, flags, says):
     model, data = files
     code, text = driver(model, *[flag.format(data=data) for flag in flags], "-o", tmp_path / "m.qcc")
     assert code == 0 and (f"warning: {says}" in text if says else "warning" not in text), text
+
+
+def test_files_that_are_no_model_are_named(files, tmp_path):
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (tmp_path / "a.gguf").write_bytes(b"GGUF\x03" + bytes(100))
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    for name, says in (
+        ("none.onnx", "cannot open the file: No such file or directory; check the name [QCC-E101]"),
+        ("m.qcc", "expected an ONNX model, but got an artifact, which is compiled already; qcc-run runs it [QCC-E101]"),
+        (".", "expected an ONNX model, but got a folder; name the model in it [QCC-E101]"),
+        ("a.gguf", "expected an ONNX model, but got a GGUF file; export the model that it was made of to ONNX [QCC-E101]"),
+        ("a.safetensors", "expected an ONNX model, but got a safetensors file; export"),
+    ):
+        code, text = driver(tmp_path / name, "-o", tmp_path / "out")
+        assert code == 3 and says in text, text
+
+
+def test_remedies_fit(files, tmp_path):
+    model, data = files
+    assert driver(model, "-q", "-o", tmp_path / "m.qcc")[0] == 0
+    code, text = driver("eval", tmp_path / "none.qcc", f"--reference={model}", f"--data={data}")
+    assert code == 3 and "found no library; name the folder that qcc wrote, or its libmodel.so [QCC-E702]" in text, text
+    np.save(tmp_path / "x.npy", random(40, K))
+    code, text = driver(model, "--precision=int8", f"--calib={tmp_path / 'x.npy'}", "-o", tmp_path / "a")
+    assert code == 5 and "np.savez(FILE, NAME=array) writes an .npz" in text, text
+    for words in (["--foo=int9"], ["report", "--foo"]):
+        code, text = driver(*words)
+        assert code == 2 and "unknown flag" in text and "did you mean" not in text, text
+    assert "did you mean '--precision=int8'?" in driver("--precison=int8")[1]
+    code, text = driver(model, "-q", "--precision=int8", "-o", tmp_path / "a")
+    code, text = driver("eval", tmp_path / "a", f"--reference={model}", f"--data={data}", "--min-cos=0.99999999")
+    assert code == 6 and "expected a cosine of at least 0.99999999, but got 0.9" in text, text

@@ -64,7 +64,7 @@ def test_names_of_inputs(running_sum):
     [
         (["n", 4], ["m", 4], "but got f32 [n, 4] and f32 [m, 4]; try --dim=n=m"),
         (["n", 4], ["n", "m"], "but got f32 [n, 4] and f32 [n, m]"),
-        (["past", 4], None, "but got f32 [past, 4] and f32 [(m + past), 4]"),
+        (["past", 4], None, "but got f32 [past, 4] and f32 [(m + past), 4]; leave --state out: a cache that grows is an input and an output"),
     ],
 )
 def test_sizes_of_states(tmp_path, old, new, text):

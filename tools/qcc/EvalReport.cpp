@@ -131,8 +131,8 @@ Error checkGates(const EvalOptions &options,
       if (options.minCosine && r.metric == Metric::Cosine &&
           !(r.value.value >= *options.minCosine))
         miss(artifact, "expected a cosine of at least " +
-                           print("%g", *options.minCosine) + ", but got " +
-                           print("%.6f", r.value.value));
+                           print("%.10g", *options.minCosine) + ", but got " +
+                           print("%.10g", r.value.value));
       if (options.maxDrop && r.drop && !(r.drop->value <= *options.maxDrop))
         miss(artifact, "expected " + getMetricName(r.metric) +
                            " worse by at most " +

@@ -106,9 +106,12 @@ Error checkKnown(const OptTable &table, const InputArgList &args, Verb verb) {
     StringRef text = arg->getSpelling();
     std::string nearest;
     unsigned distance = table.findNearest(text, nearest, getVisibility(verb));
+    // Of a name with more wrong letters than right ones nothing is near.
+    size_t length = text.ltrim('-').split('=').first.size();
     return usage("", "unknown flag '" + text + "'" +
-                         (distance <= 3 ? ", did you mean '" + nearest + "'?"
-                                        : std::string()));
+                         (distance <= std::min<size_t>(length / 2, 3)
+                              ? ", did you mean '" + nearest + "'?"
+                              : std::string()));
   }
   return Error::success();
 }

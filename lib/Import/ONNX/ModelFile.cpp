@@ -11,6 +11,7 @@
 #include "ModelFile.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/Support/Endian.h"
+#include "llvm/Support/FileSystem.h"
 
 namespace qcc::onnx_import {
 namespace {
@@ -244,13 +245,40 @@ bool WireScan::copyMessage(Kind kind, uint64_t begin, uint64_t end,
 
 } // namespace
 
+/// What a file is that begins like those of other containers of models; "" if
+/// nothing is known of it.
+static llvm::StringRef findContainer(llvm::ArrayRef<char> bytes) {
+  llvm::StringRef text(bytes.data(), bytes.size());
+  if (text.starts_with("GGUF"))
+    return "a GGUF file";
+  // The length of a header in JSON, in 8 bytes.
+  if (text.size() > 10 && text.substr(8, 2) == "{\"" &&
+      llvm::support::endian::read64le(text.data()) <= text.size() - 8)
+    return "a safetensors file";
+  return "";
+}
+
 llvm::Expected<std::unique_ptr<ModelFile>> loadModelFile(llvm::StringRef path) {
+  if (llvm::sys::fs::is_directory(path)) {
+    bool isArtifact = llvm::sys::fs::exists(path + "/manifest.json");
+    return makeError(Diag::BadModelFile, path,
+                     isArtifact
+                         ? "expected an ONNX model, but got an artifact, which "
+                           "is compiled already; qcc-run runs it"
+                         : "expected an ONNX model, but got a folder; name the "
+                           "model in it");
+  }
   auto model = std::make_unique<ModelFile>();
   llvm::Expected<std::shared_ptr<const MappedFile>> file =
       MappedFile::open(path);
   if (!file)
     return file.takeError();
   model->file = std::move(*file);
+  if (llvm::StringRef kind = findContainer(model->file->getBytes());
+      !kind.empty())
+    return makeError(Diag::BadModelFile, path,
+                     "expected an ONNX model, but got " + kind +
+                         "; export the model that it was made of to ONNX");
   if (model->file->getSize() > kMaxModelBytes)
     return makeError(Diag::LimitReached, path,
                      "expected a model of at most 2147483647 bytes, but got " +
