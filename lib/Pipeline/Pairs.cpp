@@ -111,8 +111,17 @@ static llvm::Expected<bool> fitsInPairs(Operation *layer,
   return pairsFit(*codes, RankedTensorType::get(shape, bytes), groups);
 }
 
+/// AVX2 widens bytes as it reads them, VNNI multiplies them.
+static bool haveWords(ArrayRef<Capabilities> levels) {
+  auto is = [&](bool Capabilities::*feature) {
+    return llvm::any_of(
+        levels, [&](const Capabilities &level) { return level.*feature; });
+  };
+  return is(&Capabilities::hasAvx512) && !is(&Capabilities::hasVnni);
+}
+
 llvm::Error Compilation::noteWords() {
-  if (!options.budgets.any() || !havePairs(levels))
+  if (!options.budgets.any() || !haveWords(levels))
     return llvm::Error::success();
   ConstSource source;
   source.parameter = [&](StringRef key) { return parameters->getBytes(key); };
