@@ -33,6 +33,8 @@ constexpr int64_t kMaxTaps = 49;
 /// are copied without a loop, and bytes of a task's rows.
 constexpr int64_t kMaxPlane = 1024, kMaxRowVectors = 32,
                   kMaxCopyBytes = 64 << 10;
+/// Lanes of the largest level: planes are the same for all of an artifact.
+constexpr int64_t kMostLanes = 16;
 
 /// The copied rows of a channel: [rows][planes][plane] floats, where plane i
 /// has every column i modulo the stride, from the padding on.
@@ -124,8 +126,7 @@ ConvOp findDepthwise(Block &body) {
 
 std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape) {
   int64_t stride = shape.strideWidth;
-  // Vectors of the largest level: planes are the same for all of an artifact.
-  constexpr int64_t mostLanes = 16, mostReach = 256;
+  constexpr int64_t mostReach = 256;
   std::optional<int64_t> width = getConstantSize(shape.outWidth);
   if (stride > 2 || (width && *width <= 0) || shape.padLeft < 0 ||
       shape.padLeft > mostReach || shape.dilationWidth > mostReach ||
@@ -137,16 +138,17 @@ std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape) {
   copy.rows = (kTaskRows - 1) * shape.strideHeight +
               (shape.kernelHeight - 1) * shape.dilationHeight + 1;
   copy.planes = stride;
+  int64_t most = std::min(kMaxPlane, kMaxCopyBytes / 4 / (copy.rows * stride)) /
+                 kMostLanes * kMostLanes;
   // Rows that are a multiple of a page apart would share a few sets of L1.
-  int64_t most = std::min(kMaxPlane, kMaxCopyBytes / 4 / (copy.rows * stride));
-  copy.plane = most / mostLanes * mostLanes - mostLanes;
+  copy.plane = most - kMostLanes;
   if (width && getConstantSize(shape.inWidth)) {
-    int64_t needed =
-        llvm::alignTo(llvm::alignTo(*width, mostLanes) + copy.reach, mostLanes);
-    if (needed > copy.plane)
+    int64_t needed = llvm::alignTo(
+        llvm::alignTo(*width, kMostLanes) + copy.reach, kMostLanes);
+    if (needed > most)
       return std::nullopt;
     copy.plane = needed;
-    copy.isUnrolled = needed <= kMaxRowVectors * mostLanes;
+    copy.isUnrolled = needed <= kMaxRowVectors * kMostLanes;
   }
   return copy.plane > 0 ? std::optional(copy) : std::nullopt;
 }
@@ -210,8 +212,8 @@ void Depthwise::emitTask(Value task) {
     return emitInPlace(firstRow, endRow);
   if (copy->isUnrolled)
     return fromCopies();
-  constexpr int64_t mostLanes = 16;
-  Value fits = b.less(b.size(copy->getUsed(mostLanes)), b.idx(copy->plane + 1));
+  Value fits =
+      b.less(b.size(copy->getUsed(kMostLanes)), b.idx(copy->plane + 1));
   auto branch = scf::IfOp::create(b, fits, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard restore(b);
   b.setInsertionPointToStart(branch.thenBlock());
@@ -357,11 +359,9 @@ SmallVector<Value> Depthwise::loadColumns(Value row, Value column) {
 
 /// The lanes that are columns of a row, of those from `first` on.
 Value Depthwise::getInside(Value first, Value width) {
-  auto type = VectorType::get(lanes, b.getIndexType());
-  Value columns = arith::AddIOp::create(b, b.splat(first, lanes),
-                                        vector::StepOp::create(b, type));
   // Below 0 is a large number without a sign.
-  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, columns,
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
+                               b.indicesFrom(first, lanes),
                                b.splat(width, lanes));
 }
 

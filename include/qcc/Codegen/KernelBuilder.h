@@ -90,6 +90,8 @@ public:
   /// mask has off read zero.
   mlir::Value gather(mlir::Value pointer, mlir::Type element,
                      mlir::Value offsets, mlir::Value mask = {});
+  /// first, first + 1, ...: vector<lanes x index>.
+  mlir::Value indicesFrom(mlir::Value first, unsigned lanes);
   /// Mask of the first `count` (index) of `lanes` lanes.
   mlir::Value firstLanes(mlir::Value count, unsigned lanes);
   void prefetch(mlir::Value pointer, mlir::Type element, mlir::Value offset);

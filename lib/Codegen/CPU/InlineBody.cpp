@@ -69,9 +69,7 @@ Value Inliner::index(IndexOp op) {
   if (lanes == 1 || op.getDim() != laneDim)
     return first;
   laneIndices[op.getResult()] = {first, 1};
-  auto type = VectorType::get(lanes, b.getIndexType());
-  return arith::AddIOp::create(b, b.splat(first, lanes),
-                               vector::StepOp::create(b, type));
+  return b.indicesFrom(first, lanes);
 }
 
 std::optional<LaneIndex> Inliner::getLaneIndex(Value original) {

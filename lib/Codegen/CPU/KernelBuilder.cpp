@@ -326,6 +326,12 @@ static Value hide(KernelBuilder &b, Value number) {
   return arith::IndexCastOp::create(b, b.getIndexType(), hidden.getResult(0));
 }
 
+Value KernelBuilder::indicesFrom(Value first, unsigned lanes) {
+  auto type = VectorType::get(lanes, getIndexType());
+  return arith::AddIOp::create(*this, splat(first, lanes),
+                               vector::StepOp::create(*this, type));
+}
+
 Value KernelBuilder::firstLanes(Value count, unsigned lanes) {
   if (caps().hasAvx512)
     count = hide(*this, count);
