@@ -30,8 +30,7 @@ static void writePrecisionTile(raw_ostream &os, const ReportView &view) {
   for (const OpReport &op : view.report.ops) {
     bool isFloat = op.executed == "f32";
     low += !isFloat;
-    kept +=
-        isFloat && op.requested != op.executed && op.reason != kNotQuantized;
+    kept += isFloat && op.isNotAsAsked();
   }
   std::string name = "arithmetic in ";
   if (formats.size() > 1)
@@ -182,7 +181,7 @@ static void writeArtifacts(raw_ostream &os, const ReportPage &page,
                  {"least time, or measured", true}});
     for (auto [i, view] : enumerate(views)) {
       size_t kept = count_if(view.report.ops, [](const OpReport &op) {
-        return op.executed == "f32" && op.requested != op.executed;
+        return op.executed == "f32" && op.isNotAsAsked();
       });
       table.row({escape(getTitle(page, i)), escape(view.report.precision),
                  escape(view.report.target),

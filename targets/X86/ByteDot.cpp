@@ -89,9 +89,9 @@ private:
   SmallVector<Value> emitFlat(const Place &at, ArrayRef<Value> blocks);
   /// Rows of the weight that a step over flat rows takes, of one word, and
   /// the number of steps.
-  int64_t getFlatRows() const { return isWide ? 2 : kDotRows; }
-  int64_t getFlatSteps() const {
-    return llvm::divideCeil(sizes.terms(), getFlatRows());
+  int64_t getStepRows() const { return isWide ? 2 : kDotRows; }
+  int64_t getSteps() const {
+    return llvm::divideCeil(sizes.terms(), getStepRows());
   }
   /// Vectors of a block's sums in a product of flat rows.
   unsigned getFlatParts() const { return b.caps().hasAvx512 ? 1 : 2; }
@@ -120,7 +120,7 @@ private:
   ByteRows &rows;
   Epilogue epilogue;
   IntegerDot dot;
-  bool isWide;                      ///< the weight's codes are words
+  bool isWide;                      ///< codes are multiplied as words
   std::optional<FlatRows> flatRows; ///< copied by each task
   std::optional<ByteTiles> tiles;   ///< where the level has them
   std::optional<NibblePanel> panel; ///< of a weight of 4 bits
@@ -190,7 +190,7 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
                   isSigned ? TileDot::Signed : TileDot::Unsigned,
                   llvm::alignTo(before, 64));
   if (schedule.isFlat)
-    blockBytes = kDotHeader + getFlatSteps() * getFlatRows() * kColumns;
+    blockBytes = kDotHeader + getSteps() * getStepRows() * kColumns;
   if (schedule.isNibble) {
     blockBytes = NibblePanel::getStoredBytes(sizes, schedule);
     panel.emplace(b, sizes, schedule,
@@ -392,9 +392,9 @@ void ByteDot::emitTile(const Place &at) {
 /// and half as many come from memory.
 SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
   unsigned parts = getFlatParts(), lanes = kColumns / parts;
-  int64_t unit = getFlatRows() * kColumns; // bytes of weights of a step
+  int64_t unit = getStepRows() * kColumns; // bytes of weights of a step
   auto sumType = VectorType::get(lanes, i32);
-  auto codes = VectorType::get(lanes * getFlatRows(),
+  auto codes = VectorType::get(lanes * getStepRows(),
                                isWide ? Type(b.getI16Type()) : i8);
   SmallVector<Value> pointers,
       init(size_t(at.rows) * at.blocks * parts, b.constantInt(0, sumType));
@@ -405,7 +405,7 @@ SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
   // A weight that does not fit L2 beside the rows comes from further away.
   bool isFar = blockBytes * sizes.blocks() > b.caps().l2Bytes / 2;
   return b.forLoop(
-      b.idx(0), b.idx(getFlatSteps()), b.idx(1), init,
+      b.idx(0), b.idx(getSteps()), b.idx(1), init,
       [&](Value step, ArrayRef<Value> carried) {
         SmallVector<Value> sums(carried), factors;
         if (isFar && blocks.size() == 1)

@@ -31,7 +31,7 @@ static constexpr int64_t kWantedTasks = 4;
 /// Bytes of a task's flat rows: a part of L2 that leaves room for a block of
 /// columns. Each task reads all weights, which need not fit L2.
 static constexpr int64_t kFlatBytes = 192 << 10;
-/// Rows of a tile of them, and tasks that make cutting columns unnecessary.
+/// Rows of a tile of bytes, and tasks that make cutting columns unnecessary.
 static constexpr int64_t kFlatGrain = 4, kWantedFlatTasks = 8;
 /// Bytes of a task's rows that are copied for AMX: half of its smallest L2.
 static constexpr int64_t kCopiedBytes = 1 << 20;
@@ -258,7 +258,8 @@ findWork(Block &body, ArrayRef<Capabilities> levels,
   // up they are the same only if it has whole pairs.
   bool samePairs = cut.isFlat || sizes.taps == 1 || sizes.inputs % 2 == 0;
   cut.pairsFit = cut.isNibble || (op->hasAttr(kPairsFitAttr) && samePairs);
-  // Where no level multiplies bytes, widening the weight once is cheaper.
+  // Where no level multiplies bytes, and rows are not copied, widening the
+  // weight once is cheaper.
   cut.isWide =
       !cut.pairsFit &&
       llvm::none_of(levels, [](const Capabilities &c) { return c.hasVnni; });

@@ -23,7 +23,7 @@ struct DotSchedule {
   int64_t rows;   ///< of a task
   int64_t blocks; ///< of 16 columns of a task
   int64_t inputs; ///< channels of a group
-  bool isWide;    ///< the weight's codes are words
+  bool isWide;    ///< the weight's codes are multiplied as words
   bool pairsFit;  ///< they are bytes as kPairsFitAttr says
   bool isFlat;    ///< a task copies its rows: all taps lie side by side
   bool hasTiles;  ///< levels with AMX make products of 16 rows and more in it

@@ -65,22 +65,28 @@ static Value callIntrinsic(KernelBuilder &b, StringRef name, Type result,
       .getResult(0);
 }
 
-/// One instruction on vectors, operands $1, $2, ... and the result $0, that
-/// LLVM leaves as it is. The operands have the result's type. With `inOrder` it
-/// also stays behind what was emitted before it.
-static Value emitFixed(KernelBuilder &b, StringRef instruction,
-                       ValueRange operands, bool inOrder = false) {
-  std::string constraints = "=v";
-  for (size_t i = 0; i < operands.size(); ++i)
-    constraints += ",v";
+/// One instruction that LLVM leaves as it is, operands $1, $2, ... and the
+/// result $0. With `inOrder` it also stays behind what was emitted before it.
+static Value emitAsm(KernelBuilder &b, Type result, StringRef instruction,
+                     StringRef constraints, ValueRange operands, bool inOrder) {
   return LLVM::InlineAsmOp::create(
-             b, operands[0].getType(), operands, instruction, constraints,
+             b, result, operands, instruction, constraints,
              /*has_side_effects=*/inOrder, /*is_align_stack=*/false,
              LLVM::TailCallKind::None,
              LLVM::AsmDialectAttr::get(b.getContext(),
                                        LLVM::AsmDialect::AD_ATT),
              /*operand_attrs=*/ArrayAttr())
       .getResult(0);
+}
+
+/// The same on vectors of the result's type.
+static Value emitFixed(KernelBuilder &b, StringRef instruction,
+                       ValueRange operands, bool inOrder = false) {
+  std::string constraints = "=v";
+  for (size_t i = 0; i < operands.size(); ++i)
+    constraints += ",v";
+  return emitAsm(b, operands[0].getType(), instruction, constraints, operands,
+                 inOrder);
 }
 
 Value x86::shiftSplat(KernelBuilder &b, Value value, unsigned bits) {
@@ -105,15 +111,9 @@ Value x86::shiftSplat(KernelBuilder &b, Value value, unsigned bits) {
 
 Value x86::broadcastInOrder(KernelBuilder &b, Value pointer, Value step) {
   Value index = arith::IndexCastOp::create(b, b.getI64Type(), step);
-  return LLVM::InlineAsmOp::create(
-             b, VectorType::get(8, b.getI32Type()), ValueRange{pointer, index},
-             "vpbroadcastd ($1,$2,4), $0", "=v,r,r,~{memory}",
-             /*has_side_effects=*/true, /*is_align_stack=*/false,
-             LLVM::TailCallKind::None,
-             LLVM::AsmDialectAttr::get(b.getContext(),
-                                       LLVM::AsmDialect::AD_ATT),
-             /*operand_attrs=*/ArrayAttr())
-      .getResult(0);
+  return emitAsm(b, VectorType::get(8, b.getI32Type()),
+                 "vpbroadcastd ($1,$2,4), $0", "=v,r,r,~{memory}",
+                 {pointer, index}, /*inOrder=*/true);
 }
 
 /// Bytes as integers of `element`, each.

@@ -39,7 +39,10 @@ public:
            "(sapphirerapids), native, or several joined by +";
   }
   std::string getValues() const override {
-    return "avx2, avx512, avx512-vnni, amx, native";
+    std::string values;
+    for (const Capabilities &level : x86::getLevels())
+      values += level.level + ", ";
+    return values + "native";
   }
   llvm::SmallVector<Capabilities> parse(llvm::StringRef value) const override {
     return x86::parseLevels(value);

@@ -178,10 +178,8 @@ static void printSummary(const Session &session, const CompileResult &result) {
     session.sink.warn(warning);
   if (session.line.has(OPT_verbose))
     printOps(result, /*all=*/true);
-  // No precision applies to the others.
-  unsigned kept = count_if(result.ops, [](const OpReport &op) {
-    return op.requested != op.executed && op.reason != kNotQuantized;
-  });
+  unsigned kept = count_if(
+      result.ops, [](const OpReport &op) { return op.isNotAsAsked(); });
   errs() << "  " << result.ops.size() << " operations in " << result.kernels
          << " kernels, " << result.launches << " launches";
   if (kept)

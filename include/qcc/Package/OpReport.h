@@ -16,6 +16,12 @@ inline constexpr char kNotQuantized[] = "kept: not a quantized operation";
 /// Nothing falls back silently: where `executed` is not `requested`, `reason`
 /// says why.
 struct OpReport {
+  /// True if a precision applies to it and it does not run in the one that was
+  /// asked for.
+  bool isNotAsAsked() const {
+    return requested != executed && reason != kNotQuantized;
+  }
+
   unsigned site = 0; ///< its site in the library (qcc_site_info)
   std::string entry; ///< entry that it belongs to
   std::string node;  ///< name of the ONNX node

@@ -8,9 +8,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LoopNest.h"
+#include "MathPasses.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "qcc/Codegen/Emitters.h"
 
 using namespace mlir;
@@ -35,8 +35,7 @@ static unsigned countOps(GenericOp generic) {
   constexpr unsigned function = 20, quotient = 5;
   unsigned ops = 0;
   for (Operation &op : generic.getBlock()->without_terminator()) {
-    if (isa<math::ErfOp, math::ExpOp, math::Exp2Op, math::TanhOp, math::LogOp,
-            math::Log1pOp, math::PowFOp, math::SinOp, math::CosOp>(op))
+    if (isTranscendental(&op))
       ops += function;
     else if (isa<arith::DivFOp, math::SqrtOp>(op))
       ops += quotient;
@@ -107,7 +106,7 @@ private:
 /// Computes the results of all bytes, vector by vector.
 LogicalResult TableKernel::emitTable() {
   unsigned lanes = b.caps().f32Lanes();
-  Type i8 = b.getI8Type(), i32 = b.getI32Type();
+  Type i8 = b.getI8Type();
   table = b.stackBuffer(kCodes);
   SmallVector<Value> args;
   for (auto [i, operand] : llvm::enumerate(root.getInputs())) {
@@ -121,16 +120,8 @@ LogicalResult TableKernel::emitTable() {
   b.forLoop(
       b.idx(0), b.idx(kCodes), b.idx(lanes),
       [&](Value first) {
-        auto wide = VectorType::get(lanes, i32);
-        SmallVector<int32_t> steps;
-        for (unsigned i = 0; i < lanes; ++i)
-          steps.push_back(int32_t(i));
-        Value codes = arith::AddIOp::create(
-            b, b.splat(arith::IndexCastOp::create(b, i32, first), lanes),
-            arith::ConstantOp::create(
-                b, DenseElementsAttr::get(wide, ArrayRef(steps))));
-        args[input] =
-            arith::TruncIOp::create(b, VectorType::get(lanes, i8), codes);
+        args[input] = arith::IndexCastOp::create(b, VectorType::get(lanes, i8),
+                                                 b.indicesFrom(first, lanes));
         FailureOr<Value> results =
             b.inlineBody(root, args, indices, lanes, /*wholePointer=*/{});
         if (failed(results)) {

@@ -8,8 +8,9 @@
 
 namespace qcc {
 
-/// True for `dot`, `dot:G`, the same with `dot16`, `pair`, `dot4` and
-/// `pair4`, and `tap` (qcc/Dialect/QCC/Pack.h).
+/// True for the layouts of weights of bytes: `dot`, `dot16`, `dotfit`, `dot4`,
+/// `pair`, `flat`, `quad` and `quad4`, with groups or without, `tap` and `tap4`
+/// (qcc/Dialect/QCC/Pack.h).
 bool isByteLayout(llvm::StringRef layout);
 
 /// The packed type of a static weight of bytes, or of i4 in bytes; null where

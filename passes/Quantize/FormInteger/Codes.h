@@ -3,6 +3,7 @@
 #ifndef QCC_PASSES_QUANTIZE_FORMINTEGER_CODES_H
 #define QCC_PASSES_QUANTIZE_FORMINTEGER_CODES_H
 
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/PatternMatch.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 
@@ -34,6 +35,10 @@ bool hasOneElement(mlir::Value value);
 
 /// A tensor of one element as a scalar.
 mlir::Value toScalar(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value);
+
+/// A code in a body as a wider integer.
+mlir::Value extendCode(mlir::ImplicitLocOpBuilder &b, mlir::Type type,
+                       mlir::Value code, bool hasSign);
 
 /// True for a constant scale far from where a code times it would vanish or
 /// overflow.

@@ -113,21 +113,16 @@ private:
       inputs.push_back(toScalar(b, loc, zero));
       maps.push_back(AffineMap::get(rank, 0, context));
     }
-    bool isUnsigned = codes.getType().getElementType().isUnsignedInteger();
+    bool hasSign = !codes.getType().getElementType().isUnsignedInteger();
     return createGeneric(
                b, loc, makeTensorType(dims, b.getF32Type()), Combiner::None,
                inputs, maps, {}, {},
                [&](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
-                 auto widen = [&](Value code) -> Value {
-                   if (isUnsigned)
-                     return arith::ExtUIOp::create(inner, inner.getI32Type(),
-                                                   code);
-                   return arith::ExtSIOp::create(inner, inner.getI32Type(),
-                                                 code);
-                 };
-                 Value code = widen(args[0]);
+                 Type i32 = inner.getI32Type();
+                 Value code = extendCode(inner, i32, args[0], hasSign);
                  if (args.size() > 1)
-                   code = arith::SubIOp::create(inner, code, widen(args[1]));
+                   code = arith::SubIOp::create(
+                       inner, code, extendCode(inner, i32, args[1], hasSign));
                  return arith::SIToFPOp::create(inner, inner.getF32Type(),
                                                 code);
                })

@@ -53,9 +53,8 @@ static Value centerCodes(OpBuilder &b, Location loc, Value codes) {
   return centered.getResult();
 }
 
-/// A byte of codes as a wider integer.
-static Value extendCode(ImplicitLocOpBuilder &b, Type type, Value code,
-                        bool hasSign) {
+Value qcc::extendCode(ImplicitLocOpBuilder &b, Type type, Value code,
+                      bool hasSign) {
   if (hasSign)
     return arith::ExtSIOp::create(b, type, code);
   return arith::ExtUIOp::create(b, type, code);
