@@ -33,6 +33,150 @@ Value joinHeads(NodeContext &node, Value input) {
                       {in[0], in[2], simplifyDim(in[1] * in[3])});
 }
 
+Value repeatHeads(NodeContext &node, Value input, AffineExpr heads) {
+  Dims in = node.dims(input);
+  std::optional<int64_t> have = getConstantSize(in[1]),
+                         want = getConstantSize(heads);
+  if (in[1] == heads)
+    return input;
+  if (!have || !want || *have < 1 || *want % *have) {
+    (void)node.refuse(
+        Diag::BadShape,
+        "expected a number of key heads that divides that of query heads");
+    return {};
+  }
+  Dims to = {in[0], heads, in[2], in[3]};
+  return node.copy(
+      to, input,
+      node.makeMap(4, {node.d(0), node.d(1).floorDiv(*want / *have), node.d(2),
+                       node.d(3)}));
+}
+
+SpelledOut spellOut(NodeContext &node, Value query, Value key, Value value,
+                    const ScoreOptions &options) {
+  AffineExpr heads = node.dims(query)[1];
+  key = repeatHeads(node, key, heads);
+  value = repeatHeads(node, value, heads);
+  SpelledOut out;
+  if (!key || !value)
+    return out;
+  out.scores = node.unary(
+      node.matmul(query, key, false, true), [&](Body &body, Value x) {
+        Value scaled = body.mul(x, body.number(options.scale, x.getType()));
+        if (options.softcap <= 0)
+          return scaled;
+        Value cap = body.number(options.softcap, x.getType());
+        return body.mul(cap, body.tanh(body.div(scaled, cap)));
+      });
+  out.biased = options.bias ? node.add(out.scores, options.bias) : out.scores;
+  if (!out.biased)
+    return out;
+  if (options.sink) {
+    Dims to = node.dims(out.biased);
+    AffineExpr keys = to[3];
+    to[3] = node.size(1);
+    Value sink = node.cast(options.sink, node.elem(out.biased));
+    Value column = node.copy(to, sink, node.makeMap(4, node.d(1)));
+    out.weights =
+        node.slice(node.softmax(node.concat({out.biased, column}, 3), 3, false),
+                   3, node.size(0), keys);
+  } else {
+    out.weights = node.softmax(out.biased, 3, false);
+  }
+  if (options.bias && !options.sink && out.weights) {
+    // A row that sees nothing gives zeros, whatever its scores are.
+    Value largest = node.reduce(Combiner::Max, options.bias, {3}, true,
+                                node.elem(options.bias));
+    out.weights = node.elementwise(
+        {out.weights, largest}, node.elem(out.weights),
+        [](Body &body, ValueRange x) {
+          Value isHidden = body.eq(
+              x[1], body.number(-std::numeric_limits<double>::infinity(),
+                                x[1].getType()));
+          return body.select(isHidden, body.number(0, x[0].getType()), x[0]);
+        });
+  }
+  if (out.weights)
+    out.result = node.matmul(out.weights, value);
+  return out;
+}
+
+Value rotate(NodeContext &node, Value input, const Rotation &rotation) {
+  if (!input)
+    return {};
+  Dims in = node.dims(input);
+  auto fail = [&](Diag id, const Twine &text) {
+    (void)node.refuse(id, text);
+    return Value();
+  };
+  bool isFlat = in.size() == 3;
+  int64_t heads = rotation.heads;
+  std::optional<int64_t> hidden =
+      in.size() > 2 ? getConstantSize(in.back()) : std::nullopt;
+  if ((in.size() != 3 && in.size() != 4) || !hidden ||
+      (isFlat && (heads < 1 || *hidden % heads)))
+    return fail(Diag::BadShape,
+                "expected a tensor of rank 4, or of rank 3 with num_heads");
+  int64_t width = isFlat ? *hidden / heads : *hidden,
+          rotated = rotation.elements == 0 ? width : rotation.elements;
+  if (rotated < 2 || rotated > width || rotated % 2)
+    return fail(Diag::BadAttribute,
+                "expected an even rotary_embedding_dim of at most " +
+                    Twine(width) + ", but got " + Twine(rotated));
+  bool interleaved = rotation.isInterleaved,
+       hasPositions = static_cast<bool>(rotation.positions);
+  if (node.rank(rotation.cosine) != (hasPositions ? 2 : 3) ||
+      node.rank(rotation.sine) != node.rank(rotation.cosine))
+    return fail(
+        Diag::BadShape,
+        "expected caches of rank 2 with position_ids, of rank 3 without");
+  SmallVector<Value> whole = {input, rotation.cosine, rotation.sine}, inputs;
+  SmallVector<AffineMap> maps;
+  unsigned time = isFlat ? 1 : 2;
+  if (hasPositions) {
+    inputs.push_back(rotation.positions);
+    maps.push_back(node.makeMap(in.size(), {node.d(0), node.d(time)}));
+  }
+  Dims cache = node.dims(rotation.cosine);
+  return node.generic(
+      in, node.elem(input), inputs, maps, whole, [&](Body &body, ValueRange x) {
+        ValueRange tensors = hasPositions ? x.drop_front() : x;
+        SmallVector<Value> here;
+        for (unsigned i = 0; i < in.size(); ++i)
+          here.push_back(body.dim(i));
+        Value last = here.back(), half = body.index(rotated / 2),
+              two = body.index(2);
+        Value column = isFlat ? body.rem(last, body.index(width), true) : last;
+        Value inside = body.lt(column, body.index(rotated));
+        Value isSecond =
+            interleaved ? body.eq(body.rem(column, two, true), body.index(1))
+                        : body.le(half, column);
+        Value distance = interleaved ? body.index(1) : half;
+        Value pair =
+            interleaved ? body.div(column, two, true)
+                        : body.select(isSecond, body.sub(column, half), column);
+        pair = body.clampIndex(pair, half);
+        SmallVector<Value> at = {pair};
+        if (hasPositions)
+          at.insert(at.begin(),
+                    body.clampIndex(body.toIndex(x[0]), body.extent(cache[0])));
+        else
+          at.insert(at.begin(), {here[0], here[time]});
+        Value self = body.read(tensors[0], here),
+              cosine = body.read(tensors[1], at),
+              sine = body.read(tensors[2], at);
+        SmallVector<Value> other = here;
+        Value partner = body.select(isSecond, body.sub(last, distance),
+                                    body.add(last, distance));
+        other.back() = body.clampIndex(partner, body.extent(in.back()));
+        Value crossed = body.mul(sine, body.read(tensors[0], other));
+        Value turned =
+            body.add(body.mul(cosine, self),
+                     body.select(isSecond, crossed, body.neg(crossed)));
+        return body.select(inside, turned, self);
+      });
+}
+
 namespace {
 
 /// Inputs of an attention after heads are split and the past is prepended, all
@@ -170,65 +314,18 @@ Value emitBias(NodeContext &node, const Hiding &hiding, const Heads &heads) {
   });
 }
 
-/// Each head of `[B, G, T, D]` `H / G` times.
-Value repeatHeads(NodeContext &node, Value input, AffineExpr heads) {
-  Dims in = node.dims(input);
-  std::optional<int64_t> have = getConstantSize(in[1]),
-                         want = getConstantSize(heads);
-  if (in[1] == heads)
-    return input;
-  if (!have || !want || *have < 1 || *want % *have) {
-    (void)node.refuse(
-        Diag::BadShape,
-        "expected a number of key heads that divides that of query heads");
-    return {};
-  }
-  Dims to = {in[0], heads, in[2], in[3]};
-  return node.copy(
-      to, input,
-      node.makeMap(4, {node.d(0), node.d(1).floorDiv(*want / *have), node.d(2),
-                       node.d(3)}));
-}
-
-/// Scores, their intermediate output, and the weighted sum, one after the
-/// other: what the named operation cannot say.
-Value emitSpelledOut(NodeContext &node, const Heads &heads, Value bias,
-                     double scale, double softcap) {
-  AffineExpr numHeads = node.dims(heads.query)[1];
-  Value key = repeatHeads(node, heads.key, numHeads),
-        value = repeatHeads(node, heads.value, numHeads);
-  Value scores = node.matmul(heads.query, key, false, true);
+/// What the named operation cannot say, and the intermediate output.
+Value emitSpelledOut(NodeContext &node, const Heads &heads,
+                     const ScoreOptions &options) {
+  SpelledOut out = spellOut(node, heads.query, heads.key, heads.value, options);
   int64_t mode = node.attrInt("qk_matmul_output_mode", 0);
-  Type type = node.inElem(0);
-  scores = node.unary(scores, [&](Body &body, Value x) {
-    Value scaled = body.mul(x, body.number(scale, x.getType()));
-    if (softcap <= 0)
-      return scaled;
-    Value cap = body.number(softcap, x.getType());
-    return body.mul(cap, body.tanh(body.div(scaled, cap)));
-  });
-  Value biased = bias ? node.add(scores, bias) : scores;
-  Value weights = node.softmax(biased, 3, false);
-  if (!weights)
+  if (out.result && node.wants(3) &&
+      failed(node.set(3, node.cast(mode == 3   ? out.weights
+                                   : mode == 2 ? out.biased
+                                               : out.scores,
+                                   node.inElem(0)))))
     return {};
-  if (bias) {
-    // A row that sees nothing gives zeros, whatever its scores are.
-    Value largest =
-        node.reduce(Combiner::Max, bias, {3}, true, node.elem(bias));
-    weights = node.elementwise(
-        {weights, largest}, node.elem(weights), [](Body &body, ValueRange x) {
-          Value isHidden = body.eq(
-              x[1], body.number(-std::numeric_limits<double>::infinity(),
-                                x[1].getType()));
-          return body.select(isHidden, body.number(0, x[0].getType()), x[0]);
-        });
-  }
-  if (node.wants(3) && failed(node.set(3, node.cast(mode == 3   ? weights
-                                                    : mode == 2 ? biased
-                                                                : scores,
-                                                    type))))
-    return {};
-  return node.matmul(weights, value);
+  return out.result;
 }
 
 LogicalResult convertAttention(NodeContext &node) {
@@ -278,7 +375,7 @@ LogicalResult convertAttention(NodeContext &node) {
         heads->query, heads->key, heads->value, bias,
         llvm::APFloat(static_cast<float>(scale)), aligned);
   else
-    result = emitSpelledOut(node, *heads, bias, scale, softcap);
+    result = emitSpelledOut(node, *heads, {scale, softcap, bias, {}});
   result = node.cast(result, type);
   return node.set(0, heads->isFlat ? joinHeads(node, result) : result);
 }
@@ -342,90 +439,11 @@ LogicalResult convertFlexAttention(NodeContext &node) {
   return node.set(0, node.cast(result, node.inElem(2)));
 }
 
-/// What a rotation of pairs of elements reads: caches `[P, D / 2]` with
-/// positions `[B, S]`, or `[B, S, D / 2]` without.
-struct Rotation {
-  Value cosine, sine, positions;
-  int64_t heads = 0;
-};
-
-LogicalResult emitRotary(NodeContext &node, const Rotation &rotation) {
-  Dims in = node.inDims(0);
-  bool isFlat = in.size() == 3;
-  int64_t heads = rotation.heads;
-  std::optional<int64_t> hidden =
-      in.size() > 2 ? getConstantSize(in.back()) : std::nullopt;
-  if ((in.size() != 3 && in.size() != 4) || !hidden ||
-      (isFlat && (heads < 1 || *hidden % heads)))
-    return node.refuse(
-        Diag::BadShape,
-        "expected a tensor of rank 4, or of rank 3 with num_heads");
-  int64_t width = isFlat ? *hidden / heads : *hidden,
-          rotated = node.attrInt("rotary_embedding_dim", 0);
-  if (rotated == 0)
-    rotated = width;
-  if (rotated < 2 || rotated > width || rotated % 2)
-    return node.refuse(Diag::BadAttribute,
-                       "expected an even rotary_embedding_dim of at most " +
-                           Twine(width) + ", but got " + Twine(rotated));
-  bool interleaved = node.attrInt("interleaved", 0) != 0,
-       hasPositions = static_cast<bool>(rotation.positions);
-  if (node.rank(rotation.cosine) != (hasPositions ? 2 : 3) ||
-      node.rank(rotation.sine) != node.rank(rotation.cosine))
-    return node.refuse(
-        Diag::BadShape,
-        "expected caches of rank 2 with position_ids, of rank 3 without");
-  SmallVector<Value> whole = {node.in(0), rotation.cosine, rotation.sine},
-                     inputs;
-  SmallVector<AffineMap> maps;
-  unsigned time = isFlat ? 1 : 2;
-  if (hasPositions) {
-    inputs.push_back(rotation.positions);
-    maps.push_back(node.makeMap(in.size(), {node.d(0), node.d(time)}));
-  }
-  Dims cache = node.dims(rotation.cosine);
-  return node.set(
-      0, node.generic(
-             in, node.inElem(0), inputs, maps, whole,
-             [&](Body &body, ValueRange x) {
-               ValueRange tensors = hasPositions ? x.drop_front() : x;
-               SmallVector<Value> here;
-               for (unsigned i = 0; i < in.size(); ++i)
-                 here.push_back(body.dim(i));
-               Value last = here.back(), half = body.index(rotated / 2),
-                     two = body.index(2);
-               Value column =
-                   isFlat ? body.rem(last, body.index(width), true) : last;
-               Value inside = body.lt(column, body.index(rotated));
-               Value isSecond =
-                   interleaved
-                       ? body.eq(body.rem(column, two, true), body.index(1))
-                       : body.le(half, column);
-               Value distance = interleaved ? body.index(1) : half;
-               Value pair =
-                   interleaved
-                       ? body.div(column, two, true)
-                       : body.select(isSecond, body.sub(column, half), column);
-               pair = body.clampIndex(pair, half);
-               SmallVector<Value> at = {pair};
-               if (hasPositions)
-                 at.insert(at.begin(), body.clampIndex(body.toIndex(x[0]),
-                                                       body.extent(cache[0])));
-               else
-                 at.insert(at.begin(), {here[0], here[time]});
-               Value self = body.read(tensors[0], here),
-                     cosine = body.read(tensors[1], at),
-                     sine = body.read(tensors[2], at);
-               SmallVector<Value> other = here;
-               Value partner = body.select(isSecond, body.sub(last, distance),
-                                           body.add(last, distance));
-               other.back() = body.clampIndex(partner, body.extent(in.back()));
-               Value crossed = body.mul(sine, body.read(tensors[0], other));
-               Value turned =
-                   body.add(body.mul(cosine, self),
-                            body.select(isSecond, crossed, body.neg(crossed)));
-               return body.select(inside, turned, self);
-             }));
+/// Rotates input 0.
+LogicalResult emitRotary(NodeContext &node, Rotation rotation) {
+  rotation.elements = node.attrInt("rotary_embedding_dim", 0);
+  rotation.isInterleaved = node.attrInt("interleaved", 0) != 0;
+  return node.set(0, rotate(node, node.in(0), rotation));
 }
 
 LogicalResult convertRotary(NodeContext &node) {

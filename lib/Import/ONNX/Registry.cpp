@@ -34,6 +34,7 @@ Registry::Registry() {
   registerRegions(*this);
   registerUnpool(*this);
   registerFusedAttention(*this);
+  registerGroupQueryAttention(*this);
   registerForest(*this);
   registerLearning(*this);
   registerSelection(*this);

@@ -72,6 +72,7 @@ void registerSignal(Registry &registry);
 void registerRegions(Registry &registry);
 void registerUnpool(Registry &registry);
 void registerFusedAttention(Registry &registry);
+void registerGroupQueryAttention(Registry &registry);
 void registerForest(Registry &registry);
 void registerLearning(Registry &registry);
 void registerMatrix(Registry &registry);
