@@ -176,6 +176,37 @@ def test_caches_of_codes(tmp_path, bits, per_channel):
     compare(tmp_path, *calls, attributes=attributes, atol=1e-4)
 
 
+@pytest.mark.parametrize("capacity", [4, 5, 7])
+@pytest.mark.parametrize("bias", [False, True])
+def test_caches_of_windows(tmp_path, capacity, bias):
+    """What is kept of 17 tokens in steps of some, then one by one, in a cache of few rows."""
+    attributes = ", local_window_size=4, sliding_window_cache=1, do_rotary=1"
+    total, caches, session = 0, {}, None
+    for i, new in enumerate((3, 1, 2, 6, 1, 1, 1, 9, 1)):
+        total += new
+        arrays = make_inputs(1, new, capacity, [total - 1], rotary=16, bias=(1, 4, new, 0) if bias else None, seed=i) | caches
+        if session is None:
+            model, compiled = compile_text(tmp_path, make_text(arrays, attributes, "c"), opset=21, domain="com.microsoft")
+            session = onnxruntime.InferenceSession(model.SerializeToString())
+        got, wanted = compiled(arrays), session.run(None, arrays)
+        evicting = capacity - 4 + 1
+        resident = total - evicting * max(0, -(-(total - capacity) // evicting))
+        np.testing.assert_allclose(got["y"], wanted[0], rtol=1e-4, atol=1e-5)
+        for name, want in (("nk", wanted[1]), ("nv", wanted[2])):
+            assert got[name].shape == want.shape
+            np.testing.assert_allclose(got[name][:, :, :resident], want[:, :, :resident], rtol=1e-4, atol=1e-5)
+        caches = {"pk": got["nk"], "pv": got["nv"]}
+
+
+def test_caches_of_windows_of_each_batch(tmp_path):
+    calls = [make_inputs(2, 1, 6, lengths) for lengths in ([3, 9], [20, 5], [6, 6])]
+    attributes = ", local_window_size=4, sliding_window_cache=1"
+    model, compiled = compile_text(tmp_path, make_text(calls[0], attributes, "6"), opset=21, domain="com.microsoft")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for arrays in calls:
+        np.testing.assert_allclose(compiled(arrays)["y"], session.run(None, arrays)[0], rtol=1e-4, atol=1e-5)
+
+
 def test_halves(tmp_path):
     compare(tmp_path, *(make_inputs(*sizes, rotary=16, dtype=np.float16) for sizes in ((2, 5, 0), (1, 3, 6))),
             attributes=", do_rotary=1", atol=4e-3, cache_atol=4e-3)  # fmt: skip
@@ -203,7 +234,7 @@ def test_norms_of_heads(tmp_path):
 
 REFUSED = {
     "kv_num_heads that divides": (make_inputs(1, 1, 6), ", num_heads=3", "num_heads=4, "),
-    "sliding_window_cache": (make_inputs(1, 1, 6), ", sliding_window_cache=1", ""),
+    "sliding_window_cache with a past, a local_window_size": (make_inputs(1, 1, 6), ", sliding_window_cache=1", ""),
     "a past of the query's type": (make_inputs(1, 1, 6, codes=(8, False)), ', k_quant_type="PER_TENSOR"', ""),
     "caches of rank 2": (make_inputs(1, 1, 6), ", do_rotary=1", ""),
     "seqlens_k and total_sequence_length": (make_inputs(1, 1, 6), "", "lens, total)"),

@@ -5,7 +5,10 @@
 // write. Each batch has its own number of tokens: `seqlens_k[b] + 1`, of which
 // the last S are new; in a prompt, where S is the total length, the new ones
 // begin at 0. A cache whose length is that of all tokens grows by the new ones;
-// a longer one is a buffer that they are written to.
+// a longer one is a buffer that they are written to. A cache of a window
+// (`sliding_window_cache`) of C rows has, from row 0 on, the last L of T
+// tokens: L = T where T <= C, else T - G ceil((T - C) / G) with G = C - W + 1,
+// W being `local_window_size` (the operator's documentation).
 //
 //===----------------------------------------------------------------------===//
 #include "Attention.h"
@@ -66,12 +69,9 @@ public:
       key = rotate(node, key, rotation);
     }
     query = splitHeads(node, query, heads);
-    key = store(splitHeads(node, key, kvHeads), kPastKey, kKeyScale);
-    value = store(splitHeads(node, value, kvHeads), kPastValue, kValueScale);
+    key = store(splitHeads(node, key, kvHeads), kPastKey, kKeyScale, 1);
+    value = store(splitHeads(node, value, kvHeads), kPastValue, kValueScale, 2);
     if (!query || !key || !value)
-      return failure();
-    if ((node.wants(1) && failed(node.set(1, key))) ||
-        (node.wants(2) && failed(node.set(2, value))))
       return failure();
     Value result = attend(node.widen(query), load(key, kKeyScale),
                           load(value, kValueScale));
@@ -88,10 +88,12 @@ private:
     type = node.inElem(kQuery);
     if (!type.isF32() && !type.isF16() && !type.isBF16())
       return refuse(Diag::UnsupportedType, "expected f32, f16 or bf16");
-    if (node.attrInt("sliding_window_cache", 0))
+    window = node.attrInt("local_window_size", -1);
+    isWindow = node.attrInt("sliding_window_cache", 0) != 0;
+    if (isWindow && (window < 1 || !node.has(kPastKey) || node.wants(3)))
       return refuse(Diag::UnsupportedForm,
-                    "sliding_window_cache is not supported: expected a cache "
-                    "of all positions");
+                    "expected sliding_window_cache with a past, a "
+                    "local_window_size and no output of scores");
     heads = node.attrInt("num_heads", 0);
     kvHeads = node.attrInt("kv_num_heads", 0);
     if (heads < 1 || kvHeads < 1 || heads % kvHeads)
@@ -219,6 +221,11 @@ private:
       present = count;
       return success(node.requireEqual(
           total, count, "total_sequence_length and tokens without a past"));
+    }
+    if (isWindow) {
+      present = past;
+      return success(
+          node.requireAtLeast(past, node.size(window), "a cache of a window"));
     }
     AffineExpr added = simplifyDim(total - past);
     std::optional<int64_t> known = getConstantSize(added),
@@ -369,44 +376,92 @@ private:
         });
   }
 
-  /// The cache with new keys or values at their places.
-  Value store(Value fresh, unsigned input, unsigned scale) {
+  /// Sets the output of the cache with new keys or values in it; returns what
+  /// the queries see.
+  Value store(Value fresh, unsigned input, unsigned scale, unsigned output) {
     if (!fresh || node.getProblem())
       return {};
-    if (!node.has(input))
-      return fresh;
     if (form.isCoded)
       fresh = encode(fresh, scale);
     if (!fresh)
       return {};
+    Value cache = fresh, seen = fresh;
+    if (node.has(input)) {
+      cache = isWindow ? slide(fresh, node.in(input))
+                       : insert(fresh, node.in(input));
+      // What leaves a window in this step is still seen by its first tokens.
+      seen = isWindow ? node.concat({node.in(input), fresh}, 2) : cache;
+    }
+    if (!cache || (node.wants(output) && failed(node.set(output, cache))))
+      return {};
+    return seen;
+  }
+
+  Value zero(Body &body, Type element) {
+    Type scalar = getComputeType(element);
+    return isa<FloatType>(scalar) ? body.number(0, scalar)
+                                  : body.integer(0, scalar);
+  }
+
+  /// An element of a tensor `[B, n, rows, D]` at another row, `otherwise` where
+  /// that is not in it.
+  Value readRow(Body &body, Value tensor, Value row, AffineExpr rows,
+                Value otherwise) {
+    Value isInside =
+        body.both(body.le(body.index(0), row), body.lt(row, body.extent(rows)));
+    return body.readIf(isInside, tensor,
+                       {body.dim(0), body.dim(1), row, body.dim(3)}, otherwise);
+  }
+
+  /// A cache with new rows at their places.
+  Value insert(Value fresh, Value old) {
     Dims to = node.dims(fresh);
     to[2] = present;
     SmallVector<Value> inputs = {begins}, whole = {fresh};
     SmallVector<AffineMap> maps = {node.makeMap(4, node.d(0))};
     bool isBuffer = present == past;
-    Type scalar = getComputeType(node.inElem(input));
-    auto zero = [&](Body &body) {
-      return isa<FloatType>(scalar) ? body.number(0, scalar)
-                                    : body.integer(0, scalar);
-    };
     if (isBuffer) {
-      inputs.push_back(node.in(input));
+      inputs.push_back(old);
       maps.push_back(AffineMap::getMultiDimIdentityMap(4, node.b.getContext()));
     } else {
-      whole.push_back(node.in(input));
+      whole.push_back(old);
     }
+    Type element = node.elem(old);
     return node.generic(
-        to, node.inElem(input), inputs, maps, whole,
-        [&](Body &body, ValueRange x) {
-          SmallVector<Value> at = {body.dim(0), body.dim(1), body.dim(2),
-                                   body.dim(3)};
-          Value old = isBuffer ? x[1]
-                               : body.readIf(body.lt(at[2], body.extent(past)),
-                                             x.back(), at, zero(body));
-          at[2] = body.sub(at[2], body.toIndex(x[0]));
-          Value isNew = body.both(body.le(body.index(0), at[2]),
-                                  body.lt(at[2], body.extent(count)));
-          return body.readIf(isNew, isBuffer ? x.back() : x[1], at, old);
+        to, element, inputs, maps, whole, [&](Body &body, ValueRange x) {
+          Value row = body.dim(2),
+                before = isBuffer ? x[1]
+                                  : readRow(body, x.back(), row, past,
+                                            zero(body, element));
+          return readRow(body, isBuffer ? x[2] : x[1],
+                         body.sub(row, body.toIndex(x[0])), count, before);
+        });
+  }
+
+  /// How many of so many tokens a cache of a window has.
+  Value getResident(Body &body, Value tokens) {
+    Value capacity = body.extent(past), one = body.index(1);
+    Value step = body.sub(capacity, body.index(window - 1)),
+          over = body.max(body.sub(tokens, capacity), body.index(0));
+    Value steps = body.div(body.sub(body.add(over, step), one), step);
+    return body.sub(tokens, body.mul(steps, step));
+  }
+
+  /// A cache of a window after new rows.
+  Value slide(Value fresh, Value old) {
+    Type element = node.elem(old);
+    AffineMap perBatch = node.makeMap(4, node.d(0));
+    return node.generic(
+        node.dims(old), element, {begins, ends}, {perBatch, perBatch},
+        {fresh, old}, [&](Body &body, ValueRange x) {
+          Value begin = body.toIndex(x[0]), end = body.toIndex(x[1]);
+          Value place = body.add(body.sub(end, getResident(body, end)),
+                                 body.dim(2)),
+                behind = body.sub(place, begin);
+          return readRow(body, x[2], behind, count,
+                         readRow(body, x[3],
+                                 body.add(behind, getResident(body, begin)),
+                                 past, zero(body, element)));
         });
   }
 
@@ -441,50 +496,68 @@ private:
     return node.mul(codes, scales);
   }
 
-  /// What is added to the scores: the model's addend, and what hides keys.
-  Value emitBias() {
-    Dims to = {batch, node.size(1), count, present}, addend;
+  /// Whether the model's addend fits the scores `[B, H, S, T]`.
+  LogicalResult checkAddend() {
+    Dims addend = node.inDims(kAddend),
+         want = {batch, node.size(heads), count, total};
+    if (addend.size() != 4)
+      return refuse(Diag::BadShape, "expected an attention_bias of rank 4");
+    for (unsigned i = 0; i < 4; ++i) {
+      if (i < 2 && getConstantSize(addend[i]) == 1)
+        continue;
+      if (!node.requireEqual(addend[i], want[i],
+                             "attention_bias and the scores"))
+        return failure();
+    }
+    return success();
+  }
+
+  /// The token whose key is in a row, and whether there is one.
+  std::pair<Value, Value> getToken(Body &body, Value row, Value begin) {
+    if (!isWindow)
+      return {row, body.boolean(true)};
+    Value capacity = body.extent(past), resident = getResident(body, begin),
+          isNew = body.le(capacity, row);
+    Value token =
+        body.add(begin, body.sub(row, body.select(isNew, capacity, resident)));
+    return {token, body.either(isNew, body.lt(row, resident))};
+  }
+
+  /// What is added to the scores of `keys` rows: the model's addend, and what
+  /// hides keys.
+  Value emitBias(AffineExpr keys) {
+    Dims to = {batch, node.size(1), count, keys}, addend;
     SmallVector<Value> whole;
     if (node.has(kAddend)) {
-      addend = node.inDims(kAddend);
-      Dims want = {batch, node.size(heads), count, total};
-      if (addend.size() != 4) {
-        (void)refuse(Diag::BadShape, "expected an attention_bias of rank 4");
+      if (failed(checkAddend()))
         return {};
-      }
-      for (unsigned i = 0; i < 4; ++i) {
-        if (i < 2 && getConstantSize(addend[i]) == 1)
-          continue;
-        if (!node.requireEqual(addend[i], want[i],
-                               "attention_bias and the scores"))
-          return {};
-      }
-      if (getConstantSize(addend[1]) != 1)
-        to[1] = node.size(heads);
+      addend = node.inDims(kAddend);
+      to[1] = addend[1];
       whole.push_back(node.in(kAddend));
     }
     bool isCausal = node.attrInt("causal", 1) != 0;
-    int64_t window = node.attrInt("local_window_size", -1);
     AffineMap perBatch = node.makeMap(4, node.d(0));
     return node.generic(
         to, node.f32(), {begins, ends}, {perBatch, perBatch}, whole,
         [&](Body &body, ValueRange x) {
-          Value key = body.dim(3), begin = body.toIndex(x[0]);
+          Value begin = body.toIndex(x[0]);
           Value place = body.add(begin, body.dim(2));
-          Value seen =
-              isCausal ? body.le(key, place) : body.lt(key, body.toIndex(x[1]));
+          auto [token, seen] = getToken(body, body.dim(3), begin);
+          seen = body.both(seen, isCausal ? body.le(token, place)
+                                          : body.lt(token, body.toIndex(x[1])));
           if (window >= 0)
-            seen = body.both(seen,
-                             body.lt(body.sub(place, body.index(window)), key));
+            seen = body.both(
+                seen, body.lt(body.sub(place, body.index(window)), token));
           Value sum = body.number(0, node.f32());
           if (!whole.empty()) {
-            Value isInside = body.lt(key, body.extent(total));
+            Value isInside = body.both(body.le(body.index(0), token),
+                                       body.lt(token, body.extent(total)));
             auto at = [&](unsigned i) {
-              return i < 2 && getConstantSize(addend[i]) == 1 ? body.index(0)
-                                                              : body.dim(i);
+              return getConstantSize(addend[i]) == 1 ? body.index(0)
+                                                     : body.dim(i);
             };
-            sum = body.readIf(isInside, x.back(), {at(0), at(1), at(2), key},
-                              sum);
+            sum = body.readIf(isInside, x.back(),
+                              {at(0), at(1), body.dim(2), token}, sum);
           }
           return body.select(seen, sum, body.number(kHidden, node.f32()));
         });
@@ -497,7 +570,7 @@ private:
            softcap = node.attrFloat("softcap", 0);
     if (scale == 0)
       scale = 1 / std::sqrt(static_cast<double>(width));
-    Value bias = emitBias(), sink = node.in(kSink);
+    Value bias = emitBias(node.dims(key)[2]), sink = node.in(kSink);
     if (!bias)
       return {};
     if (!sink && node.attrInt("smooth_softmax", 0) > 0)
@@ -537,7 +610,9 @@ private:
   NodeContext &node;
   Type type;
   int64_t heads = 0, kvHeads = 0, width = 0;
-  bool isTogether = false;
+  /// Keys before a query that it sees, -1 for all.
+  int64_t window = -1;
+  bool isTogether = false, isWindow = false;
   CacheForm form;
   /// New tokens, tokens with those before, and lengths of the caches.
   AffineExpr batch, count, total, past, present;
@@ -553,9 +628,10 @@ LogicalResult convertGroupQueryAttention(NodeContext &node) {
 } // namespace
 
 void registerGroupQueryAttention(Registry &registry) {
-  registry.add(kMicrosoftDomain,
-               {{"GroupQueryAttention", 1, 1, 16, convertGroupQueryAttention,
-                 "sliding_window_cache, caches of floats of 8 bits"}});
+  registry.add(
+      kMicrosoftDomain,
+      {{"GroupQueryAttention", 1, 1, 16, convertGroupQueryAttention,
+        "caches of floats of 8 bits; scores beside sliding_window_cache"}});
 }
 
 } // namespace qcc::onnx_import
