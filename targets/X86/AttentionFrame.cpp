@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "AttentionFrame.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -95,15 +97,71 @@ Value AttentionFrame::maskScores(Value score, Value row, Value keyBegin,
   return arith::SelectOp::create(b, live, score, none);
 }
 
+Value AttentionFrame::isRowSeen(Value row, Value keyBegin, Value keyCount) {
+  Value none = b.constant(-std::numeric_limits<double>::infinity(), vec),
+        isNot = b.constantInt(0, b.getI1Type());
+  return b.forLoop(
+      b.idx(0), keyCount, b.idx(lanes), {isNot},
+      [&](Value at, ArrayRef<Value> seen) {
+        Value live = b.firstLanes(b.sub(keyCount, at), lanes);
+        Value addend =
+            b.load(mask.pointer, f32,
+                   mask.offset(b, {batch, head, b.add(queryBegin, row),
+                                   b.add(keyBegin, at)}),
+                   lanes, live);
+        Value isSeen = arith::AndIOp::create(
+            b, live,
+            arith::CmpFOp::create(b, arith::CmpFPredicate::UNE, addend, none));
+        Value any =
+            vector::ReductionOp::create(b, vector::CombiningKind::OR, isSeen);
+        return SmallVector<Value>{arith::OrIOp::create(b, seen[0], any)};
+      },
+      KernelBuilder::LoopHint::NoUnroll)[0];
+}
+
+Value AttentionFrame::isBlockSeen(Value keyBegin, Value keyCount) {
+  AttentionOp attention = op;
+  AffineExpr rows = getDims(attention.getMask().getType())[2];
+  Value count = getConstantSize(rows) == 1 ? b.idx(1) : queryCount,
+        isNot = b.constantInt(0, b.getI1Type());
+  return b.forLoop(
+      b.idx(0), count, b.idx(1), {isNot},
+      [&](Value at, ArrayRef<Value> seen) {
+        auto branch = scf::IfOp::create(b, b.getI1Type(), seen[0],
+                                        /*addThenBlock=*/true,
+                                        /*addElseBlock=*/true);
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        scf::YieldOp::create(b, seen[0]);
+        b.setInsertionPointToStart(branch.elseBlock());
+        // From the last one on, which sees most where queries see what is
+        // before them.
+        Value row = b.sub(b.sub(count, b.idx(1)), at);
+        scf::YieldOp::create(b, isRowSeen(row, keyBegin, keyCount));
+        return SmallVector<Value>{branch.getResult(0)};
+      },
+      KernelBuilder::LoopHint::NoUnroll)[0];
+}
+
 void AttentionFrame::forBlocks(int64_t size,
                                function_ref<void(Value, Value)> body) {
   std::optional<int64_t> known = getConstantSize(keys);
   if (known && *known <= size)
     return body(b.idx(0), b.idx(*known));
+  Value end = numKeys;
+  if (op.getCausal())
+    end = b.minIdx(
+        end, b.add(b.add(queryBegin, queryCount), b.sub(numKeys, numQueries)));
   b.forLoop(
-      b.idx(0), numKeys, b.idx(size),
+      b.idx(0), end, b.idx(size),
       [&](Value begin) {
-        body(begin, b.minIdx(b.sub(numKeys, begin), b.idx(size)));
+        Value count = b.minIdx(b.sub(numKeys, begin), b.idx(size));
+        if (!mask.pointer || !mask.unit)
+          return body(begin, count);
+        auto branch = scf::IfOp::create(b, isBlockSeen(begin, count));
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        body(begin, count);
       },
       KernelBuilder::LoopHint::NoUnroll);
 }

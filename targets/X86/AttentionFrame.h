@@ -32,7 +32,8 @@ protected:
   /// Emits a task, whose place is known.
   virtual void emitTask() = 0;
   /// Calls `body` with the first key and the number of keys of each block of
-  /// at most `size`; constants if there is but one.
+  /// at most `size` that some query of the task sees; constants if there is but
+  /// one block.
   void forBlocks(
       int64_t size,
       llvm::function_ref<void(mlir::Value begin, mlir::Value count)> body);
@@ -64,6 +65,11 @@ protected:
 
 private:
   void startTask(mlir::Value task);
+  /// Whether the mask lets a query, or any of the task's, see some of these
+  /// keys.
+  mlir::Value isRowSeen(mlir::Value row, mlir::Value keyBegin,
+                        mlir::Value keyCount);
+  mlir::Value isBlockSeen(mlir::Value keyBegin, mlir::Value keyCount);
 
   mlir::LogicalResult status = mlir::success();
 };

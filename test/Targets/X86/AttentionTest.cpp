@@ -17,6 +17,7 @@ struct Attention {
   bool dynamic;
   bool int8 = false;
   bool doubled = false; ///< with `permuted`: the result is, behind it
+  bool band = false;    ///< the mask lets each query see some keys in a row
 
   std::vector<Dim> shape(int64_t h, Dim length, int64_t last) const {
     Dim b(batch, dynamic ? "s0" : "");
@@ -117,6 +118,11 @@ struct Inputs {
     m = random.floats(c.mask ? count(c.m()) : 0, -1, 1);
     for (float &x : m)
       x = x > 0.6f ? -INFINITY : x < -0.8f ? -1e9f : x;
+    for (size_t i = 0; c.band && i < m.size(); ++i) {
+      int64_t s = int64_t(i) / c.keys % c.queries, t = int64_t(i) % c.keys;
+      if (std::abs(t - s * c.keys / c.queries) > 30)
+        m[i] = -INFINITY;
+    }
     // A query that sees nothing.
     if (c.mask == 2)
       std::fill_n(m.begin(), c.keys, -INFINITY);
@@ -300,4 +306,25 @@ TEST(AttentionTest, AgreesWithTheOracleInInt8) {
   // Several tasks and blocks of keys, and widths of several tiles.
   Attention long_{1, 1, 1, 300, 300, 72, 100, 0, true, true, true, true};
   check(x86, x86.levels().back(), long_, 1);
+}
+
+TEST(AttentionTest, LeavesOutBlocksThatNoQuerySees) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  auto make = [](int64_t queries, int64_t keys, int mask, bool causal,
+                 bool dynamic) {
+    return Attention{2,    2,      1,     queries, keys,  20,    24,
+                     mask, causal, false, dynamic, false, false, mask != 0};
+  };
+  std::vector<Attention> cases = {
+      make(100, 400, 2, false, true), make(100, 400, 2, true, false),
+      make(1, 400, 2, false, true),   make(1, 400, 1, false, true),
+      make(90, 260, 0, true, true),   make(160, 130, 0, true, false),
+      make(90, 260, 1, true, true)};
+  int seed = 0;
+  for (const std::string &levels : x86.levels())
+    for (Attention c : cases) {
+      c.int8 = seed % 2 != 0;
+      check(x86, levels, c, seed++);
+    }
 }
