@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "qcc/Codegen/KernelBuilder.h"
+#include "llvm/Support/SaveAndRestore.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -39,7 +40,9 @@ private:
   LogicalResult clone(Operation &op);
   LogicalResult cloneRegionOp(Operation &op);
   LogicalResult cloneIf(scf::IfOp op);
-  FailureOr<SmallVector<Value>> cloneArm(Region &arm, Value condition);
+  LogicalResult cloneUniformIf(scf::IfOp op, Value condition);
+  FailureOr<SmallVector<Value>> cloneArm(Region &arm);
+  FailureOr<SmallVector<Value>> cloneMaskedArm(Region &arm, Value condition);
   LogicalResult cloneLifted(Operation &op);
   FailureOr<Value> read(ReadOp op);
   void trackIndex(Operation &op);
@@ -239,14 +242,8 @@ LogicalResult Inliner::cloneRegionOp(Operation &op) {
   return success();
 }
 
-/// One arm of a conditional, for the lanes where `condition` holds. Arms have
-/// no effect but reads, and these see the mask.
-FailureOr<SmallVector<Value>> Inliner::cloneArm(Region &arm, Value condition) {
-  Value outerMask = mask;
-  bool outerConditional = conditional;
-  mask =
-      mask ? arith::AndIOp::create(b, mask, condition).getResult() : condition;
-  conditional = true;
+/// One arm of a conditional; what it yields in all lanes.
+FailureOr<SmallVector<Value>> Inliner::cloneArm(Region &arm) {
   SmallVector<Value> yielded;
   for (Operation &op : arm.front()) {
     if (isa<scf::YieldOp>(op)) {
@@ -257,22 +254,53 @@ FailureOr<SmallVector<Value>> Inliner::cloneArm(Region &arm, Value condition) {
     if (failed(clone(op)))
       return failure();
   }
-  mask = outerMask;
-  conditional = outerConditional;
   return yielded;
 }
 
-/// Computes both arms and selects lane by lane.
+/// The same for the lanes where `condition` holds. Arms have no effect but
+/// reads, and these see the mask.
+FailureOr<SmallVector<Value>> Inliner::cloneMaskedArm(Region &arm,
+                                                      Value condition) {
+  llvm::SaveAndRestore keepMask(mask);
+  llvm::SaveAndRestore keepConditional(conditional, true);
+  mask =
+      mask ? arith::AndIOp::create(b, mask, condition).getResult() : condition;
+  return cloneArm(arm);
+}
+
+/// Takes one arm, as all lanes do.
+LogicalResult Inliner::cloneUniformIf(scf::IfOp op, Value condition) {
+  SmallVector<Type> types;
+  for (Type type : op.getResultTypes())
+    types.push_back(VectorType::get(lanes, type));
+  auto branch = scf::IfOp::create(b, types, condition, /*addThenBlock=*/true,
+                                  /*addElseBlock=*/true);
+  for (auto [from, to] : {std::pair(&op.getThenRegion(), branch.thenBlock()),
+                          std::pair(&op.getElseRegion(), branch.elseBlock())}) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(to);
+    FailureOr<SmallVector<Value>> values = cloneArm(*from);
+    if (failed(values))
+      return failure();
+    scf::YieldOp::create(b, *values);
+  }
+  mapping.map(op.getResults(), branch.getResults());
+  return success();
+}
+
+/// Computes both arms and selects lane by lane, but where lanes do not differ.
 LogicalResult Inliner::cloneIf(scf::IfOp op) {
-  Value condition = b.splat(mapping.lookupOrDefault(op.getCondition()), lanes);
+  Value condition = mapping.lookupOrDefault(op.getCondition());
+  if (!isVector(condition))
+    return cloneUniformIf(op, condition);
   Value otherwise = arith::XOrIOp::create(
       b, condition, b.constantInt(1, condition.getType()));
   FailureOr<SmallVector<Value>> thenValues =
-      cloneArm(op.getThenRegion(), condition);
+      cloneMaskedArm(op.getThenRegion(), condition);
   if (failed(thenValues))
     return failure();
   FailureOr<SmallVector<Value>> elseValues =
-      cloneArm(op.getElseRegion(), otherwise);
+      cloneMaskedArm(op.getElseRegion(), otherwise);
   if (failed(elseValues))
     return failure();
   for (auto [result, a, c] :
