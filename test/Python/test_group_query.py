@@ -97,6 +97,12 @@ def test_a_past_of_fixed_length_is_a_buffer(tmp_path):
     compare(tmp_path, *calls, past="12")
 
 
+@pytest.mark.parametrize("window", [-1, 20])
+def test_blocks_of_keys_that_nothing_sees(tmp_path, window):
+    calls = [make_inputs(1, 3, 400, [200]), make_inputs(2, 1, 400, [10, 390]), make_inputs(1, 200, 400, [199])]
+    compare(tmp_path, *calls, past="400", attributes=f", local_window_size={window}")
+
+
 def test_a_buffer_keeps_what_is_behind(tmp_path):
     arrays = make_inputs(1, 2, 12, lengths=[6])
     _, compiled = compile_text(tmp_path, make_text(arrays, "", "12"), opset=21, domain="com.microsoft")
