@@ -6,6 +6,7 @@ from __future__ import annotations
 import _thread
 import ctypes
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,37 @@ _LONG = 0.1
 MAX_RANK = 32
 
 
+# Outputs of so many bytes have their memory kept: the allocator takes less from what it has, and gives back what is larger.
+_KEPT_BYTES = range(128 << 10, 32 << 20)
+# What a caller holds while the next run fills another.
+_KEPT_COUNT = 2
+# References to a block that only a list has, as they are counted.
+_PROBE = [np.empty(0)]
+_UNUSED = sys.getrefcount(_PROBE[0])
+
+
+class Spares:
+    """Memory of outputs that are gone. The system takes fresh pages, one by one, about as long as a kernel that fills them."""
+
+    def __init__(self) -> None:
+        self._blocks: list[np.ndarray] = []
+        # Without the lock of the interpreter a count of references says little.
+        self._counts = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+    def allocate(self, size: int) -> np.ndarray:
+        """So many bytes; views of them have the block as their base, and are counted by its references."""
+        if not self._counts:
+            return np.empty(size, np.uint8)
+        for i in range(len(self._blocks)):
+            if sys.getrefcount(self._blocks[i]) == _UNUSED and size <= self._blocks[i].size <= 2 * size:
+                return self._blocks[i][:size]
+        # In steps, so that an output that grows from call to call fits for some.
+        step = 1 << max(size.bit_length() - 4, 0)
+        block = np.empty(-(-size // step) * step, np.uint8)
+        self._blocks = [*self._blocks[-(_KEPT_COUNT - 1) :], block]
+        return block[:size]
+
+
 class Slot:
     """A tensor of the C interface with room for its shape."""
 
@@ -34,10 +66,13 @@ class Slot:
         self.pointer = ctypes.pointer(self.tensor)
         #: What was written or read last.
         self.shape: tuple[int, ...] = ()
+        self.size = 0  # in bytes, of an output
+        self.spares = Spares()
 
     def read_shape(self) -> None:
         """Takes the shape that a call has written."""
         self.shape = tuple(self._dims[: self.tensor.ndim])
+        self.size = _arrays.count_bytes(self.shape, self.element.bits)
 
     def takes(self, value: Any) -> bool:
         """True for an array whose memory can be read as it is."""
@@ -190,7 +225,9 @@ class Call:
     def _allocate(slot: Slot) -> np.ndarray:
         """Memory for an output whose shape is known; bytes where elements are packed."""
         if slot.element.bits < 8:
-            array = np.empty(_arrays.count_bytes(slot.shape, slot.element.bits), np.uint8)
+            array = np.empty(slot.size, np.uint8)
+        elif slot.size in _KEPT_BYTES:
+            array = slot.spares.allocate(slot.size).view(slot.element.numpy).reshape(slot.shape)
         else:
             array = np.empty(slot.shape, slot.element.numpy)
         slot.tensor.data = _arrays.address_of(array)
