@@ -233,6 +233,7 @@ llvm::Error Compilation::readPrecision() {
 llvm::Error Compilation::import() {
   ImportOptions importOptions;
   importOptions.dims = options.dims;
+  importOptions.keepsConvolutions = options.emitQdq;
   importOptions.onNode = [&](StringRef node, StringRef op) {
     if (modelNodeNames.insert(node).second)
       modelNodes.emplace_back(node, op);

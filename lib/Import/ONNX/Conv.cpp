@@ -72,11 +72,7 @@ LogicalResult convertConv(NodeContext &node) {
   std::optional<ConvShape> conv = readConv(node, input, weight);
   if (!conv)
     return failure();
-  Value result =
-      ConvOp::create(node.b, makeTensorType(conv->result, node.elem(input)),
-                     input, weight, conv->window.strides, conv->window.pads,
-                     conv->window.dilations, conv->groups);
-  result = addChannelBias(node, result, node.widen(node.in(2)));
+  Value result = convolve(node, input, weight, *conv, node.widen(node.in(2)));
   return node.set(0, node.cast(result, node.inElem(0)));
 }
 
@@ -188,10 +184,16 @@ LogicalResult convertConvTranspose(NodeContext &node) {
           Diag::BadShape,
           "expected a result of 0 or more elements, but the pads leave none");
   }
-  Value out = ConvTransposeOp::create(
-      node.b, makeTensorType(result, node.elem(input)), input, weight,
-      window->strides, window->pads, window->dilations, groups);
-  out = addChannelBias(node, out, node.widen(node.in(2)));
+  Value bias = node.widen(node.in(2)),
+        out = convolveTransposed(node, input, weight, {*window, groups, result},
+                                 extra, bias);
+  if (!out && !node.getProblem())
+    out = addChannelBias(node,
+                         ConvTransposeOp::create(
+                             node.b, makeTensorType(result, node.elem(input)),
+                             input, weight, window->strides, window->pads,
+                             window->dilations, groups),
+                         bias);
   return node.set(0, node.cast(out, node.inElem(0)));
 }
 

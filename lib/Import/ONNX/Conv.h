@@ -24,6 +24,21 @@ std::optional<ConvShape> readConv(NodeContext &node, mlir::Value input,
 mlir::Value addChannelBias(NodeContext &node, mlir::Value result,
                            mlir::Value bias);
 
+/// A convolution with its bias (may be null); one over three dimensions in f32
+/// by one over two.
+mlir::Value convolve(NodeContext &node, mlir::Value input, mlir::Value weight,
+                     const ConvShape &conv, mlir::Value bias);
+
+/// A transposed convolution of `[N, C, spatial...]` with `[C, O, kernel...]` by
+/// a convolution or a product, with its bias (may be null); `conv` holds the
+/// operator's window, `extra` its output_padding. Null where it has no such
+/// form: groups, dilations, weights that are no constants, pads beyond the
+/// kernel, doubles. Where the kernel is no multiple of the strides, zeros are
+/// multiplied too, so that infinite inputs give NaN at their neighbours.
+mlir::Value convolveTransposed(NodeContext &node, mlir::Value input,
+                               mlir::Value weight, const ConvShape &conv,
+                               llvm::ArrayRef<int64_t> extra, mlir::Value bias);
+
 } // namespace qcc::onnx_import
 
 #endif // QCC_LIB_IMPORT_ONNX_CONV_H

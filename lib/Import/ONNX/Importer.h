@@ -53,6 +53,7 @@ public:
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
   // For converters.
+  const ImportOptions &getOptions() const { return options; }
   /// The shape stated for a value of the current graph, where all its sizes are
   /// known.
   std::optional<Dims> getDeclaredDims(llvm::StringRef valueName);

@@ -35,6 +35,9 @@ struct ImportOptions {
   std::vector<std::pair<std::string, std::string>> dims;
   /// Go on after a node that cannot be imported, to report all of them.
   bool collectAll = false;
+  /// Leave convolutions over depth and transposed ones as they are, not as
+  /// others that have kernels: for a model that is written as ONNX again.
+  bool keepsConvolutions = false;
   /// Told of each node that is imported and its operator; calls of functions
   /// are the nodes in them. Bodies of loops may be told of more than once.
   std::function<void(llvm::StringRef node, llvm::StringRef op)> onNode = {};
