@@ -80,6 +80,8 @@ static void writeRecipeJson(json::OStream &json, const Recipe &recipe) {
       for (const auto &[input, output] : recipe.states)
         json.attribute(json::fixUTF8(input), json::fixUTF8(output));
     });
+    if (!recipe.dropOutputs.empty())
+      json.attribute("drop_outputs", json::Array(recipe.dropOutputs));
     json.attribute("keep", json::Array(recipe.keep));
     json.attribute("require_fused", recipe.requireFused);
     if (recipe.budgets.any())

@@ -99,8 +99,10 @@ std::string writeRecipe(const Recipe &recipe) {
     os << ", correct_bias: " << (recipe.correctBias ? "true" : "false");
   os << "}\n"
      << "dims: " << writePairs(recipe.dims) << "\n"
-     << "states: " << writePairs(recipe.states) << "\n"
-     << "require_fused: " << (recipe.requireFused ? "true" : "false") << "\n"
+     << "states: " << writePairs(recipe.states) << "\n";
+  if (!recipe.dropOutputs.empty())
+    os << "drop_outputs: " << writeList(recipe.dropOutputs) << "\n";
+  os << "require_fused: " << (recipe.requireFused ? "true" : "false") << "\n"
      << "embed_weights: "
      << (!recipe.embedWeights   ? "auto"
          : *recipe.embedWeights ? "yes"
@@ -282,6 +284,8 @@ private:
          {"calibration", [&](const Yaml &v) { return readCalibration(v); }},
          {"dims", [&](const Yaml &v) { return readPairs(v, recipe.dims); }},
          {"states", [&](const Yaml &v) { return readPairs(v, recipe.states); }},
+         {"drop_outputs",
+          [&](const Yaml &v) { return readWords(v, recipe.dropOutputs); }},
          {"require_fused",
           [&](const Yaml &v) { return readBool(v, recipe.requireFused); }},
          {"embed_weights", [&](const Yaml &v) -> Error {

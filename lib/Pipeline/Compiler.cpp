@@ -245,6 +245,8 @@ llvm::Error Compilation::import() {
   module = std::move(*imported);
   if (llvm::Error error = addStates(*module, options.states))
     return error;
+  if (llvm::Error error = dropOutputs(*module, options.dropOutputs))
+    return error;
   settleBudgets();
   warnOfIdleRules();
   if (module->getOperation()->removeAttr(kAllowsInt8Attr) && !isMixed &&

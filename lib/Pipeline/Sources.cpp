@@ -78,6 +78,7 @@ Recipe Compilation::getRecipe() {
   recipe.sequential = options.sequential;
   recipe.dims = options.dims;
   recipe.states = options.states;
+  recipe.dropOutputs = options.dropOutputs;
   recipe.keep = options.keep;
   recipe.minCosine = options.minCosine;
   recipe.correctBias = options.correctBias;

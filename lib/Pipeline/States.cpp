@@ -6,6 +6,8 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/BitVector.h"
+#include "llvm/Support/Regex.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -114,6 +116,38 @@ qcc::addStates(ModuleOp module,
   for (const auto &[input, output] : states)
     if (llvm::Error error = addState(module, func, input, output))
       return error;
+  return llvm::Error::success();
+}
+
+llvm::Error qcc::dropOutputs(ModuleOp module, ArrayRef<std::string> regexes) {
+  auto func = module.lookupSymbol<func::FuncOp>("main");
+  auto getOutput = [&](unsigned i) {
+    return func.getResultAttrOfType<StringAttr>(i, "qcc.name");
+  };
+  unsigned count = func.getNumResults();
+  llvm::BitVector dropped(count);
+  for (const std::string &text : regexes) {
+    llvm::Regex regex(text);
+    bool isUsed = false;
+    for (unsigned i = 0; i < count; ++i)
+      if (StringAttr name = getOutput(i);
+          name && regex.match(name.getValue())) {
+        dropped.set(i);
+        isUsed = true;
+      }
+    if (!isUsed)
+      return makeError(Diag::Usage, "--drop-output",
+                       "expected a regular expression of an output (" +
+                           listNames(count, getOutput) + "), but got '" + text +
+                           "'");
+  }
+  if (count > 0 && dropped.all())
+    return makeError(Diag::Usage, "--drop-output",
+                     "expected an output to be left of " +
+                         listNames(count, getOutput));
+  func.getBody().front().getTerminator()->eraseOperands(dropped);
+  if (failed(func.eraseResults(dropped)))
+    return makeError(Diag::Internal, "--drop-output", "cannot drop a result");
   return llvm::Error::success();
 }
 

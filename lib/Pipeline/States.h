@@ -18,6 +18,11 @@ llvm::Error
 addStates(mlir::ModuleOp module,
           llvm::ArrayRef<std::pair<std::string, std::string>> states);
 
+/// Takes the results of `main` away whose name one of the regexes matches.
+/// Errors: Usage if a regex matches none, or if none would be left.
+llvm::Error dropOutputs(mlir::ModuleOp module,
+                        llvm::ArrayRef<std::string> regexes);
+
 /// The inverse of addStates, for samples that have the states' values: `main`
 /// gets an input for each, behind the others and by its name.
 void turnStatesIntoInputs(mlir::ModuleOp module);

@@ -1,6 +1,7 @@
 //===- EntryPlanner.cpp - one function as an entry --------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "EntryPlanner.h"
+#include "StatesInPlace.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
@@ -14,13 +15,6 @@ static AffineMap getSizeMap(AffineExpr expr) {
 }
 static AffineMapAttr getSizeAttr(AffineExpr expr) {
   return AffineMapAttr::get(getSizeMap(expr));
-}
-
-/// The value whose memory `value` views.
-static Value getBase(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getInput();
-  return value;
 }
 
 //===----------------------------------------------------------------------===//
@@ -75,6 +69,8 @@ host::SlotAttr EntryPlanner::write(Value value) {
   if (auto output = outputs.find(value); output != outputs.end()) {
     prepare(value.getLoc(), output->second);
     place = slot(host::Space::Output, output->second);
+  } else if (auto state = inPlace.find(value); state != inPlace.end()) {
+    place = slot(host::Space::State, states.lookup(state->second));
   } else {
     place = allocate(value.getLoc(), getBytes(value.getType()));
   }
@@ -387,6 +383,41 @@ bool EntryPlanner::hasSizesOf(Value base, Value view) const {
   });
 }
 
+/// Copies the next values of states over the current ones. A current value that
+/// another copy replaces before it is read is set aside first.
+void EntryPlanner::writeStates(Block &body) {
+  llvm::SmallVector<std::pair<StateWriteOp, host::SlotAttr>> copies;
+  llvm::SmallDenseSet<StringRef> written;
+  for (auto write : body.getOps<StateWriteOp>()) {
+    Value next = getBase(write.getValue());
+    auto current = next.getDefiningOp<StateReadOp>();
+    auto found = inPlace.find(next);
+    if ((current && current.getState() == write.getState()) ||
+        (found != inPlace.end() && found->second == write.getState()))
+      continue;
+    host::SlotAttr aside;
+    if (current && written.contains(current.getState())) {
+      aside = allocate(write.getLoc(), getBytes(next.getType()));
+      copy(write.getLoc(), aside, next);
+    }
+    written.insert(write.getState());
+    copies.emplace_back(write, aside);
+  }
+  for (auto [write, aside] : copies) {
+    host::SlotAttr to =
+        slot(host::Space::State, states.lookup(write.getState()));
+    if (!aside) {
+      copy(write.getLoc(), to, write.getValue());
+      continue;
+    }
+    touch(aside);
+    host::CopyOp::create(builder, write.getLoc(), to, aside,
+                         getSizeAttr(getBytes(write.getValue().getType())),
+                         AffineMapAttr());
+    ++step;
+  }
+}
+
 LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
   Block &body = func.getBody().front();
   auto ret = cast<func::ReturnOp>(body.getTerminator());
@@ -405,6 +436,9 @@ LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
     if (Value base = getBase(value);
         base.getDefiningOp<LaunchOp>() && hasSizesOf(base, value))
       outputs.try_emplace(base, i);
+  inPlace = findStatesInPlace(func);
+  for (auto [value, output] : outputs)
+    inPlace.erase(value);
   if (failed(planBlock(body)))
     return failure();
 
@@ -416,10 +450,7 @@ LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
     copy(func.getLoc(), slot(host::Space::Output, i), value);
   }
   // After the outputs: an output may be the state's value of before.
-  for (auto write : body.getOps<StateWriteOp>())
-    copy(write.getLoc(),
-         slot(host::Space::State, states.lookup(write.getState())),
-         write.getValue());
+  writeStates(body);
   releaseBlocks(*steps, 0);
 
   SmallVector<Attribute> attrs;

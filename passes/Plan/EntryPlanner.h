@@ -78,6 +78,7 @@ private:
   mlir::LogicalResult planBody(LoopOp op, host::LoopOp loop);
   void yieldCarried(LoopOp op);
   void stackResults(LoopOp op);
+  void writeStates(mlir::Block &body);
   void reserveResult(mlir::Value result, mlir::AffineExpr bytes, bool keep);
 
   // Memory.
@@ -90,7 +91,8 @@ private:
   }
   /// Slot of a value that is read at the current step.
   host::SlotAttr read(mlir::Value value);
-  /// Slot for a value that the current step writes, an output where possible.
+  /// Slot for a value that the current step writes: an output or a state where
+  /// possible.
   host::SlotAttr write(mlir::Value value);
   /// New memory of that many bytes: a piece of the arena, or a block.
   host::SlotAttr allocate(mlir::Location loc, mlir::AffineExpr bytes);
@@ -110,8 +112,9 @@ private:
   const llvm::StringMap<unsigned> &states;
   unsigned firstRuntime;
   mlir::OpBuilder builder;
-  llvm::DenseMap<mlir::Value, host::SlotAttr> slots; // of bases
-  llvm::DenseMap<mlir::Value, unsigned> outputs;     // base -> output it is
+  llvm::DenseMap<mlir::Value, host::SlotAttr> slots;    // of bases
+  llvm::DenseMap<mlir::Value, unsigned> outputs;        // base -> output it is
+  llvm::DenseMap<mlir::Value, mlir::StringRef> inPlace; // state it replaces
   llvm::SmallVector<Buffer> buffers;
   llvm::SmallVector<Loop> loops; // innermost last
   llvm::DenseSet<unsigned> released;

@@ -353,6 +353,7 @@ Error applyRecipe(StringRef path, Session &session, CompileOptions &options) {
   options.sequential = recipe->sequential;
   options.dims = recipe->dims;
   options.states = recipe->states;
+  options.dropOutputs = recipe->dropOutputs;
   options.keep = recipe->keep;
   options.minCosine = recipe->minCosine;
   options.correctBias = recipe->correctBias;
@@ -392,15 +393,25 @@ Error applyStates(const CommandLine &line, CompileOptions &options) {
 }
 
 /// Regexes are checked here, so that one that is wrong is an error of usage.
-Error applyKeep(const CommandLine &line, CompileOptions &options) {
-  append_range(options.keep, line.args.getAllArgValues(OPT_keep));
-  for (const std::string &text : options.keep) {
+Error applyRegexes(const CommandLine &line, OptSpecifier option, StringRef flag,
+                   std::vector<std::string> &regexes) {
+  append_range(regexes, line.args.getAllArgValues(option));
+  for (const std::string &text : regexes) {
     std::string problem;
     if (!Regex(text).isValid(problem))
-      return usage("--keep", "expected a regular expression, but got '" + text +
-                                 "': " + problem);
+      return usage(flag, "expected a regular expression, but got '" + text +
+                             "': " + problem);
   }
   return Error::success();
+}
+
+Error applyKeep(const CommandLine &line, CompileOptions &options) {
+  return applyRegexes(line, OPT_keep, "--keep", options.keep);
+}
+
+Error applyDropOutput(const CommandLine &line, CompileOptions &options) {
+  return applyRegexes(line, OPT_drop_output, "--drop-output",
+                      options.dropOutputs);
 }
 
 Error applyMinCosine(const CommandLine &line, CompileOptions &options) {
@@ -541,8 +552,8 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
   if (!jobs)
     return jobs.takeError();
   options.jobs = static_cast<unsigned>(std::min<uint64_t>(*jobs, 4096));
-  for (auto apply : {applyCalibration, applyDims, applyStates, applyKeep,
-                     applyMinCosine, applyEmit, applySymbolPrefix})
+  for (auto apply : {applyCalibration, applyDims, applyStates, applyDropOutput,
+                     applyKeep, applyMinCosine, applyEmit, applySymbolPrefix})
     if (Error error = apply(line, options))
       return std::move(error);
   return options;

@@ -59,6 +59,9 @@ struct CompileOptions {
   /// --state INPUT=OUTPUT: the input holds what the output was in the run
   /// before (zero at first) and vanishes from the signature.
   std::vector<std::pair<std::string, std::string>> states;
+  /// --drop-output: regexes of outputs that are left out, behind the states
+  /// that they may be the values of.
+  std::vector<std::string> dropOutputs;
   std::vector<std::string> keep; ///< regexes of nodes that stay float
   /// --min-cos: layers whose int8 makes outputs on the calibration data differ
   /// more than that from those in float find scales of rows or stay float; 0:
