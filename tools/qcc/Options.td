@@ -92,7 +92,7 @@ def shards : Setting<"shards", "N", [CompileVis],
 def dim : Setting<"dim", "NAME=RULE", Readers, "A dimension's size (8), sizes (1,8), bounds (1..64) or equal">, Group<grp_data>;
 def state : Setting<"state", "INPUT=OUTPUT", [CompileVis, CheckVis, CalibrateVis, CompareVis, EvalVis],
                     "Keep an output and feed it to an input of the next run">, Group<grp_data>;
-def drop_output : Setting<"drop-output", "REGEX", [CompileVis, CheckVis, CalibrateVis, CompareVis],
+def drop_output : Setting<"drop-output", "REGEX", Makers,
                           "Outputs to leave out, say those that states keep; may be repeated">, Group<grp_data>;
 def inputs : Setting<"inputs", "NPZ", [CompareVis], "Inputs to run both sides on">, Group<grp_data>;
 def reference : Setting<"against", "NAME", [CompareVis], "Target to compare with (default: reference)">,
