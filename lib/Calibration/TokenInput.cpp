@@ -75,6 +75,89 @@ SmallVector<std::string> qcc::findTokenInputs(func::FuncOp entry,
   return all.size() == 1 ? all : SmallVector<std::string>();
 }
 
+/// True if an element of the result is one of the only input, maybe of another
+/// width.
+static bool keepsIntegers(GenericOp op) {
+  if (op.isReduction() || op.getInputs().size() != 1 || !op.getWhole().empty())
+    return false;
+  Value value = op.getYielded();
+  while (Operation *def = value.getDefiningOp()) {
+    if (!isa<arith::ExtSIOp, arith::ExtUIOp, arith::TruncIOp>(def))
+      return false;
+    value = def->getOperand(0);
+  }
+  return value == op.getBlock()->getArgument(0);
+}
+
+/// True if `index` is `id`, counted from the end where it is negative and moved
+/// into the table. Other arithmetic, a remainder say, takes ids that are no
+/// rows.
+static bool isRowOf(Value index, BlockArgument id) {
+  llvm::SetVector<Value> values;
+  values.insert(index);
+  for (size_t i = 0; i < values.size(); ++i) {
+    Operation *def = values[i].getDefiningOp();
+    if (!def && values[i] != id)
+      return false;
+    if (!def)
+      continue;
+    if (!isa<arith::IndexCastOp, arith::AddIOp, arith::SubIOp, arith::CmpIOp,
+             arith::SelectOp, arith::MinSIOp, arith::MaxSIOp, arith::ConstantOp,
+             ExtentOp>(def))
+      return false;
+    values.insert(def->operand_begin(), def->operand_end());
+  }
+  return values.contains(id);
+}
+
+/// The fewest rows of the constants that `op` reads at the rows `ids`; none if
+/// there are no such constants.
+static std::optional<int64_t> getRowsRead(GenericOp op, Value ids) {
+  std::optional<int64_t> least;
+  unsigned numInputs = op.getInputs().size();
+  for (ReadOp read : op.getBlock()->getOps<ReadOp>()) {
+    auto argument = dyn_cast<BlockArgument>(read.getTensor());
+    if (!argument || argument.getArgNumber() < numInputs)
+      continue;
+    Value table = op.getWhole()[argument.getArgNumber() - numInputs];
+    auto type = cast<RankedTensorType>(table.getType());
+    if (type.getRank() < 2 || !isConstantExpression(table))
+      continue;
+    for (auto [dim, index] : llvm::enumerate(read.getIndices()))
+      for (unsigned i = 0; i < numInputs; ++i)
+        if (op.getInputs()[i] == ids && !type.isDynamicDim(dim) &&
+            isRowOf(index, op.getBlock()->getArgument(i)))
+          least = std::min(least.value_or(type.getDimSize(dim)),
+                           type.getDimSize(dim));
+  }
+  return least;
+}
+
+SmallVector<TokenTable> qcc::findTokenTables(func::FuncOp entry) {
+  SmallVector<TokenTable> tables;
+  for (unsigned i = 0; i < entry.getNumArguments(); ++i) {
+    auto name = entry.getArgAttrOfType<StringAttr>(i, "qcc.name");
+    auto type = cast<RankedTensorType>(entry.getArgument(i).getType());
+    if (!name || !type.getElementType().isInteger())
+      continue;
+    std::optional<int64_t> least;
+    llvm::SetVector<Value> values;
+    values.insert(entry.getArgument(i));
+    for (size_t at = 0; at < values.size() && at < kMaxOps; ++at)
+      for (Operation *user : values[at].getUsers()) {
+        auto generic = dyn_cast<GenericOp>(user);
+        if (isa<ReshapeOp>(user) || (generic && keepsIntegers(generic)))
+          values.insert(user->getResult(0));
+        else if (generic)
+          if (std::optional<int64_t> rows = getRowsRead(generic, values[at]))
+            least = std::min(least.value_or(*rows), *rows);
+      }
+    if (least)
+      tables.push_back({name.getValue().str(), *least});
+  }
+  return tables;
+}
+
 std::vector<int64_t> qcc::getIntegers(const SampleArray &array) {
   std::vector<int64_t> values;
   auto read = [&](auto element) {

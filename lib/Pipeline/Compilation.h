@@ -10,6 +10,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "qcc/Calibration/OutputJudge.h"
 #include "qcc/Calibration/Statistics.h"
+#include "qcc/Calibration/TokenInput.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Compiler.h"
@@ -218,8 +219,8 @@ private:
   /// budgets are those of static int8.
   bool isMixed = false;
   std::string formats;
-  /// Of the output that has tokens as classes, where there are inputs of such.
-  int64_t numClasses = 0;
+  /// What tokens there are, for each input of such.
+  llvm::SmallVector<TokenTable> tokenTables;
   /// What algorithms run on; null without --algo or --calib.
   std::unique_ptr<CheckpointFolder> checkpoints;
   std::unique_ptr<Rounds> rounds;

@@ -258,14 +258,10 @@ llvm::Error Compilation::import() {
     return error;
   auto entry = *module->getOps<func::FuncOp>().begin();
   Operation *end = entry.getBody().front().getTerminator();
-  if (end->getNumOperands() > 0) {
+  if (end->getNumOperands() > 0)
     for (std::string &name : findTokenInputs(entry, end->getOperand(0)))
       result.tokenInputs.push_back(std::move(name));
-    if (!result.tokenInputs.empty())
-      numClasses = cast<RankedTensorType>(end->getOperand(0).getType())
-                       .getShape()
-                       .back();
-  }
+  tokenTables = findTokenTables(entry);
   return llvm::Error::success();
 }
 

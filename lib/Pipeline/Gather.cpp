@@ -6,7 +6,6 @@
 #include "qcc/Calibration/Calibrator.h"
 #include "qcc/Calibration/Range.h"
 #include "qcc/Calibration/Samples.h"
-#include "qcc/Calibration/TokenInput.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
@@ -75,25 +74,27 @@ static std::vector<std::string> describeOptions(const CompileOptions &options) {
 /// An embedding takes any number and reads the nearest row: data of another
 /// tokenizer calibrate, and nothing else would tell.
 void Compilation::warnOfTokens(llvm::ArrayRef<Sample> samples) {
-  uint64_t outside = 0, all = 0;
-  int64_t found = 0;
-  for (const Sample &sample : samples)
-    for (const std::string &input : result.tokenInputs)
-      if (const SampleArray *array = findArray(sample.arrays, input))
+  for (const TokenTable &table : tokenTables) {
+    uint64_t outside = 0, all = 0;
+    int64_t found = 0;
+    for (const Sample &sample : samples)
+      if (const SampleArray *array = findArray(sample.arrays, table.input))
         for (int64_t token : getIntegers(*array)) {
           ++all;
-          if (token >= 0 ? token < numClasses : token >= -numClasses)
+          if (token >= 0 ? token < table.rows : token >= -table.rows)
             continue;
           ++outside;
           found = token;
         }
-  if (outside && numClasses > 0)
-    result.warnings.push_back(
-        std::to_string(outside) + " of " + std::to_string(all) +
-        " tokens in the calibration data are none of the model's " +
-        std::to_string(numClasses) + " (" + std::to_string(found) +
-        ", say): they are taken as the nearest; check that the data come from "
-        "the model's tokenizer");
+    if (outside)
+      result.warnings.push_back(
+          std::to_string(outside) + " of " + std::to_string(all) +
+          " tokens in the calibration data are none of the model's " +
+          std::to_string(table.rows) + " (" + std::to_string(found) + " of '" +
+          table.input +
+          "', say): they are taken as the nearest; check that the data come "
+          "from the model's tokenizer");
+  }
 }
 
 /// Names are given to what calibration observes once duplicates are gone, so

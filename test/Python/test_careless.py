@@ -14,6 +14,7 @@ import zipfile
 import numpy as np
 import onnx
 import onnx.numpy_helper
+import onnx.parser
 import pytest
 import qcc
 from onnx import TensorProto, helper
@@ -448,6 +449,47 @@ def test_tokens_of_another_model_are_told(tmp_path, flags, token):
     status, problems = driver(tmp_path / "m.onnx", *flags, f"--calib={tmp_path / 'ids.npz'}", "-o", tmp_path / "a")
     assert status == 0
     assert problems.count("2 of 320 tokens in the calibration data are none of the model's 64") == (token in (64, -65)), problems
+
+
+def save_tagger(path: pathlib.Path, rows: int, classes: int, ids: str = "ids", step: str = "") -> None:
+    """Rows of a table, chosen by `ids` that `step` may make from the input, and a layer of them."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : 17]> g (int64[1, 8] ids) => (float[1, 8, {classes}] y) {{
+          {step} x = Gather (e, {ids}) [head] y = MatMul (x, h)
+        }}""")
+    for name, shape in (("e", (rows, K)), ("h", (K, classes))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(random(*shape), name))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("rows, classes, token, tells", [(100, 7, 99, False), (100, 7, -100, False), (100, 7, 120, True), (7, 100, 6, False), (7, 100, 7, True)])
+@pytest.mark.parametrize("step, ids", [("", "ids"), ("i = Cast <to = 6> (ids) j = Reshape (i, s)", "j")])
+def test_tokens_are_rows_of_the_table(tmp_path, rows, classes, token, tells, step, ids):
+    """Not the classes of the output: a tagger has few."""
+    step = step and "s = Constant <value_ints = [1, 8]> () " + step
+    save_tagger(tmp_path / "m.onnx", rows, classes, ids, step)
+    data = np.random.default_rng(1).integers(0, min(rows, classes), (40, 8))
+    data[3, 2] = data[7, 5] = token
+    np.savez(tmp_path / "ids.npz", ids=data)
+    status, problems = driver(tmp_path / "m.onnx", "--precision=int8", f"--calib={tmp_path / 'ids.npz'}", "-o", tmp_path / "a")
+    assert status == 0
+    told = f"2 of 320 tokens in the calibration data are none of the model's {rows} ({token} of 'ids', say)"
+    assert problems.count(told) == problems.count("tokens in the calibration data") == tells, problems
+
+
+def test_tokens_without_a_table_are_not_told(tmp_path):
+    """Nor those that arithmetic takes to rows: a hash has any number."""
+    np.savez(tmp_path / "ids.npz", ids=np.random.default_rng(1).integers(0, 1000, (40, 8)))
+    save_tagger(tmp_path / "hash.onnx", 16, 7, "i", "n = Constant <value_int = 16> () i = Mod (ids, n)")
+    numbers = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 17]> g (int64[1, 8] ids) => (float[1, 8, 7] y) {
+          i = Constant <value_ints = [2]> () f = Cast <to = 1> (ids) x = Unsqueeze (f, i) y = MatMul (x, h)
+        }""")
+    numbers.graph.initializer.append(onnx.numpy_helper.from_array(random(1, 7), "h"))
+    onnx.save(numbers, tmp_path / "numbers.onnx")
+    for name in ("hash", "numbers"):
+        status, problems = driver(tmp_path / f"{name}.onnx", "--precision=int8", f"--calib={tmp_path / 'ids.npz'}", "-o", tmp_path / "a")
+        assert status == 0 and "tokens in the calibration data" not in problems, problems
 
 
 def test_two_arrays_of_one_name_are_refused(files, tmp_path):

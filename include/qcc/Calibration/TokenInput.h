@@ -18,6 +18,17 @@ namespace qcc {
 llvm::SmallVector<std::string> findTokenInputs(mlir::func::FuncOp entry,
                                                mlir::Value logits);
 
+/// An input of integers that choose rows of a table, and how many those are.
+struct TokenTable {
+  std::string input;
+  int64_t rows = 0;
+};
+
+/// Inputs of `entry` whose integers, as they are (casts and views aside),
+/// choose rows of constants of two or more dimensions: embeddings. Of several
+/// such constants the one with the fewest rows counts.
+llvm::SmallVector<TokenTable> findTokenTables(mlir::func::FuncOp entry);
+
 /// Elements of an array of 32 or 64 bit integers; none of other arrays.
 std::vector<int64_t> getIntegers(const SampleArray &array);
 
