@@ -72,6 +72,15 @@ LogicalResult convertConv(NodeContext &node) {
   std::optional<ConvShape> conv = readConv(node, input, weight);
   if (!conv)
     return failure();
+  // Layers are found by their channels, and those of a weight are known where
+  // the shape before them says less: exporters trace `16 // n`.
+  Dims in = node.dims(input);
+  if (AffineExpr channels = simplifyDim(node.dims(weight)[1] * conv->groups);
+      getConstantSize(channels) && in[1] != channels) {
+    in[1] = channels;
+    input =
+        ReshapeOp::create(node.b, makeTensorType(in, node.elem(input)), input);
+  }
   Value result = convolve(node, input, weight, *conv, node.widen(node.in(2)));
   return node.set(0, node.cast(result, node.inElem(0)));
 }
