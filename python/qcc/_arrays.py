@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def unpack(packed: np.ndarray, shape: tuple[int, ...], element: ElementType) -> 
     per_byte = 8 // element.bits
     shifts = np.arange(per_byte, dtype=np.uint8) * element.bits
     raw = (packed.reshape(-1, 1) >> shifts) & ((1 << element.bits) - 1)
-    raw = raw.reshape(-1)[: int(np.prod(shape, dtype=np.int64))].astype(np.uint8)
+    raw = raw.reshape(-1)[: math.prod(shape)].astype(np.uint8)
     if element.raw == np.int8:  # the sign bit fills the byte
         sign = np.uint8(1 << (element.bits - 1))
         raw = (raw ^ sign) - sign
@@ -165,7 +166,7 @@ def view(value: Any, element: ElementType, name: str, kind: str = "input") -> Vi
 
 def count_bytes(shape: tuple[int, ...], bits: int) -> int:
     """Bytes of a dense tensor."""
-    return (int(np.prod(shape, dtype=np.int64)) * bits + 7) // 8
+    return (math.prod(shape) * bits + 7) // 8  # numpy's product takes as long as a small model runs
 
 
 def address_of(array: np.ndarray) -> int:
@@ -176,17 +177,19 @@ def address_of(array: np.ndarray) -> int:
         return array.ctypes.data
 
 
-def copy_bytes(tensor: _abi.DLTensor, shape: tuple[int, ...], bits: int) -> np.ndarray:
-    """A copy of a tensor's bytes."""
-    size = count_bytes(shape, bits)
-    return np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8).copy() if size else np.empty(0, np.uint8)
+def copy_bytes(tensor: _abi.DLTensor, size: int) -> np.ndarray:
+    """A copy of a tensor's bytes, which are so many."""
+    copy = np.empty(size, np.uint8)
+    if size:
+        ctypes.memmove(address_of(copy), tensor.data, size)
+    return copy
 
 
 def copy_out(tensor: _abi.DLTensor) -> np.ndarray:
     """A tensor of the model as an array of its own."""
     element = find_type(tensor.dtype)
     shape = tuple(tensor.shape[: tensor.ndim])
-    data = copy_bytes(tensor, shape, element.bits)
+    data = copy_bytes(tensor, count_bytes(shape, element.bits))
     if element.bits < 8:
         return unpack(data, shape, element)
     return data.view(element.numpy).reshape(shape)

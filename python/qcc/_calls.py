@@ -237,7 +237,7 @@ class Call:
     def _take(slot: Slot, free: Callable[[_abi.DLTensor], None]) -> np.ndarray:
         """A copy of an output that the runtime has allocated, which is freed."""
         slot.read_shape()
-        data = _arrays.copy_bytes(slot.tensor, slot.shape, slot.element.bits)
+        data = _arrays.copy_bytes(slot.tensor, slot.size)
         free(slot.tensor)
         return data if slot.element.bits < 8 else data.view(slot.element.numpy).reshape(slot.shape)
 

@@ -41,3 +41,18 @@ def test_sizes_that_grow(model):
         outputs = model({"x": x})
         assert outputs["y"].shape == (size,) and outputs["y"].flags.writeable
         np.testing.assert_array_equal(outputs["y"], x + x)
+
+
+def test_outputs_whose_size_depends_on_data(tmp_path):
+    """The runtime has their memory: they are copies of it."""
+    text = "g (float[n] x) => (int64[1, m] where, float[m] what) { where = NonZero(x) t = Transpose(where) what = GatherND(x, t) }"
+    model = compile_text(tmp_path, text)[1]
+    held = []
+    for size in (10, 0, 1, 100_000):
+        for kept in (0, 1, 3):
+            x = np.where(np.arange(size) % 3 < kept, np.arange(size) + 1, 0).astype(np.float32)
+            held.append((x, model({"x": x})))
+    for x, outputs in held:
+        assert outputs["where"].flags.writeable and outputs["what"].flags.writeable
+        np.testing.assert_array_equal(outputs["where"], [np.nonzero(x)[0]])
+        np.testing.assert_array_equal(outputs["what"], x[x != 0])
