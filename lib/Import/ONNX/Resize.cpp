@@ -1,6 +1,7 @@
 //===- Resize.cpp - resizing of images, one axis after the other -*- C++
 //-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Resize.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -8,255 +9,26 @@ using namespace mlir;
 namespace qcc::onnx_import {
 namespace {
 
-/// How one axis is resized.
-struct Axis {
-  int64_t position;
-  AffineExpr out;
-  /// Output over input; 0 if it follows from sizes that are symbolic.
-  double scale = 0;
-  double roiBegin = 0, roiEnd = 1;
-  /// Where the scale (and the region) is read at run time: the position of the
-  /// axis in those tensors; -1 if they are known.
-  int64_t scaleSlot = -1, roiSlot = -1;
-};
-
-/// Tensors that are read at run time; null where they are known.
-struct RuntimeInputs {
-  Value scales, roi;
-  int64_t numAxes = 0;
-};
-
-struct Settings {
-  std::string mode, coordinates, nearest;
-  double cubic = -0.75, extrapolation = 0;
-  bool excludeOutside = false, antialias = false;
-};
-
-/// Most elements of the input that one element of the output reads along an
-/// axis.
-constexpr int64_t kMaxTaps = 256;
-
-/// The position in the input that an output index means, in f32 as all runtimes
-/// compute it. For a symbolic ratio the scale is that of the sizes.
-Value sourcePosition(Body &body, const Settings &settings, const Axis &axis,
-                     AffineExpr in, ValueRange runtime, int64_t numAxes) {
-  Type f32 = body.b.getF32Type();
-  auto number = [&](double value) { return body.number(value, f32); };
-  Value x = body.fromIndex(body.dim(axis.position), f32);
-  Value inSize = body.fromIndex(body.extent(in), f32),
-        outSize = body.fromIndex(body.extent(axis.out), f32), one = number(1),
-        half = number(0.5);
-  Type type = f32;
-  auto readSlot = [&](Value tensor, int64_t slot) {
-    Value value = body.read(tensor, body.index(slot));
-    return body.convert(value, value.getType(), type);
-  };
-  Value scale = axis.scaleSlot >= 0 ? readSlot(runtime[0], axis.scaleSlot)
-                : axis.scale > 0    ? number(static_cast<float>(axis.scale))
-                                    : body.div(outSize, inSize);
-  Value isOne = body.eq(outSize, one);
-  Value inLast = body.sub(inSize, one),
-        outLast = body.select(isOne, one, body.sub(outSize, one));
-  StringRef mode = settings.coordinates;
-  if (mode == "asymmetric")
-    return body.div(x, scale);
-  if (mode == "align_corners") {
-    // The reference takes the size before it is rounded down.
-    Value exact = axis.scale > 0 || axis.scaleSlot >= 0
-                      ? body.sub(body.mul(inSize, scale), one)
-                      : outLast;
-    Value divisor = body.select(isOne, one, exact);
-    return body.select(isOne, number(0),
-                       body.div(body.mul(x, inLast), divisor));
+/// The axes in the order in which least is computed: along the last one lanes
+/// read elements that lie apart, so what shrinks goes before it and what grows
+/// after it. With a region each axis fills what is outside, in the model's
+/// order.
+SmallVector<ResizedAxis> orderAxes(NodeContext &node,
+                                   const ResizeSettings &settings,
+                                   ArrayRef<ResizedAxis> axes) {
+  SmallVector<ResizedAxis> ordered, after;
+  for (const ResizedAxis &axis : axes) {
+    bool grows = axis.position != node.inRank(0) - 1 && axis.scale > 1 &&
+                 settings.coordinates != "tf_crop_and_resize";
+    (grows ? after : ordered).push_back(axis);
   }
-  if (mode == "tf_crop_and_resize") {
-    Value begin = number(axis.roiBegin), end = number(axis.roiEnd);
-    if (axis.roiSlot >= 0) {
-      begin = readSlot(runtime.back(), axis.roiSlot);
-      end = readSlot(runtime.back(), axis.roiSlot + numAxes);
-    }
-    Value step = body.div(body.mul(body.sub(end, begin), inLast), outLast);
-    Value many = body.add(body.mul(begin, inLast), body.mul(x, step));
-    return body.select(
-        isOne, body.mul(half, body.mul(body.add(begin, end), inLast)), many);
-  }
-  Value centre = body.sub(body.div(body.add(x, half), scale), half);
-  if (mode == "pytorch_half_pixel")
-    return body.select(isOne, number(-0.5), centre);
-  if (mode == "half_pixel_symmetric") {
-    Value adjustment = body.div(outSize, body.mul(scale, inSize));
-    return body.add(body.mul(body.mul(inSize, half), body.sub(one, adjustment)),
-                    centre);
-  }
-  return centre;
+  ordered.append(after);
+  return ordered;
 }
 
-Value roundNearest(Body &body, StringRef mode, Value x) {
-  Value half = body.number(0.5, x.getType());
-  if (mode == "floor")
-    return body.floor(x);
-  if (mode == "ceil")
-    return body.ceil(x);
-  return mode == "round_prefer_ceil" ? body.floor(body.add(x, half))
-                                     : body.ceil(body.sub(x, half));
-}
-
-/// Weight of an input element at a distance: a triangle or Keys' cubic (IEEE
-/// TASSP 29, 1981).
-Value weigh(Body &body, const Settings &settings, Value distance) {
-  Type type = distance.getType();
-  auto number = [&](double value) { return body.number(value, type); };
-  Value x = body.abs(distance);
-  if (settings.mode == "linear")
-    return body.max(body.sub(number(1), x), number(0));
-  double a = settings.cubic;
-  Value near = body.add(
-      body.mul(body.mul(body.sub(body.mul(number(a + 2), x), number(a + 3)), x),
-               x),
-      number(1));
-  Value far = body.mul(
-      number(a),
-      body.sub(
-          body.mul(body.add(body.mul(body.sub(x, number(5)), x), number(8)), x),
-          number(4)));
-  return body.select(body.le(x, number(1)), near,
-                     body.select(body.lt(x, number(2)), far, number(0)));
-}
-
-/// Whether an axis only repeats elements: then it is read by a map, without any
-/// arithmetic.
-bool isRepeat(const Settings &settings, const Axis &axis, AffineExpr in) {
-  double factor = axis.scale;
-  if (factor < 1 || factor != std::floor(factor) || factor > 1024 ||
-      axis.out != simplifyDim(in * static_cast<int64_t>(factor)))
-    return false;
-  if (settings.coordinates == "asymmetric")
-    return settings.nearest == "floor";
-  return (settings.coordinates == "half_pixel" ||
-          settings.coordinates == "pytorch_half_pixel") &&
-         getConstantSize(axis.out) != 1 &&
-         (settings.nearest == "round_prefer_floor" ||
-          settings.nearest == "round_prefer_ceil");
-}
-
-/// The factor that an antialiasing filter is stretched by, or less: a scale
-/// that is read at run time is at least that of the sizes, which are rounded
-/// down. 0 if neither is known.
-double getLeastShrink(const Axis &axis, AffineExpr in) {
-  double scale = axis.scale;
-  std::optional<int64_t> from = getConstantSize(in),
-                         to = getConstantSize(axis.out);
-  if (scale <= 0 && axis.scaleSlot >= 0 && from && to && *from > 0)
-    scale = static_cast<double>(*to) / static_cast<double>(*from);
-  return std::min(scale, 1.0);
-}
-
-SmallVector<Value> hereIndices(Body &body, unsigned rank) {
-  SmallVector<Value> at;
-  for (unsigned i = 0; i < rank; ++i)
-    at.push_back(body.dim(i));
-  return at;
-}
-
-Value resizeAxis(NodeContext &node, Value input, const Settings &settings,
-                 const Axis &axis, const RuntimeInputs &runtime) {
-  if (!input)
-    return {};
-  Dims in = node.dims(input), to = in;
-  unsigned rank = in.size();
-  AffineExpr inSize = in[axis.position];
-  to[axis.position] = axis.out;
-  if (settings.mode == "nearest" && isRepeat(settings, axis, inSize)) {
-    SmallVector<AffineExpr> reads;
-    for (unsigned i = 0; i < rank; ++i)
-      reads.push_back(i == axis.position
-                          ? node.d(i).floorDiv(static_cast<int64_t>(axis.scale))
-                          : node.d(i));
-    return node.copy(to, input, node.makeMap(rank, reads));
-  }
-  bool crops = settings.coordinates == "tf_crop_and_resize";
-  // Elements left and right of the position that have a weight; more of them
-  // when shrinking without aliasing.
-  double shrink = settings.antialias ? getLeastShrink(axis, inSize) : 1.0;
-  int64_t support = settings.mode == "linear" ? 1 : 2;
-  int64_t firstTap =
-      static_cast<int64_t>(std::floor(-static_cast<double>(support) / shrink)) +
-      1;
-  if (2 - 2 * firstTap > kMaxTaps) {
-    (void)node.refuse(Diag::UnsupportedForm,
-                      "a resize that reads more than " + Twine(kMaxTaps) +
-                          " elements at once is not supported");
-    return {};
-  }
-  SmallVector<Value> whole = {input};
-  for (Value tensor : {runtime.scales, runtime.roi})
-    if (tensor)
-      whole.push_back(tensor);
-  return node.generic(
-      to, node.elem(input), {}, {}, whole, [&](Body &body, ValueRange x) {
-        Value position = sourcePosition(body, settings, axis, inSize,
-                                        x.drop_front(), runtime.numAxes),
-              size = body.extent(inSize);
-        SmallVector<Value> at = hereIndices(body, rank);
-        Type f32 = body.b.getF32Type(), i64 = body.b.getI64Type();
-        auto readAt = [&](Value index) {
-          at[axis.position] = body.clampIndex(index, size);
-          return body.read(x[0], at);
-        };
-        Value result;
-        if (settings.mode == "nearest") {
-          Value rounded = roundNearest(body, settings.nearest, position);
-          result = readAt(body.toIndex(body.convert(rounded, f32, i64)));
-        } else {
-          Value base = body.floor(position),
-                baseIndex = body.toIndex(body.convert(base, f32, i64)),
-                fraction = body.sub(position, base);
-          Value factor = body.number(shrink, f32);
-          if (settings.antialias && axis.scaleSlot >= 0)
-            factor = body.min(
-                body.convert(body.read(x[1], body.index(axis.scaleSlot)),
-                             node.elem(runtime.scales), f32),
-                body.number(1, f32));
-          Value sum, total;
-          for (int64_t tap = firstTap; tap <= 1 - firstTap; ++tap) {
-            Value distance = body.mul(
-                body.sub(body.number(static_cast<double>(tap), f32), fraction),
-                factor);
-            Value index = body.add(baseIndex, body.index(tap)),
-                  weight = weigh(body, settings, distance);
-            if (settings.excludeOutside) {
-              Value inside = body.both(body.le(body.index(0), index),
-                                       body.lt(index, size));
-              weight = body.select(inside, weight, body.number(0, f32));
-            }
-            Value value = readAt(index);
-            Value term =
-                body.mul(weight, isa<FloatType>(value.getType()) &&
-                                         !value.getType().isF32()
-                                     ? body.convert(value, value.getType(), f32)
-                                     : value);
-            sum = sum ? body.add(sum, term) : term;
-            total = total ? body.add(total, weight) : weight;
-          }
-          result = settings.excludeOutside || settings.antialias
-                       ? body.div(sum, total)
-                       : sum;
-        }
-        if (crops) {
-          Value last = body.fromIndex(body.sub(size, body.index(1)), f32);
-          Value outside = body.either(body.lt(position, body.number(0, f32)),
-                                      body.lt(last, position));
-          result = body.select(
-              outside, body.number(settings.extrapolation, result.getType()),
-              result);
-        }
-        return result;
-      });
-}
-
-LogicalResult emitResize(NodeContext &node, const Settings &settings,
-                         ArrayRef<Axis> axes,
-                         const RuntimeInputs &runtime = {}) {
+LogicalResult emitResize(NodeContext &node, const ResizeSettings &settings,
+                         ArrayRef<ResizedAxis> axes,
+                         const ResizeInputs &runtime = {}) {
   Type type = node.inElem(0);
   if (settings.mode != "nearest" && settings.mode != "linear" &&
       settings.mode != "cubic")
@@ -266,7 +38,7 @@ LogicalResult emitResize(NodeContext &node, const Settings &settings,
   Value result = node.in(0);
   if (settings.mode != "nearest")
     result = node.cast(result, node.f32());
-  for (const Axis &axis : axes) {
+  for (const ResizedAxis &axis : orderAxes(node, settings, axes)) {
     bool same = result && axis.out == node.dims(result)[axis.position] &&
                 (axis.scale == 1 || axis.scale == 0) && axis.scaleSlot < 0;
     if (!same || settings.coordinates == "tf_crop_and_resize")
@@ -298,9 +70,9 @@ AffineExpr scaleDim(NodeContext &node, AffineExpr dim, double scale) {
   return {};
 }
 
-std::optional<SmallVector<Axis>> axesFromScales(NodeContext &node,
-                                                ArrayRef<double> scales,
-                                                ArrayRef<int64_t> positions) {
+std::optional<SmallVector<ResizedAxis>>
+axesFromScales(NodeContext &node, ArrayRef<double> scales,
+               ArrayRef<int64_t> positions) {
   Dims in = node.inDims(0);
   if (scales.size() != positions.size()) {
     (void)node.refuse(Diag::BadShape, "expected " + Twine(positions.size()) +
@@ -308,7 +80,7 @@ std::optional<SmallVector<Axis>> axesFromScales(NodeContext &node,
                                           Twine(scales.size()));
     return std::nullopt;
   }
-  SmallVector<Axis> axes;
+  SmallVector<ResizedAxis> axes;
   for (auto [scale, position] : llvm::zip(scales, positions)) {
     AffineExpr out =
         scale > 0 ? scaleDim(node, in[position], scale) : AffineExpr();
@@ -323,9 +95,9 @@ std::optional<SmallVector<Axis>> axesFromScales(NodeContext &node,
 }
 
 /// The axes from target sizes, with the policies that keep the aspect ratio.
-std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
-                                               const Dims &sizes,
-                                               ArrayRef<int64_t> positions) {
+std::optional<SmallVector<ResizedAxis>>
+axesFromSizes(NodeContext &node, const Dims &sizes,
+              ArrayRef<int64_t> positions) {
   Dims in = node.inDims(0);
   if (sizes.size() != positions.size()) {
     (void)node.refuse(Diag::BadShape, "expected " + Twine(positions.size()) +
@@ -333,9 +105,9 @@ std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
                                           Twine(sizes.size()));
     return std::nullopt;
   }
-  SmallVector<Axis> axes;
+  SmallVector<ResizedAxis> axes;
   for (auto [size, position] : llvm::zip(sizes, positions)) {
-    Axis axis{position, size};
+    ResizedAxis axis{position, size};
     std::optional<int64_t> from = getConstantSize(in[position]),
                            to = getConstantSize(size);
     if (from && to && *from > 0)
@@ -347,7 +119,7 @@ std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
     return axes;
   double scale =
       policy == "not_larger" ? std::numeric_limits<double>::infinity() : 0;
-  for (const Axis &axis : axes) {
+  for (const ResizedAxis &axis : axes) {
     if (axis.scale <= 0) {
       (void)node.refuse(Diag::BadShape,
                         "expected sizes of 1 or more to keep the ratio of");
@@ -356,7 +128,7 @@ std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
     scale = policy == "not_larger" ? std::min(scale, axis.scale)
                                    : std::max(scale, axis.scale);
   }
-  for (Axis &axis : axes) {
+  for (ResizedAxis &axis : axes) {
     axis.scale = scale;
     double size =
         static_cast<double>(*getConstantSize(in[axis.position])) * scale;
@@ -365,8 +137,8 @@ std::optional<SmallVector<Axis>> axesFromSizes(NodeContext &node,
   return axes;
 }
 
-Settings readSettings(NodeContext &node) {
-  Settings settings;
+ResizeSettings readSettings(NodeContext &node) {
+  ResizeSettings settings;
   settings.mode = node.attrString("mode", "nearest");
   bool first = node.getOpset() < 11;
   settings.coordinates =
@@ -486,9 +258,9 @@ std::optional<Dims> readScaledSizes(NodeContext &node, Value scales,
 }
 
 /// Axes whose sizes are known and whose scales are read at run time.
-SmallVector<Axis> axesAtRuntime(ArrayRef<int64_t> positions,
-                                const Dims &sizes) {
-  SmallVector<Axis> axes;
+SmallVector<ResizedAxis> axesAtRuntime(ArrayRef<int64_t> positions,
+                                       const Dims &sizes) {
+  SmallVector<ResizedAxis> axes;
   for (auto [i, position] : llvm::enumerate(positions)) {
     axes.push_back({position, sizes[i]});
     axes.back().scaleSlot = static_cast<int64_t>(i);
@@ -496,9 +268,9 @@ SmallVector<Axis> axesAtRuntime(ArrayRef<int64_t> positions,
   return axes;
 }
 
-std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
-                                          ArrayRef<int64_t> positions,
-                                          RuntimeInputs &runtime) {
+std::optional<SmallVector<ResizedAxis>> readAxes(NodeContext &node,
+                                                 ArrayRef<int64_t> positions,
+                                                 ResizeInputs &runtime) {
   unsigned scaleInput = node.getOpset() < 11 ? 1 : 2;
   std::optional<Dims> declared = getDeclaredSizes(node, positions);
   bool hasScales =
@@ -537,8 +309,8 @@ std::optional<SmallVector<Axis>> readAxes(NodeContext &node,
 }
 
 /// The region of interest of a crop: begins of all axes and then ends.
-LogicalResult readRegion(NodeContext &node, MutableArrayRef<Axis> axes,
-                         RuntimeInputs &runtime) {
+LogicalResult readRegion(NodeContext &node, MutableArrayRef<ResizedAxis> axes,
+                         ResizeInputs &runtime) {
   auto count = static_cast<int64_t>(axes.size());
   if (!node.has(1) ||
       getConstantSize(getNumElements(node.in(1).getType())) != 2 * count)
@@ -560,15 +332,16 @@ LogicalResult readRegion(NodeContext &node, MutableArrayRef<Axis> axes,
 }
 
 LogicalResult convertResize(NodeContext &node) {
-  Settings settings = readSettings(node);
-  RuntimeInputs runtime;
+  ResizeSettings settings = readSettings(node);
+  ResizeInputs runtime;
   std::optional<SmallVector<int64_t>> positions = readPositions(node);
   if (!positions)
     return failure();
-  std::optional<SmallVector<Axis>> axes = readAxes(node, *positions, runtime);
+  std::optional<SmallVector<ResizedAxis>> axes =
+      readAxes(node, *positions, runtime);
   if (!axes)
     return failure();
-  if (settings.antialias && llvm::any_of(*axes, [&](const Axis &axis) {
+  if (settings.antialias && llvm::any_of(*axes, [&](const ResizedAxis &axis) {
         return getLeastShrink(axis, node.inDims(0)[axis.position]) <= 0;
       }))
     return node.refuse(Diag::UnsupportedShape,
@@ -580,7 +353,7 @@ LogicalResult convertResize(NodeContext &node) {
 }
 
 LogicalResult convertUpsample(NodeContext &node) {
-  Settings settings;
+  ResizeSettings settings;
   settings.mode = node.attrString("mode", "nearest");
   settings.coordinates = "asymmetric";
   settings.nearest = "floor";
@@ -590,7 +363,7 @@ LogicalResult convertUpsample(NodeContext &node) {
     return node.refuseDynamic(1, "the scales");
   if (settings.mode == "bilinear")
     settings.mode = "linear";
-  std::optional<SmallVector<Axis>> axes = axesFromScales(
+  std::optional<SmallVector<ResizedAxis>> axes = axesFromScales(
       node, *scales, llvm::to_vector(llvm::seq<int64_t>(0, node.inRank(0))));
   return axes ? emitResize(node, settings, *axes) : failure();
 }

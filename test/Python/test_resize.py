@@ -1,0 +1,64 @@
+# Resizes: what an axis reads of the input is in tables, and axes are resized in the order that takes least.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import re
+import subprocess
+
+import numpy as np
+import pytest
+import qcc
+from onnx.reference import ReferenceEvaluator
+from operator_checks import compile_text, normal
+
+FACTORS = [(2, 2), (2.5, 1.75), (0.5, 0.75), (0.375, 3), (3, 0.375), (1, 2), (1.5, 1)]
+COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
+
+
+def graph(attributes, dims="2, 5, 12, 16", factors=FACTORS, region=""):
+    """An output for each pair of factors."""
+    outputs = ", ".join(f"float[b{i}, c{i}, d{i}, e{i}] y{i}" for i in range(len(factors)))
+    nodes = [f"r = Constant <value_floats = [{region}]> ()"] if region else []
+    for i, (rows, columns) in enumerate(factors):
+        nodes.append(f"s{i} = Constant <value_floats = [1.0, 1.0, {float(rows)}, {float(columns)}]> ()")
+        nodes.append(f"y{i} = Resize <{attributes}> (x, {'r' if region else ''}, s{i})")
+    return f"g (float[{dims}] x) => ({outputs}) {{ {' '.join(nodes)} }}"
+
+
+def compare(folder, text, *shapes):
+    """With ONNX's own evaluation, which has what runtimes lack."""
+    model, compiled = compile_text(folder, text, opset=19)
+    for shape in shapes:
+        x = normal(*shape, seed=1)
+        for wanted, (name, got) in zip(ReferenceEvaluator(model).run(None, {"x": x}), compiled({"x": x}).items(), strict=True):
+            assert got.shape == wanted.shape, name
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("dims", ["2, 5, 12, 16", "a, 5, h, w"])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_modes_and_coordinates(tmp_path, mode, coordinates, dims):
+    compare(tmp_path, graph(f'mode = "{mode}", coordinate_transformation_mode = "{coordinates}"', dims), (2, 5, 12, 16))
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("outside, antialias", [(1, 0), (0, 1), (1, 1)])
+def test_weights_that_are_divided(tmp_path, mode, outside, antialias):
+    """0.375 of a cubic has more taps than tables are made for."""
+    compare(tmp_path, graph(f'mode = "{mode}", exclude_outside = {outside}, antialias = {antialias}'), (2, 5, 12, 16))
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_regions(tmp_path, mode):
+    attributes = f'mode = "{mode}", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 3.5'
+    compare(tmp_path, graph(attributes, factors=[(2, 2), (0.5, 0.75), (3, 0.5)], region="0.0, 0.0, 0.2, -0.1, 1.0, 1.0, 0.7, 1.2"), (2, 5, 12, 16))
+
+
+@pytest.mark.parametrize("factors, heights", [((2, 2), [12, 24]), ((0.5, 2), [6, 6]), ((0.5, 0.5), [6, 6])])
+def test_rows_that_grow_come_last(tmp_path, factors, heights):
+    compile_text(tmp_path, graph('mode = "linear"', factors=[factors]))
+    command = [qcc._driver._find_driver(), tmp_path / "m.onnx", "--emit=import", "-q", "-o", tmp_path / "m.mlir"]
+    assert subprocess.run(command).returncode == 0
+    found = re.findall(r"^    \} -> tensor<2x5x(\d+)x\d+xf32>", (tmp_path / "m.mlir").read_text(), re.MULTILINE)
+    assert [int(height) for height in found] == heights
