@@ -59,7 +59,7 @@ def require_fused : Switch<"require-fused", [CompileVis], "Refuse a node that ca
 def emit : Setting<"emit", "STAGE", [CompileVis],
                    "Stop after a stage and print it (import ... emit), or make obj, a, qdq-onnx">, Group<grp_make>;
 def symbol_prefix : Setting<"symbol-prefix", "P", [CompileVis], "Of obj and a: what the symbol begins with, so that several models link together">,
-                    Group<grp_make>;
+                    Group<grp_make>, Flags<[HelpHidden]>;
 def embed_weights : Switch<"embed-weights", [CompileVis], "Put the weights in the library (default: below 16 MiB)">,
                     Group<grp_make>;
 def no_embed_weights : Switch<"no-embed-weights", [CompileVis], "Leave the weights in weights.safetensors">,
