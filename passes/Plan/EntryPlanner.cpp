@@ -436,9 +436,8 @@ LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
     if (Value base = getBase(value);
         base.getDefiningOp<LaunchOp>() && hasSizesOf(base, value))
       outputs.try_emplace(base, i);
-  inPlace = findStatesInPlace(func);
-  for (auto [value, output] : outputs)
-    inPlace.erase(value);
+  inPlace = chooseStatesInPlace(
+      func, [&](Value value) { return !outputs.contains(value); });
   if (failed(planBlock(body)))
     return failure();
 

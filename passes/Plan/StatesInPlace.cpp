@@ -29,45 +29,62 @@ static bool readsOwnElement(KernelOp kernel, unsigned operand) {
   return false;
 }
 
+static KernelOp getKernel(LaunchOp launch) {
+  return SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch,
+                                                        launch.getKernelAttr());
+}
+
 /// Whether an operation of the entry's block, or one in a region of it, may use
 /// the current value of a state that `launch` overwrites.
-static bool mayUse(Operation *user, OpOperand &use, LaunchOp launch) {
-  Operation *top = launch->getBlock()->findAncestorOpInBlock(*user);
+static bool mayUse(OpOperand &use, LaunchOp launch) {
+  Operation *top = launch->getBlock()->findAncestorOpInBlock(*use.getOwner());
   if (!top)
     return false;
   if (top != launch)
     return top->isBeforeInBlock(launch) && !isa<StateWriteOp>(top);
-  auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(
-      launch, launch.getKernelAttr());
+  KernelOp kernel = getKernel(launch);
   return kernel && readsOwnElement(kernel, use.getOperandNumber());
 }
 
-static bool mayUseAll(Value current, LaunchOp launch) {
-  SmallVector<Value> views = {current};
+/// The uses of a value and its views.
+static SmallVector<OpOperand *> collectUses(Value value) {
+  SmallVector<Value> views = {value};
+  SmallVector<OpOperand *> uses;
   while (!views.empty())
     for (OpOperand &use : views.pop_back_val().getUses()) {
       if (auto reshape = dyn_cast<ReshapeOp>(use.getOwner()))
         views.push_back(reshape.getResult());
-      else if (!mayUse(use.getOwner(), use, launch))
-        return false;
+      else
+        uses.push_back(&use);
     }
-  return true;
+  return uses;
 }
 
-llvm::DenseMap<Value, StringRef> qcc::findStatesInPlace(func::FuncOp func) {
+llvm::DenseMap<Value, StringRef>
+qcc::chooseStatesInPlace(func::FuncOp func,
+                         llvm::function_ref<bool(Value)> isFree) {
   llvm::DenseMap<Value, StringRef> found;
   Block &body = func.getBody().front();
-  SmallVector<StateReadOp> reads;
-  func.walk([&](StateReadOp read) { reads.push_back(read); });
   for (auto write : body.getOps<StateWriteOp>()) {
     Value next = getBase(write.getValue());
     auto launch = next.getDefiningOp<LaunchOp>();
-    if (launch && launch->getBlock() == &body && !found.contains(next) &&
-        llvm::all_of(reads, [&](StateReadOp read) {
-          return read.getState() != write.getState() ||
-                 mayUseAll(read.getResult(), launch);
-        }))
-      found[next] = write.getState();
+    if (!launch || launch->getBlock() != &body || found.contains(next) ||
+        !isFree(next))
+      continue;
+    SmallVector<OpOperand *> uses;
+    func.walk([&](StateReadOp read) {
+      if (read.getState() == write.getState())
+        llvm::append_range(uses, collectUses(read.getResult()));
+    });
+    if (!llvm::all_of(uses,
+                      [&](OpOperand *use) { return mayUse(*use, launch); }))
+      continue;
+    found[next] = write.getState();
+    for (OpOperand *use : uses)
+      if (use->getOwner() == launch)
+        getKernel(launch)->setAttr(kInPlaceAttr,
+                                   OpBuilder(func).getI64IntegerAttr(
+                                       int64_t(use->getOperandNumber())));
   }
   return found;
 }

@@ -21,7 +21,7 @@ TRANSPOSED = [
     ([1, 1], "strides=[2, 2], output_padding=[1, 1]"), ([3, 3], "strides=[2, 2], pads=[2, 2, 2, 2]"),
     ([2, 2], "pads=[1, 0, 1, 0]"), ([3, 3], 'strides=[2, 2], auto_pad="SAME_UPPER"'),
     ([4, 4], 'strides=[2, 2], auto_pad="SAME_LOWER"'), ([16], "strides=[8], pads=[4, 4]"), ([3], "strides=[4]"),
-    ([5], "strides=[2], pads=[3, 0]"), ([2, 2, 2], "strides=[2, 2, 2]"),
+    ([5], "strides=[2], pads=[3, 0]"), ([2, 2], "strides=[5, 7]"), ([1], "strides=[100000]"), ([2, 2, 2], "strides=[2, 2, 2]"),
     ([3, 4, 2], "strides=[2, 2, 1], pads=[1, 1, 0, 1, 1, 0]"),
 ]  # fmt: skip
 DEEP = [

@@ -149,7 +149,7 @@ def test_positions(tmp_path):
     compare(tmp_path, *calls, attributes=", do_rotary=1", cache_atol=1e-5)
 
 
-@pytest.mark.parametrize("attributes", [", local_window_size=2", ", softcap=0.7", ", scale=0.1", ", smooth_softmax=1",
+@pytest.mark.parametrize("attributes", [", local_window_size=2", ", local_window_size=9223372036854775807", ", softcap=0.7", ", scale=0.1", ", smooth_softmax=1",
                                         ", local_window_size=3, softcap=2.0", ", causal=0"])  # fmt: skip
 def test_options(tmp_path, attributes):
     compare(tmp_path, *CALLS.values(), attributes=attributes)
@@ -244,6 +244,7 @@ REFUSED = {
     "a past of the query's type": (make_inputs(1, 1, 6, codes=(8, False)), ', k_quant_type="PER_TENSOR"', ""),
     "caches of rank 2": (make_inputs(1, 1, 6), ", do_rotary=1", ""),
     "seqlens_k and total_sequence_length": (make_inputs(1, 1, 6), "", "lens, total)"),
+    "but got 2 and 4611686018427387904": (make_inputs(1, 1, 6), ", num_heads=4611686018427387904", "num_heads=4, "),
     "num_heads, but got": (make_inputs(1, 1, 6), ", num_heads=-4", "num_heads=4, "),
 }
 

@@ -39,7 +39,8 @@ struct Capabilities {
 class KernelBuilder : public mlir::ImplicitLocOpBuilder {
 public:
   /// Creates the function `name` in `module` and sets the insertion point in
-  /// its body. The pointers are noalias to each other.
+  /// its body. The pointers are noalias to each other, but for the two that
+  /// kInPlaceAttr tells of.
   KernelBuilder(mlir::ModuleOp module, llvm::StringRef name, KernelOp kernel,
                 const Capabilities &caps);
   /// Ends the function.

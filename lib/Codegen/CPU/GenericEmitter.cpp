@@ -12,7 +12,9 @@
 #include "LoopNest.h"
 #include "Reduction.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "qcc/Codegen/Emitters.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -24,8 +26,8 @@ enum class LaneMode { Scalar, Columns, Reduction };
 /// Emits one nest.
 class NestEmitter {
 public:
-  NestEmitter(KernelBuilder &b, LoopNest nest)
-      : b(b), nest(nest), parallel(nest.root.getExtents()),
+  NestEmitter(KernelBuilder &b, LoopNest nest, GenericOp changes)
+      : b(b), changes(changes), nest(nest), parallel(nest.root.getExtents()),
         reduction(nest.root.getCombiner(),
                   nest.root.getResult().getType().getElementType(), b.caps()) {
     unsigned count = nest.root.getNumParallel();
@@ -39,6 +41,7 @@ private:
   LaneMode chooseMode();
   bool isVectorizable();
   bool hasMaskedLoads();
+  void emitRow(ArrayRef<Value> rowIndices, Value begin, Value end);
   void emitColumns(ArrayRef<Value> rowIndices, Value begin, Value end);
   void emitPoints(ArrayRef<Value> rowIndices, Value column, unsigned count,
                   unsigned width, Value mask);
@@ -61,6 +64,8 @@ private:
   }
 
   KernelBuilder &b;
+  /// Yields whether a row of a result in place changes; null if all rows do.
+  GenericOp changes;
   LoopNest nest;
   SmallVector<AffineExpr> parallel, inner; // extents
   Reduction reduction;
@@ -368,6 +373,29 @@ void NestEmitter::emitColumns(ArrayRef<Value> rowIndices, Value begin,
       Hint::NoUnroll);
 }
 
+/// Columns, but where a result that is written in place stays as it is.
+void NestEmitter::emitRow(ArrayRef<Value> rowIndices, Value begin, Value end) {
+  if (!changes)
+    return emitColumns(rowIndices, begin, end);
+  SmallVector<Value> indices(rowIndices);
+  indices.push_back(b.idx(0));
+  FailureOr<Value> isOther = computeGeneric(b, changes, indices, 1);
+  if (failed(isOther)) {
+    broken = true;
+    return;
+  }
+  auto inPlace = b.kernel()->getAttrOfType<IntegerAttr>(kInPlaceAttr);
+  Value from = b.pointer(
+      b.kernel().getBody().front().getArgument(unsigned(inPlace.getInt())));
+  Value isApart = LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne, from,
+                                       b.resultPointer(0));
+  auto branch = scf::IfOp::create(
+      b, arith::OrIOp::create(b, isApart, *isOther).getResult());
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  emitColumns(rowIndices, begin, end);
+}
+
 /// Work for one point of the parallel dimensions.
 static AffineExpr getDepth(GenericOp root) {
   SmallVector<AffineExpr> extents = root.getExtents();
@@ -385,9 +413,58 @@ LogicalResult NestEmitter::run() {
     rows.pop_back();
   forEachRow(b, getGrain(parallel, getDepth(nest.root)), rows,
              [&](ArrayRef<Value> indices, Value begin, Value end) {
-               emitColumns(indices, begin, end);
+               emitRow(indices, begin, end);
              });
   return failure(broken);
+}
+
+//===----------------------------------------------------------------------===//
+// Results in place
+//===----------------------------------------------------------------------===//
+
+/// Whether a value of a generic's body may differ between the columns.
+static bool variesByColumn(GenericOp generic, Value value, unsigned column) {
+  auto isColumn = [&](AffineExpr expr) { return expr.isFunctionOfDim(column); };
+  llvm::SmallSetVector<Value, 16> needed;
+  needed.insert(value);
+  for (size_t i = 0; i < needed.size(); ++i) {
+    if (auto arg = dyn_cast<BlockArgument>(needed[i])) {
+      unsigned number = arg.getArgNumber();
+      if (number >= generic.getInputs().size() ||
+          llvm::any_of(generic.getMap(number).getResults(), isColumn))
+        return true;
+      continue;
+    }
+    Operation *op = needed[i].getDefiningOp();
+    auto index = dyn_cast<IndexOp>(op);
+    if (isa<ReadOp>(op) || op->getNumRegions() > 0 ||
+        (index && index.getDim() == column))
+      return true;
+    needed.insert(op->operand_begin(), op->operand_end());
+  }
+  return false;
+}
+
+/// The condition on which a row of the result is not a copy of that of operand
+/// `inPlace`, if the body is a choice between the two; null else.
+static Value findChange(GenericOp root, unsigned inPlace) {
+  unsigned rank = root.getNumParallel();
+  auto branch = root.getYielded().getDefiningOp<scf::IfOp>();
+  if (root.isReduction() || rank == 0 || !branch ||
+      branch.getNumResults() != 1 || branch->getBlock() != root.getBlock())
+    return {};
+  auto kept = dyn_cast<BlockArgument>(
+      branch.elseBlock()->getTerminator()->getOperand(0));
+  if (!kept || kept.getOwner() != root.getBlock() ||
+      kept.getArgNumber() >= root.getInputs().size())
+    return {};
+  auto operand = dyn_cast<BlockArgument>(root.getInputs()[kept.getArgNumber()]);
+  bool isCopy = operand && operand.getArgNumber() == inPlace &&
+                operand.getType() == root.getResult().getType() &&
+                root.getMap(kept.getArgNumber()).isIdentity();
+  Value condition = branch.getCondition();
+  return isCopy && !variesByColumn(root, condition, rank - 1) ? condition
+                                                              : Value();
 }
 
 //===----------------------------------------------------------------------===//
@@ -425,7 +502,18 @@ public:
     if (failed(nest))
       return failure();
     collapseDims(*nest);
-    return NestEmitter(b, *nest).run();
+    // A body that yields the condition, for as long as kernels are made of it.
+    OwningOpRef<GenericOp> changes;
+    auto inPlace = b.kernel()->getAttrOfType<IntegerAttr>(kInPlaceAttr);
+    if (inPlace && nest->epilogue.chain.empty())
+      if (Value condition =
+              findChange(nest->root, unsigned(inPlace.getInt()))) {
+        IRMapping mapping;
+        changes = cast<GenericOp>(nest->root->clone(mapping));
+        changes->getBlock()->getTerminator()->setOperands(
+            mapping.lookup(condition));
+      }
+    return NestEmitter(b, *nest, changes ? *changes : GenericOp()).run();
   }
 };
 } // namespace

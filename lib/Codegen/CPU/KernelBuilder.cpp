@@ -85,8 +85,11 @@ KernelBuilder::KernelBuilder(ModuleOp module, StringRef name, KernelOp kernel,
   body->setAttr("llvm.linkage",
                 LLVM::LinkageAttr::get(getContext(), LLVM::Linkage::Internal));
   body->setAttr("passthrough", getStrArrayAttr({"noinline"}));
+  auto inPlace = kernel->getAttrOfType<IntegerAttr>(kInPlaceAttr);
   for (unsigned i = 0; i <= numBindings; ++i)
-    body.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(), getUnitAttr());
+    if (!inPlace || (i != inPlace.getInt() && i != block.getNumArguments()))
+      body.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(),
+                      getUnitAttr());
   buildEntry(*this, name, body, numBindings);
   Block *entry = body.addEntryBlock();
   llvm::append_range(pointers, entry->getArguments().take_front(numBindings));

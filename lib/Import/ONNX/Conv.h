@@ -33,8 +33,9 @@ mlir::Value convolve(NodeContext &node, mlir::Value input, mlir::Value weight,
 /// a convolution or a product, with its bias (may be null); `conv` holds the
 /// operator's window, `extra` its output_padding. Null where it has no such
 /// form: groups, dilations, weights that are no constants, pads beyond the
-/// kernel, doubles. Where the kernel is no multiple of the strides, zeros are
-/// multiplied too, so that infinite inputs give NaN at their neighbours.
+/// kernel, strides far beyond it, doubles. Where the kernel is no multiple of
+/// the strides, zeros are multiplied too, so that infinite inputs give NaN at
+/// their neighbours.
 mlir::Value convolveTransposed(NodeContext &node, mlir::Value input,
                                mlir::Value weight, const ConvShape &conv,
                                llvm::ArrayRef<int64_t> extra, mlir::Value bias);

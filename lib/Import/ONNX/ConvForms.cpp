@@ -132,6 +132,19 @@ std::optional<Phases> getPhases(const SpatialWindow &window, size_t i,
   return phases;
 }
 
+/// Whether the taps of all rests, zeros among them, are few enough to be
+/// multiplied, and the rests to be channels.
+bool areWorthwhile(ArrayRef<Phases> phases, const SpatialWindow &window) {
+  constexpr double mostRests = 4096, mostZeros = 4;
+  double rests = 1, taps = 1, kernel = 1;
+  for (auto [i, one] : llvm::enumerate(phases)) {
+    rests *= double(one.stride);
+    taps *= double(one.taps);
+    kernel *= double(window.kernel[i]);
+  }
+  return rests <= mostRests && rests * taps <= mostZeros * kernel;
+}
+
 /// The weight `[C, O, K...]` of a transposed convolution as `[O * S, C, M...]`,
 /// a channel for each rest, row-major behind the outputs.
 Value splitTaps(NodeContext &node, Value weight, ArrayRef<Phases> phases,
@@ -245,9 +258,12 @@ Value convolveTransposed(NodeContext &node, Value input, Value weight,
     if (!one)
       return {};
     phases.push_back(*one);
-    rests *= one->stride;
     isCut |= one->isCut;
   }
+  if (!areWorthwhile(phases, window))
+    return {};
+  for (const Phases &one : phases)
+    rests *= one.stride;
   AffineExpr channels = node.scaled(from[1], rests);
   if (!channels)
     return {};

@@ -39,6 +39,9 @@ enum Input : unsigned {
   kKeyNorm,
 };
 
+/// More heads, and windows of more keys, are none.
+constexpr int64_t kMaxHeads = 1 << 20, kMaxWindow = int64_t(1) << 40;
+
 constexpr double kHidden = -std::numeric_limits<double>::infinity();
 
 /// Elements of a cache: floats, or codes of 8 bits, or of 4 bits in pairs
@@ -88,7 +91,7 @@ private:
     type = node.inElem(kQuery);
     if (!type.isF32() && !type.isF16() && !type.isBF16())
       return refuse(Diag::UnsupportedType, "expected f32, f16 or bf16");
-    window = node.attrInt("local_window_size", -1);
+    window = std::min(node.attrInt("local_window_size", -1), kMaxWindow);
     isWindow = node.attrInt("sliding_window_cache", 0) != 0;
     if (isWindow && (window < 1 || !node.has(kPastKey) || node.wants(3)))
       return refuse(Diag::UnsupportedForm,
@@ -96,7 +99,7 @@ private:
                     "local_window_size and no output of scores");
     heads = node.attrInt("num_heads", 0);
     kvHeads = node.attrInt("kv_num_heads", 0);
-    if (heads < 1 || kvHeads < 1 || heads % kvHeads)
+    if (heads < 1 || heads > kMaxHeads || kvHeads < 1 || heads % kvHeads)
       return refuse(Diag::BadAttribute,
                     "expected kv_num_heads that divides num_heads, but got " +
                         Twine(kvHeads) + " and " + Twine(heads));

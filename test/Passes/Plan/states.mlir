@@ -5,6 +5,8 @@
 
 // Each element of the next value needs that element of the current one, which
 // nothing reads behind it: it is written over it, and read from there.
+// CHECK: qcc.kernel @add
+// CHECK: } {qcc.in_place = 0 : i64}
 // CHECK-LABEL: qcc_host.entry @main
 // CHECK-SAME: buffers []
 // CHECK: qcc_host.dispatch @add [#qcc_host.slot<state, 0, 0>, #qcc_host.slot<input, 0, 0>, #qcc_host.slot<state, 0, 0>]

@@ -28,6 +28,10 @@ namespace qcc {
 /// (`qcc.pack`): the operand's type then is that of the packed bytes.
 inline constexpr llvm::StringLiteral kPackedAttr = "qcc.packed";
 
+/// On a kernel: the operand, a number, whose memory its result may be in some
+/// launches. Each element of it is read before that of the result is written.
+inline constexpr llvm::StringLiteral kInPlaceAttr = "qcc.in_place";
+
 /// True if the value is a parameter, a constant, or computed from such only by
 /// operations that are evaluated while the artifact is written.
 bool isConstantExpression(mlir::Value value);
