@@ -1,4 +1,4 @@
-//===- States.cpp - inputs that become states -------------------*- C++ -*-===//
+//===- States.cpp - inputs that become states, and outputs ------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "States.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

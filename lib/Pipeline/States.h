@@ -1,4 +1,4 @@
-//===- States.h - inputs that become states ---------------------*- C++ -*-===//
+//===- States.h - inputs that become states, and outputs --------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #ifndef QCC_LIB_PIPELINE_STATES_H
 #define QCC_LIB_PIPELINE_STATES_H

@@ -60,6 +60,24 @@ static SmallVector<OpOperand *> collectUses(Value value) {
   return uses;
 }
 
+/// Tells the kernel of a launch which of `uses` it overwrites; false if these
+/// are several, or another launch overwrites another operand of it.
+static bool markKernel(LaunchOp launch, ArrayRef<OpOperand *> uses) {
+  SmallVector<unsigned> operands;
+  for (OpOperand *use : uses)
+    if (use->getOwner() == launch)
+      operands.push_back(use->getOperandNumber());
+  if (operands.empty())
+    return true;
+  KernelOp kernel = getKernel(launch);
+  auto number = OpBuilder(kernel).getI64IntegerAttr(operands.front());
+  Attribute before = kernel->getAttr(kInPlaceAttr);
+  if (operands.size() > 1 || (before && before != number))
+    return false;
+  kernel->setAttr(kInPlaceAttr, number);
+  return true;
+}
+
 llvm::DenseMap<Value, StringRef>
 qcc::chooseStatesInPlace(func::FuncOp func,
                          llvm::function_ref<bool(Value)> isFree) {
@@ -79,12 +97,8 @@ qcc::chooseStatesInPlace(func::FuncOp func,
     if (!llvm::all_of(uses,
                       [&](OpOperand *use) { return mayUse(*use, launch); }))
       continue;
-    found[next] = write.getState();
-    for (OpOperand *use : uses)
-      if (use->getOwner() == launch)
-        getKernel(launch)->setAttr(kInPlaceAttr,
-                                   OpBuilder(func).getI64IntegerAttr(
-                                       int64_t(use->getOperandNumber())));
+    if (markKernel(launch, uses))
+      found[next] = write.getState();
   }
   return found;
 }

@@ -17,6 +17,12 @@ mlir::Value joinHeads(NodeContext &node, mlir::Value input);
 mlir::Value repeatHeads(NodeContext &node, mlir::Value input,
                         mlir::AffineExpr heads);
 
+/// A cache `[B, ...]` with the rows of `update`, along `axis`, from the row on
+/// that `begins` `[B]` has for each batch, or the first one if that is null.
+/// What does not fit is left out, or goes on at the first row.
+mlir::Value writeRows(NodeContext &node, mlir::Value cache, mlir::Value update,
+                      mlir::Value begins, int64_t axis, bool isCircular);
+
 /// What becomes of the products of queries and keys.
 struct ScoreOptions {
   double scale = 1;

@@ -1,4 +1,4 @@
-//===- ConvForms.cpp - convolutions by those that have kernels --*- C++ -*-===//
+//===- ConvForms.cpp - convolutions as others with kernels ------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Convolutions over three dimensions and transposed ones as convolutions over
@@ -6,12 +6,12 @@
 //
 // - Over depth, height and width: the planes that a tap in depth reads become
 //   channels, and depths become images.
-// - Transposed with strides: result `t` is the sum over m of input `q - m`
-// times
-//   tap `r + s m`, where `t + pad = s q + r`. The results of each rest r are a
-//   convolution of the input with every s-th tap; all rests are channels of one
-//   convolution, and are put side by side after (sub-pixel convolution, Shi et
-//   al. 2016, arXiv:1609.05158; the equivalence in arXiv:1609.07009).
+// - Transposed with strides: result `t` is the sum over m of products of input
+//   `q - m` and tap `r + s m`, where `t + pad = s q + r`. The results of each
+//   rest r are a convolution of the input with every s-th tap; all rests are
+//   channels of one convolution, and are put side by side after (sub-pixel
+//   convolution, Shi et al. 2016, arXiv:1609.05158; the equivalence in
+//   arXiv:1609.07009).
 //
 //===----------------------------------------------------------------------===//
 #include "Conv.h"

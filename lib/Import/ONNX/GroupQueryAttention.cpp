@@ -416,28 +416,19 @@ private:
                        {body.dim(0), body.dim(1), row, body.dim(3)}, otherwise);
   }
 
-  /// A cache with new rows at their places.
+  /// A cache with new rows at their places: a buffer, or a longer cache.
   Value insert(Value fresh, Value old) {
+    if (present == past)
+      return writeRows(node, old, fresh, begins, 2, /*isCircular=*/false);
     Dims to = node.dims(fresh);
     to[2] = present;
-    SmallVector<Value> inputs = {begins}, whole = {fresh};
-    SmallVector<AffineMap> maps = {node.makeMap(4, node.d(0))};
-    bool isBuffer = present == past;
-    if (isBuffer) {
-      inputs.push_back(old);
-      maps.push_back(AffineMap::getMultiDimIdentityMap(4, node.b.getContext()));
-    } else {
-      whole.push_back(old);
-    }
     Type element = node.elem(old);
     return node.generic(
-        to, element, inputs, maps, whole, [&](Body &body, ValueRange x) {
-          Value row = body.dim(2),
-                before = isBuffer ? x[1]
-                                  : readRow(body, x.back(), row, past,
-                                            zero(body, element));
-          return readRow(body, isBuffer ? x[2] : x[1],
-                         body.sub(row, body.toIndex(x[0])), count, before);
+        to, element, begins, node.makeMap(4, node.d(0)), {fresh, old},
+        [&](Body &body, ValueRange x) {
+          Value row = body.dim(2);
+          return readRow(body, x[1], body.sub(row, body.toIndex(x[0])), count,
+                         readRow(body, x[2], row, past, zero(body, element)));
         });
   }
 

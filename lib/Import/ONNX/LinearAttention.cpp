@@ -1,5 +1,6 @@
 //===- LinearAttention.cpp - recurrences of language models -----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Attention.h"
 #include "Program.h"
 #include "Registry.h"
 
@@ -418,38 +419,44 @@ LogicalResult convertTensorScatter(NodeContext &node) {
   if (node.has(2) &&
       !node.requireEqual(node.inDims(2)[0], cache[0], "indices and batches"))
     return failure();
-  unsigned rank = cache.size();
-  SmallVector<Value> inputs = {node.in(0)};
-  SmallVector<AffineMap> maps = {
-      AffineMap::getMultiDimIdentityMap(rank, node.b.getContext())};
-  if (node.has(2)) {
-    inputs.push_back(node.in(2));
-    maps.push_back(node.makeMap(rank, node.d(0)));
-  }
-  return node.set(
-      0, node.generic(cache, node.inElem(0), inputs, maps, node.in(1),
-                      [&](Body &body, ValueRange x) {
-                        SmallVector<Value> at;
-                        for (unsigned i = 0; i < rank; ++i)
-                          at.push_back(body.dim(i));
-                        Value row = at[*axis], zero = body.index(0);
-                        if (node.has(2))
-                          row = body.sub(row, body.toIndex(x[1]));
-                        if (mode == "circular") {
-                          Value size = body.extent(cache[*axis]);
-                          row = body.rem(row, size);
-                          row = body.select(body.lt(row, zero),
-                                            body.add(row, size), row);
-                        }
-                        Value count = body.extent(update[*axis]);
-                        Value isNew =
-                            body.both(body.le(zero, row), body.lt(row, count));
-                        at[*axis] = row;
-                        return body.readIf(isNew, x.back(), at, x[0]);
-                      }));
+  return node.set(0, writeRows(node, node.in(0), node.in(1), node.in(2), *axis,
+                               mode == "circular"));
 }
 
 } // namespace
+
+Value writeRows(NodeContext &node, Value cache, Value update, Value begins,
+                int64_t axis, bool isCircular) {
+  Dims to = node.dims(cache);
+  AffineExpr added = node.dims(update)[axis];
+  unsigned rank = to.size();
+  SmallVector<Value> inputs = {cache};
+  SmallVector<AffineMap> maps = {
+      AffineMap::getMultiDimIdentityMap(rank, node.b.getContext())};
+  if (begins) {
+    inputs.push_back(begins);
+    maps.push_back(node.makeMap(rank, node.d(0)));
+  }
+  return node.generic(
+      to, node.elem(cache), inputs, maps, update,
+      [&](Body &body, ValueRange x) {
+        SmallVector<Value> at;
+        for (unsigned i = 0; i < rank; ++i)
+          at.push_back(body.dim(i));
+        Value row = at[axis], zero = body.index(0);
+        if (begins)
+          row = body.sub(row, body.toIndex(x[1]));
+        if (isCircular) {
+          Value size = body.extent(to[axis]);
+          row = body.rem(row, size);
+          row = body.select(body.lt(row, zero), body.add(row, size), row);
+        }
+        Value isNew =
+            body.both(body.le(zero, row), body.lt(row, body.extent(added)));
+        at[axis] = row;
+        return body.readIf(isNew, x.back(), at, x[0]);
+      });
+}
 
 void registerLinearAttention(Registry &registry) {
   registry.add(kOnnxDomain,

@@ -135,3 +135,46 @@ func.func @main() -> (tensor<4xf32> {qcc.name = "y"}) {
   return %d : tensor<4xf32>
 }
 }
+
+// -----
+
+#none = affine_map<() -> ()>
+#one = affine_map<() -> (1)>
+#same = affine_map<(d0) -> (d0)>
+
+// A kernel may overwrite one operand: the first state is that, the second one
+// would be the other, and the third is both.
+// CHECK: qcc.kernel @add
+// CHECK: } {qcc.in_place = 0 : i64}
+// CHECK-LABEL: qcc_host.entry @main
+// CHECK: qcc_host.dispatch @add [#qcc_host.slot<state, 0, 0>, #qcc_host.slot<input, 0, 0>, #qcc_host.slot<state, 0, 0>]
+// CHECK-NEXT: qcc_host.dispatch @add [#qcc_host.slot<input, 0, 0>, #qcc_host.slot<state, 1, 0>, #qcc_host.slot<arena, 0, 0>]
+// CHECK-NEXT: qcc_host.dispatch @add [#qcc_host.slot<state, 2, 0>, #qcc_host.slot<state, 2, 0>, #qcc_host.slot<arena, 1, 0>]
+// CHECK: qcc_host.copy <state, 1, 0> from <arena, 0, 0>
+// CHECK-NEXT: qcc_host.copy <state, 2, 0> from <arena, 1, 0>
+module attributes {qcc.symbols = []} {
+qcc.state @a : tensor<4xf32>
+qcc.state @b : tensor<4xf32>
+qcc.state @c : tensor<4xf32>
+qcc.kernel @add {kernel = "generic"} {
+^bb0(%a: tensor<4xf32>, %b: tensor<4xf32>):
+  %0 = qcc.generic none ins(%a, %b : tensor<4xf32>, tensor<4xf32>) maps [#same, #same] {
+  ^bb1(%p: f32, %q: f32):
+    %r = arith.addf %p, %q : f32
+    qcc.yield %r : f32
+  } -> tensor<4xf32>
+  qcc.yield %0 : tensor<4xf32>
+}
+func.func @main(%x: tensor<4xf32> {qcc.name = "x"}) -> (tensor<4xf32> {qcc.name = "y"}) {
+  %a = qcc.state_read @a : tensor<4xf32>
+  %b = qcc.state_read @b : tensor<4xf32>
+  %c = qcc.state_read @c : tensor<4xf32>
+  %0 = qcc.launch @add(%a, %x) dims #none tasks #one : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+  %1 = qcc.launch @add(%x, %b) dims #none tasks #one : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+  %2 = qcc.launch @add(%c, %c) dims #none tasks #one : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+  qcc.state_write @a, %0 : tensor<4xf32>
+  qcc.state_write @b, %1 : tensor<4xf32>
+  qcc.state_write @c, %2 : tensor<4xf32>
+  return %x : tensor<4xf32>
+}
+}
