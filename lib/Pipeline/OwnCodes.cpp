@@ -38,14 +38,26 @@ llvm::Error Compilation::noteOwnCodes() {
     failure = evaluateConstant(table, source, bytes);
     return bytes;
   };
+  auto haveHalves = [&](Value scales) {
+    return cast<RankedTensorType>(scales.getType()).getElementType().isF32() &&
+           areHalves(evaluate(scales)) && !failure;
+  };
+  module->walk([&](GenericOp op) {
+    std::optional<NormalFloats> table = findNormalFloats(op.getResult());
+    if (table && isConstantExpression(op.getResult()) &&
+        haveHalves(table->scales))
+      op->setAttr(kHalfScalesAttr, UnitAttr::get(&context));
+    return failure ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  if (failure)
+    return failure;
   module->walk([&](DequantizeOp op) {
     auto codes =
         dyn_cast<IntegerType>(op.getInput().getType().getElementType());
     if (!codes || codes.getWidth() > 8 || op.getBlock() == 0 ||
         !isConstantExpression(op.getResult()))
       return WalkResult::advance();
-    if (op.getScale().getType().getElementType().isF32() &&
-        areHalves(evaluate(op.getScale())) && !failure)
+    if (haveHalves(op.getScale()))
       op->setAttr(kHalfScalesAttr, UnitAttr::get(&context));
     if (failure || !op.getZero() ||
         op.getZero().getType().getElementType() != codes)

@@ -1,8 +1,10 @@
 //===- Products.cpp - which products a scheme can take ----------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Scheme/Products.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/NormalFloat.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -151,6 +153,42 @@ bool qcc::isOfCodes(Operation *op) {
          getBytes(op->getOperand(0), /*axis=*/-1) &&
          getBytes(op->getOperand(1), outputs) &&
          isConstantExpression(op->getOperand(1));
+}
+
+/// True for a constant vector of the numbers of NF4.
+static bool areNormalFloats(Value value) {
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto numbers =
+      constant ? dyn_cast<DenseFPElementsAttr>(constant.getValue()) : nullptr;
+  return numbers && numbers.getElementType().isF32() &&
+         numbers.getType().getRank() == 1 &&
+         llvm::equal(numbers.getValues<float>(), kNormalFloats);
+}
+
+std::optional<NormalFloats> qcc::findNormalFloats(Value value) {
+  auto op = value.getDefiningOp<GenericOp>();
+  if (!op || op.isReduction() || op.getInputs().size() != 2 ||
+      op.getWhole().size() != 1 || !areNormalFloats(op.getWhole()[0]))
+    return std::nullopt;
+  // Whatever the index of the number is, the product is on the grid.
+  Block *body = op.getBlock();
+  auto product = op.getYielded().getDefiningOp<arith::MulFOp>();
+  auto number = product ? product.getLhs().getDefiningOp<ReadOp>() : ReadOp();
+  AffineMap codes = op.getMap(0), blocks = op.getMap(1);
+  if (!number || number.getTensor() != body->getArgument(2) ||
+      product.getRhs() != body->getArgument(1) || codes.getNumDims() != 2 ||
+      !codes.isIdentity() || blocks.getNumResults() != 2 ||
+      blocks.getResult(0) != codes.getResult(0))
+    return std::nullopt;
+  AffineExpr column = codes.getResult(1);
+  auto block = dyn_cast<AffineBinaryOpExpr>(blocks.getResult(1));
+  bool isBlock = block && block.getKind() == AffineExprKind::FloorDiv &&
+                 block.getLHS() == column &&
+                 isa<AffineConstantExpr>(block.getRHS());
+  if (!isBlock)
+    return std::nullopt;
+  return NormalFloats{op, op.getInputs()[0], op.getInputs()[1],
+                      cast<AffineConstantExpr>(block.getRHS()).getValue()};
 }
 
 bool qcc::isDepthwise(Operation *layer) {

@@ -44,8 +44,8 @@ inline constexpr llvm::StringLiteral kScaledAttr = "qcc.scaled";
 inline constexpr llvm::StringLiteral kShiftOfAttr = "qcc.shift_of";
 /// A layer's weight as it is in the model, without those factors.
 mlir::Value getModelWeight(mlir::Value weight);
-/// Of qcc.dequantize of a constant: each scale is a half, whatever its type;
-/// each zero point is in the middle of the codes.
+/// Of qcc.dequantize and NormalFloats of a constant: each scale is a half,
+/// whatever its type; each zero point is in the middle of the codes.
 inline constexpr llvm::StringLiteral kHalfScalesAttr = "qcc.half_scales";
 inline constexpr llvm::StringLiteral kMiddleZerosAttr = "qcc.middle_zeros";
 /// Of a layer of the model's own codes (isOfCodes): its weight is stored in
@@ -117,6 +117,16 @@ const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);
 /// dequantized from integers of 8 bits with one scale, the constant weight from
 /// such with one or one per output. int8 leaves it as it is.
 bool isOfCodes(mlir::Operation *op);
+
+/// A matrix of NF4: `scales[row, column floordiv block]` times the number of
+/// NormalFloat.h that each code names.
+struct NormalFloats {
+  GenericOp op;
+  mlir::Value codes, scales;
+  int64_t block;
+};
+/// What a value is if it is such a matrix.
+std::optional<NormalFloats> findNormalFloats(mlir::Value value);
 
 /// True for a convolution with one input per group: a few weights per channel,
 /// each with a part in all of its results.

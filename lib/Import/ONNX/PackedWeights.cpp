@@ -12,6 +12,18 @@
 using namespace mlir;
 
 namespace qcc::onnx_import {
+
+int64_t readBlock(NodeContext &node, int64_t defaultValue) {
+  int64_t block = node.attrInt("block_size", defaultValue);
+  if (block >= 16 && block <= (1 << 24) && llvm::isPowerOf2_64(block))
+    return block;
+  (void)node.refuse(Diag::BadAttribute,
+                    "expected a block_size that is a power of two of 16 or "
+                    "more, but got " +
+                        Twine(block));
+  return 0;
+}
+
 namespace {
 
 Type getCodeType(NodeContext &node, int64_t bits) {
@@ -54,18 +66,6 @@ std::optional<int64_t> readBits(NodeContext &node) {
   (void)node.refuse(Diag::UnsupportedForm,
                     "expected 2, 4 or 8 bits, but got " + Twine(bits));
   return std::nullopt;
-}
-
-/// The size of a block; 0 with a problem recorded if it is none.
-int64_t readBlock(NodeContext &node, int64_t defaultValue) {
-  int64_t block = node.attrInt("block_size", defaultValue);
-  if (block >= 16 && block <= (1 << 24) && llvm::isPowerOf2_64(block))
-    return block;
-  (void)node.refuse(Diag::BadAttribute,
-                    "expected a block_size that is a power of two of 16 or "
-                    "more, but got " +
-                        Twine(block));
-  return 0;
 }
 
 /// Columns of a `[rows, blocks]` tensor by a list of indices, one per element.

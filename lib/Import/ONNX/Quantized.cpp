@@ -560,6 +560,7 @@ void registerQuantized(Registry &registry) {
       });
   registerQLinear(registry);
   registerPackedWeights(registry);
+  registerPackedFloats(registry);
   registerQonnx(registry);
 }
 

@@ -31,6 +31,10 @@ mlir::Value dequantize(NodeContext &node, mlir::Value codes, mlir::Value scale,
                        mlir::Value zero, mlir::Type type,
                        Granularity granularity = {});
 
+/// Attribute `block_size` of weights in blocks; 0 with a problem recorded if it
+/// is none.
+int64_t readBlock(NodeContext &node, int64_t defaultValue);
+
 /// The exact product of integer codes as i32: `qcc.int_matmul` with numpy's
 /// rules for ranks 1 and more. Zero points may be null; else a scalar, or per
 /// row of `lhs` (`[M]`, `[..., M]`, `[..., M, 1]`) and per column of `rhs`
@@ -52,6 +56,7 @@ bool hasOneElement(mlir::Value value);
 class Registry;
 void registerQLinear(Registry &registry);
 void registerPackedWeights(Registry &registry);
+void registerPackedFloats(Registry &registry);
 void registerQonnx(Registry &registry);
 
 } // namespace qcc::onnx_import

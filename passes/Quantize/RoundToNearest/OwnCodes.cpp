@@ -3,8 +3,9 @@
 //
 // MatMulNBits and DequantizeLinear with blocks have weights `scale * (code -
 // zero)` with a scale and a zero point per block of rows and column, as the
-// integer schemes do. Encoded with the model's own scales and zero points each
-// weight finds its code again, as it lies on the grid.
+// integer schemes do; MatMulBnb4 has the numbers of NF4 in place of the
+// difference. Encoded with the model's own scales and zero points each weight
+// finds its code again, as it lies on the grid.
 //
 //===----------------------------------------------------------------------===//
 #include "OwnCodes.h"
@@ -16,14 +17,20 @@ using namespace mlir;
 using namespace qcc;
 
 namespace {
-/// What a weight is dequantized from, and whether its rows are the second
-/// dimension of the codes.
+/// What a weight is made from, and whether its rows are the second dimension of
+/// the codes.
 struct Source {
-  DequantizeOp op;
+  Operation *op = nullptr; ///< qcc.dequantize, or qcc.generic with a table
+  Value codes, scale, zero;
+  int64_t axis = 0, block = 0;
   bool transposed = false;
 
+  bool isNormal() const { return isa<GenericOp>(op); }
   RankedTensorType getCodes() const {
-    return cast<RankedTensorType>(op->getOperand(0).getType());
+    return cast<RankedTensorType>(codes.getType());
+  }
+  Type getScaleType() const {
+    return cast<RankedTensorType>(scale.getType()).getElementType();
   }
   int64_t getRowAxis() const { return transposed ? 1 : 0; }
   unsigned getBits() const {
@@ -62,6 +69,28 @@ static Value skipCopy(Value value, bool &transposed) {
   return input;
 }
 
+/// Fills in what a value is made from, if it is made from codes.
+static bool readSource(Value value, Source &source) {
+  if (auto op = value.getDefiningOp<DequantizeOp>()) {
+    source.op = op;
+    source.codes = op.getInput();
+    source.scale = op.getScale();
+    source.zero = op.getZero();
+    source.axis = static_cast<int64_t>(op.getAxis());
+    source.block = static_cast<int64_t>(op.getBlock());
+    return true;
+  }
+  std::optional<NormalFloats> table = findNormalFloats(value);
+  if (!table)
+    return false;
+  source.op = table->op;
+  source.codes = table->codes;
+  source.scale = table->scales;
+  source.axis = 1;
+  source.block = table->block;
+  return true;
+}
+
 /// Rounding to 16 bits on the way is left out: floats of a model in half
 /// precision are computed in f32 between where they are stored.
 static std::optional<Source> findSource(MatMulOp op) {
@@ -70,12 +99,11 @@ static std::optional<Source> findSource(MatMulOp op) {
   Value value = op.getRhs();
   constexpr unsigned kMostCopies = 4;
   for (unsigned i = 0; i < kMostCopies && value; ++i) {
-    source.op = value.getDefiningOp<DequantizeOp>();
-    if (source.op)
+    if (readSource(value, source))
       break;
     value = skipCopy(value, source.transposed);
   }
-  if (!source.op || !isConstantExpression(source.op.getResult()))
+  if (!source.op || !isConstantExpression(source.op->getResult(0)))
     return std::nullopt;
   auto codes = source.getCodes();
   auto type = dyn_cast<IntegerType>(codes.getElementType());
@@ -87,13 +115,12 @@ static std::optional<Source> findSource(MatMulOp op) {
 
 /// Why no scheme has the groups of a weight, or "".
 static std::string checkGroups(Source source, const Scheme &base) {
-  int64_t axis = int64_t(source.op.getAxis()),
-          block = int64_t(source.op.getBlock());
-  bool hasOne = hasOneElement(source.op.getScale()) &&
-                (!source.op.getZero() || hasOneElement(source.op.getZero()));
+  int64_t block = source.block;
+  bool hasOne = hasOneElement(source.scale) &&
+                (!source.zero || hasOneElement(source.zero));
   if (hasOne)
     return "";
-  bool isAlongRows = axis == source.getRowAxis();
+  bool isAlongRows = source.axis == source.getRowAxis();
   if (!block)
     return isAlongRows ? "codes have a scale per row" : "";
   if (!isAlongRows)
@@ -109,20 +136,20 @@ static std::string checkGroups(Source source, const Scheme &base) {
 static std::string getParameters(Source source, bool isSymmetric,
                                  const Scheme &base) {
   int64_t rows = source.getCodes().getDimSize(source.getRowAxis()),
-          block = int64_t(source.op.getBlock());
+          block = source.block;
   bool isGrouped = block && block < rows;
   std::string text = isGrouped ? ":g" + std::to_string(block) : ":channel";
   StringRef grid = isSymmetric ? "sym" : "asym";
   if (llvm::is_contained(base.getGrids(), grid))
     text += (":" + grid).str();
-  Type scale = source.op.getScale().getType().getElementType();
-  bool areHalves = scale.isF16() || source.op->hasAttr(kHalfScalesAttr);
+  bool areHalves =
+      source.getScaleType().isF16() || source.op->hasAttr(kHalfScalesAttr);
   return text + (isGrouped && !areHalves ? ":f32-scales" : "");
 }
 
 /// True if the zero point of all codes is the middle of their range.
 static bool isSymmetric(Source source) {
-  Value zero = source.op.getZero();
+  Value zero = source.zero;
   if (!zero)
     return source.hasSign();
   if (source.op->hasAttr(kMiddleZerosAttr))
@@ -146,7 +173,7 @@ spread(OpBuilder &b, Source source, Value table, Type element,
   auto codes = source.getCodes();
   int64_t rows = codes.getDimSize(source.getRowAxis()),
           columns = codes.getDimSize(1 - source.getRowAxis()),
-          block = int64_t(source.op.getBlock());
+          block = source.block;
   auto type = RankedTensorType::get(
       {block ? llvm::divideCeilSigned(rows, block) : 1, columns}, element);
   auto from = cast<RankedTensorType>(table.getType());
@@ -160,7 +187,7 @@ spread(OpBuilder &b, Source source, Value table, Type element,
     reads = source.transposed ? SmallVector<AffineExpr>{column, group}
                               : SmallVector<AffineExpr>{group, column};
   auto generic =
-      createGeneric(b, source.op.getLoc(), type, Combiner::None, table,
+      createGeneric(b, source.op->getLoc(), type, Combiner::None, table,
                     AffineMap::get(2, 0, reads, context), {}, {},
                     [&](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
                       return convert(inner, args[0]);
@@ -170,7 +197,7 @@ spread(OpBuilder &b, Source source, Value table, Type element,
 
 static Value getScales(OpBuilder &b, Source source) {
   Type f32 = b.getF32Type();
-  return spread(b, source, source.op.getScale(), f32,
+  return spread(b, source, source.scale, f32,
                 [&](ImplicitLocOpBuilder &inner, Value scale) -> Value {
                   return scale.getType().isF32()
                              ? scale
@@ -179,11 +206,11 @@ static Value getScales(OpBuilder &b, Source source) {
 }
 
 static Value getZeros(OpBuilder &b, Source source) {
-  Value table = source.op.getZero();
+  Value table = source.zero;
   Type i32 = b.getI32Type();
   if (!table) {
     auto scalar = RankedTensorType::get({}, i32);
-    table = ConstantOp::create(b, source.op.getLoc(), scalar,
+    table = ConstantOp::create(b, source.op->getLoc(), scalar,
                                DenseElementsAttr::get(scalar, int32_t(0)));
   }
   return spread(
@@ -203,27 +230,30 @@ static Value getZeros(OpBuilder &b, Source source) {
 /// have for `target`; empty if it asks for something else.
 static std::string findBase(Source source, const Scheme *target) {
   unsigned bits = source.getBits();
-  std::string own = "w" + std::to_string(bits) + "a16";
+  bool isNormal = source.isNormal();
+  std::string own = isNormal ? "nf4" : "w" + std::to_string(bits) + "a16";
   if (!target)
     return own;
   if (target->getCompute() == SchemeCompute::Float)
-    return target->isLinear() && !target->asStoredFloats() &&
-                   !target->roundsTokens() && target->getWeightBits() >= bits
+    return (target->isLinear() ||
+            (isNormal && target->getWeightBits() == bits)) &&
+                   !target->asStoredFloats() && !target->roundsTokens() &&
+                   target->getWeightBits() >= bits
                ? own
                : "";
   bool isNarrow = target->getKey().split(':').first == "w4a8";
-  return isNarrow && bits == 4 ? "w4a8" : "";
+  return isNarrow && bits == 4 && !isNormal ? "w4a8" : "";
 }
 
 /// Why no scheme stores the codes of a weight, or "".
 static std::string checkStored(Source source, const Scheme *base) {
   if (!base)
     return "codes of " + std::to_string(source.getBits()) + " bits";
-  Value zero = source.op.getZero();
+  Value zero = source.zero;
   if (zero && !isa<IntegerType>(
                   cast<RankedTensorType>(zero.getType()).getElementType()))
     return "zero points are floats";
-  Type scale = source.op.getScale().getType().getElementType();
+  Type scale = source.getScaleType();
   if (!scale.isF32() && !scale.isF16() && !scale.isBF16())
     return "scales are floats of 8 bits";
   return checkGroups(source, *base);
@@ -256,9 +286,11 @@ OwnCodes qcc::buildOwnCodes(OpBuilder &b, MatMulOp op, const Scheme &scheme) {
   Source source = *findSource(op);
   OwnCodes own;
   auto real = source.getCodes().clone(b.getF32Type());
-  own.weight = DequantizeOp::create(b, op.getLoc(), real, source.op.getInput(),
-                                    source.op.getScale(), source.op.getZero(),
-                                    source.op.getAxis(), source.op.getBlock());
+  own.weight = source.op->getResult(0);
+  if (!source.isNormal())
+    own.weight =
+        DequantizeOp::create(b, op.getLoc(), real, source.codes, source.scale,
+                             source.zero, source.axis, source.block);
   if (source.transposed)
     own.weight = permute(b, op.getLoc(), own.weight, {1, 0}).getResult();
   own.scales = getScales(b, source);

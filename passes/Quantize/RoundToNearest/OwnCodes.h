@@ -12,7 +12,8 @@ namespace qcc {
 /// for:
 ///   f32                                 activations in f32
 ///   integer weights, f32 activations    of as many bits or more: the same
-///   w4a8                                codes of 4 bits
+///   nf4                                 numbers of NF4
+///   w4a8                                integer codes of 4 bits
 /// It has the model's groups, and scales as exact as the model's. Null, with
 /// the reason in `why` ("not supported: ...", "kept: ..."), where no scheme can
 /// store such codes; null without one where there are none or `target` is
