@@ -412,13 +412,8 @@ LogicalResult convertMatMulIntegerToFloat(NodeContext &node) {
 
 /// com.microsoft: A is quantized when it is known; B, its scale and zero point.
 LogicalResult convertDynamicQuantizeMatMul(NodeContext &node) {
-  Dynamic a = quantizeDynamically(node, node.in(0));
-  if (!a.codes)
-    return failure();
-  Value sums = multiplyCodes(node, a.codes, a.zero, node.in(1), node.in(3));
-  if (!sums)
-    return failure();
-  return node.set(0, scaleProduct(node, sums, a.scale, node.in(2), node.in(4)));
+  return node.set(0, multiplyDynamically(node, node.in(0), node.in(1),
+                                         node.in(2), node.in(3), node.in(4)));
 }
 
 /// Exact sums times `scaleA * scaleB / scaleY`, as codes of the result. The
@@ -536,6 +531,15 @@ LogicalResult convertQLinearConv(NodeContext &node) {
 }
 
 } // namespace
+
+Value multiplyDynamically(NodeContext &node, Value real, Value rhs, Value scale,
+                          Value zero, Value bias) {
+  Dynamic a = quantizeDynamically(node, real);
+  if (!a.codes)
+    return {};
+  Value sums = multiplyCodes(node, a.codes, a.zero, rhs, zero);
+  return sums ? scaleProduct(node, sums, a.scale, scale, bias) : Value();
+}
 
 void registerQuantized(Registry &registry) {
   registry.add(kOnnxDomain,

@@ -43,6 +43,13 @@ mlir::Value multiplyCodes(NodeContext &node, mlir::Value lhs,
                           mlir::Value lhsZero, mlir::Value rhs,
                           mlir::Value rhsZero);
 
+/// The product of floats, rounded to bytes by their range as
+/// DynamicQuantizeLinear does, with codes `rhs` whose scale is one or one per
+/// column, plus a bias: `zero` and `bias` may be null.
+mlir::Value multiplyDynamically(NodeContext &node, mlir::Value real,
+                                mlir::Value rhs, mlir::Value scale,
+                                mlir::Value zero, mlir::Value bias);
+
 /// The exact convolution of integer codes as i32: `qcc.int_conv`.
 mlir::Value convolveCodes(NodeContext &node, const ConvShape &conv,
                           mlir::Value input, mlir::Value inputZero,

@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "ControlFlow.h"
 #include "Importer.h"
+#include "RecurrentCodes.h"
 #include "Registry.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -31,9 +32,22 @@ struct Direction {
   /// `[steps, B, gates * H]`; weights of the state `[gates * H, H]`; bias of
   /// the state `[gates * H]`; peepholes `[3 * H]`. The last two may be null.
   Value products, weights, bias, peepholes;
+  /// In place of `weights` where those are codes, `[H, gates * H]`.
+  std::optional<CodedWeight> coded;
   Value hidden, cell;
   SmallVector<Activation> activations;
   bool reverse = false;
+};
+
+/// What an operator is.
+using Step = void (*)(NodeContext &, const struct Layer &, Direction &,
+                      AffineExpr);
+struct Kind {
+  int64_t gates;
+  ArrayRef<StringRef> defaults; ///< activations of a direction
+  Step step;
+  bool hasCell = false;
+  bool isCoded = false; ///< DynamicQuantizeLSTM
 };
 
 struct Layer {
@@ -147,13 +161,23 @@ Value clip(Body &body, const Layer &layer, Value x) {
                     body.number(layer.clip, x.getType()));
 }
 
+/// The product of the state in front of a step with its weights.
+Value multiplyState(NodeContext &node, const Layer &layer, const Direction &dir,
+                    AffineExpr step) {
+  if (!dir.coded)
+    return node.matmul(dir.hidden, dir.weights, false, true);
+  Value state = layer.lengths ? dropEnded(node, dir.hidden, layer.lengths, step)
+                              : dir.hidden;
+  return multiplyCoded(node, state, *dir.coded);
+}
+
 /// The state's part of all gates at a step, added to the inputs' part.
 Value sumGates(NodeContext &node, const Layer &layer, const Direction &dir,
                AffineExpr step) {
   Dims shape = {layer.batch, simplifyDim(layer.hidden * layer.gates)};
   Value here =
       node.reshape(node.slice(dir.products, 0, step, node.size(1)), shape);
-  Value state = node.matmul(dir.hidden, dir.weights, false, true);
+  Value state = multiplyState(node, layer, dir, step);
   if (dir.bias)
     state = node.add(state, dir.bias);
   return node.add(here, state);
@@ -270,8 +294,6 @@ void stepRNN(NodeContext &node, const Layer &layer, Direction &dir,
   });
 }
 
-using Step = void (*)(NodeContext &, const Layer &, Direction &, AffineExpr);
-
 /// Keeps the value from before a step where a sequence has ended; `ended` is
 /// what stands there else.
 Value maskStep(NodeContext &node, const Layer &layer, Value fresh, Value ended,
@@ -305,7 +327,7 @@ Value takeDirection(NodeContext &node, Value tensor, int64_t index) {
       node.slice(node.widen(tensor), 0, node.size(index), node.size(1)), rest);
 }
 
-std::optional<Layer> readLayer(NodeContext &node, int64_t gates,
+std::optional<Layer> readLayer(NodeContext &node, const Kind &kind,
                                int64_t directions, Value input) {
   Layer layer;
   Dims x = node.dims(input), r = node.inDims(2), w = node.inDims(1);
@@ -316,23 +338,41 @@ std::optional<Layer> readLayer(NodeContext &node, int64_t gates,
                                       "3, one weight for each direction");
     return std::nullopt;
   }
+  // Weights that are codes are turned.
+  unsigned gatesAt = kind.isCoded ? 2 : 1;
   layer.steps = x[0];
-  layer.gates = gates;
+  layer.gates = kind.gates;
   layer.batch = x[1];
-  layer.hidden = r[2];
+  layer.hidden = r[3 - gatesAt];
   layer.clip = node.attrFloat("clip", 0);
   layer.lengths = node.in(4);
   layer.type = getComputeType(node.inElem(0));
-  if (!node.requireEqual(r[1], simplifyDim(layer.hidden * gates),
+  if (!node.requireEqual(r[gatesAt], simplifyDim(layer.hidden * kind.gates),
                          "gates and hidden sizes") ||
-      !node.requireEqual(w[1], r[1], "gates of both weights"))
+      !node.requireEqual(w[gatesAt], r[gatesAt], "gates of both weights"))
     return std::nullopt;
   return layer;
 }
 
+/// Products `[rows, gates * H]` of all steps' inputs with the weights; weights
+/// of the state.
+Value multiplyInputs(NodeContext &node, const Kind &kind, Value rows,
+                     int64_t index, Direction &dir) {
+  if (!kind.isCoded) {
+    dir.weights = takeDirection(node, node.in(2), index);
+    return node.matmul(rows, takeDirection(node, node.in(1), index), false,
+                       true);
+  }
+  constexpr unsigned inputScale = 8, stateScale = 10;
+  std::optional<CodedWeight> weight =
+      readCodedWeight(node, 1, inputScale, index);
+  dir.coded = readCodedWeight(node, 2, stateScale, index);
+  return weight && dir.coded ? multiplyCoded(node, rows, *weight) : Value();
+}
+
 /// Weights, products with the inputs and first state of one direction.
-Direction makeDirection(NodeContext &node, const Layer &layer, Value input,
-                        int64_t index, bool hasCell) {
+Direction makeDirection(NodeContext &node, const Layer &layer, const Kind &kind,
+                        Value input, int64_t index) {
   Direction dir;
   Dims x = node.dims(input);
   AffineExpr width = simplifyDim(layer.hidden * layer.gates);
@@ -341,15 +381,13 @@ Direction makeDirection(NodeContext &node, const Layer &layer, Value input,
     (void)node.refuse(Diag::LimitReached,
                       "expected sizes of at most 2^40, but got more");
   Value flat = rows ? node.reshape(input, {rows, x[2]}) : Value();
-  Value products =
-      node.matmul(flat, takeDirection(node, node.in(1), index), false, true);
+  Value products = multiplyInputs(node, kind, flat, index, dir);
   Value bias = takeDirection(node, node.in(3), index);
   if (bias) {
     products = node.add(products, node.slice(bias, 0, node.size(0), width));
     dir.bias = node.slice(bias, 0, width, width);
   }
   dir.products = node.reshape(products, {x[0], x[1], width});
-  dir.weights = takeDirection(node, node.in(2), index);
   auto firstState = [&](unsigned i) {
     bool isTurned = layer.batchFirst && node.has(i) && node.inRank(i) == 3;
     Value state = isTurned ? node.transpose(node.in(i), {1, 0, 2}) : node.in(i);
@@ -360,7 +398,7 @@ Direction makeDirection(NodeContext &node, const Layer &layer, Value input,
   dir.hidden = node.reshape(firstState(5), shape);
   if (!dir.hidden)
     dir.hidden = node.filled({layer.batch, layer.hidden}, 0, layer.type);
-  if (hasCell) {
+  if (kind.hasCell) {
     dir.cell = node.reshape(firstState(6), shape);
     if (!dir.cell)
       dir.cell = node.filled({layer.batch, layer.hidden}, 0, layer.type);
@@ -435,9 +473,18 @@ Value loopSteps(NodeContext &node, const Layer &layer, Direction &dir,
   return dir.reverse ? node.slice(stack, 0, last, layer.steps, -1) : stack;
 }
 
-LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
-                            ArrayRef<StringRef> defaults, Step step,
-                            bool hasCell) {
+/// The outputs `[steps, B, H]` of a direction.
+Value emitDirection(NodeContext &node, const Layer &layer, const Kind &kind,
+                    Direction &dir) {
+  std::optional<int64_t> count = getConstantSize(layer.steps);
+  if (node.getProblem())
+    return {};
+  return count && *count <= kMaxSpelledSteps
+             ? spellSteps(node, layer, dir, kind.step, *count)
+             : loopSteps(node, layer, dir, kind.step);
+}
+
+LogicalResult emitRecurrent(NodeContext &node, const Kind &kind) {
   if (!isa<FloatType>(node.inElem(0)))
     return node.refuse(Diag::UnsupportedType, "expected a float tensor");
   std::string direction = node.attrString("direction", "forward");
@@ -449,34 +496,38 @@ LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
                                       : node.in(0));
   if (!input)
     return failure();
-  std::optional<Layer> layer = readLayer(node, gates, directions, input);
+  std::optional<Layer> layer = readLayer(node, kind, directions, input);
   std::optional<SmallVector<Activation>> activations =
-      readActivations(node, defaults, directions);
+      readActivations(node, kind.defaults, directions);
   if (!layer || !activations)
     return failure();
   layer->batchFirst = batchFirst;
   AffineExpr one = node.size(1);
   Dims last = {one, layer->batch, layer->hidden};
-  std::optional<int64_t> count = getConstantSize(layer->steps);
   SmallVector<Value> sequences, hiddens, cells;
+  auto perDirection = static_cast<int64_t>(kind.defaults.size());
   for (int64_t d = 0; d < directions; ++d) {
-    Direction dir = makeDirection(node, *layer, input, d, hasCell);
-    dir.reverse = direction == "reverse" || d == 1;
-    auto first =
-        activations->begin() + d * static_cast<int64_t>(defaults.size());
-    dir.activations.assign(first,
-                           first + static_cast<int64_t>(defaults.size()));
-    if (node.getProblem())
+    bool reverse = direction == "reverse" || d == 1;
+    // Which steps are rounded together is the same from the front.
+    bool isTurned = reverse && kind.isCoded && layer->lengths;
+    Value from = isTurned ? turnSequences(node, input, layer->lengths) : input;
+    if (kind.isCoded && layer->lengths)
+      from = dropPadding(node, from, layer->lengths);
+    if (!from)
       return failure();
-    Value outputs = count && *count <= kMaxSpelledSteps
-                        ? spellSteps(node, *layer, dir, step, *count)
-                        : loopSteps(node, *layer, dir, step);
+    Direction dir = makeDirection(node, *layer, kind, from, d);
+    dir.reverse = reverse && !isTurned;
+    auto first = activations->begin() + d * perDirection;
+    dir.activations.assign(first, first + perDirection);
+    Value outputs = emitDirection(node, *layer, kind, dir);
+    if (isTurned)
+      outputs = turnSequences(node, outputs, layer->lengths);
     if (!outputs || node.getProblem())
       return failure();
     sequences.push_back(node.reshape(
         outputs, {layer->steps, one, layer->batch, layer->hidden}));
     hiddens.push_back(node.reshape(dir.hidden, last));
-    if (hasCell)
+    if (kind.hasCell)
       cells.push_back(node.reshape(dir.cell, last));
   }
   auto finish = [&](ArrayRef<Value> parts, int64_t axis,
@@ -487,17 +538,27 @@ LogicalResult emitRecurrent(NodeContext &node, int64_t gates,
   if (failed(node.set(0, finish(sequences, 1, {2, 0, 1, 3}))) ||
       failed(node.set(1, finish(hiddens, 0, {1, 0, 2}))))
     return failure();
-  return hasCell ? node.set(2, finish(cells, 0, {1, 0, 2})) : success();
+  return kind.hasCell ? node.set(2, finish(cells, 0, {1, 0, 2})) : success();
 }
 
+constexpr StringRef kCellActivations[] = {"Sigmoid", "Tanh", "Tanh"};
+constexpr StringRef kGatedActivations[] = {"Sigmoid", "Tanh"};
+constexpr StringRef kPlainActivations[] = {"Tanh"};
+
 LogicalResult convertLSTM(NodeContext &node) {
-  return emitRecurrent(node, 4, {"Sigmoid", "Tanh", "Tanh"}, stepLSTM, true);
+  return emitRecurrent(node, {4, kCellActivations, stepLSTM, true});
 }
 LogicalResult convertGRU(NodeContext &node) {
-  return emitRecurrent(node, 3, {"Sigmoid", "Tanh"}, stepGRU, false);
+  return emitRecurrent(node, {3, kGatedActivations, stepGRU});
 }
 LogicalResult convertRNN(NodeContext &node) {
-  return emitRecurrent(node, 1, {"Tanh"}, stepRNN, false);
+  return emitRecurrent(node, {1, kPlainActivations, stepRNN});
+}
+/// com.microsoft: the integer weights of both products are turned, and their
+/// scales and zero points are the last four inputs.
+LogicalResult convertDynamicQuantizeLSTM(NodeContext &node) {
+  return emitRecurrent(node,
+                       {4, kCellActivations, stepLSTM, true, /*isCoded=*/true});
 }
 
 } // namespace
@@ -508,6 +569,8 @@ void registerRecurrent(Registry &registry) {
                                 {"GRU", 1, 3, 6, convertGRU},
                                 {"RNN", 1, 3, 6, convertRNN},
                             });
+  registry.add(kMicrosoftDomain,
+               {{"DynamicQuantizeLSTM", 1, 3, 12, convertDynamicQuantizeLSTM}});
 }
 
 } // namespace qcc::onnx_import
