@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import numpy as np
 import pytest
-from operator_checks import check, normal
+import qcc
+from operator_checks import check, compile_text, normal
 
 MASKS = {
     "none": (None, None),
@@ -103,6 +104,56 @@ def test_embed_layer_norm(tmp_path, segments, positions):
     if segments:
         inputs["se"] = normal(2, 8)
     check(tmp_path, text, inputs, domain="com.microsoft")
+
+
+def coded_embedding(kind=np.uint8, segments=True, mask=True):
+    """Inputs of QEmbedLayerNormalization by name, and its graph."""
+    rng = np.random.default_rng(0)
+    info, sizes = np.iinfo(kind), {"we": (20, 8), "pe": (16, 8), "se": (2, 8), "g": (8,), "c": (8,)}
+    tables = [n for n in sizes if segments or n != "se"]
+    arrays = {"ids": rng.integers(0, 20, (3, 5)).astype(np.int32)}
+    if segments:
+        arrays["seg"] = rng.integers(0, 2, (3, 5)).astype(np.int32)
+    if mask:
+        arrays["m"] = (np.arange(5) < np.array([[5], [2], [0]])).astype(np.int32)
+    for name in tables:
+        arrays[name] = rng.integers(info.min, info.max + 1, sizes[name]).astype(kind)
+        arrays[name + "s"] = np.array(rng.uniform(0.01, 0.03), np.float32)
+        arrays[name + "z"] = np.array([rng.integers(info.min, info.max + 1)], kind)
+    ids = "".join(f", int32[b,s] {n}" for n in ("seg", "m") if n in arrays)
+    codes = "".join(f", {np.dtype(kind)}[{','.join(map(str, sizes[n]))}] {n}, float {n}s, {np.dtype(kind)}[1] {n}z" for n in tables)
+    operands = ["ids", "seg", *sizes, "m", *(n + "s" for n in sizes), *(n + "z" for n in sizes)]
+    node = f"com.microsoft.QEmbedLayerNormalization<epsilon=1e-5>({', '.join(n if n in arrays else '' for n in operands)})"
+    return arrays, f"g (int32[b,s] ids{ids}{codes}) => (float[b,s,8] y, int32[b] n) {{ y, n = {node} }}"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+@pytest.mark.parametrize("segments,mask", [(True, True), (False, False)])
+def test_embed_layer_norm_of_codes(tmp_path, kind, segments, mask):
+    arrays, text = coded_embedding(kind, segments, mask)
+    check(tmp_path, text, arrays, domain="com.microsoft")
+
+
+REFUSED_EMBEDDINGS = {
+    "expected input 8, but it is left out": (", wes, ", ", , "),
+    "expected input 17, but it is left out": (", gz, cz)", ", gz)"),
+    "expected segment ids and a table of segments, or neither": ("(ids, seg,", "(ids, ,"),
+    "expected ids .B, S. and tables of rank 2": ("uint8[16,8] pe", "uint8[16,8,1] pe"),
+    "expected tensors of int8 or uint8 with zero points": ("uint8[1] gz", "int8[1] gz"),
+    "expected tensors of int8 or uint8 with zero": ("uint8[20,8] we", "uint16[20,8] we"),
+    "scales of float": ("float pes", "float16 pes"),
+    "elements": ("float ses", "float[2] ses"),
+    "expected input 0 of int32, but got int64": ("int32[b,s] ids", "int64[b,s] ids"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", REFUSED_EMBEDDINGS)
+def test_refused_embeddings_of_codes(tmp_path, message):
+    _, text = coded_embedding()
+    old, new = REFUSED_EMBEDDINGS[message]
+    assert old in text
+    with pytest.raises(qcc.CompileError, match=message):
+        compile_text(tmp_path, text.replace(old, new), domain="com.microsoft")
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])

@@ -231,6 +231,7 @@ const Group kMicrosoft[] = {
     {F16 | BF16 | F32 | I32, 0, {"QuantizeLinear"}},
     {F32, 0, {"DynamicQuantizeLSTM"}},
     {I32 | I64, 0, {"EmbedLayerNormalization"}},
+    {I32, 0, {"QEmbedLayerNormalization"}},
     {I8 | U8,
      0,
      {"MatMulIntegerToFloat", "NhwcMaxPool", "QAttention", "QGemm",

@@ -1,5 +1,6 @@
 //===- Norm.cpp - normalisations and softmax --------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Quantized.h"
 #include "Registry.h"
 
 using namespace mlir;
@@ -325,32 +326,104 @@ Value lookUp(NodeContext &node, Value table, Value indices) {
       });
 }
 
-/// com.microsoft: embeddings of words, positions and segments are added and
-/// normalised.
-LogicalResult convertEmbedLayerNorm(NodeContext &node) {
-  for (unsigned i : {2, 3, 5, 6})
+/// Where inputs of com.microsoft's two embeddings are. Those of codes are
+/// followed by a scale for each tensor, then by a zero point for each.
+enum EmbedInput : unsigned {
+  kIds,
+  kSegmentIds,
+  kWords,
+  kPositions,
+  kSegments,
+  kGamma,
+  kBeta,
+  kMask,
+  kPositionIds,
+};
+constexpr unsigned kFirstScale = 8, kFirstZero = 13;
+
+/// True if a tensor has no codes, or codes with what they need.
+bool checkEmbedCodes(NodeContext &node, unsigned input, unsigned scale,
+                     unsigned zero) {
+  for (unsigned i : {input, scale, zero})
+    if (!node.has(i)) {
+      (void)node.refuse(Diag::BadGraph,
+                        "expected input " + Twine(i) + ", but it is left out");
+      return false;
+    }
+  bool areBytes = node.inElem(input).isInteger(8) &&
+                  node.inElem(zero) == node.inElem(input) &&
+                  node.inElem(scale).isF32();
+  if (!areBytes)
+    (void)node.refuse(Diag::UnsupportedType,
+                      "expected tensors of int8 or uint8 with zero points of "
+                      "their type and scales of float");
+  return areBytes;
+}
+
+/// `value`, made of input `input` by moving elements, as floats.
+Value readEmbedding(NodeContext &node, unsigned input, Value value,
+                    bool isCoded) {
+  if (!isCoded || !value)
+    return value;
+  // Gamma and beta follow the three tables.
+  unsigned at = input - kWords, scale = kFirstScale + at,
+           zero = kFirstZero + at;
+  if (!checkEmbedCodes(node, input, scale, zero))
+    return {};
+  return dequantize(node, value, asScalar(node, node.in(scale)),
+                    asScalar(node, node.in(zero)), node.f32());
+}
+
+/// Checks what both embeddings have.
+LogicalResult checkEmbedding(NodeContext &node, bool isCoded) {
+  for (unsigned i : {kWords, kPositions, kGamma, kBeta})
     if (!node.has(i))
       return node.refuse(Diag::BadGraph,
                          "expected input " + Twine(i) + ", but it is left out");
-  Dims ids = node.inDims(0);
-  bool hasSegments = node.has(1) && node.has(4);
-  if (ids.size() != 2 || node.inRank(2) != 2 || node.inRank(3) != 2 ||
-      (hasSegments && (node.inRank(4) != 2 || node.inDims(1) != ids)) ||
-      (node.has(7) && node.inRank(7) != 2) ||
-      (node.has(8) && node.inRank(8) != 2))
+  if (isCoded && node.has(kSegmentIds) != node.has(kSegments))
+    return node.refuse(Diag::BadGraph,
+                       "expected segment ids and a table of segments, or "
+                       "neither");
+  Dims ids = node.inDims(kIds);
+  bool hasSegments = node.has(kSegmentIds) && node.has(kSegments);
+  auto isMatrix = [&](unsigned i) {
+    return !node.has(i) || node.inRank(i) == 2;
+  };
+  if (ids.size() != 2 || !isMatrix(kWords) || !isMatrix(kPositions) ||
+      (hasSegments &&
+       (!isMatrix(kSegments) || node.inDims(kSegmentIds) != ids)) ||
+      !isMatrix(kMask) || (!isCoded && !isMatrix(kPositionIds)))
     return node.refuse(Diag::BadShape,
                        "expected ids [B, S] and tables of rank 2");
-  Type type = node.inElem(2);
-  Value words = lookUp(node, node.in(2), node.in(0)), positions;
-  if (node.has(8))
-    positions = lookUp(node, node.in(3), node.in(8));
-  else if (node.requireAtLeast(node.inDims(3)[0], ids[1], "positions"))
-    positions = node.slice(node.in(3), 0, node.size(0), ids[1]);
-  if (!positions)
+  return success();
+}
+
+/// com.microsoft: embeddings of words, positions and segments are added and
+/// normalised. `isCoded`: tables, gamma and beta are bytes.
+template <bool isCoded> LogicalResult convertEmbedLayerNorm(NodeContext &node) {
+  if (failed(checkEmbedding(node, isCoded)))
+    return failure();
+  Dims ids = node.inDims(kIds);
+  Type type = isCoded ? node.f32() : node.inElem(kWords);
+  auto rows = [&](unsigned table, unsigned indices) {
+    return readEmbedding(
+        node, table, lookUp(node, node.in(table), node.in(indices)), isCoded);
+  };
+  Value words = rows(kWords, kIds), positions;
+  if (!isCoded && node.has(kPositionIds))
+    positions = rows(kPositions, kPositionIds);
+  else if (node.requireAtLeast(node.inDims(kPositions)[0], ids[1], "positions"))
+    positions = readEmbedding(
+        node, kPositions,
+        node.slice(node.in(kPositions), 0, node.size(0), ids[1]), isCoded);
+  if (!words || !positions)
     return failure();
   SmallVector<Value> parts = {words, positions};
-  if (hasSegments)
-    parts.push_back(lookUp(node, node.in(4), node.in(1)));
+  if (node.has(kSegmentIds) && node.has(kSegments)) {
+    parts.push_back(rows(kSegments, kSegmentIds));
+    if (!parts.back())
+      return failure();
+  }
   Value sum = node.elementwise(parts, type, [](Body &body, ValueRange x) {
     Value result = body.add(x[0], x[1]);
     return x.size() > 2 ? body.add(result, x[2]) : result;
@@ -361,20 +434,25 @@ LogicalResult convertEmbedLayerNorm(NodeContext &node) {
     // The number of words that the mask lets through.
     Type count = node.b.getI32Type();
     Value lengths =
-        node.has(7) ? node.reduce(Combiner::Sum, node.in(7), {1}, false, count,
-                                  [&](Body &body, Value x) {
-                                    Type from = x.getType();
-                                    return body.convert(
-                                        body.eq(x, body.integer(1, from)),
-                                        body.b.getI1Type(), count);
-                                  })
-                    : node.filled({ids[0]}, 0, count);
+        node.has(kMask)
+            ? node.reduce(Combiner::Sum, node.in(kMask), {1}, false, count,
+                          [&](Body &body, Value x) {
+                            Type from = x.getType();
+                            return body.convert(
+                                body.eq(x, body.integer(1, from)),
+                                body.b.getI1Type(), count);
+                          })
+            : node.filled({ids[0]}, 0, count);
     if (failed(node.set(1, lengths)))
       return failure();
   }
   Value normal = normalizeRows(node, sum, NormKind::Layer,
                                node.attrFloat("epsilon", 1e-12f));
-  return node.set(0, scaleShift(node, normal, node.in(5), node.in(6), type));
+  Value gamma = readEmbedding(node, kGamma, node.in(kGamma), isCoded),
+        beta = readEmbedding(node, kBeta, node.in(kBeta), isCoded);
+  if (!gamma || !beta)
+    return failure();
+  return node.set(0, scaleShift(node, normal, gamma, beta, type));
 }
 
 LogicalResult convertLRN(NodeContext &node) {
@@ -553,7 +631,8 @@ void registerNorm(Registry &registry) {
           {"SkipSimplifiedLayerNormalization", 1, 3, 4,
            convertSkipNorm<NormKind::RMS>, "the outputs of mean and deviation"},
           {"GroupNorm", 1, 3, 3, convertContribGroupNorm},
-          {"EmbedLayerNormalization", 1, 1, 9, convertEmbedLayerNorm},
+          {"EmbedLayerNormalization", 1, 1, 9, convertEmbedLayerNorm<false>},
+          {"QEmbedLayerNormalization", 1, 1, 18, convertEmbedLayerNorm<true>},
       });
 }
 
