@@ -227,7 +227,7 @@ const Group kMicrosoft[] = {
       "GroupQueryAttention", "Inverse", "MultiHeadAttention", "QuickGelu",
       "RotaryEmbedding", "SkipLayerNormalization",
       "SkipSimplifiedLayerNormalization", "TransposeMatMul"}},
-    {F16 | BF16 | F32, 0, {"MatMulBnb4", "MatMulNBits"}},
+    {F16 | BF16 | F32, 0, {"MatMulBnb4", "MatMulNBits", "MoE", "QMoE"}},
     {F16 | BF16 | F32 | I32, 0, {"QuantizeLinear"}},
     {F32, 0, {"DynamicQuantizeLSTM"}},
     {I32 | I64, 0, {"EmbedLayerNormalization"}},

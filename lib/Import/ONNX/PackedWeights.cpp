@@ -13,27 +13,12 @@ using namespace mlir;
 
 namespace qcc::onnx_import {
 
-int64_t readBlock(NodeContext &node, int64_t defaultValue) {
-  int64_t block = node.attrInt("block_size", defaultValue);
-  if (block >= 16 && block <= (1 << 24) && llvm::isPowerOf2_64(block))
-    return block;
-  (void)node.refuse(Diag::BadAttribute,
-                    "expected a block_size that is a power of two of 16 or "
-                    "more, but got " +
-                        Twine(block));
-  return 0;
-}
-
-namespace {
-
-Type getCodeType(NodeContext &node, int64_t bits) {
+static Type getCodeType(NodeContext &node, int64_t bits) {
   return IntegerType::get(node.b.getContext(), static_cast<unsigned>(bits),
                           IntegerType::Unsigned);
 }
 
-/// The codes of `bits` in bytes, first in the low bits: the last dimension
-/// grows by the codes in a byte.
-Value unpack(NodeContext &node, Value bytes, int64_t bits) {
+Value unpackCodes(NodeContext &node, Value bytes, int64_t bits) {
   if (!bytes || bits == 8)
     return bytes;
   int64_t perByte = 8 / bits;
@@ -57,6 +42,19 @@ Value unpack(NodeContext &node, Value bytes, int64_t bits) {
                    });
   return node.reshape(codes, joined);
 }
+
+int64_t readBlock(NodeContext &node, int64_t defaultValue) {
+  int64_t block = node.attrInt("block_size", defaultValue);
+  if (block >= 16 && block <= (1 << 24) && llvm::isPowerOf2_64(block))
+    return block;
+  (void)node.refuse(Diag::BadAttribute,
+                    "expected a block_size that is a power of two of 16 or "
+                    "more, but got " +
+                        Twine(block));
+  return 0;
+}
+
+namespace {
 
 /// Bits of a code, 4 if nothing is stated.
 std::optional<int64_t> readBits(NodeContext &node) {
@@ -126,7 +124,7 @@ Value readZeros(NodeContext &node, const Packed &packed) {
   }
   int64_t bytes = llvm::divideCeil(packed.numBlocks * packed.bits, 8);
   Value rows = node.reshape(node.in(3), node.sizes({packed.n, bytes}));
-  return node.slice(unpack(node, rows, packed.bits), 1, node.size(0),
+  return node.slice(unpackCodes(node, rows, packed.bits), 1, node.size(0),
                     node.size(packed.numBlocks));
 }
 
@@ -142,7 +140,7 @@ LogicalResult convertMatMulNBits(NodeContext &node) {
   Value bytes =
       node.reshape(node.in(1), node.sizes({n, numBlocks * (block * bits / 8)}));
   Value codes =
-      node.slice(unpack(node, bytes, bits), 1, node.size(0), node.size(k));
+      node.slice(unpackCodes(node, bytes, bits), 1, node.size(0), node.size(k));
   Value scales = node.reshape(node.in(2), node.sizes({n, numBlocks}));
   Value zeros = readZeros(node, *packed);
   if (!codes || !scales || !zeros)
@@ -228,8 +226,8 @@ LogicalResult convertGatherBlockQuantized(NodeContext &node) {
     return node.refuse(Diag::UnsupportedType,
                        "expected data and indices of integers");
   if (node.inElem(0).isUnsignedInteger(8)) {
-    data = unpack(node, data, *bits);
-    zeros = zeros ? unpack(node, zeros, *bits)
+    data = unpackCodes(node, data, *bits);
+    zeros = zeros ? unpackCodes(node, zeros, *bits)
                   : node.scalar(std::ldexp(1.0, static_cast<int>(*bits) - 1),
                                 getCodeType(node, *bits));
     // Blocks that do not fill a byte leave codes that are none.

@@ -31,6 +31,10 @@ mlir::Value dequantize(NodeContext &node, mlir::Value codes, mlir::Value scale,
                        mlir::Value zero, mlir::Type type,
                        Granularity granularity = {});
 
+/// The codes of 2, 4 or 8 `bits` in bytes, first in the low bits: the last
+/// dimension grows by the codes in a byte. Null for null.
+mlir::Value unpackCodes(NodeContext &node, mlir::Value bytes, int64_t bits);
+
 /// Attribute `block_size` of weights in blocks; 0 with a problem recorded if it
 /// is none.
 int64_t readBlock(NodeContext &node, int64_t defaultValue);

@@ -35,6 +35,7 @@ Registry::Registry() {
   registerUnpool(*this);
   registerFusedAttention(*this);
   registerGroupQueryAttention(*this);
+  registerMixtureOfExperts(*this);
   registerForest(*this);
   registerLearning(*this);
   registerSelection(*this);

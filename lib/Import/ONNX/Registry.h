@@ -73,6 +73,7 @@ void registerRegions(Registry &registry);
 void registerUnpool(Registry &registry);
 void registerFusedAttention(Registry &registry);
 void registerGroupQueryAttention(Registry &registry);
+void registerMixtureOfExperts(Registry &registry);
 void registerForest(Registry &registry);
 void registerLearning(Registry &registry);
 void registerMatrix(Registry &registry);
