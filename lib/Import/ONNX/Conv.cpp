@@ -160,9 +160,10 @@ LogicalResult convertConvTranspose(NodeContext &node) {
       getKernelSizes(node, ArrayRef(kernel).drop_front(2));
   if (!sizes)
     return failure();
-  // Automatic padding means another thing here: it is worked out below.
-  std::optional<SpatialWindow> window =
-      readWindow(node, *sizes, ArrayRef(in).drop_front(2));
+  // Automatic padding means another thing here: it is worked out below,
+  // from strides and kernels alone.
+  std::optional<SpatialWindow> window = readWindow(
+      node, *sizes, ArrayRef(in).drop_front(2), /*isTransposed=*/true);
   if (!window)
     return failure();
   SmallVector<int64_t> extra =

@@ -61,7 +61,8 @@ static bool padAutomatically(NodeContext &node, SpatialWindow &window,
 
 std::optional<SpatialWindow> readWindow(NodeContext &node,
                                         ArrayRef<int64_t> kernel,
-                                        ArrayRef<AffineExpr> in) {
+                                        ArrayRef<AffineExpr> in,
+                                        bool isTransposed) {
   SpatialWindow window;
   size_t count = in.size();
   window.kernel.assign(kernel.begin(), kernel.end());
@@ -92,7 +93,8 @@ std::optional<SpatialWindow> readWindow(NodeContext &node,
   if (automatic == "VALID")
     window.pads.assign(2 * count, 0);
   else if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
-    if (!padAutomatically(node, window, in, automatic == "SAME_UPPER"))
+    if (!isTransposed &&
+        !padAutomatically(node, window, in, automatic == "SAME_UPPER"))
       return std::nullopt;
   } else if (automatic != "NOTSET") {
     (void)node.refuse(

@@ -19,10 +19,12 @@ struct SpatialWindow {
 /// Reads `strides`, `pads`, `dilations`, `auto_pad` and `ceil_mode` for a
 /// kernel over the dimensions of `in` that follow batch and channels. None with
 /// a problem recorded if an attribute is wrong, or if automatic padding depends
-/// on a symbolic size.
+/// on a symbolic size. `isTransposed`: SAME_UPPER and SAME_LOWER are left to
+/// the caller, as they mean another thing.
 std::optional<SpatialWindow> readWindow(NodeContext &node,
                                         llvm::ArrayRef<int64_t> kernel,
-                                        llvm::ArrayRef<mlir::AffineExpr> in);
+                                        llvm::ArrayRef<mlir::AffineExpr> in,
+                                        bool isTransposed = false);
 
 /// Sizes of the result of sliding the window over `in`.
 std::optional<Dims> getWindowedDims(NodeContext &node,
