@@ -549,6 +549,14 @@ def test_expand_to_a_size_read_at_run_time(tmp_path):
     check(tmp_path, text, [{"x": f32(a, 1), "s": i64(*s)} for a, s in ((3, (2, 1, 6)), (3, (2, 3, 1)), (1, (1, 5, 1)), (2, (0, 2, 2)))])
 
 
+def test_length_of_a_stack_that_nothing_reads(tmp_path):
+    """A loop counts its iterations, which its result alone tells."""
+    text = """g (int64 n, float[3,w] a) => (int64[3] y) { yes = Constant<value = bool {1}>()
+    t = Loop<body = b (int64 i, bool c) => (bool d, float[3,w] g) { d = Identity(c) f = Cast<to=1>(i) g = Add(a, f) }>(n, yes)
+    y = Shape(t) }"""
+    check(tmp_path, text, [{"n": np.array(n), "a": f32(3, 4)} for n in (3, 1)])
+
+
 @pytest.mark.parametrize("kind, gates, extra", [("LSTM", 4, ", yc"), ("GRU", 3, ""), ("RNN", 1, "")])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_recurrent_layers_of_any_length(tmp_path, kind, gates, extra, direction):

@@ -390,6 +390,14 @@ LogicalResult IfOp::verify() {
   return success();
 }
 
+void LoopOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  // The count is a symbol that others may need where no result is used.
+  if (getCount())
+    effects.emplace_back(MemoryEffects::Write::get());
+}
+
 YieldOp LoopOp::getYield() {
   return cast<YieldOp>(getBody().front().getTerminator());
 }

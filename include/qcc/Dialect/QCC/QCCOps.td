@@ -232,7 +232,8 @@ def QCC_IfOp : QCC_Op<"if", [RecursiveMemoryEffects, NoRegionArguments]> {
   }];
 }
 
-def QCC_LoopOp : QCC_Op<"loop", [RecursiveMemoryEffects, AttrSizedOperandSegments]> {
+def QCC_LoopOp : QCC_Op<"loop", [RecursiveMemoryEffects, AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
   let summary = "repeats a body with carried values";
   let description = [{
     Runs the body at most `trip` times (any number of times without it), with the symbol `iteration` bound to 0, 1, ...
