@@ -11,6 +11,7 @@
 #include "Importer.h"
 #include "NodeContext.h"
 #include "Registry.h"
+#include "Sequences.h"
 
 using namespace mlir;
 
@@ -43,6 +44,10 @@ LogicalResult importBranch(NodeContext &node, const onnx::GraphProto &graph,
                        "expected a branch with " + Twine(node.numOutputs()) +
                            " outputs, but got " + Twine(results.size()));
   results.resize(node.numOutputs());
+  if (llvm::any_of(results, isSequence))
+    return node.refuse(Diag::UnsupportedForm,
+                       "expected a branch that gives tensors, but one gives a "
+                       "sequence");
   return success();
 }
 
@@ -253,8 +258,9 @@ LogicalResult convertLoop(NodeContext &node) {
   if (node.has(1) && !isBoolean(node.in(1)))
     return node.refuse(Diag::BadShape, "expected a condition of one boolean");
 
-  LoopImport loop(node, SmallVector<Value>(node.getInputs().drop_front(
-                            std::min(2u, node.numInputs()))));
+  CarriedSequences sequences(
+      node, node.getInputs().drop_front(std::min(2u, node.numInputs())));
+  LoopImport loop(node, sequences.getTensors());
   AffineExpr iteration = loop.getIteration();
   if (!iteration)
     return failure();
@@ -274,18 +280,17 @@ LogicalResult convertLoop(NodeContext &node) {
     node.shapes.set(number, position);
     SmallVector<Value> arguments = {number,
                                     emitter.scalar(1, node.b.getI1Type())};
-    llvm::append_range(arguments, values);
-    return node.importer.importSubgraph(node, *graph, arguments, results);
+    sequences.addArguments(emitter, values, arguments);
+    if (failed(node.importer.importSubgraph(node, *graph, arguments, results)))
+      return failure();
+    return sequences.takeResults(results);
   };
   std::optional<bool> first = getConstantCondition(node, node.in(1));
   std::optional<SmallVector<Value>> results =
       loop.run(*trip, node.in(1), first.value_or(!node.has(1)), true, body);
   if (!results)
     return failure();
-  for (auto [i, result] : llvm::enumerate(*results))
-    if (failed(node.set(i, result)))
-      return failure();
-  return success();
+  return sequences.setOutputs(*results);
 }
 
 //===----------------------------------------------------------------------===//
@@ -394,14 +399,15 @@ LogicalResult convertScan(NodeContext &node) {
 } // namespace
 
 void registerControlFlow(Registry &registry) {
-  registry.add(
-      kOnnxDomain,
-      {
-          {"If", 1, 1, 1, convertIf, "branches that give different ranks"},
-          {"Loop", 1, 0, kAnyNumber, convertLoop,
-           "carried values that change their rank; sequences"},
-          {"Scan", 9, 1, kAnyNumber, convertScan},
-      });
+  registry.add(kOnnxDomain, {
+                                {"If", 1, 1, 1, convertIf,
+                                 "branches that give different ranks"},
+                                {"Loop", 1, 0, kAnyNumber, convertLoop,
+                                 "carried values that change their rank; "
+                                 "sequences but for appending one "
+                                 "tensor in each iteration"},
+                                {"Scan", 9, 1, kAnyNumber, convertScan},
+                            });
 }
 
 } // namespace qcc::onnx_import

@@ -424,7 +424,7 @@ void registerElementwise(Registry &registry) {
           {"BitCast", 26, 1, 1, convertBitCast, "types of different widths"},
           {"IsNaN", 9, 1, 1, convertIsNaN},
           {"IsInf", 10, 1, 1, convertIsInf},
-          {"Identity", 1, 1, 1, convertIdentity, "tensors only"},
+          {"Identity", 1, 1, 1, convertIdentity, "optional values"},
           {"Dropout", 1, 1, 3, convertDropout, "inference only"},
       });
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Import/ONNX/Import.h"
 #include "Importer.h"
+#include "Sequences.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Verifier.h"
@@ -299,6 +300,9 @@ LogicalResult Importer::importOutputs(const onnx::GraphProto &graph,
                  : report(Diag::UnsupportedForm, reason->second,
                           "output '" + output.name() + "' is not supported");
     }
+    if (isSequence(*value))
+      return report(Diag::UnsupportedForm, where,
+                    "expected a tensor as output, but got a sequence");
     if (output.type().has_tensor_type()) {
       Type declared =
           getElementType(output.type().tensor_type().elem_type(), &context);

@@ -6,6 +6,7 @@
 #include "NodeContext.h"
 #include "NodeOrder.h"
 #include "Registry.h"
+#include "Sequences.h"
 #include "ShapeEval.h"
 #include "qcc/Dialect/QCC/ConstEval.h"
 #include "llvm/ADT/STLExtras.h"
@@ -252,15 +253,25 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
     if (!node.has(i))
       return report(Diag::BadGraph, where,
                     "expected input " + Twine(i) + ", but it is left out");
+  // What takes no sequences takes tensors alone.
+  bool hasSequences = false;
+  for (unsigned i = 0; i < node.numInputs(); ++i) {
+    hasSequences |= isSequence(node.in(i));
+    if (isSequence(node.in(i)) &&
+        (domain != kOnnxDomain || !takesSequence(node.getOp(), i)))
+      return report(Diag::UnsupportedForm, where,
+                    "expected a tensor as input " + Twine(i) +
+                        ", but got a sequence");
+  }
   for (unsigned i = 0; i < node.numInputs(); ++i)
-    if (node.has(i) && isSmallFloat(node.inElem(i)) &&
-        !takesSmallFloats(node.getOp()))
+    if (node.has(i) && !isSequence(node.in(i)) &&
+        isSmallFloat(node.inElem(i)) && !takesSmallFloats(node.getOp()))
       return report(Diag::UnsupportedType, where,
                     "floats of 8 bits and less are only stored, moved and "
                     "converted: expected a Cast before input " +
                         Twine(i));
   DataTypes data = getDataTypes(domain, node.getOp());
-  if (node.has(data.input) &&
+  if (node.has(data.input) && !isSequence(node.in(data.input)) &&
       !(getTypeSet(node.inElem(data.input)) & data.types))
     return report(Diag::UnsupportedType, where,
                   "expected input " + Twine(data.input) + " of " +
@@ -269,7 +280,7 @@ LogicalResult Importer::convertNode(NodeContext &node, StringRef domain,
   LogicalResult result = success();
   Block *block = builder.getInsertionBlock();
   Operation *before = block->empty() ? nullptr : &block->back();
-  if (!evaluateShape(node)) {
+  if (hasSequences || !evaluateShape(node)) {
     result = entry->convert(node);
     if (succeeded(result) && !node.getProblem() &&
         succeeded(checkSizes(before, node)))

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "ControlFlow.h"
 #include "Importer.h"
+#include "Sequences.h"
 
 using namespace mlir;
 
@@ -97,6 +98,12 @@ std::optional<bool> LoopImport::importOnce(BodyImporter body, unsigned skip,
     (void)node.refuse(Diag::BadGraph, "expected a body with at least " +
                                           Twine(init.size() + skip) +
                                           " outputs");
+    return std::nullopt;
+  }
+  if (llvm::any_of(results, isSequence)) {
+    (void)node.refuse(Diag::UnsupportedForm,
+                      "expected a body that gives tensors, but it gives a "
+                      "sequence");
     return std::nullopt;
   }
   bool changed = false;

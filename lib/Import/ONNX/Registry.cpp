@@ -39,6 +39,7 @@ Registry::Registry() {
   registerForest(*this);
   registerLearning(*this);
   registerSelection(*this);
+  registerSequences(*this);
   registerSorting(*this);
   registerMatrix(*this);
   registerLinearAttention(*this);
@@ -78,16 +79,36 @@ const Entry *Registry::find(llvm::StringRef domain, llvm::StringRef op,
 }
 
 bool takesSmallFloats(llvm::StringRef op) {
-  static constexpr llvm::StringLiteral kOps[] = {
-      "BitCast",   "Cast",          "CastLike",
-      "Concat",    "DepthToSpace",  "Expand",
-      "Flatten",   "Gather",        "GatherElements",
-      "GatherND",  "Identity",      "If",
-      "Loop",      "QLinearMatMul", "QuantizeLinear",
-      "Reshape",   "Scan",          "Shape",
-      "Size",      "Slice",         "SpaceToDepth",
-      "Split",     "Squeeze",       "Tile",
-      "Transpose", "Unsqueeze",     "DequantizeLinear"};
+  static constexpr llvm::StringLiteral kOps[] = {"BitCast",
+                                                 "Cast",
+                                                 "CastLike",
+                                                 "Concat",
+                                                 "DepthToSpace",
+                                                 "Expand",
+                                                 "Flatten",
+                                                 "Gather",
+                                                 "GatherElements",
+                                                 "GatherND",
+                                                 "Identity",
+                                                 "If",
+                                                 "Loop",
+                                                 "QLinearMatMul",
+                                                 "QuantizeLinear",
+                                                 "Reshape",
+                                                 "Scan",
+                                                 "Shape",
+                                                 "Size",
+                                                 "Slice",
+                                                 "SpaceToDepth",
+                                                 "Split",
+                                                 "Squeeze",
+                                                 "Tile",
+                                                 "Transpose",
+                                                 "Unsqueeze",
+                                                 "DequantizeLinear",
+                                                 "SequenceConstruct",
+                                                 "SequenceInsert",
+                                                 "SplitToSequence"};
   return llvm::is_contained(kOps, op);
 }
 

@@ -78,6 +78,7 @@ void registerForest(Registry &registry);
 void registerLearning(Registry &registry);
 void registerMatrix(Registry &registry);
 void registerSelection(Registry &registry);
+void registerSequences(Registry &registry);
 void registerSorting(Registry &registry);
 void registerLinearAttention(Registry &registry);
 
