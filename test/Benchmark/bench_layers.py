@@ -59,8 +59,10 @@ def transposed(inputs: int, outputs: int, size: int, kernel: int, stride: int, s
     pad = (kernel - stride) // 2
     extra = kernel - stride - 2 * pad
     attributes = {"strides": [stride] * spatial, "pads": [pad] * spatial + [pad + extra] * spatial} | more
-    return Layer(f"transposed, {inputs} to {outputs}, k{kernel} s{stride}, {'x'.join([str(size)] * spatial)}", "ConvTranspose",
-                 [(1, inputs) + (size,) * spatial], [(inputs, outputs) + (kernel,) * spatial], attributes)  # fmt: skip
+    groups = more.get("group", 1)
+    form = f"k{kernel} s{stride}" + (f", {groups} groups" if groups > 1 else "")
+    return Layer(f"transposed, {inputs} to {outputs}, {form}, {'x'.join([str(size)] * spatial)}", "ConvTranspose",
+                 [(1, inputs) + (size,) * spatial], [(inputs, outputs // groups) + (kernel,) * spatial], attributes)  # fmt: skip
 
 
 def deep(inputs: int, outputs: int, depth: int, size: int, kernel: int, stride: int = 1) -> Layer:
@@ -83,7 +85,8 @@ def attention(queries: int, keys: int, causal: int) -> Layer:
 
 LAYERS = [
     transposed(64, 32, 32, 2, 2), transposed(64, 32, 32, 4, 2), transposed(64, 32, 32, 3, 2), transposed(16, 3, 64, 4, 2),
-    transposed(128, 64, 100, 16, 8, 1), transposed(32, 16, 8, 2, 2, 3), deep(3, 64, 8, 56, 3), deep(64, 64, 8, 28, 3),
+    transposed(128, 64, 100, 16, 8, 1), transposed(32, 16, 8, 2, 2, 3), transposed(64, 64, 28, 4, 2, group=2),
+    transposed(64, 64, 28, 4, 2, group=64), deep(3, 64, 8, 56, 3), deep(64, 64, 8, 28, 3),
     deep(64, 128, 8, 28, 3, 2), deep(32, 32, 16, 16, 5), depthwise(32, 112, 3), depthwise(96, 56, 3, 2), depthwise(240, 14, 5),
     depthwise(672, 7, 5), depthwise(16, 450, 3), depthwise(8, 1000, 3, 2), attention(128, 128, 0), attention(512, 512, 0),
     attention(512, 512, 1), attention(1, 1024, 0),

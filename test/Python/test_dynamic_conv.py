@@ -212,7 +212,7 @@ def test_empty(tmp_path):
 
 
 def test_said(tmp_path):
-    """What is not faster says so, `--keep` and `--require-fused` hold, and a transposed convolution in groups is refused by name."""
+    """What is not faster says so, `--keep` and `--require-fused` hold, and a transposed convolution with dilations is refused by name."""
     save(tmp_path / "m.onnx", "first-layer")
     build(tmp_path / "m.onnx", tmp_path / "m.qcc", require_fused=True)
     assert executed(tmp_path / "m.qcc") == ("f32", "kept: not faster")
@@ -231,8 +231,8 @@ def test_said(tmp_path):
     assert executed(tmp_path / "m.qcc") == ("f32", "kept: matches --keep=layer")
     model = onnx.load(tmp_path / "m.onnx")
     model.graph.node[0].op_type = "ConvTranspose"
-    model.graph.node[0].attribute.append(helper.make_attribute("group", 2))
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((24, 20, 3, 3), F), "w"))
+    model.graph.node[0].attribute.append(helper.make_attribute("dilations", [2, 2]))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((24, 40, 3, 3), F), "w"))
     onnx.save(model, tmp_path / "t.onnx")
     with pytest.raises(qcc.CompileError, match="'layer'.*transposed convolutions have no kernel"):
         build(tmp_path / "t.onnx", tmp_path / "t.qcc", require_fused=True)

@@ -199,10 +199,10 @@ def test_codes_of_other_widths_say_so(tmp_path, kind):
 
 def test_integers_without_a_kernel_say_so(tmp_path):
     rng = np.random.default_rng(1)
-    x, weight = rng.integers(0, 255, (1, 4, 5, 5, 5)).astype(np.uint8), rng.integers(-90, 90, (4, 4, 3, 3, 3)).astype(np.int8)
-    node = helper.make_node("ConvInteger", ["x", "w", "z"], ["y"], "layer")
-    got = reasons(tmp_path, [node], {"w": weight, "z": np.uint8(3)}, x, TensorProto.INT32)
-    assert got == ["no kernel: three spatial dimensions"]
+    x = rng.integers(0, 255, (1, 4, 5, 5)).astype(np.uint8)
+    node = helper.make_node("ConvInteger", ["x", "x", "z"], ["y"], "layer")
+    got = reasons(tmp_path, [node], {"z": np.uint8(3)}, x, TensorProto.INT32)
+    assert got == ["no kernel: the weight is not constant"]
 
 
 def test_integers_of_a_model_stay(tmp_path):

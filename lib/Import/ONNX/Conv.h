@@ -24,6 +24,19 @@ std::optional<ConvShape> readConv(NodeContext &node, mlir::Value input,
 mlir::Value addChannelBias(NodeContext &node, mlir::Value result,
                            mlir::Value bias);
 
+/// Makes a convolution of an input and a weight.
+using ConvolveFn = llvm::function_ref<mlir::Value(
+    mlir::Value input, mlir::Value weight, const ConvShape &conv)>;
+
+/// A convolution over three dimensions, of floats or codes, by one over two,
+/// that `convolve` makes with what follows per channel; `outside` (null: 0) is
+/// what stands beyond the ends of the input, one element of its type. Null
+/// where it has no such form: other dimensions, sizes that cannot be written,
+/// convolutions that are to stay as they are.
+mlir::Value convolvePlanes(NodeContext &node, mlir::Value input,
+                           mlir::Value outside, mlir::Value weight,
+                           const ConvShape &conv, ConvolveFn convolve);
+
 /// A convolution with its bias (may be null); one over three dimensions in f32
 /// by one over two.
 mlir::Value convolve(NodeContext &node, mlir::Value input, mlir::Value weight,
@@ -32,7 +45,7 @@ mlir::Value convolve(NodeContext &node, mlir::Value input, mlir::Value weight,
 /// A transposed convolution of `[N, C, spatial...]` with `[C, O, kernel...]` by
 /// a convolution or a product, with its bias (may be null); `conv` holds the
 /// operator's window, `extra` its output_padding. Null where it has no such
-/// form: groups, dilations, weights that are no constants, pads beyond the
+/// form: dilations, weights that are no constants, pads beyond the
 /// kernel, strides far beyond it, doubles. Where the kernel is no multiple of
 /// the strides, zeros are multiplied too, so that infinite inputs give NaN at
 /// their neighbours.

@@ -16,6 +16,7 @@
 //===----------------------------------------------------------------------===//
 #include "Conv.h"
 #include "Importer.h"
+#include "Quantized.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -40,10 +41,38 @@ SpatialWindow dropFirst(const SpatialWindow &window) {
   return rest;
 }
 
+/// What is moved in place of a tensor: the codes that it is dequantized from,
+/// so that the convolution is one of codes, or the tensor itself.
+struct Moved {
+  DequantizeOp source;     ///< null: none
+  Value data, scale, zero; ///< zero: the code of 0; null: 0
+
+  explicit Moved(Value value)
+      : source(value.getDefiningOp<DequantizeOp>()), data(value) {
+    if (!source)
+      return;
+    auto type = dyn_cast<IntegerType>(
+        cast<RankedTensorType>(source.getInput().getType()).getElementType());
+    bool hasOwnZero = !source.getZero() ||
+                      source.getZero().getType().getElementType() == type;
+    if (!type || type.getWidth() > 8 || source.getBlock() != 0 || !hasOwnZero) {
+      source = {};
+      return;
+    }
+    data = source.getInput();
+    scale = source.getScale();
+    zero = source.getZero();
+  }
+
+  bool hasOneScale() const {
+    return source && hasOneElement(scale) && (!zero || hasOneElement(zero));
+  }
+};
+
 /// `[N, C, D, H, W]` as `[N, D', C * taps, H, W]`: at each depth of the result
-/// the planes that its taps in depth read, zeros beyond the ends.
-Value gatherPlanes(NodeContext &node, Value input, const ConvShape &conv,
-                   AffineExpr channels) {
+/// the planes that its taps in depth read, `outside` (null: 0) beyond the ends.
+Value gatherPlanes(NodeContext &node, Value input, Value outside,
+                   const ConvShape &conv, AffineExpr channels) {
   Dims in = node.dims(input);
   const SpatialWindow &window = conv.window;
   int64_t taps = window.kernel[0], stride = window.strides[0],
@@ -55,8 +84,11 @@ Value gatherPlanes(NodeContext &node, Value input, const ConvShape &conv,
                      node.makeMap(5, {node.d(0), node.d(2).floorDiv(taps),
                                       depth, node.d(3), node.d(4)}));
   Type type = getComputeType(node.elem(input));
+  SmallVector<Value> read = {input};
+  if (outside)
+    read.push_back(node.reshape(outside, {}));
   return node.generic(
-      to, node.elem(input), {}, {}, input, [&](Body &body, ValueRange x) {
+      to, node.elem(input), {}, {}, read, [&](Body &body, ValueRange x) {
         Value count = body.index(taps),
               tap = body.rem(body.dim(2), count, true);
         Value at = body.sub(body.add(body.mul(body.dim(1), body.index(stride)),
@@ -67,36 +99,34 @@ Value gatherPlanes(NodeContext &node, Value input, const ConvShape &conv,
         return body.readIf(isInside, x[0],
                            {body.dim(0), body.div(body.dim(2), count, true), at,
                             body.dim(3), body.dim(4)},
-                           body.number(0, type));
+                           outside ? body.read(x[1], {})
+                                   : body.number(0, type));
       });
 }
 
-/// A convolution over three dimensions by one over two; null where its sizes
-/// cannot be written.
-Value convolvePlanes(NodeContext &node, Value input, Value weight,
-                     const ConvShape &conv, Value bias) {
-  Dims in = node.dims(input), kernel = node.dims(weight);
-  AffineExpr channels = mulDims(in[1], node.size(conv.window.kernel[0])),
-             perGroup = mulDims(kernel[1], kernel[2]),
-             images = mulDims(in[0], conv.result[2]);
-  if (!channels || !perGroup || !images)
-    return {};
-  Value planes = node.reshape(gatherPlanes(node, input, conv, channels),
-                              {images, channels, in[3], in[4]});
-  Value flat =
-      node.reshape(weight, {kernel[0], perGroup, kernel[3], kernel[4]});
-  if (!planes || !flat)
-    return {};
-  ConvShape flatConv{dropFirst(conv.window),
-                     conv.groups,
-                     {images, conv.result[1], conv.result[3], conv.result[4]}};
-  Value result =
-      addChannelBias(node, createConv(node, planes, flat, flatConv), bias);
-  if (!result)
-    return {};
-  Dims apart = conv.result;
-  std::swap(apart[1], apart[2]);
-  return node.transpose(node.reshape(result, apart), {0, 2, 1, 3, 4});
+/// The same of what may be dequantized codes with one scale.
+Value moveToPlanes(NodeContext &node, Value input, Value outside,
+                   const ConvShape &conv, AffineExpr channels) {
+  Moved moved(input);
+  if (!moved.hasOneScale())
+    return gatherPlanes(node, input, outside, conv, channels);
+  Value planes = gatherPlanes(node, moved.data, moved.zero, conv, channels);
+  return DequantizeOp::create(
+      node.b, makeTensorType(node.dims(planes), node.elem(input)), planes,
+      moved.scale, moved.zero, /*axis=*/0, /*block=*/0);
+}
+
+/// A weight `[O, C, D, H, W]` as `[O, C * D, H, W]`.
+Value flattenWeight(NodeContext &node, Value weight, AffineExpr perGroup) {
+  Dims kernel = node.dims(weight),
+       flat = {kernel[0], perGroup, kernel[3], kernel[4]};
+  Moved moved(weight);
+  if (!moved.source || (!moved.hasOneScale() && moved.source.getAxis() != 0))
+    return node.reshape(weight, flat);
+  return DequantizeOp::create(node.b, makeTensorType(flat, node.elem(weight)),
+                              node.reshape(moved.data, flat), moved.scale,
+                              moved.zero,
+                              /*axis=*/0, /*block=*/0);
 }
 
 /// One dimension of a transposed convolution as results of each rest.
@@ -145,19 +175,65 @@ bool areWorthwhile(ArrayRef<Phases> phases, const SpatialWindow &window) {
   return rests <= mostRests && rests * taps <= mostZeros * kernel;
 }
 
-/// The weight `[C, O, K...]` of a transposed convolution as `[O * S, C, M...]`,
-/// a channel for each rest, row-major behind the outputs.
-Value splitTaps(NodeContext &node, Value weight, ArrayRef<Phases> phases,
-                AffineExpr channels) {
-  Dims from = node.dims(weight), to = {channels, from[0]};
+/// The weight `[C, O, K...]` of a transposed convolution as `[G * O * S, C / G,
+/// M...]`, a channel for each rest, row-major behind the outputs; its scales
+/// and zero points, if it is made of codes with one per output, as those of the
+/// channels.
+class TapSplitter {
+public:
+  TapSplitter(NodeContext &node, ArrayRef<Phases> phases, int64_t rests,
+              int64_t groups, AffineExpr channels)
+      : node(node), phases(phases), rests(rests), groups(groups),
+        channels(channels) {}
+
+  Value split(Value weight) {
+    Moved moved(weight);
+    bool isPerOutput = moved.source && !moved.hasOneScale();
+    // One group's outputs share scales with those of the others.
+    if (!moved.source || (isPerOutput && moved.source.getAxis() != 1))
+      return splitTaps(weight, {});
+    Value taps = splitTaps(moved.data, moved.zero);
+    return DequantizeOp::create(
+        node.b, makeTensorType(node.dims(taps), node.elem(weight)), taps,
+        spread(moved.scale), spread(moved.zero), /*axis=*/0,
+        /*block=*/0);
+  }
+
+private:
+  /// A number per output as one per channel.
+  Value spread(Value numbers) {
+    if (!numbers || hasOneElement(numbers))
+      return numbers;
+    int64_t outputs = cast<RankedTensorType>(numbers.getType()).getDimSize(0);
+    return node.copy({channels}, numbers,
+                     node.makeMap(1, node.d(0).floorDiv(rests) % outputs));
+  }
+
+  Value splitTaps(Value weight, Value outside);
+
+  NodeContext &node;
+  ArrayRef<Phases> phases;
+  int64_t rests, groups;
+  AffineExpr channels;
+};
+
+Value TapSplitter::splitTaps(Value weight, Value outside) {
+  Dims from = node.dims(weight);
+  int64_t inputs = *getConstantSize(from[0]) / groups,
+          outputs = *getConstantSize(from[1]);
+  Dims to = {channels, node.size(inputs)};
   bool isWhole = true; // each rest has as many taps
   for (auto [i, one] : llvm::enumerate(phases)) {
     to.push_back(node.size(one.taps));
     isWhole &= getConstantSize(from[2 + i]) == one.taps * one.stride;
   }
   Type type = getComputeType(node.elem(weight));
+  bool isSingle = outside && hasOneElement(outside);
+  SmallVector<Value> read = {weight};
+  if (outside)
+    read.push_back(isSingle ? node.reshape(outside, {}) : outside);
   return node.generic(
-      to, node.elem(weight), {}, {}, weight, [&](Body &body, ValueRange x) {
+      to, node.elem(weight), {}, {}, read, [&](Body &body, ValueRange x) {
         Value rest = body.dim(0), inside = body.boolean(true);
         SmallVector<Value> taps(phases.size());
         for (size_t i = phases.size(); i-- > 0;) {
@@ -169,10 +245,19 @@ Value splitTaps(NodeContext &node, Value weight, ArrayRef<Phases> phases,
           inside =
               body.both(inside, body.lt(taps[i], body.extent(from[2 + i])));
         }
-        SmallVector<Value> at = {body.dim(1), rest};
+        Value count = body.index(outputs), input = body.dim(1),
+              output = body.rem(rest, count, true);
+        if (groups > 1)
+          input = body.add(
+              input, body.mul(body.div(rest, count, true), body.index(inputs)));
+        SmallVector<Value> at = {input, output};
         llvm::append_range(at, taps);
-        return isWhole ? body.read(x[0], at)
-                       : body.readIf(inside, x[0], at, body.number(0, type));
+        if (isWhole)
+          return body.read(x[0], at);
+        Value none = !outside   ? body.number(0, type)
+                     : isSingle ? body.read(x[1], {})
+                                : body.read(x[1], output);
+        return body.readIf(inside, x[0], at, none);
       });
 }
 
@@ -221,16 +306,43 @@ Value multiplyPoint(NodeContext &node, Value input, Value weight,
 
 } // namespace
 
+Value convolvePlanes(NodeContext &node, Value input, Value outside,
+                     Value weight, const ConvShape &conv, ConvolveFn convolve) {
+  if (conv.window.size() != 3 || node.importer.getOptions().keepsConvolutions)
+    return {};
+  Dims in = node.dims(input), kernel = node.dims(weight);
+  AffineExpr channels = mulDims(in[1], node.size(conv.window.kernel[0])),
+             perGroup = mulDims(kernel[1], kernel[2]),
+             images = mulDims(in[0], conv.result[2]);
+  if (!channels || !perGroup || !images)
+    return {};
+  Value planes =
+      node.reshape(moveToPlanes(node, input, outside, conv, channels),
+                   {images, channels, in[3], in[4]});
+  Value flat = flattenWeight(node, weight, perGroup);
+  if (!planes || !flat)
+    return {};
+  ConvShape flatConv{dropFirst(conv.window),
+                     conv.groups,
+                     {images, conv.result[1], conv.result[3], conv.result[4]}};
+  Value result = convolve(planes, flat, flatConv);
+  if (!result)
+    return {};
+  Dims apart = conv.result;
+  std::swap(apart[1], apart[2]);
+  return node.transpose(node.reshape(result, apart), {0, 2, 1, 3, 4});
+}
+
 Value convolve(NodeContext &node, Value input, Value weight,
                const ConvShape &conv, Value bias) {
-  if (conv.window.size() == 3 && node.elem(input).isF32() &&
-      !node.importer.getOptions().keepsConvolutions)
-    if (Value result = convolvePlanes(node, input, weight, conv, bias))
+  auto convolvePlain = [&](Value in, Value kernel, const ConvShape &shape) {
+    return addChannelBias(node, createConv(node, in, kernel, shape), bias);
+  };
+  if (node.elem(input).isF32())
+    if (Value result =
+            convolvePlanes(node, input, {}, weight, conv, convolvePlain))
       return result;
-  return node.getProblem()
-             ? Value()
-             : addChannelBias(node, createConv(node, input, weight, conv),
-                              bias);
+  return node.getProblem() ? Value() : convolvePlain(input, weight, conv);
 }
 
 Value convolveTransposed(NodeContext &node, Value input, Value weight,
@@ -239,10 +351,11 @@ Value convolveTransposed(NodeContext &node, Value input, Value weight,
   const SpatialWindow &window = conv.window;
   Dims in = node.dims(input), from = node.dims(weight);
   if (node.importer.getOptions().keepsConvolutions ||
-      !node.elem(input).isF32() || conv.groups != 1 ||
-      !isConstantExpression(weight) || !isStatic(weight.getType()))
+      !node.elem(input).isF32() || !isConstantExpression(weight) ||
+      !isStatic(weight.getType()))
     return {};
   bool isPoint =
+      conv.groups == 1 &&
       llvm::all_of(window.pads, [](int64_t p) { return p == 0; }) &&
       llvm::all_of(extra, [](int64_t e) { return e == 0; }) &&
       llvm::all_of(window.dilations, [](int64_t d) { return d == 1; });
@@ -264,7 +377,7 @@ Value convolveTransposed(NodeContext &node, Value input, Value weight,
     return {};
   for (const Phases &one : phases)
     rests *= one.stride;
-  AffineExpr channels = node.scaled(from[1], rests);
+  AffineExpr outputs = conv.result[1], channels = node.scaled(outputs, rests);
   if (!channels)
     return {};
   ConvShape plain;
@@ -282,10 +395,11 @@ Value convolveTransposed(NodeContext &node, Value input, Value weight,
   if (bias && node.rank(bias) == 1)
     bias =
         node.copy({channels}, bias, node.makeMap(1, node.d(0).floorDiv(rests)));
-  Value result = convolve(
-      node, input, splitTaps(node, weight, phases, channels), plain, bias);
+  plain.groups = conv.groups;
+  TapSplitter splitter(node, phases, rests, conv.groups, channels);
+  Value result = convolve(node, input, splitter.split(weight), plain, bias);
   if (result && rests != 1)
-    result = joinPhases(node, result, phases, in, from[1]);
+    result = joinPhases(node, result, phases, in, outputs);
   for (size_t i = 0; result && isCut && i < count; ++i)
     result =
         node.slice(result, int64_t(2 + i), node.size(0), conv.result[2 + i]);

@@ -485,11 +485,28 @@ LogicalResult convertQLinearMatMul(NodeContext &node) {
                                 perRow(node, node.in(7), a), node.inElem(7)));
 }
 
+/// `convolve` of codes, over three dimensions by one over two where the zero
+/// point of the input is one number.
+Value convolveAnyCodes(NodeContext &node, Value input, Value inputZero,
+                       Value weight, const ConvShape &conv,
+                       ConvolveFn convolve) {
+  if (!inputZero ||
+      (hasOneElement(inputZero) && node.elem(inputZero) == node.elem(input)))
+    if (Value result =
+            convolvePlanes(node, input, inputZero, weight, conv, convolve))
+      return result;
+  return node.getProblem() ? Value() : convolve(input, weight, conv);
+}
+
 LogicalResult convertConvInteger(NodeContext &node) {
   std::optional<ConvShape> conv = readConv(node, node.in(0), node.in(1));
-  return conv ? node.set(0, convolveCodes(node, *conv, node.in(0), node.in(2),
-                                          node.in(1), node.in(3)))
-              : failure();
+  if (!conv)
+    return failure();
+  auto convolve = [&](Value input, Value weight, const ConvShape &shape) {
+    return convolveCodes(node, shape, input, node.in(2), weight, node.in(3));
+  };
+  return node.set(0, convolveAnyCodes(node, node.in(0), node.in(2), node.in(1),
+                                      *conv, convolve));
 }
 
 /// ONNX's form, and com.microsoft's whose input and result may have the
@@ -507,19 +524,23 @@ LogicalResult convertQLinearConv(NodeContext &node) {
   std::optional<ConvShape> conv = readConv(node, input, weight);
   if (!conv)
     return failure();
-  Value sums = addChannelBias(
-      node, convolveCodes(node, *conv, input, node.in(2), weight, node.in(5)),
-      node.in(8));
-  if (!sums)
-    return failure();
-  auto perChannel = [&](Value value) {
-    return hasOneElement(value)
-               ? node.reshape(value, {})
-               : node.expandRank(value, node.rank(input) - 1, /*atEnd=*/true);
+  auto convolve = [&](Value in, Value kernel, const ConvShape &shape) -> Value {
+    Value sums = addChannelBias(
+        node, convolveCodes(node, shape, in, node.in(2), kernel, node.in(5)),
+        node.in(8));
+    if (!sums)
+      return {};
+    auto perChannel = [&](Value value) {
+      return hasOneElement(value)
+                 ? node.reshape(value, {})
+                 : node.expandRank(value, node.rank(sums) - 1, /*atEnd=*/true);
+    };
+    return requantize(node, sums, perChannel(node.in(1)),
+                      perChannel(node.in(4)), perChannel(node.in(6)),
+                      perChannel(node.in(7)), node.inElem(7));
   };
-  Value result = requantize(node, sums, perChannel(node.in(1)),
-                            perChannel(node.in(4)), perChannel(node.in(6)),
-                            perChannel(node.in(7)), node.inElem(7));
+  Value result =
+      convolveAnyCodes(node, input, node.in(2), weight, *conv, convolve);
   if (channelsLast && result) {
     SmallVector<int64_t> order = {0};
     for (int64_t i = 2; i < rank; ++i)

@@ -89,6 +89,10 @@ bool qcc::isPositive(Value scale) {
          std::abs(std::ilogb(*number)) <= 100;
 }
 
+bool qcc::isDepthwise(IntConvOp op) {
+  return op.getGroups() > 1 && op.getWeight().getType().getDimSize(1) == 1;
+}
+
 bool qcc::coversPadding(PoolOp op) {
   size_t spatial = op.getKernel().size();
   for (size_t i = 0; i < 2 * spatial; ++i) {

@@ -44,6 +44,9 @@ mlir::Value extendCode(mlir::ImplicitLocOpBuilder &b, mlir::Type type,
 /// overflow.
 bool isPositive(mlir::Value scale);
 
+/// True for a convolution in groups of one channel.
+bool isDepthwise(IntConvOp op);
+
 /// True if a window of a pooling may lie in the padding.
 bool coversPadding(PoolOp op);
 

@@ -24,7 +24,8 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     i16, in any case.
 
     A product of two activations, or with a weight of several matrices, has no kernel for bytes: its codes less their zero
-    points are multiplied as f32, in parts of the inner dimension whose sums stay below 2^24 and are exact.
+    points are multiplied as f32, in parts of the inner dimension whose sums stay below 2^24 and are exact. So are those
+    of a depthwise convolution with several outputs per channel.
 
     Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
     of one scale moves their codes.

@@ -150,10 +150,6 @@ namespace {
 
 // What the pattern below needs to know of an operation.
 
-bool isDepthwise(IntConvOp op) {
-  return op.getGroups() > 1 && op.getWeight().getType().getDimSize(1) == 1;
-}
-
 /// True for an operation whose kernels widen codes anyway.
 bool takesWords(IntConvOp op) { return isDepthwise(op); }
 bool takesWords(IntMatMulOp) { return false; }
