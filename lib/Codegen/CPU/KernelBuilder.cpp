@@ -236,11 +236,24 @@ Value KernelBuilder::offset(Type tensorType, ArrayRef<Value> indices) {
 // Memory
 //===----------------------------------------------------------------------===//
 
+static Value makeAddress(KernelBuilder &b, Value pointer, Type element,
+                         Value offset, LLVM::GEPNoWrapFlags flags) {
+  Value position = arith::IndexCastOp::create(b, b.getI64Type(), offset);
+  return LLVM::GEPOp::create(b, pointer.getType(), getStorageType(element),
+                             pointer, ArrayRef<LLVM::GEPArg>{position}, flags);
+}
+
+/// Where a vector begins: with a mask that may be outside of the tensor.
+static Value makeVectorAddress(KernelBuilder &b, Value pointer, Type element,
+                               Value offset, Value mask) {
+  return makeAddress(b, pointer, element, offset,
+                     mask ? LLVM::GEPNoWrapFlags::none
+                          : LLVM::GEPNoWrapFlags::inbounds);
+}
+
 Value KernelBuilder::elementPointer(Value pointer, Type element, Value offset) {
-  Value position = arith::IndexCastOp::create(*this, getI64Type(), offset);
-  return LLVM::GEPOp::create(*this, pointer.getType(), getStorageType(element),
-                             pointer, ArrayRef<LLVM::GEPArg>{position},
-                             LLVM::GEPNoWrapFlags::inbounds);
+  return makeAddress(*this, pointer, element, offset,
+                     LLVM::GEPNoWrapFlags::inbounds);
 }
 
 Value KernelBuilder::fromStorage(Value value, Type element) {
@@ -277,7 +290,7 @@ Value KernelBuilder::toStorage(Value value, Type element) {
 Value KernelBuilder::load(Value pointer, Type element, Value offset,
                           unsigned lanes, Value mask) {
   Type type = liftType(getStorageType(element), lanes);
-  Value address = elementPointer(pointer, element, offset);
+  Value address = makeVectorAddress(*this, pointer, element, offset, mask);
   unsigned align = getElementBytes(element);
   Value value;
   if (mask)
@@ -308,7 +321,7 @@ Value KernelBuilder::gather(Value pointer, Type element, Value offsets,
 void KernelBuilder::store(Value value, Value pointer, Type element,
                           Value offset, Value mask) {
   Value stored = toStorage(value, element);
-  Value address = elementPointer(pointer, element, offset);
+  Value address = makeVectorAddress(*this, pointer, element, offset, mask);
   unsigned align = getElementBytes(element);
   if (mask)
     LLVM::MaskedStoreOp::create(*this, stored, address, mask, align);

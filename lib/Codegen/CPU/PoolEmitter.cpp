@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Bounds are settled per row: the range of window rows that lie in the input,
-// and the columns whose windows do. Those run in vectors without checks, the
-// last block moved back so that it overlaps; the few at the borders are scalar.
+// and the blocks of columns whose windows do. Those run in vectors without
+// checks; in the blocks at the borders each tap reads the lanes that lie in the
+// input. Scalars there would take as long as a block each: which element of a
+// maximum wins is not predictable.
 //
 //===----------------------------------------------------------------------===//
 #include "LoopNest.h"
@@ -23,7 +25,7 @@ struct Axis {
   int64_t kernel, stride, padBegin, padEnd, dilation;
 };
 
-/// A half-open range of indices.
+/// A half-open range of indices; null: all.
 struct IndexSpan {
   Value begin, end;
 };
@@ -40,10 +42,12 @@ private:
     return b.sub(b.mul(output, b.idx(axis.stride)), b.idx(axis.padBegin));
   }
   IndexSpan insideColumns(Value begin, Value end);
-  Value loadTap(Value offset, unsigned width, Value count = {});
-  Value finish(Value accumulator, Value rowCount, Value columnCount);
-  void emitVector(Value column, Value count = {});
-  void emitScalar(Value column);
+  IndexSpan lanesBelow(Value position, Value size);
+  IndexSpan insideLanes(Value position, Value count);
+  Value maskOf(IndexSpan span);
+  Value loadTap(Value offset, IndexSpan inside);
+  Value countTaps(Value start, ArrayRef<IndexSpan> inside);
+  void emitBlock(Value column, Value count = {});
 
   KernelBuilder &b;
   PoolOp op;
@@ -116,91 +120,118 @@ IndexSpan PoolKernel::insideColumns(Value begin, Value end) {
   return {low, high};
 }
 
-/// Elements at offset, offset + stride, ...; only the first `count` if given.
-Value PoolKernel::loadTap(Value offset, unsigned width, Value count) {
-  if (width == 1)
-    return b.load(input, f32, offset);
-  Value mask = count ? b.firstLanes(count, width) : Value();
-  if (columns.stride == 1)
-    return b.load(input, f32, offset, width, mask);
-  if (columns.stride != 2) {
-    auto type = VectorType::get(width, b.getIndexType());
+/// The lanes of a block whose tap, the first lane's at `position`, lies in
+/// [0, size).
+IndexSpan PoolKernel::lanesBelow(Value position, Value size) {
+  Value zero = b.idx(0), stride = b.idx(columns.stride);
+  auto ceilDivide = [&](Value value) {
+    return b.divFloor(b.add(b.maxIdx(value, zero), b.idx(columns.stride - 1)),
+                      stride);
+  };
+  return {ceilDivide(b.sub(zero, position)), ceilDivide(b.sub(size, position))};
+}
+
+/// The same of the input's columns, of the first `count` lanes.
+IndexSpan PoolKernel::insideLanes(Value position, Value count) {
+  IndexSpan span = lanesBelow(position, b.size(columns.input));
+  return {span.begin, b.minIdx(span.end, count)};
+}
+
+Value PoolKernel::maskOf(IndexSpan span) {
+  auto type = VectorType::get(lanes, b.getI1Type());
+  Value before = arith::XOrIOp::create(b, b.firstLanes(span.begin, lanes),
+                                       b.constantInt(-1, type));
+  return arith::AndIOp::create(b, b.firstLanes(span.end, lanes), before);
+}
+
+/// Elements at offset, offset + stride, ...; where `inside` is given, lanes
+/// outside have the neutral element.
+Value PoolKernel::loadTap(Value offset, IndexSpan inside) {
+  Value width = b.idx(lanes), mask, value;
+  if (inside.begin)
+    mask = maskOf(inside);
+  if (columns.stride == 1) {
+    value = b.load(input, f32, offset, lanes, mask);
+  } else if (columns.stride == 2) {
+    // Two runs; the very last element belongs to no lane and may not exist.
+    Value lowMask, highMask = b.firstLanes(b.idx(lanes - 1), lanes);
+    if (mask) {
+      Value begin = b.add(inside.begin, inside.begin),
+            end = b.sub(b.add(inside.end, inside.end), b.idx(1));
+      lowMask = maskOf({begin, end});
+      highMask = maskOf({b.sub(begin, width), b.sub(end, width)});
+    }
+    Value low = b.load(input, f32, offset, lanes, lowMask);
+    Value high = b.load(input, f32, b.add(offset, width), lanes, highMask);
+    SmallVector<int64_t> even(lanes);
+    for (unsigned k = 0; k < lanes; ++k)
+      even[k] = 2 * k;
+    value = vector::ShuffleOp::create(b, low, high, even);
+  } else {
+    auto type = VectorType::get(lanes, b.getIndexType());
     Value steps = arith::MulIOp::create(b, vector::StepOp::create(b, type),
                                         b.constantInt(columns.stride, type));
-    return b.gather(input, f32,
-                    arith::AddIOp::create(b, b.splat(offset, width), steps),
-                    mask);
+    value =
+        b.gather(input, f32,
+                 arith::AddIOp::create(b, b.splat(offset, lanes), steps), mask);
   }
-  // Two runs; the very last element belongs to no lane and may not exist.
-  Value lowMask, highCount = b.idx(width - 1);
-  if (count) {
-    Value elements = b.sub(b.add(count, count), b.idx(1));
-    lowMask = b.firstLanes(elements, width);
-    highCount = b.sub(elements, b.idx(width));
-  }
-  Value low = b.load(input, f32, offset, width, lowMask);
-  Value high = b.load(input, f32, b.add(offset, b.idx(width)), width,
-                      b.firstLanes(highCount, width));
-  SmallVector<int64_t> even(width);
-  for (unsigned k = 0; k < width; ++k)
-    even[k] = 2 * k;
-  return vector::ShuffleOp::create(b, low, high, even);
+  if (!mask || !isMax) // lanes that are off read 0
+    return value;
+  return arith::SelectOp::create(b, mask, value,
+                                 reduction.getNeutral(b, lanes));
 }
 
-Value PoolKernel::finish(Value accumulator, Value countRows,
-                         Value countColumns) {
-  if (isMax)
-    return accumulator;
-  Value count = arith::IndexCastOp::create(b, b.getI64Type(),
-                                           b.mul(countRows, countColumns));
-  Value divisor = arith::SIToFPOp::create(b, f32, count);
-  auto vector = dyn_cast<VectorType>(accumulator.getType());
-  return arith::DivFOp::create(
-      b, accumulator, b.splat(divisor, vector ? vector.getNumElements() : 1));
+/// Columns of each lane's window that an average divides by, as floats.
+Value PoolKernel::countTaps(Value start, ArrayRef<IndexSpan> inside) {
+  auto type = VectorType::get(lanes, f32);
+  Value one = b.constant(1, type), zero = b.constant(0, type), sum = zero;
+  for (auto [i, span] : llvm::enumerate(inside)) {
+    // What lies beyond the padding, where results reach there, never counts.
+    Value place = b.add(
+              start, b.idx(int64_t(i) * columns.dilation + columns.padBegin)),
+          room = b.add(b.size(columns.input),
+                       b.idx(columns.padBegin + columns.padEnd));
+    Value counts =
+        maskOf(op.getCountIncludePad() ? lanesBelow(place, room) : span);
+    sum = arith::AddFOp::create(b, sum,
+                                arith::SelectOp::create(b, counts, one, zero));
+  }
+  return sum;
 }
 
-/// A vector of neighbouring columns, or the first `count` of one.
-void PoolKernel::emitVector(Value column, Value count) {
+/// A vector of neighbouring columns. With `count` the first of one, some of
+/// whose windows leave the input.
+void PoolKernel::emitBlock(Value column, Value count) {
   Value start = startOf(columns, column), width = b.size(columns.input);
+  SmallVector<IndexSpan> inside(size_t(columns.kernel));
+  if (count)
+    for (auto [i, span] : llvm::enumerate(inside))
+      span = insideLanes(b.add(start, b.idx(int64_t(i) * columns.dilation)),
+                         count);
   Value result = b.forLoop(
       window.begin, window.end, b.idx(1), {reduction.getNeutral(b, lanes)},
       [&](Value k, ArrayRef<Value> carried) {
         Value row = b.add(rowStart, b.mul(k, b.idx(rows.dilation)));
         Value base = b.add(planeOffset, b.add(b.mul(row, width), start));
         Value sum = carried[0];
-        for (int64_t i = 0; i < columns.kernel; ++i)
-          sum = reduction.combine(
-              b, sum,
-              loadTap(b.add(base, b.idx(i * columns.dilation)), lanes, count));
+        for (auto [i, span] : llvm::enumerate(inside)) {
+          Value offset = b.add(base, b.idx(int64_t(i) * columns.dilation));
+          sum = reduction.combine(b, sum, loadTap(offset, span));
+        }
         return SmallVector<Value>{sum};
       },
       KernelBuilder::LoopHint::NoVectorize)[0];
-  Value mask = count ? b.firstLanes(count, lanes) : Value();
-  b.store(finish(result, rowCount, b.idx(columns.kernel)), b.resultPointer(0),
-          f32, b.add(outputOffset, column), mask);
-}
-
-void PoolKernel::emitScalar(Value column) {
-  using Hint = KernelBuilder::LoopHint;
-  Value start = startOf(columns, column), width = b.size(columns.input);
-  IndexSpan range = windowRange(columns, start);
-  Value result = b.forLoop(
-      window.begin, window.end, b.idx(1), {reduction.getNeutral(b, 1)},
-      [&](Value k, ArrayRef<Value> outer) {
-        Value row = b.add(rowStart, b.mul(k, b.idx(rows.dilation)));
-        Value base = b.add(planeOffset, b.add(b.mul(row, width), start));
-        return b.forLoop(
-            range.begin, range.end, b.idx(1), outer,
-            [&](Value i, ArrayRef<Value> carried) {
-              Value offset = b.add(base, b.mul(i, b.idx(columns.dilation)));
-              return SmallVector<Value>{
-                  reduction.combine(b, carried[0], loadTap(offset, 1))};
-            },
-            Hint::NoUnroll);
-      },
-      Hint::NoUnroll)[0];
-  Value value = finish(result, rowCount, countOf(columns, start, range));
-  b.store(value, b.resultPointer(0), f32, b.add(outputOffset, column));
+  if (!isMax) {
+    Value rowTaps = arith::SIToFPOp::create(
+        b, f32, arith::IndexCastOp::create(b, b.getI64Type(), rowCount));
+    auto type = VectorType::get(lanes, f32);
+    Value taps = count ? countTaps(start, inside)
+                       : b.constant(double(columns.kernel), type);
+    result = arith::DivFOp::create(
+        b, result, arith::MulFOp::create(b, taps, b.splat(rowTaps, lanes)));
+  }
+  b.store(result, b.resultPointer(0), f32, b.add(outputOffset, column),
+          count ? b.firstLanes(count, lanes) : Value());
 }
 
 /// The grain of a pool: rows are those of all planes.
@@ -216,7 +247,7 @@ void PoolKernel::run() {
   input = getTensorPointer(b, op.getInput());
   Value outRows = b.size(rows.output), outColumns = b.size(columns.output);
   Value plane = b.mul(b.size(rows.input), b.size(columns.input));
-  Value one = b.idx(1), step = b.idx(lanes);
+  Value step = b.idx(lanes);
   forEachRow(b, getPoolGrain(op), [&](Value row, Value begin, Value end) {
     planeOffset = b.mul(b.divFloor(row, outRows), plane);
     outputOffset = b.mul(row, outColumns);
@@ -224,19 +255,26 @@ void PoolKernel::run() {
     window = windowRange(rows, rowStart);
     rowCount = countOf(rows, rowStart, window);
     IndexSpan inside = insideColumns(begin, end);
-    auto scalar = [&](Value column) { emitScalar(column); };
-    b.forLoop(begin, inside.begin, one, scalar);
-    // Fewer columns than lanes are one masked vector.
-    Value count = b.sub(inside.end, inside.begin);
-    Value narrow = b.less(count, step);
-    Value wideEnd =
-        arith::SelectOp::create(b, narrow, inside.begin, inside.end);
-    b.forLoop(inside.begin, wideEnd, step, [&](Value column) {
-      emitVector(b.minIdx(column, b.sub(inside.end, step)));
-    });
-    b.forLoop(wideEnd, inside.end, step,
-              [&](Value column) { emitVector(column, count); });
-    b.forLoop(inside.end, end, one, scalar);
+    auto border = [&](Value column) {
+      emitBlock(column, b.minIdx(b.sub(end, column), step));
+    };
+    auto wholeBlocks = [&](Value from, Value count) {
+      return b.add(from, b.mul(b.divFloor(count, step), step));
+    };
+    Value first =
+        wholeBlocks(begin, b.add(b.sub(inside.begin, begin), b.idx(lanes - 1)));
+    Value last =
+        wholeBlocks(first, b.maxIdx(b.sub(inside.end, first), b.idx(0)));
+    // Without a border at the end the last block is moved back and overlaps.
+    Value start = b.sub(inside.end, step);
+    Value movesBack =
+        arith::AndIOp::create(b, b.less(b.sub(inside.begin, b.idx(1)), start),
+                              b.less(b.sub(end, b.idx(1)), inside.end));
+    last = arith::SelectOp::create(b, movesBack, b.maxIdx(first, end), last);
+    b.forLoop(begin, b.minIdx(first, end), step, border);
+    b.forLoop(first, last, step,
+              [&](Value column) { emitBlock(b.minIdx(column, start)); });
+    b.forLoop(last, end, step, border);
   });
 }
 
