@@ -42,11 +42,6 @@ def erf(x):
     return total * 2 / PI.sqrt()
 
 
-def tanh(x):
-    e = (2 * x).exp()
-    return (e - 1) / (e + 1)
-
-
 def solve(rows, rhs):
     """Gaussian elimination with pivots."""
     n = len(rows)
@@ -130,8 +125,6 @@ TASKS = [
      lambda x: (x.exp() - 1 - x) / x**2, abs, -HALF_LN2 * D("1.001"), HALF_LN2 * D("1.001"), 4),
     ("Log1p", "(log(1 + x) - x + x^2 / 2) / x^3, sqrt(1/2) <= 1 + x <= sqrt(2), relative to log(1 + x)",
      lambda x: ((1 + x).ln() - x + x**2 / 2) / x**3, lambda x: abs(x**3 / (1 + x).ln()), 1 / SQRT2 - 1, SQRT2 - 1, 7),
-    ("Tanh", "(tanh(sqrt(x)) / sqrt(x) - 1) / x, 0 < x <= 0.4, relative to tanh",
-     lambda x: (tanh(x.sqrt()) / x.sqrt() - 1) / x, lambda x: x, D("1e-8"), D("0.4"), 4),
     ("ErfSmall", "erf(sqrt(x)) / sqrt(x) - 1, 0 < x <= 1, relative to erf",
      lambda x: erf(x.sqrt()) / x.sqrt() - 1, lambda x: x.sqrt() / erf(x.sqrt()), D("1e-8"), D(1), 6),
     ("ErfLarge", "-log(1 - erf(1 + x)), 0 <= x <= 3, absolute in erf",

@@ -284,6 +284,7 @@ ConvGemm::ConvGemm(KernelBuilder &b, Operation *op, const ConvShape &shape,
   input = b.pointer(cast<BlockArgument>(op->getOperand(0)));
   weight = b.pointer(cast<BlockArgument>(op->getOperand(1)));
   out = b.resultPointer(0);
+  tileStore.emplace(b, this->epilogue, out, stored);
 }
 
 LogicalResult ConvGemm::emit() {
@@ -435,11 +436,9 @@ void ConvGemm::emitTile(Value channel, Value weights, unsigned rows,
   };
   Value pixelCount = b.size(shape.outHeight * shape.outWidth);
   Value plane = b.mul(row, b.size(shape.outWidth));
-  auto outOffset = [&](unsigned r, unsigned v) {
-    Value o = b.add(b.mul(image, b.idx(*shape.outChannels)),
-                    b.add(channel, b.idx(r)));
-    return b.add(b.add(b.mul(o, pixelCount), plane),
-                 b.add(pixel, b.idx(v * lanes)));
+  auto outOffset = [&](Value r, unsigned lane) -> Value {
+    Value o = b.add(b.mul(image, b.idx(*shape.outChannels)), b.add(channel, r));
+    return b.add(b.add(b.mul(o, pixelCount), plane), b.add(pixel, b.idx(lane)));
   };
 
   SmallVector<Value> init = zeros(b, rows * vectors, lanes);
@@ -448,7 +447,7 @@ void ConvGemm::emitTile(Value channel, Value weights, unsigned rows,
       for (unsigned v = 0; v < vectors; ++v) {
         Value count = liveLanes(v);
         init[r * vectors + v] =
-            b.load(out, f32, outOffset(r, v), lanes,
+            b.load(out, f32, outOffset(b.idx(r), v * lanes), lanes,
                    count ? b.firstLanes(count, lanes) : Value());
       }
   Value panel =
@@ -470,21 +469,23 @@ void ConvGemm::emitTile(Value channel, Value weights, unsigned rows,
         return b.load(panel, f32, b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)),
                       lanes);
       });
+  if (last) {
+    auto indices = [&](Value r, unsigned lane) {
+      SmallVector<Value> at{image, b.add(channel, r)};
+      if (shape.spatialRank == 2)
+        at.push_back(row);
+      at.push_back(b.add(pixel, b.idx(lane)));
+      return at;
+    };
+    if (failed(tileStore->store(tile, sums, {indices, outOffset, lastLanes})))
+      status = failure();
+    return;
+  }
   for (unsigned r = 0; r < rows; ++r)
     for (unsigned v = 0; v < vectors; ++v) {
-      Value sum = sums[r * vectors + v], count = liveLanes(v);
-      if (!last) {
-        b.store(sum, out, f32, outOffset(r, v),
-                count ? b.firstLanes(count, lanes) : Value());
-        continue;
-      }
-      SmallVector<Value> indices{image, b.add(channel, b.idx(r))};
-      if (shape.spatialRank == 2)
-        indices.push_back(row);
-      indices.push_back(b.add(pixel, b.idx(v * lanes)));
-      if (failed(storeWithEpilogue(b, epilogue, sum, indices, lanes, count, out,
-                                   stored, outOffset(r, v))))
-        status = failure();
+      Value count = liveLanes(v);
+      b.store(sums[r * vectors + v], out, f32, outOffset(b.idx(r), v * lanes),
+              count ? b.firstLanes(count, lanes) : Value());
     }
 }
 

@@ -48,6 +48,7 @@ private:
   mlir::Value image, group, firstPanel, endPanel, row, column, live;
   mlir::Value
       ahead; ///< bytes from a panel's weights to those that are read next
+  std::optional<TileStore> tileStore;
   mlir::LogicalResult status = mlir::success();
 };
 

@@ -71,6 +71,7 @@ private:
   unsigned lanes;
   AffineExpr rowsExpr;
   Value rowStride, kStride;
+  std::optional<TileStore> tileStore;
   LogicalResult status = success();
 };
 
@@ -155,6 +156,7 @@ Gemm::Gemm(KernelBuilder &b, MatMulOp op, Epilogue epilogue)
   lhs = b.pointer(cast<BlockArgument>(op.getLhs()));
   rhs = b.pointer(cast<BlockArgument>(op.getRhs()));
   out = b.resultPointer(0);
+  tileStore.emplace(b, this->epilogue, out, stored);
   rowStride = op.getTransA() ? b.idx(1) : b.idx(k);
   kStride = op.getTransA() ? b.size(rowsExpr) : b.idx(1);
   // Partial sums can only wait in the output if it is f32.
@@ -247,9 +249,9 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
   Value panelPointer =
       b.elementPointer(rhs, f32, b.add(panelOffset, b.idx(column)));
   Value columnIndex = b.add(b.mul(panel, b.idx(nr)), b.idx(column));
-  auto outOffset = [&](unsigned r, unsigned v) {
-    return b.add(b.mul(b.add(row, b.idx(r)), b.idx(n)),
-                 b.add(columnIndex, b.idx(v * lanes)));
+  auto outOffset = [&](Value r, unsigned lane) -> Value {
+    return b.add(b.mul(b.add(row, r), b.idx(n)),
+                 b.add(columnIndex, b.idx(lane)));
   };
   auto liveLanes = [&](unsigned v) {
     int64_t left = columns - int64_t(v) * lanes;
@@ -262,7 +264,7 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
       for (unsigned v = 0; v < tile.vectors; ++v) {
         Value live = liveLanes(v);
         init[r * tile.vectors + v] =
-            b.load(out, f32, outOffset(r, v), lanes,
+            b.load(out, f32, outOffset(b.idx(r), v * lanes), lanes,
                    live ? b.firstLanes(live, lanes) : Value());
       }
   constexpr int64_t line = 64;
@@ -281,24 +283,26 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
         return b.load(panelPointer, f32, at, lanes);
       });
 
-  SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
-  leading.pop_back();
-  for (unsigned r = 0; r < rows; ++r) {
-    SmallVector<Value> indices = splitIndex(b, b.add(row, b.idx(r)), leading);
-    indices.push_back(columnIndex);
-    for (unsigned v = 0; v < tile.vectors; ++v) {
-      Value value = sums[r * tile.vectors + v], live = liveLanes(v);
-      indices.back() = b.add(columnIndex, b.idx(v * lanes));
-      if (last) {
-        if (failed(storeWithEpilogue(b, epilogue, value, indices, lanes, live,
-                                     out, stored, outOffset(r, v))))
-          status = failure();
-      } else {
-        b.store(value, out, f32, outOffset(r, v),
-                live ? b.firstLanes(live, lanes) : Value());
-      }
-    }
+  Value lastCount = liveLanes(tile.vectors - 1);
+  if (last) {
+    SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
+    leading.pop_back();
+    auto indices = [&](Value r, unsigned lane) {
+      SmallVector<Value> at = splitIndex(b, b.add(row, r), leading);
+      at.push_back(b.add(columnIndex, b.idx(lane)));
+      return at;
+    };
+    if (failed(tileStore->store(tile, sums, {indices, outOffset, lastCount})))
+      status = failure();
+    return;
   }
+  for (unsigned r = 0; r < rows; ++r)
+    for (unsigned v = 0; v < tile.vectors; ++v) {
+      Value live = liveLanes(v);
+      b.store(sums[r * tile.vectors + v], out, f32,
+              outOffset(b.idx(r), v * lanes),
+              live ? b.firstLanes(live, lanes) : Value());
+    }
 }
 
 std::unique_ptr<KernelEmitter> x86::createGemmF32Emitter() {

@@ -159,6 +159,60 @@ LogicalResult x86::storeComputed(KernelBuilder &b, ElementComputation compute,
   return status;
 }
 
+/// The most accumulators of a tile, in elements: 8 rows of 64, and fewer of
+/// more.
+static constexpr int64_t kMaxSums = 512;
+
+LogicalResult TileStore::store(const Tile &tile, ArrayRef<Value> sums,
+                               const TileTarget &target) {
+  unsigned width = tile.vectors * tile.lanes;
+  if (epilogue.hasFunctions() && sums.size() > 1 &&
+      int64_t(tile.rows) * width <= kMaxSums) {
+    if (!buffer)
+      buffer = b.stackBuffer(kMaxSums * 4);
+    for (auto [i, sum] : llvm::enumerate(sums))
+      b.store(sum, buffer, b.getF32Type(), b.idx(int64_t(i) * tile.lanes));
+    return storeRows(tile, target);
+  }
+  for (unsigned r = 0; r < tile.rows; ++r)
+    for (unsigned v = 0; v < tile.vectors; ++v) {
+      Value row = b.idx(r), count;
+      if (v + 1 == tile.vectors)
+        count = target.lastCount;
+      unsigned lane = v * tile.lanes;
+      if (failed(storeWithEpilogue(b, epilogue, sums[r * tile.vectors + v],
+                                   target.indices(row, lane), tile.lanes, count,
+                                   pointer, stored, target.offset(row, lane))))
+        return failure();
+    }
+  return success();
+}
+
+LogicalResult TileStore::storeRows(const Tile &tile, const TileTarget &target) {
+  LogicalResult status = success();
+  int64_t width = int64_t(tile.vectors) * tile.lanes;
+  b.forLoop(
+      b.idx(0), b.idx(tile.rows), b.idx(1),
+      [&](Value row) {
+        for (unsigned v = 0; v < tile.vectors;) {
+          unsigned lane = v * tile.lanes,
+                   vectors = std::min(2u, tile.vectors - v);
+          v += vectors;
+          Value count, at = b.add(b.mul(row, b.idx(width)), b.idx(lane));
+          if (v == tile.vectors && target.lastCount)
+            count = b.add(target.lastCount, b.idx((vectors - 1) * tile.lanes));
+          Value sums = b.load(buffer, b.getF32Type(), at, vectors * tile.lanes);
+          if (failed(storeWithEpilogue(b, epilogue, sums,
+                                       target.indices(row, lane),
+                                       vectors * tile.lanes, count, pointer,
+                                       stored, target.offset(row, lane))))
+            status = failure();
+        }
+      },
+      KernelBuilder::LoopHint::NoUnroll);
+  return status;
+}
+
 SmallVector<Value> x86::splitIndex(KernelBuilder &b, Value flat,
                                    ArrayRef<AffineExpr> dims) {
   SmallVector<Value> indices(dims.size());

@@ -101,6 +101,38 @@ storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue, mlir::Value value,
                   mlir::Value count, mlir::Value pointer, mlir::Type stored,
                   mlir::Value offset);
 
+/// Where the accumulators of a tile go, by row (index) and first lane of a
+/// vector in it.
+struct TileTarget {
+  llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value row,
+                                                    unsigned lane)>
+      indices; ///< of the result
+  llvm::function_ref<mlir::Value(mlir::Value row, unsigned lane)> offset;
+  mlir::Value lastCount; ///< live lanes of the last vector; null: all
+};
+
+/// Stores tiles after an epilogue. One that computes functions runs in a loop
+/// over the rows, from a buffer, on two vectors as one: accumulators would take
+/// the registers that its steps need, and each step of one vector would wait
+/// for the one before.
+class TileStore {
+public:
+  TileStore(KernelBuilder &b, const Epilogue &epilogue, mlir::Value pointer,
+            mlir::Type stored)
+      : b(b), epilogue(epilogue), pointer(pointer), stored(stored) {}
+  /// `sums` are row-major. Errors: as storeWithEpilogue.
+  mlir::LogicalResult store(const Tile &tile, llvm::ArrayRef<mlir::Value> sums,
+                            const TileTarget &target);
+
+private:
+  mlir::LogicalResult storeRows(const Tile &tile, const TileTarget &target);
+
+  KernelBuilder &b;
+  const Epilogue &epilogue;
+  mlir::Value pointer, buffer;
+  mlir::Type stored;
+};
+
 /// Splits a flat row number into indices of the leading dimensions `dims`.
 llvm::SmallVector<mlir::Value>
 splitIndex(KernelBuilder &b, mlir::Value flat,

@@ -290,14 +290,7 @@ FailureOr<Value> Epilogue::apply(KernelBuilder &b, Value value,
 }
 
 bool Epilogue::hasFunctions() const {
-  return llvm::any_of(chain, [](GenericOp generic) {
-    return generic.getBody()
-        .walk([](Operation *op) {
-          return isTranscendental(op) ? WalkResult::interrupt()
-                                      : WalkResult::advance();
-        })
-        .wasInterrupted();
-  });
+  return llvm::any_of(chain, computesFunctions);
 }
 
 /// True if a generic reads `value` by identity only and is elementwise.

@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LoopNest.h"
+#include "MathPasses.h"
 #include "Reduction.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -57,6 +58,7 @@ private:
                                ArrayRef<Value> carried);
   Value compute(ArrayRef<Value> indices, unsigned width, Value mask,
                 unsigned laneDim);
+  bool hasFunctions();
   void finish(Value value, ArrayRef<Value> indices, unsigned width, Value mask);
   KernelBuilder::LoopHint scalarHint() const {
     return b.caps().vectorBits ? KernelBuilder::LoopHint::Vectorize
@@ -325,6 +327,11 @@ SmallVector<Value> NestEmitter::reduceRun(ArrayRef<Value> indices,
 // Columns and rows
 //===----------------------------------------------------------------------===//
 
+/// True if functions are computed of each point, whose steps are a chain.
+bool NestEmitter::hasFunctions() {
+  return llvm::any_of(nest.generics(), computesFunctions);
+}
+
 void NestEmitter::emitColumns(ArrayRef<Value> rowIndices, Value begin,
                               Value end) {
   using Hint = KernelBuilder::LoopHint;
@@ -344,14 +351,16 @@ void NestEmitter::emitColumns(ArrayRef<Value> rowIndices, Value begin,
     Value length = b.maxIdx(b.sub(end, begin), b.idx(0));
     return b.add(begin, b.mul(b.divFloor(length, b.idx(step)), b.idx(step)));
   };
-  // Several vectors share the overhead of a reduction's loops.
-  unsigned count = inner.empty() ? 1 : 4;
-  Value wide = upTo(lanes * count), vectors = upTo(lanes);
+  // Several vectors share the overhead of a reduction's loops; two are one of
+  // twice the width where steps wait for one another.
+  unsigned count = inner.empty() ? 1 : 4,
+           width = inner.empty() && hasFunctions() ? 2 * lanes : lanes;
+  Value wide = upTo(width * count), vectors = upTo(lanes);
   b.forLoop(
-      begin, wide, b.idx(lanes * count),
-      [&](Value column) { emitPoints(rowIndices, column, count, lanes, {}); },
+      begin, wide, b.idx(width * count),
+      [&](Value column) { emitPoints(rowIndices, column, count, width, {}); },
       Hint::NoVectorize);
-  if (count > 1)
+  if (count > 1 || width > lanes)
     b.forLoop(
         wide, vectors, b.idx(lanes),
         [&](Value column) { emitPoints(rowIndices, column, 1, lanes, {}); },

@@ -15,6 +15,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Matchers.h"
 #include "qcc/Codegen/Lowering.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 #include <limits>
@@ -85,12 +86,15 @@ static Value buildExp2(MathBuilder &b, Value x) {
   return scale(b, mantissa, n);
 }
 
-static Value buildExpm1(MathBuilder &b, Value x) {
-  Exponent e = reduceExponent(b, b.clamp(x, -18.0, 89.0));
-  // 2^n (expm1(r) + 1) - 1, at half the size so that 2^128 does not overflow.
+/// Half of exp(x) - 1, where it is no larger than the largest float: 2^n
+/// (expm1(r) + 1) - 1 at half the size, as 2^128 would overflow.
+static Value buildHalfExpm1(MathBuilder &b, Exponent e) {
   Value factor = power(b, b.subI(e.n, b.integer(1, e.n)));
-  Value half =
-      b.fma(factor, expm1Reduced(b, e.r), b.sub(factor, b.num(0.5, x)));
+  return b.fma(factor, expm1Reduced(b, e.r), b.sub(factor, b.num(0.5, factor)));
+}
+
+static Value buildExpm1(MathBuilder &b, Value x) {
+  Value half = buildHalfExpm1(b, reduceExponent(b, b.clamp(x, -18.0, 89.0)));
   return b.copySign(b.add(half, half), x);
 }
 
@@ -161,14 +165,17 @@ static Value buildLog1p(MathBuilder &b, Value x) {
 }
 
 static Value buildTanh(MathBuilder &b, Value x) {
-  Value t = b.abs(x), square = b.mul(x, x), one = b.num(1.0, x);
-  Value small = b.fma(b.mul(t, square), b.polynomial(kTanh, square), t);
   // From 10 on the result is 1.
-  Value limited = b.clamp(t, 0.0, 10.0);
-  Value exponential = buildExp(b, b.add(limited, limited));
-  Value large = b.sub(one, b.div(b.num(2.0, x), b.add(exponential, one)));
-  Value result = b.select(b.less(t, b.num(0.625, x)), small, large);
-  return b.copySign(result, x);
+  Value t = b.clamp(b.abs(x), 0.0, 10.0);
+  // h / (h + 1) with h = (exp(2t) - 1) / 2.
+  Exponent e = reduceExponent(b, b.add(t, t));
+  Value half = buildHalfExpm1(b, e);
+  Value quotient = b.div(half, b.add(half, b.num(1.0, x)));
+  // h - h * h / (h + 1) has the rounding errors of the quotient in a small
+  // term.
+  Value small = b.fma(arith::NegFOp::create(b, half), quotient, half);
+  Value isSmall = b.less(half, b.num(0.5, x));
+  return b.copySign(b.select(isSmall, small, quotient), x);
 }
 
 static Value buildErf(MathBuilder &b, Value x) {
@@ -403,6 +410,15 @@ bool qcc::isTranscendental(Operation *op) {
              math::Exp2Op, math::ExpM1Op, math::LogOp, math::Log10Op,
              math::Log1pOp, math::Log2Op, math::PowFOp, math::SinOp,
              math::SinhOp, math::TanOp, math::TanhOp>(op);
+}
+
+bool qcc::computesFunctions(GenericOp generic) {
+  return generic.getBody()
+      .walk([](Operation *op) {
+        return isTranscendental(op) ? WalkResult::interrupt()
+                                    : WalkResult::advance();
+      })
+      .wasInterrupted();
 }
 
 /// expm1 and log1p of f64 as calls of libm: MLIR's own lowering, exp(x) - 1 and

@@ -9,6 +9,8 @@ class Operation;
 
 namespace qcc {
 
+class GenericOp;
+
 /// Computes f16 and bf16 arithmetic in f32, rounding each result; conversions
 /// to and from bf16 become integer operations.
 void promoteSmallFloats(mlir::Operation *root);
@@ -25,6 +27,9 @@ void expandSimpleMath(mlir::Operation *root, bool exact);
 /// True for functions that become polynomials or calls, in contrast to
 /// rounding, absolute value and the like.
 bool isTranscendental(mlir::Operation *op);
+
+/// True for a generic that computes such functions.
+bool computesFunctions(GenericOp generic);
 
 } // namespace qcc
 
