@@ -1,7 +1,8 @@
 //===- DepthwiseF32.cpp - f32 convolution of each channel alone -*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Vectors run along a row of output pixels. The rows of a channel that a task
+// Vectors run along a row of output pixels, below AVX-512 two in turns: the sum
+// of a pixel is one chain. The rows of a channel that a task
 // reads are copied to scratch with their padding, even and odd columns apart
 // for stride 2, so that each tap is a plain load. Rows that are too long for
 // that, which shows at run time where the width is not known, are read in
@@ -33,7 +34,8 @@ constexpr int64_t kMaxTaps = 49;
 /// are copied without a loop, and bytes of a task's rows.
 constexpr int64_t kMaxPlane = 1024, kMaxRowVectors = 32,
                   kMaxCopyBytes = 64 << 10;
-/// Lanes of the largest level: planes are the same for all of an artifact.
+/// Lanes of the largest level: planes are the same for all of an artifact. Also
+/// the pixels that are summed at once, at every level.
 constexpr int64_t kMostLanes = 16;
 
 /// The copied rows of a channel: [rows][planes][plane] floats, where plane i
@@ -47,7 +49,8 @@ struct CopiedRows {
 
   /// None where rows are known to be too long.
   static std::optional<CopiedRows> get(const ConvShape &shape);
-  /// Floats of a plane that are read by vectors of `lanes`.
+  /// Floats of a plane that are read, for the last pixels by vectors of
+  /// `lanes`.
   AffineExpr getUsed(int64_t lanes) const {
     return width.ceilDiv(lanes) * lanes + reach;
   }
@@ -86,8 +89,11 @@ private:
   SmallVector<Value> loadColumns(Value row, Value column);
   Value getInside(Value first, Value width);
   void emitRow(Value channel, Value row, Value rows, ArrayRef<Value> weights);
-  Value sumTaps(Value rows, Value column, ArrayRef<Value> weights);
-  void emitRest(Value sum, Value channel, Value row, int64_t column);
+  Value sumTaps(Value rows, Value column, ArrayRef<Value> weights,
+                unsigned count);
+  void emitRest(Value sums, Value channel, Value row, int64_t column);
+  SmallVector<Value> getIndices(Value channel, Value row, Value column);
+  Value getOffset(Value channel, Value row, Value column);
   LogicalResult storePixels(Value sum, Value channel, Value row, Value column,
                             unsigned count, Value live);
   void emitPixels(Value row, Value column, Value live);
@@ -264,10 +270,9 @@ void Depthwise::emitCopied(Value channel, Value firstRow, Value endRow) {
       noUnroll);
   SmallVector<Value> weights;
   for (int64_t i = 0; i < shape.kernelSize(); ++i)
-    weights.push_back(b.splat(
+    weights.push_back(
         b.load(weight, f32,
-               b.add(b.mul(channel, b.idx(shape.kernelSize())), b.idx(i))),
-        lanes));
+               b.add(b.mul(channel, b.idx(shape.kernelSize())), b.idx(i))));
   b.forLoop(
       firstRow, endRow, b.idx(1),
       [&](Value row) {
@@ -368,71 +373,108 @@ Value Depthwise::getInside(Value first, Value width) {
 /// A row of the output, `rows` being where its window begins.
 void Depthwise::emitRow(Value channel, Value row, Value rows,
                         ArrayRef<Value> weights) {
-  Value width = b.size(shape.outWidth),
-        whole = b.mul(b.divFloor(width, b.idx(lanes)), b.idx(lanes));
-  auto emitVector = [&](Value column, Value live) {
-    if (failed(storePixels(sumTaps(rows, column, weights), channel, row, column,
-                           lanes, live)))
+  Value width = b.size(shape.outWidth);
+  auto emitVectors = [&](Value column, unsigned count, Value live) {
+    if (failed(storePixels(sumTaps(rows, column, weights, count), channel, row,
+                           column, count, live)))
       status = failure();
   };
-  b.forLoop(
-      b.idx(0), whole, b.idx(lanes),
-      [&](Value column) { emitVector(column, Value()); },
-      KernelBuilder::LoopHint::NoUnroll);
+  auto emitWhole = [&](Value from, unsigned count) {
+    Value blocks = b.divFloor(b.sub(width, from), b.idx(count)),
+          end = b.add(from, b.mul(blocks, b.idx(count)));
+    b.forLoop(
+        from, end, b.idx(count),
+        [&](Value column) { emitVectors(column, count, Value()); },
+        KernelBuilder::LoopHint::NoUnroll);
+    return end;
+  };
+  Value whole = emitWhole(b.idx(0), kMostLanes);
   if (std::optional<int64_t> known = getConstantSize(shape.outWidth)) {
-    if (*known % lanes)
-      emitRest(sumTaps(rows, whole, weights), channel, row,
-               *known / lanes * lanes);
+    int64_t rest = *known % kMostLanes;
+    unsigned count = rest > int64_t(lanes) ? kMostLanes : lanes;
+    if (rest == int64_t(lanes))
+      emitVectors(whole, lanes, Value());
+    else if (rest != 0)
+      emitRest(sumTaps(rows, whole, weights, count), channel, row,
+               *known - rest);
     return;
   }
+  if (lanes < kMostLanes)
+    whole = emitWhole(whole, lanes);
   auto branch = scf::IfOp::create(b, b.less(whole, width),
                                   /*withElseRegion=*/false);
   OpBuilder::InsertionGuard restore(b);
   b.setInsertionPointToStart(branch.thenBlock());
-  emitVector(whole, b.sub(width, whole));
+  emitVectors(whole, lanes, b.sub(width, whole));
 }
 
-Value Depthwise::sumTaps(Value rows, Value column, ArrayRef<Value> weights) {
-  Value sum = zeros(b, 1, lanes)[0];
+/// The sums of `count` pixels from `column` on.
+Value Depthwise::sumTaps(Value rows, Value column, ArrayRef<Value> weights,
+                         unsigned count) {
+  Value sum = zeros(b, 1, count)[0];
   for (auto [i, factor] : llvm::enumerate(weights)) {
     int64_t kh = int64_t(i) / shape.kernelWidth,
             x = int64_t(i) % shape.kernelWidth * shape.dilationWidth,
             at = kh * shape.dilationHeight * copy->getRowFloats() +
                  x % copy->planes * copy->plane + x / copy->planes;
-    sum =
-        b.fma(b.load(rows, f32, b.add(column, b.idx(at)), lanes), factor, sum);
+    sum = b.fma(b.load(rows, f32, b.add(column, b.idx(at)), count),
+                b.splat(factor, count), sum);
   }
   return sum;
 }
 
-/// The last pixels of a row, fewer than a vector. Below AVX-512 storing some
-/// lanes of a vector is slow, so they are stored in pieces of known length.
-void Depthwise::emitRest(Value sum, Value channel, Value row, int64_t column) {
+/// The last pixels of a row, fewer than the lanes of `sums`. Below AVX-512
+/// storing some lanes of a vector is slow, so they are stored in pieces of
+/// known length, of what a long epilogue gives for all.
+void Depthwise::emitRest(Value sums, Value channel, Value row, int64_t column) {
+  auto count = unsigned(cast<VectorType>(sums.getType()).getNumElements());
   int64_t rest = *getConstantSize(shape.outWidth) - column;
-  auto store = [&](Value part, unsigned count, int64_t first, Value live) {
-    if (failed(storePixels(part, channel, row, b.idx(column + first), count,
-                           live)))
+  Value first = b.idx(column);
+  if (b.caps().hasAvx512) {
+    if (failed(storePixels(sums, channel, row, first, count, b.idx(rest))))
       status = failure();
-  };
-  if (b.caps().hasAvx512)
-    return store(sum, lanes, 0, b.idx(rest));
-  forPieces(b, sum, rest, [&](Value piece, unsigned count, int64_t first) {
-    store(piece, count, first, Value());
+    return;
+  }
+  if (epilogue.hasFunctions()) {
+    FailureOr<Value> result =
+        epilogue.apply(b, sums, getIndices(channel, row, first), count,
+                       b.firstLanes(b.idx(rest), count));
+    if (succeeded(result))
+      return forPieces(b, *result, rest,
+                       [&](Value piece, unsigned, int64_t lane) {
+                         b.store(piece, out, stored,
+                                 getOffset(channel, row, b.idx(column + lane)));
+                       });
+  }
+  forPieces(b, sums, rest, [&](Value piece, unsigned size, int64_t lane) {
+    if (failed(storePixels(piece, channel, row, b.idx(column + lane), size,
+                           Value())))
+      status = failure();
   });
 }
 
-LogicalResult Depthwise::storePixels(Value sum, Value channel, Value row,
-                                     Value column, unsigned count, Value live) {
-  Value target = b.add(b.mul(image, b.idx(*shape.outChannels)), channel);
-  Value offset = b.add(b.mul(b.add(b.mul(target, b.size(shape.outHeight)), row),
-                             b.size(shape.outWidth)),
-                       column);
+/// Of a pixel in the result.
+SmallVector<Value> Depthwise::getIndices(Value channel, Value row,
+                                         Value column) {
   SmallVector<Value> indices{image, channel};
   if (shape.spatialRank == 2)
     indices.push_back(row);
   indices.push_back(column);
-  return storeWithEpilogue(b, epilogue, sum, indices, count, live, out, stored,
-                           offset);
+  return indices;
+}
+
+Value Depthwise::getOffset(Value channel, Value row, Value column) {
+  Value target = b.add(b.mul(image, b.idx(*shape.outChannels)), channel);
+  return b.add(b.mul(b.add(b.mul(target, b.size(shape.outHeight)), row),
+                     b.size(shape.outWidth)),
+               column);
+}
+
+LogicalResult Depthwise::storePixels(Value sum, Value channel, Value row,
+                                     Value column, unsigned count, Value live) {
+  return storeWithEpilogue(b, epilogue, sum, getIndices(channel, row, column),
+                           count, live, out, stored,
+                           getOffset(channel, row, column));
 }
 
 /// One vector of output pixels (`live` or all lanes of it) of all channels.
