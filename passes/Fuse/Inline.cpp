@@ -27,15 +27,41 @@ static unsigned bodyCost(GenericOp op) {
 }
 
 /// True if `map` reads each element of its operand about once: every iteration
-/// dimension appears as a result of its own.
+/// dimension makes a difference to a result. One of which only a quotient is
+/// read (nearest neighbours, groups of channels) does so for a part of its
+/// values; together with the rest of the division it is whole again.
 static bool readsOnce(AffineMap map) {
-  llvm::SmallBitVector seen(map.getNumDims());
-  for (AffineExpr expr : map.getResults())
-    expr.walk([&](AffineExpr e) {
-      if (auto dim = dyn_cast<AffineDimExpr>(e))
-        seen.set(dim.getPosition());
-    });
-  return seen.all();
+  unsigned dims = map.getNumDims();
+  llvm::SmallBitVector whole(dims), quotient(dims), rest(dims);
+  auto mark = [&](AffineExpr expr, llvm::SmallBitVector &seen) {
+    for (unsigned d = 0; d < dims; ++d)
+      if (expr.isFunctionOfDim(d))
+        seen.set(d);
+  };
+  SmallVector<AffineExpr> open(map.getResults());
+  while (!open.empty()) {
+    AffineExpr expr = open.pop_back_val();
+    if (auto dim = dyn_cast<AffineDimExpr>(expr)) {
+      whole.set(dim.getPosition());
+      continue;
+    }
+    auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+    if (!binary)
+      continue;
+    switch (expr.getKind()) {
+    case AffineExprKind::FloorDiv:
+    case AffineExprKind::CeilDiv:
+      mark(expr, quotient);
+      break;
+    case AffineExprKind::Mod:
+      mark(expr, rest);
+      break;
+    default:
+      open.push_back(binary.getLHS());
+      open.push_back(binary.getRHS());
+    }
+  }
+  return (whole | (quotient & rest)).all();
 }
 
 /// Elementwise operations that are looked through for a product.

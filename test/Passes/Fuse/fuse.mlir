@@ -211,3 +211,43 @@ func.func @sum_of_products(%x: tensor<4x16xi8>, %w: tensor<16x8xi8>, %v: tensor<
   } -> tensor<4x8xi32>
   return %3 : tensor<4x8xi32>
 }
+
+// A function is not computed again for each element that a nearest-neighbour
+// resize makes of one; both parts of a divided index read each element once.
+// CHECK-LABEL: func.func @function_before_resize
+// CHECK: qcc.dispatch
+// CHECK: math.exp
+// CHECK: qcc.dispatch
+// CHECK-NOT: math.exp
+// CHECK: return
+// CHECK-LABEL: func.func @function_before_split
+// CHECK: qcc.dispatch
+// CHECK: math.exp
+// CHECK-NOT: qcc.dispatch
+// CHECK: return
+#nearest = affine_map<(d0) -> (d0 floordiv 4)>
+#split = affine_map<(d0) -> (d0 floordiv 4, d0 mod 4)>
+func.func @function_before_resize(%x: tensor<8xf32>) -> tensor<32xf32> {
+  %0 = qcc.generic none ins(%x : tensor<8xf32>) maps [affine_map<(d0) -> (d0)>] {
+  ^bb0(%a: f32):
+    %b = math.exp %a : f32
+    qcc.yield %b : f32
+  } -> tensor<8xf32>
+  %1 = qcc.generic none ins(%0 : tensor<8xf32>) maps [#nearest] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<32xf32>
+  return %1 : tensor<32xf32>
+}
+func.func @function_before_split(%x: tensor<8x4xf32>) -> tensor<32xf32> {
+  %0 = qcc.generic none ins(%x : tensor<8x4xf32>) maps [#id2] {
+  ^bb0(%a: f32):
+    %b = math.exp %a : f32
+    qcc.yield %b : f32
+  } -> tensor<8x4xf32>
+  %1 = qcc.generic none ins(%0 : tensor<8x4xf32>) maps [#split] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<32xf32>
+  return %1 : tensor<32xf32>
+}
