@@ -142,7 +142,8 @@ llvm::Error Compilation::emitKernels() {
   std::vector<std::string> names;
   for (const Capabilities &level : levels)
     for (auto kernel : module->getOps<KernelOp>()) {
-      OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
+      OwningOpRef<ModuleOp> code =
+          buildKernelModule(kernel, *target, level, kKernelSymbol);
       if (!code)
         return catcher.take();
       names.push_back(getKernelSymbol(kernel.getSymName(), level.level));
@@ -154,8 +155,13 @@ llvm::Error Compilation::emitKernels() {
   auto compiled = compileKernels(jobs, compilerOptions);
   if (!compiled)
     return compiled.takeError();
-  for (auto [name, bytes] : llvm::zip_equal(names, *compiled))
-    objects.push_back({name, std::move(bytes)});
+  for (auto [name, bytes] : llvm::zip_equal(names, *compiled)) {
+    llvm::Expected<std::string> object = nameKernel(bytes, name);
+    if (!object)
+      return makeError(Diag::Internal, name,
+                       llvm::toString(object.takeError()));
+    objects.push_back({name, std::move(*object)});
+  }
   return llvm::Error::success();
 }
 
@@ -164,7 +170,9 @@ llvm::Error Compilation::listKernels() {
   ErrorCatcher catcher(&context);
   for (const Capabilities &level : levels)
     for (auto kernel : module->getOps<KernelOp>()) {
-      OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
+      OwningOpRef<ModuleOp> code =
+          buildKernelModule(kernel, *target, level,
+                            getKernelSymbol(kernel.getSymName(), level.level));
       SmallVector<char> bytes;
       if (!code || failed(verify(*code)) ||
           failed(lowerKernelModule(*code, level)) ||
@@ -201,7 +209,9 @@ llvm::Error Compilation::printKernels() {
   llvm::raw_string_ostream os(result.text);
   for (const Capabilities &level : levels)
     for (auto kernel : module->getOps<KernelOp>()) {
-      OwningOpRef<ModuleOp> code = buildKernelModule(kernel, *target, level);
+      OwningOpRef<ModuleOp> code =
+          buildKernelModule(kernel, *target, level,
+                            getKernelSymbol(kernel.getSymName(), level.level));
       if (!code)
         return catcher.take();
       code->print(os);

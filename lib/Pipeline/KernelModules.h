@@ -8,11 +8,12 @@
 
 namespace qcc {
 
-/// The module with the function of a scheduled kernel at a level, built by the
-/// emitter that its schedule names. Null after a diagnostic.
+/// The module with the function `symbol` of a scheduled kernel at a level,
+/// built by the emitter that its schedule names. Null after a diagnostic.
 mlir::OwningOpRef<mlir::ModuleOp> buildKernelModule(KernelOp kernel,
                                                     const Target &target,
-                                                    const Capabilities &level);
+                                                    const Capabilities &level,
+                                                    llvm::StringRef symbol);
 
 } // namespace qcc
 

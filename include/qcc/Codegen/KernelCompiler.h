@@ -28,13 +28,23 @@ struct KernelCompilerOptions {
   std::string workerProgram; ///< answers `--worker`; "": this process compiles
 };
 
-/// A kernel's module (what an emitter built, before any lowering) as bytes.
+/// What a kernel's function is called until nameKernel(): one name for all, so
+/// that equal kernels are equal bytes, whatever their place in a model.
+inline constexpr llvm::StringLiteral kKernelSymbol = "qcc_kernel";
+
+/// A kernel's module (what an emitter built, before any lowering) as bytes;
+/// drops locations, which would tell equal kernels of two layers apart.
 std::string serializeKernel(mlir::ModuleOp module);
 
-/// Compiles all jobs; `done` is told after each how many are finished. The
-/// objects are in the order of the jobs. Errors: Internal with the job's name
-/// and what the worker said, or that it crashed; the first in order of the
-/// jobs.
+/// The object of a kernel with `symbol` in place of kKernelSymbol, also at the
+/// beginning of other names. Errors: what is not an object.
+llvm::Expected<std::string> nameKernel(llvm::StringRef object,
+                                       llvm::StringRef symbol);
+
+/// Compiles all jobs, equal ones once; `done` is told after each how many are
+/// finished. The objects are in the order of the jobs. Errors: Internal with
+/// the job's name and what the worker said, or that it crashed; the first in
+/// order of the jobs.
 llvm::Expected<std::vector<std::string>>
 compileKernels(llvm::ArrayRef<KernelJob> jobs,
                const KernelCompilerOptions &options,

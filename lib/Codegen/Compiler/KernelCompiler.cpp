@@ -8,6 +8,7 @@
 #include "mlir/Parser/Parser.h"
 #include "qcc/Codegen/Lowering.h"
 #include "qcc/Support/Diagnostics.h"
+#include <map>
 #include <poll.h>
 #include <thread>
 
@@ -15,6 +16,14 @@ using namespace mlir;
 using namespace qcc;
 
 std::string qcc::serializeKernel(ModuleOp module) {
+  auto unknown = UnknownLoc::get(module.getContext());
+  module->walk([&](Operation *op) {
+    op->setLoc(unknown);
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        for (BlockArgument arg : block.getArguments())
+          arg.setLoc(unknown);
+  });
   std::string code;
   llvm::raw_string_ostream os(code);
   // Writing to memory does not fail.
@@ -156,27 +165,13 @@ llvm::Error Pool::run(ArrayRef<size_t> pending, StringRef program,
   return makeError(problemId, jobs[failedJob].name, problem);
 }
 
-llvm::Expected<std::vector<std::string>>
-qcc::compileKernels(ArrayRef<KernelJob> jobs,
-                    const KernelCompilerOptions &options,
-                    llvm::function_ref<void(size_t)> done) {
-  KernelCache cache(options.cacheDir);
-  std::vector<std::string> objects(jobs.size());
-  std::vector<size_t> pending;
-  size_t count = 0;
-  auto finished = [&] {
-    ++count;
-    if (done)
-      done(count);
-  };
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    if (std::optional<std::string> object = cache.lookup(jobs[i])) {
-      objects[i] = std::move(*object);
-      finished();
-    } else {
-      pending.push_back(i);
-    }
-  }
+/// Compiles the jobs whose numbers are in `pending`.
+static llvm::Error compilePending(ArrayRef<KernelJob> jobs,
+                                  ArrayRef<size_t> pending,
+                                  const KernelCompilerOptions &options,
+                                  const KernelCache &cache,
+                                  std::vector<std::string> &objects,
+                                  llvm::function_ref<void()> finished) {
   if (options.workerProgram.empty()) {
     for (size_t i : pending) {
       llvm::Expected<std::string> object = compileKernel(jobs[i]);
@@ -186,13 +181,49 @@ qcc::compileKernels(ArrayRef<KernelJob> jobs,
       objects[i] = std::move(*object);
       finished();
     }
-    return objects;
+    return llvm::Error::success();
   }
   unsigned workers = options.jobs;
   if (workers == 0)
     workers = std::max(1u, std::thread::hardware_concurrency());
   Pool pool(jobs, objects, cache, finished);
-  if (llvm::Error error = pool.run(pending, options.workerProgram, workers))
+  return pool.run(pending, options.workerProgram, workers);
+}
+
+llvm::Expected<std::vector<std::string>>
+qcc::compileKernels(ArrayRef<KernelJob> jobs,
+                    const KernelCompilerOptions &options,
+                    llvm::function_ref<void(size_t)> done) {
+  KernelCache cache(options.cacheDir);
+  std::vector<std::string> objects(jobs.size());
+  std::vector<size_t> pending, equals;
+  std::map<std::pair<std::string, StringRef>, size_t> firsts;
+  size_t count = 0;
+  auto finished = [&] {
+    ++count;
+    if (done)
+      done(count);
+  };
+  for (auto [i, job] : llvm::enumerate(jobs)) {
+    auto [first, isNew] =
+        firsts.try_emplace({getLevelKey(job.caps), job.code}, i);
+    equals.push_back(first->second);
+    if (!isNew)
+      continue;
+    if (std::optional<std::string> object = cache.lookup(job)) {
+      objects[i] = std::move(*object);
+      finished();
+    } else {
+      pending.push_back(i);
+    }
+  }
+  if (llvm::Error error =
+          compilePending(jobs, pending, options, cache, objects, finished))
     return std::move(error);
+  for (auto [i, first] : llvm::enumerate(equals))
+    if (first != i) {
+      objects[i] = objects[first];
+      finished();
+    }
   return objects;
 }
