@@ -1,6 +1,7 @@
 //===- Histogram.cpp - counts of magnitudes ---------------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/Histogram.h"
+#include "Lanes.h"
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -40,18 +41,42 @@ void Histogram::add(llvm::ArrayRef<float> values, float largest) {
   // A power of two: the product is exact, and below kBins as every magnitude
   // is below 2^exponent.
   double scale = std::ldexp(1.0, kLogBins - exponent);
-  uint64_t *bins[] = {positive.data(), negative.data()};
-  uint64_t numZeros = 0;
-  for (float value : values) {
-    auto bits = std::bit_cast<uint32_t>(value);
-    if ((bits << 1) == 0) {
-      ++numZeros;
-      continue;
-    }
-    auto magnitude = std::bit_cast<float>(bits & 0x7fffffffu);
-    ++bins[bits >> 31][static_cast<unsigned>(double(magnitude) * scale)];
+  // Counts of 32 bits of so few elements.
+  constexpr size_t most = size_t(1) << 30;
+  for (; !values.empty();
+       values = values.drop_front(std::min(most, values.size())))
+    count(values.take_front(most), scale);
+}
+
+void Histogram::count(llvm::ArrayRef<float> values, double scale) {
+  constexpr int32_t magnitude = 0x7fffffff;
+  std::vector<uint32_t> counts(2 * size_t(kBins));
+  Words positiveZeros = {}, negativeZeros = {};
+  forEachEight(values, [&](const Floats &lanes) {
+    auto bits = (Words)lanes;
+    Words sign = (bits >> 31) & int32_t(kBins), rest = bits & magnitude;
+    Doubles scaled = __builtin_convertvector((Floats)rest, Doubles) * scale;
+    Words bins = __builtin_convertvector(scaled, Words) + sign;
+    // True is -1.
+    positiveZeros -= bits == 0;
+    negativeZeros -= (rest == 0) & (bits != 0);
+    for (size_t i = 0; i < kLanes; ++i)
+      ++counts[size_t(bins[i])];
+  });
+  uint64_t none[2] = {};
+  for (size_t i = 0; i < kLanes; ++i) {
+    none[0] += uint32_t(positiveZeros[i]);
+    none[1] += uint32_t(negativeZeros[i]);
   }
-  zeros += numZeros;
+  // What filled the last eight up is no element.
+  uint64_t filled = (kLanes - values.size() % kLanes) % kLanes;
+  zeros += none[0] + none[1] - filled;
+  for (unsigned i = 0; i < kBins; ++i) {
+    positive[i] += counts[i];
+    negative[i] += counts[kBins + i];
+  }
+  positive[0] -= none[0];
+  negative[0] -= none[1];
 }
 
 void Histogram::merge(const Histogram &other) {

@@ -1,10 +1,59 @@
 //===- Statistics.cpp - what calibration knows of a tensor ------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/Statistics.h"
+#include "Lanes.h"
 #include <algorithm>
 #include <cmath>
 
 using namespace qcc;
+
+static bool areFinite(llvm::ArrayRef<float> values) {
+  Words others = {};
+  forEachEight(values,
+               [&](const Floats &lanes) { others |= lanes - lanes != 0.0f; });
+  for (size_t i = 0; i < kLanes; ++i)
+    if (others[i])
+      return false;
+  return true;
+}
+
+namespace {
+/// Of the elements of a tensor, all finite.
+struct Extent {
+  float least, most;
+  double above = 0, below = 0, squares = 0; ///< of those with one sign, of all
+};
+} // namespace
+
+static Extent measure(llvm::ArrayRef<float> values) {
+  Extent extent{values[0], values[0]};
+  // Zeros that fill the last eight up count for no sum, but for the extremes.
+  size_t whole = values.size() / kLanes * kLanes;
+  Floats zero = {}, least = zero + extent.least, most = zero + extent.most;
+  Doubles above = {}, below = {}, squares = {};
+  forEachEight(values, [&](const Floats &lanes) {
+    Doubles wide = __builtin_convertvector(lanes, Doubles);
+    above += __builtin_convertvector(lanes > zero ? lanes : zero, Doubles);
+    below += __builtin_convertvector(lanes < zero ? -lanes : zero, Doubles);
+    squares += wide * wide;
+  });
+  forEachEight(values.take_front(whole), [&](const Floats &lanes) {
+    least = lanes < least ? lanes : least;
+    most = lanes > most ? lanes : most;
+  });
+  for (size_t i = 0; i < kLanes; ++i) {
+    extent.least = std::min(extent.least, float(least[i]));
+    extent.most = std::max(extent.most, float(most[i]));
+  }
+  for (float value : values.drop_front(whole)) {
+    extent.least = std::min(extent.least, value);
+    extent.most = std::max(extent.most, value);
+  }
+  extent.above = addLanes(above);
+  extent.below = addLanes(below);
+  extent.squares = addLanes(squares);
+  return extent;
+}
 
 void TensorStatistics::add(llvm::ArrayRef<float> values, ChannelLayout layout) {
   if (layout.channels) {
@@ -14,7 +63,7 @@ void TensorStatistics::add(llvm::ArrayRef<float> values, ChannelLayout layout) {
   }
   // Only what is finite; the copy is made where something is not.
   std::vector<float> finite;
-  if (!llvm::all_of(values, [](float v) { return std::isfinite(v); })) {
+  if (!areFinite(values)) {
     llvm::copy_if(values, std::back_inserter(finite),
                   [](float v) { return std::isfinite(v); });
     nonFinite += values.size() - finite.size();
@@ -23,22 +72,15 @@ void TensorStatistics::add(llvm::ArrayRef<float> values, ChannelLayout layout) {
   if (values.empty())
     return;
   count += values.size();
-  float least = values[0], most = values[0];
-  double above = 0, below = 0, sumOfSquares = 0;
-  for (float value : values) {
-    least = value < least ? value : least;
-    most = value > most ? value : most;
-    above += value > 0 ? value : 0.0f;
-    below += value < 0 ? -value : 0.0f;
-    sumOfSquares += double(value) * value;
-  }
+  Extent extent = measure(values);
   // Zero has one sign, whatever the order.
-  min = std::min(min, least) + 0.0f;
-  max = std::max(max, most) + 0.0f;
-  positive.add(0, above);
-  negative.add(0, below);
-  squares.add(0, sumOfSquares);
-  histogram.add(values, std::max(std::fabs(least), std::fabs(most)));
+  min = std::min(min, extent.least) + 0.0f;
+  max = std::max(max, extent.most) + 0.0f;
+  positive.add(0, extent.above);
+  negative.add(0, extent.below);
+  squares.add(0, extent.squares);
+  histogram.add(values,
+                std::max(std::fabs(extent.least), std::fabs(extent.most)));
 }
 
 bool TensorStatistics::merge(const TensorStatistics &other) {

@@ -39,6 +39,8 @@ public:
            llvm::ArrayRef<uint64_t> newPositive);
 
 private:
+  /// Counts as many elements as 32 bits can, `scale` bins for 1.
+  void count(llvm::ArrayRef<float> values, double scale);
   /// Makes bins cover magnitudes below 2^newExponent.
   void widen(int newExponent);
 
