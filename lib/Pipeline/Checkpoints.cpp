@@ -55,10 +55,6 @@ llvm::Expected<CheckpointFolder::Origin> Compilation::getOrigin() {
 llvm::Error Compilation::openCheckpoints(size_t samples) {
   if (options.checkpoint.empty() || rounds)
     return llvm::Error::success();
-  if (options.budgets.any() && (options.isShard || options.shards))
-    return makeError(Diag::Usage, "--checkpoint",
-                     "expected no budget: losses are measured by one process "
-                     "on all samples, not by shards");
   auto origin = getOrigin();
   if (!origin)
     return origin.takeError();

@@ -64,7 +64,14 @@ public:
 private:
   /// Runs the stages from `first` to the last one asked for.
   llvm::Expected<CompileResult> runStages(Stage first);
-  llvm::Error findTarget();
+  /// Finds what the options name: target, algorithms, precision, budgets.
+  /// Errors: Usage, UnsupportedScheme, also where they do not go together.
+  llvm::Error readRequest();
+  /// Refuses what no model can make good. Errors: Usage.
+  llvm::Error checkRequest() const;
+  /// The part of --emit=qdq-onnx in it, and what of that the model decides.
+  llvm::Error checkQdq() const;
+  llvm::Error checkSettledQdq() const;
   llvm::Error import();
   llvm::Error calibrate();
   /// False where no pass asks for the ranges of values.
@@ -100,10 +107,12 @@ private:
   void takeWarnings();
   /// Reads the precision and the budgets. Errors: Usage, UnsupportedScheme.
   llvm::Error readPrecision();
-  /// Decides whether budgets are those of static int8: with int8 and w4a8 as
-  /// the only precisions beside f32, samples and convolutions with constant
-  /// weights, if losses may be measured. The base precision is w4a8 then, if it
-  /// is among them.
+  /// The precision to take if budgets are those of static int8, "" if they are
+  /// not: they may be with int8 and w4a8 as the only precisions beside f32, and
+  /// samples, if losses may be measured. It is w4a8, if that is among them.
+  llvm::StringRef findSettledPrecision() const;
+  /// Decides whether budgets are those of static int8, for which the model
+  /// needs convolutions with constant weights, too.
   void settleBudgets();
   /// Warns of rules of --keep that match no node.
   void warnOfIdleRules();

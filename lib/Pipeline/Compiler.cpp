@@ -16,7 +16,6 @@
 #include "qcc/Pipeline/Verify.h"
 #include "qcc/Plugin/Plugin.h"
 #include "qcc/Scheme/Products.h"
-#include "qcc/Scheme/StoredFloats.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/Support/Regex.h"
 
@@ -142,94 +141,6 @@ Compilation::runStage(Stage stage, llvm::function_ref<llvm::Error()> body) {
 // Stages
 //===----------------------------------------------------------------------===//
 
-llvm::Error Compilation::findTarget() {
-  auto found = getTargets(&context).find(options.target);
-  if (!found)
-    return found.takeError();
-  target = found->first;
-  levels = std::move(found->second);
-  auto parsed = parseAlgorithms(options.algorithms);
-  if (!parsed)
-    return parsed.takeError();
-  algorithms = *parsed;
-  // A misspelt precision is told before a large model is read.
-  return readPrecision();
-}
-
-/// The precisions asked for as the levels compute them: with AMX bfloat16 is
-/// that of activations too, and all levels of an artifact round alike.
-static std::string getPrecisionFor(ArrayRef<Capabilities> levels,
-                                   StringRef asked) {
-  if (llvm::none_of(levels, [](const Capabilities &c) { return c.hasAmx; }))
-    return asked.str();
-  SmallVector<StringRef> words;
-  asked.split(words, ',');
-  for (StringRef &word : words)
-    if (word == "bf16")
-      word = "bf16a16";
-  return llvm::join(words, ",");
-}
-
-/// What was asked for and decides nothing.
-void Compilation::warnOfIdleFlags() {
-  StringRef drop = options.budgets.drop;
-  if (!drop.empty() && llvm::cantFail(parseShare("--max-drop", drop)) >= 1)
-    result.warnings.push_back(
-        ("--max-drop=" + drop +
-         " limits little: of classes and of squared errors it is everything; a "
-         "limit such as 1% is usual")
-            .str());
-  bool hasData = !options.calibration.empty() || !options.statistics.empty();
-  if (!hasData && options.rangeMethod != CompileOptions().rangeMethod)
-    result.warnings.push_back(
-        "--calib-method changes nothing: ranges are found "
-        "in --calib=DATA or --stats=FILE");
-  if (hasData && basePrecision == "f32")
-    result.warnings.push_back(
-        (options.calibration.empty() ? "--stats" : "--calib") +
-        std::string(" changes nothing: in f32 nothing is quantized; "
-                    "--precision=int8, for example, uses it"));
-}
-
-llvm::Error Compilation::readPrecision() {
-  std::string precision = getPrecisionFor(levels, options.precision);
-  auto known = findFormats(&context, precision);
-  if (!known)
-    return known.takeError();
-  if (llvm::Error error = checkBudgets(options.budgets))
-    return error;
-  for (const Scheme *scheme : *known)
-    if (scheme && isa<StoredFloatScheme>(scheme) && algorithms.chooses())
-      return makeError(Diag::UnsupportedScheme, "--precision",
-                       "awq, clip, gptq and refine choose scales and codes: "
-                       "expected a precision that has them, but got '" +
-                           scheme->getKey().str() + "'");
-  for (const Scheme *scheme : *known)
-    if (scheme && scheme->isPerTensor() && algorithms.chooses())
-      return makeError(Diag::UnsupportedScheme, "--precision",
-                       "algorithms choose a scale for each column or group: "
-                       "expected no 'tensor', but got '" +
-                           scheme->getKey().str() + "'");
-  isMixed = options.budgets.any();
-  basePrecision = "f32";
-  for (const Scheme *scheme : llvm::reverse(*known))
-    if (scheme)
-      basePrecision = scheme->getKey().str();
-  if (known->size() > 1 && !isMixed)
-    return makeError(Diag::Usage, "--precision",
-                     "expected a budget (--max-size, --max-drop or "
-                     "--max-latency) to choose between several precisions by");
-  if (isMixed && basePrecision == "f32")
-    return makeError(Diag::Usage, "--precision",
-                     "expected precisions to choose from beside f32");
-  // With a single one the choice is which products have it.
-  formats = precision + (known->size() > 1 ? "" : ",f32");
-  if (known->size() == 1 && !isMixed)
-    basePrecision = precision;
-  warnOfIdleFlags();
-  return llvm::Error::success();
-}
-
 llvm::Error Compilation::import() {
   ImportOptions importOptions;
   importOptions.dims = options.dims;
@@ -248,6 +159,8 @@ llvm::Error Compilation::import() {
   if (llvm::Error error = dropOutputs(*module, options.dropOutputs))
     return error;
   settleBudgets();
+  if (llvm::Error error = checkSettledQdq())
+    return error;
   warnOfIdleRules();
   if (module->getOperation()->removeAttr(kAllowsInt8Attr) && !isMixed &&
       basePrecision == "f32")
@@ -277,38 +190,6 @@ void Compilation::warnOfIdleRules() {
       result.warnings.push_back("--keep=" + pattern +
                                 " matches the name of no node");
   }
-}
-
-/// The one format of weights with 4 bits among those that budgets of static
-/// int8 choose from, else int8; empty if others are among them.
-static StringRef findStaticFormat(StringRef formats) {
-  StringRef found;
-  for (StringRef format : llvm::split(formats, ',')) {
-    bool isNarrow = format.split(':').first == "w4a8";
-    if (!isNarrow && format != "int8" && format != "f32")
-      return {};
-    if (isNarrow && !found.empty() && found != "int8")
-      return {};
-    if (isNarrow || (found.empty() && format == "int8"))
-      found = format;
-  }
-  return found;
-}
-
-void Compilation::settleBudgets() {
-  StringRef format = findStaticFormat(formats);
-  if (!isMixed || format.empty() || !options.algorithms.empty() ||
-      options.calibration.empty() || options.sensitivity == "estimated")
-    return;
-  isMixed = !(*module)
-                 ->walk([](ConvOp conv) {
-                   return isConstantExpression(conv.getWeight())
-                              ? WalkResult::interrupt()
-                              : WalkResult::advance();
-                 })
-                 .wasInterrupted();
-  if (!isMixed)
-    basePrecision = format.str();
 }
 
 /// Passes that find named operations, in copies for the sizes asked for.
@@ -468,10 +349,6 @@ llvm::Error Compilation::quantize() {
   bool isStatic = isStaticInt8(),
        isDynamic =
            !isStatic && !isMixed && (basePrecision == "int8" || isNarrow());
-  if (options.emitQdq && (!isStatic || isNarrow()))
-    return makeError(Diag::Usage, "--emit=qdq-onnx",
-                     "expected --precision=int8 with --calib or --stats and "
-                     "without --algo");
   // Attentions are chosen by it where algorithms choose weights, too.
   if (!isStatic && !(choosesAttentions() && hasAttention(*module)) &&
       options.minCosine != CompileOptions().minCosine)
@@ -582,7 +459,7 @@ Compilation::runFrom(OwningOpRef<ModuleOp> imported,
 }
 
 llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
-  if (llvm::Error error = findTarget())
+  if (llvm::Error error = readRequest())
     return std::move(error);
   // What cannot be written is told before the work.
   if (options.stopAfter == Stage::Package)

@@ -161,16 +161,8 @@ llvm::Error Compilation::makeWorkspace() {
   bool tries = !isMixed && takesRanges() && !options.calibration.empty();
   if (options.algorithms.empty() && !isMixed && !tries)
     return llvm::Error::success();
-  if (basePrecision == "f32" &&
-      (algorithms.transforms() || algorithms.chooses()))
-    return makeError(Diag::Usage, "--algo",
-                     "expected a --precision to quantize to, but got f32");
-  if (algorithms.correct > 0 && !options.sequential)
-    return makeError(Diag::Usage, "--algo=gptq-correct",
-                     "expected --calib-mode=sequential, but got parallel: "
-                     "inputs of the float model have nothing to make up for");
   if (options.calibration.empty())
-    return llvm::Error::success(); // passes refuse
+    return llvm::Error::success(); // `rtn` needs none
   auto samples = readSamples(options.calibration, getSampleInputs(*module));
   if (!samples)
     return samples.takeError();
