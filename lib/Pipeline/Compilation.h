@@ -13,6 +13,7 @@
 #include "qcc/Calibration/TokenInput.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Package/Package.h"
+#include "qcc/Package/Tuning.h"
 #include "qcc/Pipeline/Compiler.h"
 #include "qcc/Support/ParameterStore.h"
 #include "qcc/Target/Target.h"
@@ -159,9 +160,12 @@ private:
   }
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();
+  /// Reads the file of --tune, if there is one, so that what is wrong with it
+  /// is told before the work. Errors: Usage, LimitReached; CannotWrite where
+  /// there is none yet and none can be made.
+  llvm::Error openTuning();
   /// Tells dispatches which schedule was measured to be fastest, and measures
-  /// where the file of --tune does not know. Errors: Usage, LimitReached,
-  /// CannotWrite.
+  /// where the file of --tune does not know. Errors: CannotWrite.
   llvm::Error tune();
   /// Compiles a module of dispatches and times its entries on this machine
   /// (LoadedModel::time); `others` is what the caches hold when one begins.
@@ -245,6 +249,7 @@ private:
   std::vector<std::pair<std::string, std::string>> modelNodes;
   llvm::StringSet<> modelNodeNames;
   llvm::StringSet<> views;
+  Tuning tuning; ///< what the file of --tune knows
   /// With another schedule than the cost model's.
   unsigned tunedKernels = 0;
   CompileResult result;

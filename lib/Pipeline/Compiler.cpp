@@ -465,6 +465,8 @@ llvm::Expected<CompileResult> Compilation::runStages(Stage first) {
   if (options.stopAfter == Stage::Package)
     if (llvm::Error error = checkArtifactPath(options.outputDir))
       return std::move(error);
+  if (llvm::Error error = openTuning())
+    return std::move(error);
   auto addFuse = [&](OpPassManager &passes) {
     LowerOptions lower;
     lower.target = options.target;

@@ -11,7 +11,6 @@
 #include "KernelProbe.h"
 #include "ReportedSizes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "qcc/Package/Tuning.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
@@ -19,6 +18,7 @@
 #include "qcc/Support/TemporaryFolder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"
+#include "llvm/Support/Path.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -104,7 +104,25 @@ static llvm::Expected<Tuning> readTuning(StringRef path) {
     return makeError(Diag::Usage, path, "the tuning cannot be read");
   }
   ArrayRef<char> bytes = (*file)->getBytes();
-  return Tuning::read(StringRef(bytes.data(), bytes.size()), path);
+  StringRef text(bytes.data(), bytes.size());
+  // As `mktemp` makes one.
+  return text.empty() ? Tuning() : Tuning::read(text, path);
+}
+
+/// Writing makes another file beside it first.
+static llvm::Error checkWritable(StringRef path) {
+  StringRef folder = llvm::sys::path::parent_path(path);
+  folder = folder.empty() ? "." : folder;
+  if (!llvm::sys::fs::is_directory(folder))
+    return makeError(Diag::CannotWrite, path,
+                     "the tuning cannot be written: there is no folder '" +
+                         folder + "'; make it first");
+  if (std::error_code error =
+          llvm::sys::fs::access(folder, llvm::sys::fs::AccessMode::Write))
+    return makeError(Diag::CannotWrite, path,
+                     "the tuning cannot be written in '" + folder +
+                         "': " + error.message());
+  return llvm::Error::success();
 }
 
 static llvm::Error writeTuning(StringRef path, const Tuning &tuning) {
@@ -222,18 +240,28 @@ static void setSchedule(const Work &work, size_t choice) {
                         describeSchedule(work.choices.schedules[choice])));
 }
 
+llvm::Error Compilation::openTuning() {
+  if (options.tuning.empty())
+    return llvm::Error::success();
+  llvm::Expected<Tuning> read = readTuning(options.tuning);
+  if (!read)
+    return read.takeError();
+  tuning = std::move(*read);
+  // One that knows kernels may know all, and be where nobody writes.
+  return tuning.empty() && canRun(*target, levels)
+             ? checkWritable(options.tuning)
+             : llvm::Error::success();
+}
+
 llvm::Error Compilation::tune() {
   if (options.tuning.empty())
     return llvm::Error::success();
-  llvm::Expected<Tuning> tuning = readTuning(options.tuning);
-  if (!tuning)
-    return tuning.takeError();
   std::vector<int64_t> sizes = getSizes(*module);
   std::vector<Work> all = collectWork(*module, *target, levels, sizes);
   std::vector<char> others(
       size_t(std::min(countTraffic(*module, sizes), kMostBytes)), 1);
   size_t wanted = llvm::count_if(
-             all, [&](const Work &work) { return !findChoice(*tuning, work); }),
+             all, [&](const Work &work) { return !findChoice(tuning, work); }),
          timed = 0;
   bool isHere = canRun(*target, levels);
   if (wanted && !isHere)
@@ -241,8 +269,11 @@ llvm::Error Compilation::tune() {
         options.tuning + " has no times of " + std::to_string(wanted) +
         " kernels, and this machine cannot run --target=" + options.target +
         ": the cost model chooses their schedules; tune on one that can");
+  if (wanted && isHere)
+    if (llvm::Error error = checkWritable(options.tuning))
+      return error;
   for (Work &work : all) {
-    std::optional<size_t> choice = findChoice(*tuning, work);
+    std::optional<size_t> choice = findChoice(tuning, work);
     if (!choice && isHere) {
       observer(current, /*done=*/false,
                ("timing kernel " + llvm::Twine(++timed) + " of " +
@@ -253,9 +284,9 @@ llvm::Error Compilation::tune() {
       if (!times)
         return times.takeError();
       choice = chooseFastest(*times);
-      tuning->add(makeTuned(work, *choice, *times));
+      tuning.add(makeTuned(work, *choice, *times));
       // An interrupted run goes on from here.
-      if (llvm::Error error = writeTuning(options.tuning, *tuning))
+      if (llvm::Error error = writeTuning(options.tuning, tuning))
         return error;
     }
     if (choice && *choice > 0) {

@@ -144,9 +144,34 @@ def test_refused_files(folder, tmp_path, text, code, says):
     assert not (tmp_path / "a.qcc").exists() and file.read_text() == text
 
 
+def test_empty_files_know_nothing(folder, tmp_path):
+    """As `mktemp` makes them."""
+    file = tmp_path / "tuning.yaml"
+    file.touch()
+    run(folder / "m.onnx", "-q", "-o", tmp_path / "a.qcc", f"--tune={file}")
+    assert kernels(file.read_text())
+
+
+@pytest.mark.parametrize("place", ["tuning.yaml", "no/tuning.yaml"])
+def test_files_are_checked_first(folder, tmp_path, place):
+    """Not once the model is there to be tuned: here there is none."""
+    (tmp_path / "tuning.yaml").write_text("schema: qcc-recipe/1\n")
+    done = run(tmp_path / "none.onnx", "-o", tmp_path / "a.qcc", f"--tune={tmp_path / place}", check=False)
+    assert done.returncode == (8 if "/" in place else 2) and place in done.stderr and "QCC-E101" not in done.stderr, done.stderr
+
+
+def test_files_that_know_all_need_not_be_written(folder, tmp_path):
+    """They may be where nobody writes."""
+    file = tmp_path / "tuning.yaml"
+    run(folder / "m.onnx", "-q", "-o", tmp_path / "a.qcc", f"--tune={file}")
+    before = file.stat().st_mtime_ns, file.stat().st_ino
+    run(folder / "m.onnx", "-q", "-o", tmp_path / "a.qcc", f"--tune={file}")
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
+
+
 def test_places_that_cannot_be_written(folder, tmp_path):
     done = run(folder / "m.onnx", "-o", tmp_path / "a.qcc", f"--tune={tmp_path / 'no' / 'tuning.yaml'}", check=False)
-    assert done.returncode == 8 and "QCC-E601" in done.stderr
+    assert done.returncode == 8 and f"there is no folder '{tmp_path / 'no'}'; make it first [QCC-E601]" in done.stderr, done.stderr
     done = run(folder / "m.onnx", "-o", tmp_path / "a.qcc", f"--tune={tmp_path}", check=False)
     assert done.returncode == 2 and "QCC-E401" in done.stderr
     done = run(folder / "m.onnx", "-o", tmp_path / "a.qcc", "--tune=", check=False)

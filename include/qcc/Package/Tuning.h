@@ -30,6 +30,7 @@ public:
   /// The same kernels in the same order give equal text.
   std::string write() const;
 
+  bool empty() const { return kernels.empty(); }
   /// The kernel with this work, or null.
   const TunedKernel *find(llvm::StringRef work) const;
   /// Adds a kernel, or replaces the one with its work.
