@@ -174,6 +174,9 @@ llvm::Error Compilation::import() {
   if (end->getNumOperands() > 0)
     for (std::string &name : findTokenInputs(entry, end->getOperand(0)))
       result.tokenInputs.push_back(std::move(name));
+  if (options.checkTokens)
+    if (llvm::Error error = options.checkTokens(result.tokenInputs))
+      return error;
   tokenTables = findTokenTables(entry);
   return llvm::Error::success();
 }

@@ -129,6 +129,13 @@ std::vector<SampleInput> LoadedModel::getInputs() const {
   return inputs;
 }
 
+std::vector<std::string> LoadedModel::getOutputs() const {
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < getEntry(api, model, 0).num_outputs; ++i)
+    names.push_back(getTensor(api, model, 0, QCC_OUTPUT, i).name);
+  return names;
+}
+
 std::vector<std::string> LoadedModel::findIntegerInputs(size_t rank) const {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < getEntry(api, model, 0).num_inputs; ++i) {

@@ -84,3 +84,20 @@ def test_budgets_of_written_models(tmp_path):
     (tmp_path / "c.npz").unlink()
     code, text = driver("product.onnx", *words, "-o", "product-int8.onnx", cwd=tmp_path)
     assert code == 2 and "expected a model with convolutions" in text and "leave the budget out [QCC-E401]" in text, text
+
+
+def test_names_of_measurements(tmp_path):
+    """Before the reference is compiled: it is no model here, or one that compiling would refuse."""
+    save(tmp_path / "m.onnx", f"g (float[n, {K}] x) => (float[n, {K}] y) {{ y = MatMul (x, w) }}", [("w", (K, K))])
+    np.savez(tmp_path / "d.npz", x=np.zeros((8, K), np.float32), label=np.zeros(8, np.int64))
+    assert driver("m.onnx", "-q", "-o", "m.qcc", cwd=tmp_path)[0] == 0
+    for flags, code, says in (
+        (["--output=nope"], 2, "m.qcc: --output: expected one of y, but got 'nope'"),
+        (["--metric=top1", "--labels=foo"], 5, "there is no array 'foo'; there are 'x', 'label'"),
+        (["--metric=perplexity", "--tokens=foo"], 5, "there is no array 'foo'; there are 'x', 'label'"),
+    ):
+        got, text = driver("eval", "m.qcc", "--reference=none.onnx", "--data=d.npz", *flags, cwd=tmp_path)
+        assert got == code and says in text, text
+    code, text = driver("eval", "m.qcc", "--reference=m.onnx", "--data=d.npz", "--metric=perplexity", cwd=tmp_path)
+    assert code == 2 and "--metric=perplexity: expected --tokens=NAME" in text and "emit" not in text, text
+    assert driver("eval", "m.qcc", "--reference=m.onnx", "--data=d.npz", "--metric=top1", "--labels=label", "--output=y", cwd=tmp_path)[0] == 0

@@ -90,15 +90,17 @@ static Expected<EvalOptions> readOptions(const CommandLine &line) {
 //===----------------------------------------------------------------------===//
 
 /// Compiles a model in fp32 for this machine, and opens it; nothing is left on
-/// disk. Artifacts are opened as they are. `tokens` gets the inputs that may
-/// have token ids; of an artifact nothing is known but their types.
+/// disk. Artifacts are opened as they are. `checkTokens` is asked of the inputs
+/// that may have token ids, before the model is compiled; of an artifact
+/// nothing is known but their types.
 static Expected<std::unique_ptr<LoadedModel>>
 openReference(Session &session, StringRef path,
-              std::vector<std::string> &tokens) {
+              const std::function<Error(ArrayRef<std::string>)> &checkTokens) {
   if (sys::fs::is_directory(path) || path.ends_with(".so")) {
     auto opened = LoadedModel::open(path);
     if (opened)
-      tokens = (*opened)->findIntegerInputs(/*rank=*/2);
+      if (Error error = checkTokens((*opened)->findIntegerInputs(/*rank=*/2)))
+        return std::move(error);
     return opened;
   }
   Expected<CompileOptions> options =
@@ -109,12 +111,12 @@ openReference(Session &session, StringRef path,
   if (!folder)
     return folder.takeError();
   options->outputDir = (*folder)->getPath() + "/reference";
+  options->checkTokens = checkTokens;
   session.sink.setFile(path);
   Expected<CompileResult> result = compileModel(session, *options);
   session.sink.setFile("");
   if (!result)
     return result.takeError();
-  tokens = std::move(result->tokenInputs);
   return LoadedModel::open(options->outputDir);
 }
 
@@ -198,13 +200,26 @@ static Expected<std::vector<float>> toFloats(const SampleArray &array) {
                    "expected floats; --output=NAME chooses another one");
 }
 
+/// The array of labels or tokens in a sample. Errors: BadCalibration.
+static Expected<const SampleArray *> getArray(const Sample &sample,
+                                              StringRef name) {
+  if (const SampleArray *array = findArray(sample.arrays, name))
+    return array;
+  std::string names =
+      join(map_range(sample.arrays,
+                     [](const SampleArray &a) { return "'" + a.name + "'"; }),
+           ", ");
+  return makeError(Diag::BadCalibration, sample.name,
+                   "there is no array '" + name + "'; there are " + names);
+}
+
 /// Elements of labels or tokens.
 static Expected<std::vector<int64_t>> toIntegers(const Sample &sample,
                                                  StringRef name) {
-  const SampleArray *array = findArray(sample.arrays, name);
-  if (!array)
-    return makeError(Diag::BadCalibration, sample.name,
-                     "there is no array '" + name + "'");
+  Expected<const SampleArray *> found = getArray(sample, name);
+  if (!found)
+    return found.takeError();
+  const SampleArray *array = *found;
   constexpr uint8_t kInt = 0, kUInt = 1; // DLPack
   auto widen = [](auto value) { return static_cast<int64_t>(value); };
   if (array->code == kInt && array->bits == 64)
@@ -220,6 +235,12 @@ static Expected<std::vector<int64_t>> toIntegers(const Sample &sample,
 //===----------------------------------------------------------------------===//
 // Measuring
 //===----------------------------------------------------------------------===//
+
+static Error refuseOutput(StringRef name, const LoadedModel &model) {
+  return makeError(Diag::Usage, "--output",
+                   "expected one of " + join(model.getOutputs(), ", ") +
+                       ", but got '" + name + "'");
+}
 
 namespace {
 
@@ -281,13 +302,8 @@ Error Evaluation::runModel(const LoadedModel &model, const Sample &sample,
   const SampleArray *found = options.output.empty()
                                  ? outputs.data()
                                  : findArray(outputs, options.output);
-  if (!found || outputs.empty()) {
-    std::string names = join(
-        map_range(outputs, [](const SampleArray &a) { return a.name; }), ", ");
-    return makeError(Diag::Usage, "--output",
-                     "expected one of " + names + ", but got '" +
-                         options.output + "'");
-  }
+  if (!found || outputs.empty())
+    return refuseOutput(options.output, model);
   output = *found;
   Expected<std::vector<float>> floats = toFloats(output);
   if (!floats)
@@ -372,6 +388,26 @@ static Error findTokens(ArrayRef<std::string> candidates,
                        several);
 }
 
+/// Checks names of outputs and arrays against the artifacts and the first
+/// sample: wrong ones are told before the reference is compiled.
+static Error checkNames(StringRef data, const EvalOptions &options,
+                        ArrayRef<std::unique_ptr<LoadedModel>> artifacts) {
+  for (auto [path, artifact] : zip_equal(options.artifacts, artifacts))
+    if (!options.output.empty() &&
+        !is_contained(artifact->getOutputs(), options.output))
+      return nameSource(path, refuseOutput(options.output, *artifact));
+  if (options.labels.empty() && options.tokens.empty())
+    return Error::success();
+  auto samples = readSamples(data, joinInputs(artifacts));
+  if (!samples)
+    return samples.takeError();
+  for (StringRef name : {options.labels, options.tokens})
+    if (!name.empty())
+      if (auto array = getArray(samples->front(), name); !array)
+        return array.takeError();
+  return Error::success();
+}
+
 /// Warns of a perplexity above that of a guess among all classes.
 static void warnOfGuesses(Session &session, const EvalOptions &options,
                           ArrayRef<std::vector<MetricResult>> results,
@@ -422,16 +458,19 @@ Error runEval(Session &session) {
       return opened.takeError();
     models.push_back(std::move(*opened));
   }
-  std::vector<std::string> tokens;
-  auto reference = openReference(session, options->reference, tokens);
+  if (Error error = checkNames(line.get(OPT_data), *options,
+                               ArrayRef(models).drop_front()))
+    return error;
+  auto reference = openReference(session, options->reference,
+                                 [&](ArrayRef<std::string> tokens) {
+                                   return findTokens(tokens, *options);
+                                 });
   if (!reference)
     return reference.takeError();
   models[0] = std::move(*reference);
   for (auto [i, path] : enumerate(options->artifacts))
     if (Error error = checkInputs(path, *models[i + 1], *models[0]))
       return error;
-  if (Error error = findTokens(tokens, *options))
-    return error;
   auto samples = readSamples(line.get(OPT_data), joinInputs(models));
   if (!samples)
     return samples.takeError();

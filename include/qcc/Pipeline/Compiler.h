@@ -8,10 +8,12 @@
 #include "qcc/Package/Package.h"
 #include "qcc/Pipeline/Stage.h"
 #include "qcc/Support/Budget.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +86,9 @@ struct CompileOptions {
   bool emitQdq = false;
   PackageKind kind = PackageKind::Library; ///< --emit=obj, --emit=a
   std::string symbolPrefix;                ///< of these; "": none
+  /// Asked of the inputs that may have tokens (findTokenInputs) once the model
+  /// is imported: an error ends the compile. May be null.
+  std::function<llvm::Error(llvm::ArrayRef<std::string>)> checkTokens;
   std::string workerProgram; ///< executable that answers `--worker`; "":
                              ///< compile kernels in this process
 };

@@ -41,6 +41,8 @@ public:
 
   /// Inputs of the first entry, and the types of their elements.
   std::vector<SampleInput> getInputs() const;
+  /// Names of the outputs of the first entry.
+  std::vector<std::string> getOutputs() const;
   /// Names of the inputs that have integers and as many dimensions.
   std::vector<std::string> findIntegerInputs(size_t rank) const;
 
