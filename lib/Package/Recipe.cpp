@@ -76,6 +76,8 @@ std::string writeRecipe(const Recipe &recipe) {
   for (const RecipePlugin &plugin : recipe.plugins)
     os << "  - " << writePairs({{"name", plugin.name}, {"hash", plugin.hash}})
        << "\n";
+  if (!recipe.tuning.empty())
+    os << "tuning: " << writePairs({{"hash", recipe.tuning}}) << "\n";
   os << "target: " << quoteYaml(recipe.target) << "\n";
   if (!isMixed)
     os << "precision: " << quoteYaml(recipe.precision) << "\n";
@@ -230,6 +232,14 @@ private:
     return Error::success();
   }
 
+  Error readTuning(const Yaml &value) {
+    if (value.kind != Yaml::Map)
+      return fail(value, "expected the hash of a tuning");
+    return readMap(value, "a tuning", {{"hash", [&](const Yaml &v) {
+                                          return readText(v, recipe.tuning);
+                                        }}});
+  }
+
   /// A name of a node, or `re:` and a regular expression.
   Error readIgnore(const Yaml &value) {
     std::vector<std::string> words;
@@ -280,6 +290,7 @@ private:
          {"precision", [&](const Yaml &v) { return readFormats(v); }},
          {"passes", [&](const Yaml &v) { return readPasses(v); }},
          {"plugins", [&](const Yaml &v) { return readPlugins(v); }},
+         {"tuning", [&](const Yaml &v) { return readTuning(v); }},
          {"ignore", [&](const Yaml &v) { return readIgnore(v); }},
          {"calibration", [&](const Yaml &v) { return readCalibration(v); }},
          {"dims", [&](const Yaml &v) { return readPairs(v, recipe.dims); }},

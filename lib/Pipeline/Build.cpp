@@ -251,6 +251,9 @@ llvm::Error Compilation::package() {
                          " operations, but got more (--dim=NAME=VALUE makes "
                          "them short)");
 
+  llvm::Expected<std::string> tuned = hashTuning();
+  if (!tuned)
+    return tuned.takeError();
   PackageRequest request;
   request.outputDir = options.outputDir;
   request.kind = options.kind;
@@ -261,6 +264,7 @@ llvm::Error Compilation::package() {
   request.objects = std::move(objects);
   request.weights = std::move(*weights);
   request.recipe = getRecipe();
+  request.recipe.tuning = std::move(*tuned);
   request.report = getReport();
   request.report.assignment = result.assignment;
   result.ops = request.report.ops;

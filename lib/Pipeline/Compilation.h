@@ -205,7 +205,11 @@ private:
   llvm::Expected<std::string> hashModel();
   /// Files that were read, for the manifest's hashes: the model first.
   std::vector<SourceFile> getSources();
-  /// The options that decide the bytes, with the levels that `native` means.
+  /// The hash of the file of --tune, "" if there is none. Errors: BadArtifact
+  /// if it cannot be read.
+  llvm::Expected<std::string> hashTuning();
+  /// The options that decide the bytes but for tuning, with the levels that
+  /// `native` means.
   Recipe getRecipe();
   /// NotFused for each operation that cannot run as asked, if that matters.
   llvm::Error checkFused();

@@ -70,6 +70,13 @@ std::vector<SourceFile> Compilation::getSources() {
   return sources;
 }
 
+llvm::Expected<std::string> Compilation::hashTuning() {
+  // As getSources.
+  if (!llvm::sys::fs::exists(options.tuning))
+    return std::string();
+  return hashFile(options.tuning);
+}
+
 Recipe Compilation::getRecipe() {
   Recipe recipe;
   recipe.target = options.target;

@@ -108,6 +108,30 @@ def test_file_decides_the_bytes(folder, tmp_path):
     run("verify", tmp_path / "a.qcc")
 
 
+def test_recipes_know_their_tuning(folder, tmp_path):
+    file = tmp_path / "tuning.yaml"
+    tuned, plain = tmp_path / "tuned.qcc", tmp_path / "plain.qcc"
+    run(folder / "m.onnx", "-q", "-o", tuned, f"--tune={file}")
+    run(folder / "m.onnx", "-q", "-o", plain)
+    assert "tuning" not in (plain / "recipe.yaml").read_text()
+    recipe = tuned / "recipe.yaml"
+    assert f"tuning: {{hash: sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}}}\n" in recipe.read_text()
+
+    def again(*flags, recipe=recipe):
+        done = run(folder / "m.onnx", "-q", "-o", tmp_path / "again.qcc", f"--recipe={recipe}", *flags)
+        return done.stderr, (tmp_path / "again.qcc" / "manifest.json").read_bytes()
+
+    assert again(f"--tune={file}") == ("", (tuned / "manifest.json").read_bytes())
+    # Without it the library is that of no tuning, and the recipe says so.
+    said, manifest = again()
+    assert f"{recipe}: the recipe has a tuning, but there is no --tune=FILE with it" in said and manifest == (plain / "manifest.json").read_bytes()
+    for text in (file.read_text() + "\n", ""):
+        (tmp_path / "other.yaml").write_text(text)
+        assert f"the tuning {tmp_path / 'other.yaml'} is another than that of the recipe" in again(f"--tune={tmp_path / 'other.yaml'}")[0]
+    assert again(recipe=plain / "recipe.yaml")[0] == ""
+    run("calibrate", folder / "m.onnx", f"--recipe={recipe}", f"--calib={folder / 'calib.npz'}", "-o", tmp_path / "s.stats")
+
+
 def test_other_versions_are_timed_again(folder, tmp_path):
     """A schedule that this compiler does not have is not taken, and kernels of other models stay."""
     file = tmp_path / "tuning.yaml"

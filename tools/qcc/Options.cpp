@@ -5,6 +5,7 @@
 #include "qcc/Import/ONNX/Import.h"
 #include "qcc/Pipeline/AlgorithmList.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Hash.h"
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Version.h"
 #include "llvm/Support/FileSystem.h"
@@ -318,6 +319,31 @@ Error checkPlugins(StringRef path, const Recipe &recipe, Session &session) {
   return Error::success();
 }
 
+/// Compares the tuning of a recipe with the file of --tune, "" if there is
+/// none. Without it results are the same, so that this is no error.
+void checkTuning(StringRef path, const Recipe &recipe, StringRef file,
+                 Session &session) {
+  if (recipe.tuning.empty())
+    return;
+  std::string problem =
+      "the recipe has a tuning, but there is no --tune=FILE with it: the cost "
+      "model chooses schedules";
+  if (!file.empty()) {
+    Expected<std::string> hash = sys::fs::exists(file) ? hashFile(file) : "";
+    // One that cannot be read is refused later.
+    if (!hash)
+      return consumeError(hash.takeError());
+    if (*hash == recipe.tuning)
+      return;
+    problem =
+        ("the tuning " + file + " is another than that of the recipe").str();
+  }
+  session.sink.warn((path + ": " + problem +
+                     "; results are the same, times and bytes of the library "
+                     "may differ")
+                        .str());
+}
+
 /// Refuses algorithms that a recipe names and that there are none of.
 Error checkAlgorithms(StringRef path, const Recipe &recipe) {
   for (StringRef algorithm : recipe.algorithms) {
@@ -347,6 +373,9 @@ Error applyRecipe(StringRef path, Session &session, CompileOptions &options) {
     return error;
   if (Error error = checkAlgorithms(path, *recipe))
     return error;
+  // Nothing else has schedules.
+  if (session.line.verb == Verb::Compile)
+    checkTuning(path, *recipe, options.tuning, session);
   options.target = recipe->target;
   options.precision = recipe->precision;
   options.algorithms = recipe->algorithms;
@@ -496,13 +525,13 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
                                             StringRef self) {
   const CommandLine &line = session.line;
   CompileOptions options;
+  options.tuning = line.get(OPT_tune).str();
+  if (line.has(OPT_tune) && options.tuning.empty())
+    return usage("--tune", "expected a file");
   if (line.has(OPT_recipe))
     if (Error error = applyRecipe(line.get(OPT_recipe), session, options))
       return std::move(error);
   options.model = model.str();
-  options.tuning = line.get(OPT_tune).str();
-  if (line.has(OPT_tune) && options.tuning.empty())
-    return usage("--tune", "expected a file");
   options.outputDir = line.get(OPT_output).str();
   options.target = line.get(OPT_target, options.target).str();
   options.precision = line.get(OPT_precision, options.precision).str();

@@ -44,6 +44,8 @@ struct Recipe {
   Budgets budgets;                    ///< of mixed precision
   std::string sensitivity = "auto";   ///< --sensitivity
   std::vector<RecipePlugin> plugins;  ///< in the order they were loaded in
+  /// Hash of the file of --tune that schedules were taken from; "": none.
+  std::string tuning;
 };
 
 /// The recipe as YAML. Equal recipes give equal text; every key is written.

@@ -24,6 +24,7 @@ static void expectSame(const Recipe &a, const Recipe &b) {
   EXPECT_EQ(a.budgets.drop, b.budgets.drop);
   EXPECT_EQ(a.budgets.latency, b.budgets.latency);
   EXPECT_EQ(a.sensitivity, b.sensitivity);
+  EXPECT_EQ(a.tuning, b.tuning);
   ASSERT_EQ(a.plugins.size(), b.plugins.size());
   for (size_t i = 0; i < a.plugins.size(); ++i) {
     EXPECT_EQ(a.plugins[i].name, b.plugins[i].name);
@@ -63,6 +64,7 @@ TEST(Recipe, ReadsWhatItWrote) {
   recipe.minCosine = 0.95;
   recipe.correctBias = false;
   recipe.plugins = {{"toy", "sha256:00"}, {"a: 'b'", "sha256:01"}};
+  recipe.tuning = "sha256:02";
   expectRoundTrip(recipe);
 }
 
@@ -175,6 +177,8 @@ TEST(Recipe, RefusesWrongValues) {
   expectProblem("plugins: [{hash: x}]\n", "expected the name of a plugin");
   expectProblem("plugins: [{name: toy, file: toy.so}]\n", "unknown key 'file'");
   expectProblem("plugins:\n", "expected a word");
+  expectProblem("tuning: sha256:00\n", "expected the hash of a tuning");
+  expectProblem("tuning: {file: t.yaml}\n", "unknown key 'file'");
   expectProblem("calibration: sequential\n", "expected keys and values");
 }
 
