@@ -12,13 +12,13 @@
 #include "ReportedSizes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "qcc/Pipeline/LoadedModel.h"
+#include "qcc/Support/AtomicDirectory.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/TemporaryFolder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"
-#include "llvm/Support/Path.h"
 
 using namespace mlir;
 using namespace qcc;
@@ -107,22 +107,6 @@ static llvm::Expected<Tuning> readTuning(StringRef path) {
   StringRef text(bytes.data(), bytes.size());
   // As `mktemp` makes one.
   return text.empty() ? Tuning() : Tuning::read(text, path);
-}
-
-/// Writing makes another file beside it first.
-static llvm::Error checkWritable(StringRef path) {
-  StringRef folder = llvm::sys::path::parent_path(path);
-  folder = folder.empty() ? "." : folder;
-  if (!llvm::sys::fs::is_directory(folder))
-    return makeError(Diag::CannotWrite, path,
-                     "the tuning cannot be written: there is no folder '" +
-                         folder + "'; make it first");
-  if (std::error_code error =
-          llvm::sys::fs::access(folder, llvm::sys::fs::AccessMode::Write))
-    return makeError(Diag::CannotWrite, path,
-                     "the tuning cannot be written in '" + folder +
-                         "': " + error.message());
-  return llvm::Error::success();
 }
 
 static llvm::Error writeTuning(StringRef path, const Tuning &tuning) {
@@ -247,10 +231,10 @@ llvm::Error Compilation::openTuning() {
   if (!read)
     return read.takeError();
   tuning = std::move(*read);
-  // One that knows kernels may know all, and be where nobody writes.
-  return tuning.empty() && canRun(*target, levels)
-             ? checkWritable(options.tuning)
-             : llvm::Error::success();
+  // Writing makes another file beside it first. One that knows kernels may know
+  // all, and be where nobody writes.
+  return tuning.empty() && canRun(*target, levels) ? checkParent(options.tuning)
+                                                   : llvm::Error::success();
 }
 
 llvm::Error Compilation::tune() {
@@ -270,7 +254,7 @@ llvm::Error Compilation::tune() {
         " kernels, and this machine cannot run --target=" + options.target +
         ": the cost model chooses their schedules; tune on one that can");
   if (wanted && isHere)
-    if (llvm::Error error = checkWritable(options.tuning))
+    if (llvm::Error error = checkParent(options.tuning))
       return error;
   for (Work &work : all) {
     std::optional<size_t> choice = findChoice(tuning, work);

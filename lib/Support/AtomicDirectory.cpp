@@ -55,6 +55,23 @@ bool mayReplace(StringRef path, function_ref<bool(StringRef)> isReplaceable) {
 
 } // namespace
 
+Error checkParent(StringRef path) {
+  std::string folder = folderOf(path);
+  if (!sys::fs::exists(folder))
+    return makeError(Diag::CannotWrite, path,
+                     "there is no folder '" + folder + "'; make it first");
+  if (!sys::fs::is_directory(folder))
+    return makeError(Diag::CannotWrite, path,
+                     "expected a folder, but '" + folder +
+                         "' is none; name another place");
+  if (std::error_code error =
+          sys::fs::access(folder, sys::fs::AccessMode::Write))
+    return makeError(Diag::CannotWrite, path,
+                     "cannot write in the folder '" + folder +
+                         "': " + error.message());
+  return Error::success();
+}
+
 Error AtomicDirectory::fail(StringRef what) const {
   return makeError(Diag::CannotWrite, finalPath,
                    what + ": " + StringRef(strerror(errno)));
@@ -74,11 +91,14 @@ AtomicDirectory::create(StringRef requested,
   StringRef name = sys::path::filename(finalPath);
   if (name.empty() || name == "." || name == ".." || name == "/")
     return makeError(Diag::CannotWrite, requested,
-                     "expected the name of a folder to make");
+                     "expected the name of a folder to make; NAME.qcc, for "
+                     "example");
   if (!mayReplace(finalPath, isReplaceable))
     return makeError(Diag::CannotWrite, requested,
                      "is there already and is not an artifact of qcc; it will "
                      "not be replaced");
+  if (Error error = checkParent(finalPath))
+    return std::move(error);
   SmallString<256> prefix(folderOf(finalPath));
   sys::path::append(prefix, "." + name + ".tmp-");
   auto folder = TemporaryFolder::create(prefix, 0777, requested);

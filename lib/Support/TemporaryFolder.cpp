@@ -91,6 +91,9 @@ Expected<std::unique_ptr<TemporaryFolder>> TemporaryFolder::create() {
 Expected<std::unique_ptr<TemporaryFolder>>
 TemporaryFolder::create(StringRef prefix, unsigned mode, StringRef where) {
   removeStale(prefix);
+  // The name is nobody's business.
+  StringRef parent = sys::path::parent_path(prefix);
+  std::string folder = parent.empty() ? "." : parent.str();
   OpenFolders &folders = openFolders();
   for (unsigned attempt = 0; attempt < 64; ++attempt) {
     std::lock_guard<std::mutex> guard(folders.mutex);
@@ -102,7 +105,7 @@ TemporaryFolder::create(StringRef prefix, unsigned mode, StringRef where) {
       if (errno == EEXIST)
         continue;
       return makeError(Diag::CannotWrite, where,
-                       Twine("cannot make a folder '") + path +
+                       "cannot make a folder in '" + folder +
                            "': " + strerror(errno));
     }
     int descriptor = lockFolder(path);
@@ -113,7 +116,7 @@ TemporaryFolder::create(StringRef prefix, unsigned mode, StringRef where) {
         new TemporaryFolder(std::move(path), descriptor));
   }
   return makeError(Diag::CannotWrite, where,
-                   "cannot make a folder '" + prefix +
+                   "cannot make a folder in '" + folder +
                        "': interrupted, or too many left there");
 }
 

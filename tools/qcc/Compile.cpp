@@ -104,22 +104,19 @@ Error checkResultPath(const CommandLine &line, StringRef path) {
   if (path.empty() || path == "-")
     return Error::success();
   sys::fs::file_status status;
-  if (sys::fs::status(path, status)) { // there is none
-    StringRef folder = sys::path::parent_path(path);
-    std::error_code error = sys::fs::access(folder.empty() ? "." : folder,
-                                            sys::fs::AccessMode::Write);
-    return error ? failToWrite(path, error) : Error::success();
-  }
+  if (sys::fs::status(path, status)) // there is none
+    return checkParent(path);
   if (isRead(line, path))
     return makeError(Diag::CannotWrite, path,
-                     "this command reads it, so it will not be replaced: "
+                     "this command reads it, so it will not be replaced; "
                      "expected another name");
   if (sys::fs::is_regular_file(status) && isForeign(line, path))
     return makeError(Diag::CannotWrite, path,
                      "it is there and has the name of a model or data, so it "
-                     "will not be replaced: expected another name");
+                     "will not be replaced; expected another name");
   if (sys::fs::is_directory(status))
-    return failToWrite(path, std::make_error_code(std::errc::is_a_directory));
+    return makeError(Diag::CannotWrite, path,
+                     "expected a file, but got a folder; name a file in it");
   return Error::success();
 }
 

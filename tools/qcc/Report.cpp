@@ -70,7 +70,7 @@ static Error checkOutside(StringRef path, ArrayRef<std::string> artifacts) {
                             own.empty() ? StringRef(".") : StringRef(own)))
       return makeError(Diag::CannotWrite, path,
                        "it would be a part of the artifact '" + artifact +
-                           "', whose files are verified: expected another "
+                           "', whose files are verified; expected another "
                            "folder");
   }
   return Error::success();

@@ -19,6 +19,10 @@
 
 namespace qcc {
 
+/// Errors (CannotWrite, with the path) where nothing can be made at a path now:
+/// the folder that it names is not there, or not to be written in.
+llvm::Error checkParent(llvm::StringRef path);
+
 /// A folder under construction, removed unless it is committed. All errors are
 /// CannotWrite and name the final path.
 class AtomicDirectory {

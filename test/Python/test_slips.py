@@ -1,0 +1,85 @@
+# Places that nothing can be written to, flags that come twice and files that are something else: each is told as what it is.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
+import pytest
+import qcc
+
+QCC = qcc._driver._find_driver()
+K = 32
+PERMISSIONS = "check the folder's permissions and space"
+
+
+def driver(*words, cwd=None, **more):
+    done = subprocess.run([QCC, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, timeout=120, **more)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> g (float[n, {K}] x) => (float[n, {K}] y) {{ y = MatMul (x, w) }}')
+    rng = np.random.default_rng(1)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal((K, K)).astype(np.float32), "w"))
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "d.npz", x=rng.standard_normal((8, K)).astype(np.float32))
+    return tmp_path
+
+
+# --- places -------------------------------------------------------------------------------------------------------------
+
+QDQ = "--emit=qdq-onnx --precision=int8 --calib=d.npz"
+MADE = {"artifact": "m.onnx", "qdq": f"m.onnx {QDQ}", "calibrate": "calibrate m.onnx --calib=d.npz", "stage": "m.onnx --emit=import"}
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("no/x/y.qcc", "there is no folder 'no/x'; make it first [QCC-E601]"),
+        ("m.onnx/y.qcc", "expected a folder, but 'm.onnx' is none; name another place [QCC-E601]"),
+    ],
+)  # fmt: skip
+def test_folders_that_are_not_there(folder, made, place, says):
+    code, text = driver(*MADE[made].split(), "-o", place, cwd=folder)
+    assert code == 8 and f"{place}: {says}" in text and PERMISSIONS not in text, text
+
+
+@pytest.mark.parametrize("place", [".", "/", "..", "./"])
+def test_artifacts_have_names(folder, place):
+    code, text = driver("m.onnx", "-o", place, cwd=folder)
+    assert code == 8 and f"{place}: expected the name of a folder to make; NAME.qcc, for example [QCC-E601]" in text, text
+    code, text = driver("m.onnx", "--emit=import", "-o", place, cwd=folder)
+    assert code == 8 and f"{place}: expected a file, but got a folder; name a file in it [QCC-E601]" in text, text
+
+
+@pytest.mark.parametrize("made", ["qdq", "calibrate", "stage"])
+def test_inputs_are_no_places(folder, made):
+    code, text = driver(*MADE[made].split(), "-o", "m.onnx", cwd=folder)
+    assert code == 8 and "this command reads it, so it will not be replaced; expected another name [QCC-E601]" in text, text
+    assert driver("m.onnx", "-q", "-o", "m.qcc", cwd=folder)[0] == 0
+    code, text = driver("report", "m.qcc", "-o", "m.qcc/report.html", cwd=folder)
+    assert code == 8 and "whose files are verified; expected another folder [QCC-E601]" in text, text
+
+
+def test_places_without_permission(folder):
+    """Of this command the folder is told, and not how the artifact would have been called for the time being."""
+    closed = folder / "closed"
+    closed.mkdir(mode=0o555)
+    if os.access(closed, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    code, text = driver("m.onnx", "-o", "closed/m.qcc", cwd=folder)
+    assert code == 8 and f"cannot write in the folder 'closed': Permission denied; {PERMISSIONS} [QCC-E601]" in text and "tmp-" not in text, text
+
+
+def test_places_that_take_nothing(folder):
+    """Nobody may make folders there, root included."""
+    code, text = driver("m.onnx", "-o", "/proc/m.qcc", cwd=folder)
+    assert code == 8 and "/proc" in text and "tmp-" not in text and PERMISSIONS in text, text
