@@ -32,11 +32,11 @@ Error refuseYamlKey(StringRef name, unsigned line, StringRef what,
       least = distance;
       nearest = word;
     }
-  return makeYamlError(name, line,
-                       "unknown " + what + " '" + key + "', " +
-                           (nearest.empty()
-                                ? "expected one of " + join(known, ", ")
-                                : "did you mean '" + nearest.str() + "'?"));
+  return makeYamlError(
+      name, line,
+      "unknown " + what + " '" + key + (nearest.empty() ? "', " : "'; ") +
+          (nearest.empty() ? "expected one of " + join(known, ", ")
+                           : "did you mean '" + nearest.str() + "'?"));
 }
 
 //===----------------------------------------------------------------------===//
@@ -76,8 +76,9 @@ public:
 
 private:
   Error fail() {
+    std::string why = problem.empty() ? "" : ", but it is none: " + problem;
     return makeYamlError(name, std::max(problemLine, 1u),
-                         problem.empty() ? "expected YAML" : problem);
+                         "expected YAML" + why + "; correct the line");
   }
 
   /// Nodes come in the order of the text, so that each line is counted once.
@@ -167,6 +168,11 @@ Expected<Yaml> readYaml(StringRef text, StringRef name, size_t maxBytes) {
     return makeError(Diag::LimitReached, name,
                      "expected at most " + Twine(maxBytes) +
                          " bytes, but got " + Twine(text.size()));
+  // Of an archive the parser would say what no user asked.
+  if (any_of(text, [](char c) { return c >= 0 && c < ' ' && !isSpace(c); }))
+    return makeError(Diag::Usage, name,
+                     "expected text in YAML, but got a file of other bytes; "
+                     "name another file");
   return Reader(text, name).run();
 }
 

@@ -129,7 +129,7 @@ def test_remedies_fit(files, tmp_path):
     for words in (["--foo=int9"], ["report", "--foo"]):
         code, text = driver(*words)
         assert code == 2 and "unknown flag" in text and "did you mean" not in text, text
-    assert "did you mean '--precision=int8'?" in driver("--precison=int8")[1]
+    assert "unknown flag '--precison=int8'; did you mean '--precision=int8'? [QCC-E401]" in driver("--precison=int8")[1]
     code, text = driver(model, "-q", "--precision=int8", "-o", tmp_path / "a")
     code, text = driver("eval", tmp_path / "a", f"--reference={model}", f"--data={data}", "--min-cos=0.99999999")
     assert code == 6 and "expected a cosine of at least 0.99999999, but got 0.9" in text, text

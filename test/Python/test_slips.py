@@ -83,3 +83,15 @@ def test_places_that_take_nothing(folder):
     """Nobody may make folders there, root included."""
     code, text = driver("m.onnx", "-o", "/proc/m.qcc", cwd=folder)
     assert code == 8 and "/proc" in text and "tmp-" not in text and PERMISSIONS in text, text
+
+
+# --- files that are something else --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["recipe", "tune"])
+def test_files_that_are_no_yaml(folder, flag):
+    code, text = driver("m.onnx", f"--{flag}=d.npz", cwd=folder)
+    assert code == 2 and "d.npz: expected text in YAML, but got a file of other bytes; name another file [QCC-E401]" in text, text
+    (folder / "r.yaml").write_text("schema: [\n")
+    code, text = driver("m.onnx", f"--{flag}=r.yaml", cwd=folder)
+    assert code == 2 and "r.yaml: line " in text and "expected YAML, but it is none: " in text and "; correct the line [QCC-E401]" in text, text

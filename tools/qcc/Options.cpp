@@ -111,7 +111,7 @@ Error checkKnown(const OptTable &table, const InputArgList &args, Verb verb) {
     size_t length = text.ltrim('-').split('=').first.size();
     return usage("", "unknown flag '" + text + "'" +
                          (distance <= std::min<size_t>(length / 2, 3)
-                              ? ", did you mean '" + nearest + "'?"
+                              ? "; did you mean '" + nearest + "'?"
                               : std::string()));
   }
   return Error::success();

@@ -142,15 +142,15 @@ static void expectProblem(llvm::StringRef body, llvm::StringRef words) {
 
 TEST(Recipe, NamesTheNearestOfWhatItDoesNotKnow) {
   expectProblem("target: avx2\nprcision: int8\n",
-                "r.yaml: line 3: unknown key 'prcision', did you mean "
+                "r.yaml: line 3: unknown key 'prcision'; did you mean "
                 "'precision'?");
   expectProblem("passes:\n  - smoothquant: {alhpa: 1}\n",
-                "line 3: unknown key 'alhpa', did you mean 'alpha'?");
+                "line 3: unknown key 'alhpa'; did you mean 'alpha'?");
   expectProblem("calibration: {modus: x}\n", "did you mean 'mode'?");
   expectProblem("passes: [mixed_precision: {budget: {sise: 1x}}]\n",
                 "did you mean 'size'?");
   expectProblem("passes: [mixed_precison: {}]\n",
-                "unknown pass 'mixed_precison', did you mean "
+                "unknown pass 'mixed_precison'; did you mean "
                 "'mixed_precision'?");
   expectProblem("completely_different: 1\n", "expected one of schema, target");
   expectProblem("passes: [awq: {bits: 4}]\n", "unknown key 'bits'");
