@@ -91,7 +91,7 @@ qcc::findFormats(MLIRContext *context, StringRef precision) {
       scheme = *found;
     }
     if (llvm::is_contained(formats, scheme))
-      return makeError(Diag::UnsupportedScheme, "",
+      return makeError(Diag::Usage, "",
                        "expected each precision once, but got '" + word +
                            "' twice");
     formats.push_back(scheme);

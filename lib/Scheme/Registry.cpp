@@ -289,11 +289,11 @@ static llvm::Error makeUnknownKey(ArrayRef<const Scheme *> schemes,
       nearest = scheme->getKey();
     }
   }
-  return makeError(Diag::UnsupportedScheme, "",
+  return makeError(Diag::Usage, "",
                    "expected a precision (" + known + "), but got '" + key +
-                       "'" +
-                       (nearest.empty() ? llvm::Twine()
-                                        : "; did you mean '" + nearest + "'?"));
+                       "'; " +
+                       (nearest.empty() ? "`qcc schemes` lists them"
+                                        : "did you mean '" + nearest + "'?"));
 }
 
 llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {

@@ -74,7 +74,7 @@ TargetRegistry::find(llvm::StringRef value) const {
                                    return target->getValues();
                                  }),
                  ", ");
-  return makeError(Diag::UnsupportedTarget, "",
+  return makeError(Diag::Usage, "",
                    "expected a target of " + known + ", but got '" +
-                       value.str() + "'");
+                       value.str() + "'; `qcc targets` lists them");
 }

@@ -256,9 +256,9 @@ def test_what_cannot_be_met_names_the_nearest(files, tmp_path, options):
     ("options", "code", "words"),
     [
         ({"precision": "w4a16,w8a16"}, "QCC-E401", "expected a budget"),
-        ({"precision": "w4a16,w4a16", "max_size": "1x"}, "QCC-E307", "twice"),
-        ({"precision": "w4a16,w9a16", "max_size": "1x"}, "QCC-E307", "w9a16"),
-        ({"precision": "w4a16,", "max_size": "1x"}, "QCC-E307", "expected a precision"),
+        ({"precision": "w4a16,w4a16", "max_size": "1x"}, "QCC-E401", "twice"),
+        ({"precision": "w4a16,w9a16", "max_size": "1x"}, "QCC-E401", "w9a16"),
+        ({"precision": "w4a16,", "max_size": "1x"}, "QCC-E401", "expected a precision"),
         ({"max_size": "0.3"}, "QCC-E401", "--max-size"),
         ({"max_drop": "-1%"}, "QCC-E401", "--max-drop"),
         ({"max_latency": "half"}, "QCC-E401", "--max-latency"),

@@ -85,6 +85,25 @@ def test_places_that_take_nothing(folder):
     assert code == 8 and "/proc" in text and "tmp-" not in text and PERMISSIONS in text, text
 
 
+# --- names that are none ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flag", "code", "says"),
+    [
+        ("--precision=int9", 2, "but got 'int9'; did you mean 'int8'? [QCC-E401]"),
+        ("--precision=everything", 2, "but got 'everything'; `qcc schemes` lists them [QCC-E401]"),
+        ("--precision=w4a16:g33", 4, "[QCC-E307]"),
+        ("--target=avx3", 2, "but got 'avx3'; `qcc targets` lists them [QCC-E401]"),
+        ("--algo=gptk", 2, "did you mean 'gptq'? [QCC-E401]"),
+        ("--emit=obi", 2, "[QCC-E401]"),
+    ],
+)  # fmt: skip
+def test_names_that_do_not_exist(folder, flag, code, says):
+    """They are slips of usage, other than what exists and is not supported."""
+    assert (got := driver("m.onnx", flag, cwd=folder))[0] == code and says in got[1], got
+
+
 # --- files that are something else --------------------------------------------------------------------------------------
 
 

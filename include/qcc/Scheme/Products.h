@@ -101,7 +101,8 @@ const Scheme *findScheme(mlir::Location loc, llvm::StringRef precision);
 inline constexpr llvm::StringLiteral kMixedFormats =
     "w3a16,w4a16,w6a16,w8a16,f32";
 /// The formats that a precision names: one, several joined by commas, or
-/// `mixed`. Null is f32. No format comes twice. Errors: UnsupportedScheme.
+/// `mixed`. Null is f32. No format comes twice. Errors: Usage,
+/// UnsupportedScheme.
 llvm::Expected<llvm::SmallVector<const Scheme *>>
 findFormats(mlir::MLIRContext *context, llvm::StringRef precision);
 

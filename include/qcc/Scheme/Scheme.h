@@ -240,8 +240,9 @@ public:
   ///   token    activations in the format of Scheme::getTokenFormat
   ///   f32-scales  those of groups too, where the scheme has halves
   ///   sym, asym, ...                a convention of Scheme::getGrids
-  /// Errors (UnsupportedScheme) name the nearest key, or what parameters there
-  /// are. The object lives as long as the registry; its key is canonical.
+  /// Errors: Usage, with the nearest key; UnsupportedScheme, with what
+  /// parameters there are. The object lives as long as the registry; its key is
+  /// canonical.
   llvm::Expected<const Scheme *> find(llvm::StringRef precision) const;
   /// The same, or null.
   const Scheme *lookup(llvm::StringRef precision) const;

@@ -5,7 +5,7 @@
 // RUN: not qcc-opt %s --qcc-quantize-rtn="scheme=int7" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not qcc-opt %s --qcc-quantize-rtn="keep=(" 2>&1 | FileCheck %s --check-prefix=REGEX
 
-// UNKNOWN: [QCC-E307] expected a precision (f32, int8, w4a8, {{.*}}), but got 'int7'; did you mean 'int8'?
+// UNKNOWN: [QCC-E401] expected a precision (f32, int8, w4a8, {{.*}}), but got 'int7'; did you mean 'int8'?
 // REGEX: [QCC-E401] expected a regular expression, but got '('
 
 module attributes {qcc.symbols = ["batch"]} {

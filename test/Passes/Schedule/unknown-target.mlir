@@ -1,5 +1,5 @@
 // RUN: not qcc-opt %s --qcc-schedule=target=vax 2>&1 | FileCheck %s
-// CHECK: expected a target of reference, avx2, avx512, avx512-vnni, amx, native, but got 'vax' [QCC-E306]
+// CHECK: expected a target of reference, avx2, avx512, avx512-vnni, amx, native, but got 'vax'; `qcc targets` lists them [QCC-E401]
 func.func @main() {
   return
 }
