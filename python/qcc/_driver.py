@@ -8,10 +8,14 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Union
+
+import numpy as np
 
 from ._errors import CompileError, CompileWarning
 
@@ -26,7 +30,9 @@ _WARNING = "qcc: warning: "
 
 # Options that are given once, with several values joined by commas or one only: a sequence would leave but the last.
 _JOINED = ("precision", "algo", "metric")
-_REPEATED = ("keep", "load_plugin", "dim", "state")
+_REPEATED = ("keep", "load_plugin", "dim", "state", "drop_output")
+# Options that are names with values.
+_MAPPED = ("dim", "state")
 
 Option = Union[str, int, float, bool, os.PathLike, Sequence[object], Mapping[str, object]]
 
@@ -66,7 +72,7 @@ def _flags(name: str, value: Option) -> list[str]:
         return [_OPPOSITES[name]] if name in _OPPOSITES else []
     if value is True:
         return [flag]
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and name in _MAPPED:
         return [f"{flag}={key}={_join(item)}" for key, item in value.items()]
     if _is_list(value) and name in _JOINED:
         return [f"{flag}={_join(value)}"] if value else []
@@ -79,6 +85,19 @@ def _flags(name: str, value: Option) -> list[str]:
     return [f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}"]
 
 
+def _save_arrays(arrays: Mapping[str, object], folder: str) -> pathlib.Path:
+    """Arrays by name as an .npz. The same arrays give the same bytes, whose hash the artifact has."""
+    path = pathlib.Path(folder) / "calib.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                raise TypeError(f"compile() expected arrays of numbers as calib, but got {type(value).__name__} as '{name}'")
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return path
+
+
 def compile(  # noqa: A001 - the name that users know
     model: str | os.PathLike,
     output: str | os.PathLike | None = None,
@@ -87,16 +106,20 @@ def compile(  # noqa: A001 - the name that users know
     """Compiles an ONNX file and returns the folder of the artifact (default: the model's path with .qcc).
 
     Options are those of the command line with _ for -: compile("m.onnx", target="avx2", dim={"batch": [1, 8]},
-    require_fused=True, embed_weights=False). Raises CompileError when the driver refuses the model; what it warns of is a
+    require_fused=True, embed_weights=False). Calibration data may be arrays by input name, too: calib={"x": array}. Raises CompileError when the driver refuses the model; what it warns of is a
     CompileWarning.
     """
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"compile() expected the path of an ONNX file, but got {type(model).__name__}: write the model to a file first")
     source = pathlib.Path(model)
     folder = pathlib.Path(output) if output is not None else source.with_suffix(".qcc")
     # Only errors and warnings: nobody would see the rest.
     command = [_find_driver(), str(source), "--progress=none", "--color=never", "-o", str(folder)]
-    for name, value in options.items():
-        command += _flags(name, value)
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    with tempfile.TemporaryDirectory(prefix="qcc-") as temporary:
+        for name, value in options.items():
+            is_data = name == "calib" and isinstance(value, Mapping)
+            command += _flags(name, _save_arrays(value, temporary) if is_data else value)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     said, notes = [], []
     for line in done.stderr.splitlines():
         if (told := line.removeprefix(_WARNING)) != line:

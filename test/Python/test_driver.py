@@ -5,6 +5,7 @@ import pathlib
 import stat
 import sys
 
+import numpy as np
 import pytest
 import qcc
 
@@ -56,6 +57,40 @@ def test_lists(driver):
     assert arguments()[-3:] == ["--precision=w4a16,w8a16", "--algo=awq,gptq", "--calib=a.npz"]
     with pytest.raises(TypeError, match="expected one value of calib, but got 2"):
         qcc.compile("m.onnx", calib=["a.npz", "b.npz"])
+
+
+def test_arrays_as_calibration_data(driver, tmp_path):
+    """They are a file while the driver runs, the same bytes for the same arrays."""
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    arguments, record = driver(), tmp_path / "kept"
+    copy = f'import shutil; [shutil.copy(word[8:], {str(record)!r}) for word in sys.argv if word.startswith("--calib=")]'
+    program = (tmp_path / "qcc").read_text()
+    (tmp_path / "qcc").write_text(program.replace("sys.exit", copy + "\nsys.exit"))
+    kept = []
+    for _ in range(2):
+        qcc.compile("m.onnx", calib={"x": x, "file": [1, 2]})
+        kept.append(record.read_bytes())
+        assert not pathlib.Path(arguments()[-1].removeprefix("--calib=")).exists()
+    assert kept[0] == kept[1]
+    with np.load(record) as arrays:
+        np.testing.assert_array_equal(arrays["x"], x)
+        assert sorted(arrays.files) == ["file", "x"]
+    with pytest.raises(TypeError, match="expected arrays of numbers as calib, but got object as 'x'"):
+        qcc.compile("m.onnx", calib={"x": object()})
+
+
+@pytest.mark.parametrize("name", ["precision", "calib_method", "stats"])
+def test_mappings_are_of_names(driver, name):
+    driver()
+    with pytest.raises(TypeError, match=f"expected text, a number or a path as {name}, but got dict"):
+        qcc.compile("m.onnx", **{name: {"x": 1}})
+
+
+@pytest.mark.parametrize("model", [b"\x08\x09", bytearray(2), 7, None])
+def test_models_are_paths(driver, model):
+    driver()
+    with pytest.raises(TypeError, match=f"expected the path of an ONNX file, but got {type(model).__name__}: write the model to a file first"):
+        qcc.compile(model)
 
 
 def test_warnings(driver):

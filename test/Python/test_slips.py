@@ -114,3 +114,18 @@ def test_files_that_are_no_yaml(folder, flag):
     (folder / "r.yaml").write_text("schema: [\n")
     code, text = driver("m.onnx", f"--{flag}=r.yaml", cwd=folder)
     assert code == 2 and "r.yaml: line " in text and "expected YAML, but it is none: " in text and "; correct the line [QCC-E401]" in text, text
+
+
+# --- data in Python -----------------------------------------------------------------------------------------------------
+
+
+def test_arrays_calibrate(folder):
+    """The same bytes as the file that they are of."""
+    x = np.load(folder / "d.npz")["x"]
+    made = [qcc.compile(folder / "m.onnx", folder / f"{i}.qcc", precision="int8", calib={"x": x}) for i in range(2)]
+    assert (made[0] / "manifest.json").read_bytes() == (made[1] / "manifest.json").read_bytes()
+    of_file = qcc.compile(folder / "m.onnx", folder / "f.qcc", precision="int8", calib=folder / "d.npz")
+    assert (of_file / "libmodel.so").read_bytes() == (made[0] / "libmodel.so").read_bytes()
+    with pytest.raises(qcc.CompileError, match="there is no array for input 'x'|expected .*'x'"):
+        qcc.compile(folder / "m.onnx", folder / "n.qcc", precision="int8", calib={"z": x})
+    assert sorted(path.name for path in pathlib.Path(folder).iterdir()) == ["0.qcc", "1.qcc", "d.npz", "f.qcc", "m.onnx"]
