@@ -85,6 +85,37 @@ def test_places_that_take_nothing(folder):
     assert code == 8 and "/proc" in text and "tmp-" not in text and PERMISSIONS in text, text
 
 
+# --- flags that come twice ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--target=avx2 --target=reference", "--target=avx2 changes nothing: 'reference' comes later and is taken"),
+        ("--jobs=1 --jobs=2", "--jobs=1 changes nothing: '2' comes later and is taken"),
+        ("--jobs=2 --jobs=2", ""),
+        ("--dim=n=2 --dim=n=3 --keep=a --keep=layer", "matches the name of no node"),
+    ],
+)  # fmt: skip
+def test_choices_that_come_twice(folder, flags, says):
+    code, text = driver("m.onnx", "--precision=w8a16", *flags.split(), "-o", "m.qcc", cwd=folder)
+    assert code == 0 and says in text and text.count("changes nothing") == ("changes nothing" in says), text
+    code, text = driver("m.onnx", "--precision=w8a16", *flags.split(), "-q", "-o", "m.qcc", cwd=folder)
+    assert (code, text) == (0, "")
+
+
+def test_results_have_one_place(folder):
+    code, text = driver("m.onnx", "-o", "a.qcc", "-o", "b.qcc", cwd=folder)
+    assert code == 2 and "-o: expected one value, but got 'a.qcc' and 'b.qcc'; a run writes one [QCC-E401]" in text, text
+    assert driver("m.onnx", "-o", "a.qcc", "-oa.qcc", cwd=folder)[0] == 0
+
+
+def test_jobs_have_a_limit(folder):
+    for words in (["m.onnx"], ["eval", "m.qcc", "--reference=m.onnx", "--data=d.npz"]):
+        code, text = driver(*words, "--jobs=99999999999", cwd=folder)
+        assert code == 2 and "--jobs: expected a number up to 4096, but got 99999999999; " in text, text
+
+
 # --- names that are none ------------------------------------------------------------------------------------------------
 
 

@@ -447,7 +447,7 @@ Error runEval(Session &session) {
     if (Error error =
             checkPagePath(line, line.get(OPT_report_file), options->artifacts))
       return error;
-  Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
+  Expected<unsigned> jobs = getJobs(line);
   if (!jobs)
     return jobs.takeError();
   // Artifacts first: a wrong path is known before the reference is compiled.
@@ -475,8 +475,8 @@ Error runEval(Session &session) {
   if (!samples)
     return samples.takeError();
 
-  unsigned threads = *jobs ? unsigned(std::min<uint64_t>(*jobs, 4096))
-                           : hardware_concurrency().compute_thread_count();
+  unsigned threads =
+      *jobs ? *jobs : hardware_concurrency().compute_thread_count();
   Evaluation evaluation(*options, models, *samples);
   CountProgress progress(session.progress, "eval");
   Error failure = evaluation.run(

@@ -132,20 +132,49 @@ static Error checkVerb(StringRef word) {
   return Error::success();
 }
 
-/// Flags of data have one value: the last of two would win, and nobody would
-/// miss the other's. Of choices it does win, so that scripts can override.
+/// The name of a flag, without the sign that its value follows.
+static StringRef getName(const Arg &arg) {
+  return arg.getSpelling().rtrim('=');
+}
+
+/// Flags of data and of results have one value: the last of two would win, and
+/// nobody would miss the other's.
 static Error checkOnce(const CommandLine &line) {
   for (auto [id, several] :
        {std::pair<OptionID, StringRef>{OPT_calib, "a folder holds several"},
         {OPT_data, "a folder holds several"},
-        {OPT_inputs, "an .npz holds several"}}) {
+        {OPT_inputs, "an .npz holds several"},
+        {OPT_output, "a run writes one"},
+        {OPT_report_file, "a run writes one"}}) {
     std::vector<std::string> values = line.args.getAllArgValues(id);
-    if (any_of(values, [&](const std::string &v) { return v != values[0]; }))
-      return usage(line.args.getLastArg(id)->getSpelling().drop_back(),
-                   "expected one value, but got '" + values[0] + "' and '" +
-                       values[1] + "'; " + several);
+    for (const std::string &value : values)
+      if (value != values[0])
+        return usage(getName(*line.args.getLastArg(id)),
+                     "expected one value, but got '" + values[0] + "' and '" +
+                         value + "'; " + several);
   }
   return Error::success();
+}
+
+/// Of choices the last one wins, so that scripts can override, and that is
+/// told.
+static void warnOfRepeated(CommandLine &line) {
+  // All values of these count.
+  constexpr OptionID kSeveral[] = {
+      OPT_keep,    OPT_load_plugin, OPT_dim,    OPT_state, OPT_drop_output,
+      OPT_profile, OPT_algo,        OPT_metric, OPT_INPUT, OPT_UNKNOWN};
+  for (const Arg *arg : line.args) {
+    unsigned id = arg->getOption().getID();
+    if (is_contained(kSeveral, id) || arg->getNumValues() != 1)
+      continue;
+    const Arg *last = line.args.getLastArg(OptSpecifier(id));
+    StringRef given = arg->getValue(), taken = last->getValue();
+    if (given != taken)
+      line.warnings.push_back((getName(*arg) + "=" + given +
+                               " changes nothing: '" + taken +
+                               "' comes later and is taken")
+                                  .str());
+  }
 }
 
 Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
@@ -180,6 +209,7 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
                    "word");
   if (Error error = checkOnce(line))
     return std::move(error);
+  warnOfRepeated(line);
   line.positionals = line.args.getAllArgValues(OPT_INPUT);
   return line;
 }
@@ -227,9 +257,20 @@ Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,
   uint64_t value;
   if (StringRef(arg->getValue()).getAsInteger(10, value) ||
       value > INT64_MAX / 2)
-    return usage(arg->getSpelling(), "expected a number, but got '" +
-                                         StringRef(arg->getValue()) + "'");
+    return usage(getName(*arg), "expected a number, but got '" +
+                                    StringRef(arg->getValue()) + "'");
   return value;
+}
+
+Expected<unsigned> getJobs(const CommandLine &line) {
+  constexpr uint64_t most = 4096;
+  Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
+  if (!jobs)
+    return jobs.takeError();
+  if (*jobs > most)
+    return usage("--jobs", "expected a number up to " + Twine(most) +
+                               ", but got " + Twine(*jobs));
+  return static_cast<unsigned>(*jobs);
 }
 
 //===----------------------------------------------------------------------===//
@@ -577,10 +618,10 @@ Expected<CompileOptions> makeCompileOptions(Session &session, StringRef model,
   options.cacheDir = getCacheDir(line);
   options.workerProgram = self.str();
   options.plugins = line.args.getAllArgValues(OPT_load_plugin);
-  Expected<uint64_t> jobs = getNumber(line, OPT_jobs, 0);
+  Expected<unsigned> jobs = getJobs(line);
   if (!jobs)
     return jobs.takeError();
-  options.jobs = static_cast<unsigned>(std::min<uint64_t>(*jobs, 4096));
+  options.jobs = *jobs;
   for (auto apply : {applyCalibration, applyDims, applyStates, applyDropOutput,
                      applyKeep, applyMinCosine, applyEmit, applySymbolPrefix})
     if (Error error = apply(line, options))

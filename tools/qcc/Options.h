@@ -39,6 +39,7 @@ struct CommandLine {
   std::unique_ptr<llvm::opt::OptTable> table; ///< what `args` refers to
   llvm::opt::InputArgList args;
   std::vector<std::string> positionals;
+  std::vector<std::string> warnings; ///< of flags whose value is not taken
 
   bool has(OptionID id) const { return args.hasArg(id); }
   llvm::StringRef get(OptionID id, llvm::StringRef fallback = "") const {
@@ -65,6 +66,9 @@ llvm::Expected<NonFinitePolicy> readNonFinitePolicy(llvm::StringRef where,
 /// The value of a numeric flag. Errors: Usage.
 llvm::Expected<uint64_t> getNumber(const CommandLine &line, OptionID id,
                                    uint64_t fallback);
+
+/// The value of --jobs; 0: all cores. Errors: Usage.
+llvm::Expected<unsigned> getJobs(const CommandLine &line);
 
 struct Session;
 

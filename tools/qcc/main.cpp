@@ -155,6 +155,9 @@ int main(int argc, char **argv) {
   }
 
   ErrorSink sink(*color);
+  if (!line->has(OPT_quiet))
+    for (const std::string &warning : line->warnings)
+      sink.warn(warning);
   Session session{*line, sink, self, {}, *progress};
   if (Error error = loadPlugins(session))
     sink.report(std::move(error));
