@@ -38,9 +38,9 @@ static bool readsOnce(AffineMap map) {
       if (expr.isFunctionOfDim(d))
         seen.set(d);
   };
-  SmallVector<AffineExpr> open(map.getResults());
-  while (!open.empty()) {
-    AffineExpr expr = open.pop_back_val();
+  SmallVector<AffineExpr> pending(map.getResults());
+  while (!pending.empty()) {
+    AffineExpr expr = pending.pop_back_val();
     if (auto dim = dyn_cast<AffineDimExpr>(expr)) {
       whole.set(dim.getPosition());
       continue;
@@ -57,8 +57,8 @@ static bool readsOnce(AffineMap map) {
       mark(expr, rest);
       break;
     default:
-      open.push_back(binary.getLHS());
-      open.push_back(binary.getRHS());
+      pending.push_back(binary.getLHS());
+      pending.push_back(binary.getRHS());
     }
   }
   return (whole | (quotient & rest)).all();
