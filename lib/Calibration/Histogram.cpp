@@ -52,7 +52,7 @@ void Histogram::count(llvm::ArrayRef<float> values, double scale) {
   constexpr int32_t magnitude = 0x7fffffff;
   std::vector<uint32_t> counts(2 * size_t(kBins));
   Words positiveZeros = {}, negativeZeros = {};
-  forEachEight(values, [&](const Floats &lanes) {
+  forEachEight(values, 0, [&](const Floats &lanes) {
     auto bits = (Words)lanes;
     Words sign = (bits >> 31) & int32_t(kBins), rest = bits & magnitude;
     Doubles scaled = __builtin_convertvector((Floats)rest, Doubles) * scale;

@@ -17,16 +17,22 @@ using Words = int32_t __attribute__((vector_size(kLanes * 4)));
 using Doubles = double __attribute__((vector_size(kLanes * 8)));
 
 /// Calls `body` with each eight elements; the last ones are filled up with
-/// zeros.
+/// `rest`.
 template <typename Body>
-void forEachEight(llvm::ArrayRef<float> values, Body body) {
-  while (!values.empty()) {
-    size_t count = values.size() < kLanes ? values.size() : kLanes;
-    Floats lanes = {};
-    std::memcpy(&lanes, values.data(), count * sizeof(float));
+void forEachEight(llvm::ArrayRef<float> values, float rest, Body body) {
+  size_t whole = values.size() / kLanes * kLanes;
+  Floats lanes;
+  // A copy of known size is a load.
+  for (size_t i = 0; i < whole; i += kLanes) {
+    std::memcpy(&lanes, values.data() + i, sizeof lanes);
     body(lanes);
-    values = values.drop_front(count);
   }
+  if (whole == values.size())
+    return;
+  lanes = Floats{} + rest;
+  std::memcpy(&lanes, values.data() + whole,
+              (values.size() - whole) * sizeof(float));
+  body(lanes);
 }
 
 /// The sum of all lanes, always in the same order.

@@ -9,7 +9,7 @@ using namespace qcc;
 
 static bool areFinite(llvm::ArrayRef<float> values) {
   Words others = {};
-  forEachEight(values,
+  forEachEight(values, 0,
                [&](const Floats &lanes) { others |= lanes - lanes != 0.0f; });
   for (size_t i = 0; i < kLanes; ++i)
     if (others[i])
@@ -27,17 +27,8 @@ struct Extent {
 
 static Extent measure(llvm::ArrayRef<float> values) {
   Extent extent{values[0], values[0]};
-  // Zeros that fill the last eight up count for no sum, but for the extremes.
-  size_t whole = values.size() / kLanes * kLanes;
-  Floats zero = {}, least = zero + extent.least, most = zero + extent.most;
-  Doubles above = {}, below = {}, squares = {};
-  forEachEight(values, [&](const Floats &lanes) {
-    Doubles wide = __builtin_convertvector(lanes, Doubles);
-    above += __builtin_convertvector(lanes > zero ? lanes : zero, Doubles);
-    below += __builtin_convertvector(lanes < zero ? -lanes : zero, Doubles);
-    squares += wide * wide;
-  });
-  forEachEight(values.take_front(whole), [&](const Floats &lanes) {
+  Floats zero = {}, least = zero + values[0], most = least;
+  forEachEight(values, values[0], [&](const Floats &lanes) {
     least = lanes < least ? lanes : least;
     most = lanes > most ? lanes : most;
   });
@@ -45,10 +36,13 @@ static Extent measure(llvm::ArrayRef<float> values) {
     extent.least = std::min(extent.least, float(least[i]));
     extent.most = std::max(extent.most, float(most[i]));
   }
-  for (float value : values.drop_front(whole)) {
-    extent.least = std::min(extent.least, value);
-    extent.most = std::max(extent.most, value);
-  }
+  Doubles above = {}, below = {}, squares = {};
+  forEachEight(values, 0, [&](const Floats &lanes) {
+    Doubles wide = __builtin_convertvector(lanes, Doubles);
+    above += __builtin_convertvector(lanes > zero ? lanes : zero, Doubles);
+    below += __builtin_convertvector(lanes < zero ? -lanes : zero, Doubles);
+    squares += wide * wide;
+  });
   extent.above = addLanes(above);
   extent.below = addLanes(below);
   extent.squares = addLanes(squares);

@@ -42,7 +42,7 @@ private:
     return b.sub(b.mul(output, b.idx(axis.stride)), b.idx(axis.padBegin));
   }
   IndexSpan insideColumns(Value begin, Value end);
-  IndexSpan lanesBelow(Value position, Value size);
+  IndexSpan lanesWithin(Value position, Value size);
   IndexSpan insideLanes(Value position, Value count);
   Value maskOf(IndexSpan span);
   Value loadTap(Value offset, IndexSpan inside);
@@ -122,7 +122,7 @@ IndexSpan PoolKernel::insideColumns(Value begin, Value end) {
 
 /// The lanes of a block whose tap, the first lane's at `position`, lies in
 /// [0, size).
-IndexSpan PoolKernel::lanesBelow(Value position, Value size) {
+IndexSpan PoolKernel::lanesWithin(Value position, Value size) {
   Value zero = b.idx(0), stride = b.idx(columns.stride);
   auto ceilDivide = [&](Value value) {
     return b.divFloor(b.add(b.maxIdx(value, zero), b.idx(columns.stride - 1)),
@@ -133,7 +133,7 @@ IndexSpan PoolKernel::lanesBelow(Value position, Value size) {
 
 /// The same of the input's columns, of the first `count` lanes.
 IndexSpan PoolKernel::insideLanes(Value position, Value count) {
-  IndexSpan span = lanesBelow(position, b.size(columns.input));
+  IndexSpan span = lanesWithin(position, b.size(columns.input));
   return {span.begin, b.minIdx(span.end, count)};
 }
 
@@ -192,7 +192,7 @@ Value PoolKernel::countTaps(Value start, ArrayRef<IndexSpan> inside) {
           room = b.add(b.size(columns.input),
                        b.idx(columns.padBegin + columns.padEnd));
     Value counts =
-        maskOf(op.getCountIncludePad() ? lanesBelow(place, room) : span);
+        maskOf(op.getCountIncludePad() ? lanesWithin(place, room) : span);
     sum = arith::AddFOp::create(b, sum,
                                 arith::SelectOp::create(b, counts, one, zero));
   }

@@ -15,15 +15,6 @@ using namespace mlir;
 
 namespace qcc::onnx_import {
 
-Value takeExpert(NodeContext &node, Value tensor, int64_t expert) {
-  if (!tensor)
-    return {};
-  Dims rest = node.dims(tensor);
-  rest.erase(rest.begin());
-  return node.reshape(node.slice(tensor, 0, node.size(expert), node.size(1)),
-                      rest);
-}
-
 namespace {
 
 //===----------------------------------------------------------------------===//
@@ -153,7 +144,7 @@ Value multiplyExpert(NodeContext &node, Value rows, WeightReader weights,
   if (!rows || !matrix)
     return {};
   Value product = node.matmul(rows, matrix, false, /*transB=*/true);
-  Value offset = takeExpert(node, node.in(bias), expert);
+  Value offset = node.takePart(node.in(bias), expert);
   return offset ? node.add(product, node.widen(offset)) : product;
 }
 

@@ -26,9 +26,6 @@ struct Mixture {
 using WeightReader =
     llvm::function_ref<mlir::Value(unsigned input, int64_t expert)>;
 
-/// Part `expert` of a tensor, without that dimension; null for null.
-mlir::Value takeExpert(NodeContext &node, mlir::Value tensor, int64_t expert);
-
 /// The output of MoE or QMoE for `tokens` rows, from inputs that were checked:
 /// each token goes through the experts that its row of the router (input 1, and
 /// for QMoE perhaps input 14) chooses, and each expert computes with its tokens

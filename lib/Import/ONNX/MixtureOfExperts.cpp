@@ -161,10 +161,10 @@ LogicalResult convertMoE(NodeContext &node) {
   std::optional<Mixture> mixture = readMixture(node, false, tokens, /*bits=*/8);
   if (!mixture)
     return failure();
-  return emitMixture(
-      node, *mixture, tokens, [&](unsigned input, int64_t expert) {
-        return node.widen(takeExpert(node, node.in(input), expert));
-      });
+  return emitMixture(node, *mixture, tokens,
+                     [&](unsigned input, int64_t expert) {
+                       return node.widen(node.takePart(node.in(input), expert));
+                     });
 }
 
 //===----------------------------------------------------------------------===//
@@ -242,15 +242,13 @@ LogicalResult checkCodes(NodeContext &node, unsigned weight, unsigned zero,
 Value readCodes(NodeContext &node, unsigned input, AffineExpr rows,
                 unsigned zeroInput, int64_t bits, int64_t block,
                 int64_t expert) {
-  Value codes =
-      unpackCodes(node, takeExpert(node, node.in(input), expert), bits);
-  Value scales = takeExpert(node, node.in(input + 1), expert), zeros;
+  Value codes = unpackCodes(node, node.takePart(node.in(input), expert), bits);
+  Value scales = node.takePart(node.in(input + 1), expert), zeros;
   if (!codes || !scales)
     return {};
   codes = node.slice(codes, 1, node.size(0), rows);
   if (node.has(zeroInput)) {
-    zeros =
-        unpackCodes(node, takeExpert(node, node.in(zeroInput), expert), bits);
+    zeros = unpackCodes(node, node.takePart(node.in(zeroInput), expert), bits);
     int64_t last = node.rank(scales) - 1;
     zeros = node.slice(zeros, last, node.size(0), node.dims(scales)[last]);
   } else {

@@ -298,6 +298,14 @@ std::optional<SmallVector<double>> NodeContext::getFloats(unsigned i) const {
   return result;
 }
 
+Value NodeContext::takePart(Value tensor, int64_t index) {
+  if (!tensor)
+    return {};
+  Dims rest = dims(tensor);
+  rest.erase(rest.begin());
+  return reshape(slice(tensor, 0, size(index), size(1)), rest);
+}
+
 LogicalResult NodeContext::refuseDynamic(unsigned input, StringRef what) {
   return refuse(Diag::UnsupportedShape,
                 "expected " + what + " (input " + Twine(input) +

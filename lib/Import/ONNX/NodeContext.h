@@ -109,6 +109,10 @@ public:
   std::optional<llvm::SmallVector<int64_t>> getAxes(unsigned input,
                                                     int64_t rank, bool &given);
 
+  /// Part `index` of a tensor's first dimension, without that dimension; null
+  /// for null.
+  mlir::Value takePart(mlir::Value tensor, int64_t index);
+
   /// Records that the input must be a constant to be compiled.
   mlir::LogicalResult refuseDynamic(unsigned input, llvm::StringRef what);
 

@@ -317,14 +317,9 @@ Value maskStep(NodeContext &node, const Layer &layer, Value fresh, Value ended,
       });
 }
 
-/// Part `index` of the directions, without that dimension.
+/// Part `index` of the directions, in the type of computation.
 Value takeDirection(NodeContext &node, Value tensor, int64_t index) {
-  if (!tensor)
-    return {};
-  Dims rest = node.dims(tensor);
-  rest.erase(rest.begin());
-  return node.reshape(
-      node.slice(node.widen(tensor), 0, node.size(index), node.size(1)), rest);
+  return node.takePart(node.widen(tensor), index);
 }
 
 std::optional<Layer> readLayer(NodeContext &node, const Kind &kind,

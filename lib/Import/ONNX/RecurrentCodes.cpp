@@ -7,14 +7,6 @@ using namespace mlir;
 
 namespace qcc::onnx_import {
 
-/// Part `direction` of a tensor, without that dimension.
-static Value takePart(NodeContext &node, Value tensor, int64_t direction) {
-  Dims rest = node.dims(tensor);
-  rest.erase(rest.begin());
-  return node.reshape(node.slice(tensor, 0, node.size(direction), node.size(1)),
-                      rest);
-}
-
 std::optional<CodedWeight> readCodedWeight(NodeContext &node, unsigned i,
                                            unsigned scaleAt,
                                            int64_t direction) {
@@ -47,9 +39,9 @@ std::optional<CodedWeight> readCodedWeight(NodeContext &node, unsigned i,
                       "their type and scales of float");
     return std::nullopt;
   }
-  return CodedWeight{takePart(node, node.in(i), direction),
-                     takePart(node, node.in(scaleAt), direction),
-                     takePart(node, node.in(scaleAt + 1), direction)};
+  return CodedWeight{node.takePart(node.in(i), direction),
+                     node.takePart(node.in(scaleAt), direction),
+                     node.takePart(node.in(scaleAt + 1), direction)};
 }
 
 Value multiplyCoded(NodeContext &node, Value rows, const CodedWeight &weight) {
