@@ -5,7 +5,7 @@
 
 A decoder of random weights with MatMulNBits of 4 bits and GroupQueryAttention, one thread: prompts, and one token behind
 some, with caches that are passed on and with caches that stay in the context. Both compute in int8 (accuracy_level 4, w4a8).
-Writes docs/benchmarks/DATE-decoders.md.
+Writes docs/benchmarks/DATE-decoders-LEVEL.md.
 """
 
 from __future__ import annotations

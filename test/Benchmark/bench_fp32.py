@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_fp32.py [--pairs=N] [--target=T] [--only=NAME]
 
-Both run in this process, in interleaved pairs; writes docs/benchmarks/DATE-fp32.md.
+Both run in this process, in interleaved pairs; writes docs/benchmarks/DATE-fp32-LEVEL.md.
 """
 
 from __future__ import annotations

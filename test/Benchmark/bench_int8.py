@@ -7,10 +7,10 @@ Four contenders in one process, in rounds that run each once, in an order that t
 with several threads after a pause: ours in int8 and fp32, ONNX Runtime's in int8 (quantize_static: per channel, symmetric
 weights, after its own preprocessing) and fp32, with all optimisations and the same threads. Both int8 are calibrated on the
 same samples. Models: the trained ones of $QCC_TEST_DATA with at least 50 million products, and graphs of known shapes with
-random weights. Writes docs/benchmarks/DATE-int8.md. Bounded: --seconds for each model and number of threads.
+random weights. Writes docs/benchmarks/DATE-int8-LEVEL.md. Bounded: --seconds for each model and number of threads.
 
-With --qdq the contenders are ONNX Runtime's int8 model, compiled by us and run by it, and our own int8, in DATE-qdq.md.
-With --own the contenders are ours alone: fp32, int8 and w4a8 with calibration data, and int8 without, in DATE-int8-own.md.
+With --qdq the contenders are ONNX Runtime's int8 model, compiled by us and run by it, and our own int8, in DATE-qdq-LEVEL.md.
+With --own the contenders are ours alone: fp32, int8 and w4a8 with calibration data, and int8 without, in DATE-int8-own-LEVEL.md.
 """
 
 from __future__ import annotations
@@ -223,15 +223,15 @@ def main() -> None:
     day = datetime.date.today().isoformat()
     if options.own:
         names, pairs = (PLAIN, OURS, DYNAMIC, NARROW), [(PLAIN, OURS), (PLAIN, DYNAMIC), (OURS, NARROW)]
-        title, file = "int8 with and without data, and w4a8", f"{day}-int8-own.md"
+        title, file = "int8 with and without data, and w4a8", "int8-own"
         said = " | ".join(f"products in {kind} | cosine" for kind in (OURS, DYNAMIC, NARROW))
     elif options.qdq:
         names, pairs = (QDQ, PEER, OURS), [(PEER, QDQ), (QDQ, OURS)]
-        title, file = "int8 models of ONNX Runtime, compiled and run by it", f"{day}-qdq.md"
+        title, file = "int8 models of ONNX Runtime, compiled and run by it", "qdq"
         said = " | ".join(f"products in int8, {kind} | cosine" for kind in (OURS, QDQ))
     else:
         names, pairs = (OURS, PLAIN, PEER, PEER_PLAIN), [(PLAIN, OURS), (PEER, OURS), (PEER_PLAIN, PLAIN)]
-        title, file, said = "int8 against fp32 and ONNX Runtime", f"{day}-int8.md", "products in int8 | cosine"
+        title, file, said = "int8 against fp32 and ONNX Runtime", "int8", "products in int8 | cosine"
     speeds = " | ".join(f"{fast} over {slow}" for slow, fast in pairs)
     columns = f"| model | threads | {' | '.join(names)} | {speeds} | {said} |"
     lines = [
@@ -258,10 +258,7 @@ def main() -> None:
         means = " | ".join(f"{geometric_mean(list(column)):.2f}x" for column in zip(*rows))
         lines.append(f"| geometric mean | {threads} |{' |' * len(names)} {means} |" + " |" * (said.count("|") + 1))
         print(lines[-1], flush=True)
-    page = options.page or ROOT / "docs" / "benchmarks" / file
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"wrote {page}")
+    harness.write_page(file, lines, options.page)
 
 
 if __name__ == "__main__":

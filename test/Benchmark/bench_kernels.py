@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_kernels.py [--pairs=N]
 
-Writes docs/benchmarks/DATE-kernels.md.
+Writes docs/benchmarks/DATE-kernels-LEVEL.md.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ def main() -> None:
         "",
     ]
     print(done.stdout, end="")
-    page = ROOT / "docs" / "benchmarks" / f"{day}-kernels.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n" + done.stdout, encoding="utf-8")
-    print(f"wrote {page.relative_to(ROOT)}")
+    harness.write_page("kernels", [*lines, done.stdout])
 
 
 if __name__ == "__main__":

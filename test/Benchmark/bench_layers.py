@@ -4,7 +4,7 @@
 """usage: bench_layers.py [--pairs=N] [--only=REGEX] [--no-page]
 
 Transposed convolutions, those over depth, depthwise ones by width, attention with what hides keys. One thread, both sides
-in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers.md.
+in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Speed: a chain of L products of K x K, distinct weights, each format in turns with f32 in one process, one thread.
 Accuracy: perplexity of models/llm/lm-s below $QCC_TEST_DATA, every format by round-to-nearest, as its reference.json
 says: the first 24 rows of eval_tokens.npz, positions 1 to 255 of each; embeddings and the tied output head stay f32.
-Writes docs/benchmarks/DATE-low-bit.md.
+Writes docs/benchmarks/DATE-low-bit-LEVEL.md.
 """
 
 from __future__ import annotations
@@ -152,21 +152,17 @@ def main() -> None:
     parser.add_argument("--precisions", type=lambda text: text.split(","))
     options = parser.parse_args()
     day = datetime.date.today().isoformat()
-    flags = "avx512" if "avx512f" in harness.cpu_flags() else "AVX2 only"
     lines = [
         f"# Weights of few bits, {day}",
         "",
-        f"`./dev bench lowbit` at commit {harness.commit()} on {harness.cpu_name()} ({flags}).",
+        f"`./dev bench lowbit` at commit {harness.commit()} on {harness.cpu_name()}.",
         "",
     ]
     if options.only != "accuracy":
         lines += ["## Speed", "", *measure_speed(options), ""]
     if options.only != "speed":
         lines += ["## Accuracy", "", *measure_accuracy(options), ""]
-    page = ROOT / "docs" / "benchmarks" / f"{day}-low-bit.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(f"wrote {page.relative_to(ROOT)}")
+    harness.write_page("low-bit", lines)
 
 
 if __name__ == "__main__":

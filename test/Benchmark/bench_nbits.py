@@ -6,7 +6,7 @@
 One thread, K = N. Both sides have the same codes and scales: weights lie on the grid to begin with, so what differs from
 the product in f64 is what the arithmetic adds. One row goes through chains of products with 600 MB of weights in turn,
 and the bandwidth of plain reads is measured between the samples. The peer runs at the accuracy_level that is fastest
-for the case. Writes docs/benchmarks/DATE-nbits.md.
+for the case. Writes docs/benchmarks/DATE-nbits-LEVEL.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 One thread. The decoder lm-s with its products in MatMulNBits of 4 bits, run on one token and on a prompt, at the precisions
 that keep the codes; ONNX Runtime at accuracy levels 0 (f32) and 4 (int8). `--before` is another compiler, whose artifact at
-f32 takes turns with the others. Writes docs/benchmarks/DATE-own-codes.md.
+f32 takes turns with the others. Writes docs/benchmarks/DATE-own-codes-LEVEL.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """usage: bench_tuning.py [--rounds=N] [--seconds=S] [--only=NAME] [--precision=f32,int8] [--target=T] [--page=FILE]
 
 Compiles the models of bench_int8 with and without --tune, checks that both give the same bits, and runs them in turn on one
-thread. Writes docs/benchmarks/DATE-tuning.md. Bounded: --seconds for the runs of each model and precision.
+thread. Writes docs/benchmarks/DATE-tuning-LEVEL.md. Bounded: --seconds for the runs of each model and precision.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def main() -> None:
         for precision in options.precision.split(",") if options.only in subject.name else ():
             lines.append(measure(subject, precision, options))
             print(lines[-1], flush=True)
-    page = options.page or bench_int8.ROOT / "docs" / "benchmarks" / f"{day}-tuning.md"
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"wrote {page}")
+    harness.write_page("tuning", lines, options.page)
 
 
 if __name__ == "__main__":

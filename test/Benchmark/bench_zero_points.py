@@ -5,7 +5,7 @@
 
 One thread. Random codes of 8 bits with zero point 117, and of 7 bits with zero point 60, in one QLinear or Integer
 operation or one between conversions. `--before` is another compiler, whose artifacts take turns with those of this one. Writes
-docs/benchmarks/DATE-zero-points.md.
+docs/benchmarks/DATE-zero-points-LEVEL.md.
 """
 
 from __future__ import annotations

@@ -140,20 +140,28 @@ def commit() -> str:
     return subprocess.run(words, capture_output=True, text=True, cwd=SOURCE).stdout.strip()
 
 
-def write_page(name: str, lines: Iterable[str]) -> None:
-    """Writes docs/benchmarks/DATE-NAME.md."""
-    page = SOURCE / "docs" / "benchmarks" / f"{datetime.date.today().isoformat()}-{name}.md"
+# What of a CPU's vector features matters here, in rising order.
+FEATURES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "amx_int8": "AMX"}
+
+
+def write_page(name: str, lines: Iterable[str], page: pathlib.Path | None = None) -> None:
+    """Writes docs/benchmarks/DATE-NAME-LEVEL.md or a page of the caller's choice.
+
+    LEVEL is the last of FEATURES that the CPU has: figures of another kind of machine stay beside each other.
+    """
+    level = [text for flag, text in FEATURES.items() if flag in cpu_flags()] or ["baseline"]
+    day = datetime.date.today().isoformat()
+    page = page or SOURCE / "docs" / "benchmarks" / f"{day}-{name}-{level[-1].lower().replace('-', '')}.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"wrote {page.relative_to(SOURCE)}")
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"wrote {page}")
 
 
 def cpu_name() -> str:
     """The CPU's model name and what of its vector features matter here."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
         name = next((line.split(":", 1)[1].strip() for line in info if line.startswith("model name")), "unknown CPU")
-    features = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "amx_int8": "AMX"}
-    return f"{name} ({', '.join(text for flag, text in features.items() if flag in cpu_flags())})"
+    return f"{name} ({', '.join(text for flag, text in FEATURES.items() if flag in cpu_flags())})"
 
 
 def anonymous_kb(pid: int) -> int:
