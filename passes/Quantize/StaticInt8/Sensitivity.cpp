@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Sensitivity.h"
 #include "../../Precision/Assign/Rounded.h"
+#include "Skips.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
@@ -85,18 +86,25 @@ static Value switchResult(OpBuilder &b, Value exact, Value moved,
 static Value switchLayer(Operation *layer, Value input,
                          llvm::function_ref<Value(OpBuilder &)> wideWeight,
                          llvm::function_ref<Value(OpBuilder &)> narrowWeight,
-                         Value switches, size_t layerNumber, LayerSwitches at) {
+                         Value switches, size_t layerNumber, LayerSwitches at,
+                         Skips &skips) {
   OpBuilder b(layer->getContext());
   b.setInsertionPointAfter(layer);
-  auto multiply = [&](Value weight) {
+  auto multiply = [&](Value weight, const ReadWhere &where) {
     Operation *low = b.clone(*layer);
     low->setOperand(0, input);
     low->setOperand(1, weight);
+    skips.add(low, where);
     return low->getResult(0);
   };
-  Value exact = layer->getResult(0), moved = multiply(wideWeight(b));
+  skips.add(layer, {{}, {at.layer}});
+  ReadWhere isWide{{at.layer}, {}};
   if (narrowWeight)
-    moved = select(b, multiply(narrowWeight(b)), moved, switches, at.narrow);
+    isWide.off.push_back(at.narrow);
+  Value exact = layer->getResult(0), moved = multiply(wideWeight(b), isWide);
+  if (narrowWeight)
+    moved = select(b, multiply(narrowWeight(b), {{at.layer, at.narrow}, {}}),
+                   moved, switches, at.narrow);
   if (getChannelPlaces(layer).channels)
     moved = addNumbers(b, layer, moved, switches, int64_t(at.correction));
   return switchResult(b, exact, moved, switches, layerNumber, at.layer);
@@ -105,24 +113,34 @@ static Value switchLayer(Operation *layer, Value input,
 /// Computes a product in all ways, as switchLayer. `narrowWeight` may be null.
 static void switchProduct(MatMulOp product, const SwitchedProducts &formats,
                           llvm::function_ref<Value(OpBuilder &)> narrowWeight,
-                          Value switches, size_t layerNumber,
-                          LayerSwitches at) {
+                          Value switches, size_t layerNumber, LayerSwitches at,
+                          Skips &skips) {
   OpBuilder b(product.getContext());
   b.setInsertionPointAfter(product);
   Value exact = product.getResult(), moved;
-  auto multiply = [&](Value input, Value weight) -> Value {
-    return MatMulOp::create(b, product.getLoc(), exact.getType(), input, weight,
-                            /*trans_a=*/false, /*trans_b=*/false);
+  auto multiply = [&](Value input, Value weight,
+                      const ReadWhere &where) -> Value {
+    auto low = MatMulOp::create(b, product.getLoc(), exact.getType(), input,
+                                weight, /*trans_a=*/false, /*trans_b=*/false);
+    skips.add(low, where);
+    return low;
   };
   auto round = [&](const Scheme *scheme) {
     Value input = product.getLhs();
     return scheme ? assign::roundActivation(b, input, *scheme, {}) : input;
   };
+  skips.add(product, {{}, {at.layer}});
+  ReadWhere isNarrow{{at.layer}, {}}, isWide = isNarrow;
+  if (narrowWeight && formats.wide) {
+    isNarrow.on.push_back(at.narrow);
+    isWide.off.push_back(at.narrow);
+  }
   if (narrowWeight)
-    moved = multiply(round(formats.narrow), narrowWeight(b));
+    moved = multiply(round(formats.narrow), narrowWeight(b), isNarrow);
   if (formats.wide) {
-    Value wide = multiply(round(formats.wide),
-                          assign::roundWeight(b, product, *formats.wide));
+    Value wide =
+        multiply(round(formats.wide),
+                 assign::roundWeight(b, product, *formats.wide), isWide);
     moved = moved ? select(b, moved, wide, switches, at.narrow) : wide;
   }
   switchResult(b, exact, moved, switches, layerNumber, at.layer);
@@ -130,11 +148,13 @@ static void switchProduct(MatMulOp product, const SwitchedProducts &formats,
 
 /// Computes an attention in both ways, as switchLayer.
 static void switchAttention(AttentionOp op, Value switches, size_t number,
-                            size_t at) {
+                            size_t at, Skips &skips) {
   OpBuilder b(op.getContext());
   b.setInsertionPointAfter(op);
   auto low = cast<AttentionOp>(b.clone(*op));
   low.setInt8(true);
+  skips.add(op, {{}, {at}});
+  skips.add(low, {{at}, {}});
   switchResult(b, op.getResult(), low.getResult(), switches, number, at);
 }
 
@@ -166,8 +186,8 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
          firstChannel = firstLayer + model->groupOf.size(),
          firstNarrow = firstChannel + channels,
          firstAttention = firstNarrow + model->places.size();
-  auto numNumbers = int64_t(firstAttention + products.attentions.size());
-  auto type = RankedTensorType::get({numNumbers}, b.getF32Type());
+  size_t always = firstAttention + products.attentions.size();
+  auto type = RankedTensorType::get({int64_t(always + 1)}, b.getF32Type());
   size_t offset = firstChannel;
   unsigned position = entry.getNumArguments();
   if (failed(entry.insertArgument(position, type,
@@ -176,6 +196,7 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
                                   entry.getLoc())))
     return makeError(Diag::Internal, kSwitches, "cannot add an input");
   Value switches = entry.getArgument(position);
+  Skips skips;
   for (auto [number, activation] : llvm::enumerate(activations)) {
     Value value = mapping.lookup(activation.value);
     b.setInsertionPointAfterValue(value);
@@ -201,7 +222,8 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
                   switchLayer(own, codes.forLayers, wide, narrow, switches,
                               model->layers,
                               {firstLayer + model->layers, offset,
-                               firstNarrow + model->layers}));
+                               firstNarrow + model->layers},
+                              skips));
       offset += model->places[model->layers++].channels;
     }
   }
@@ -213,18 +235,19 @@ llvm::Expected<std::unique_ptr<SwitchedModel>> SwitchedModel::create(
     llvm::function_ref<Value(OpBuilder &)> narrow;
     if (weights.narrow.contains(original))
       narrow = chosenWeight;
-    switchProduct(
-        cast<MatMulOp>(mapping.lookup(original.getOperation())), products,
-        narrow, switches, number,
-        {firstLayer + number, /*correction=*/0, firstNarrow + number});
+    switchProduct(cast<MatMulOp>(mapping.lookup(original.getOperation())),
+                  products, narrow, switches, number,
+                  {firstLayer + number, /*correction=*/0, firstNarrow + number},
+                  skips);
   }
   size_t attention = 0;
   for (AttentionOp original : products.attentions) {
     Operation *own = mapping.lookup(original.getOperation());
     switchAttention(cast<AttentionOp>(own), switches, model->layers + attention,
-                    firstAttention + attention);
+                    firstAttention + attention, skips);
     ++attention;
   }
+  skips.apply(switches, always);
   Operation *end = entry.getBody().front().getTerminator();
   b.setInsertionPoint(end);
   for (Value value : end->getOperands())
@@ -286,13 +309,15 @@ Switches SwitchedModel::getSwitches(const std::vector<bool> &onOf) const {
 }
 
 /// The numbers that the copy's further input has, in its order.
-SampleArray SwitchedModel::makeInput(const Switches &switches) const {
+SampleArray SwitchedModel::makeInput(const Switches &switches,
+                                     bool computesAll) const {
   std::vector<float> values(switches.activations.begin(),
                             switches.activations.end());
   values.insert(values.end(), switches.layers.begin(), switches.layers.end());
   values.insert(values.end(), corrections.begin(), corrections.end());
   values.insert(values.end(), narrow.begin(), narrow.end());
   values.insert(values.end(), attentions.begin(), attentions.end());
+  values.push_back(computesAll);
   SampleArray array;
   array.name = kSwitches;
   array.code = 2; // DLPack's float
@@ -304,10 +329,11 @@ SampleArray SwitchedModel::makeInput(const Switches &switches) const {
 }
 
 llvm::Error SwitchedModel::runSamples(const Switches &switches, size_t count,
-                                      Workspace::Listener listener) {
+                                      Workspace::Listener listener,
+                                      bool computesAll) {
   workspace.report("measuring choices, run " + Twine(++runs));
   for (Sample &sample : samples)
-    sample.arrays.back() = makeInput(switches);
+    sample.arrays.back() = makeInput(switches, computesAll);
   return workspace.runSamples(*program, ArrayRef(samples).take_front(count),
                               listener);
 }
@@ -344,7 +370,8 @@ llvm::Expected<std::vector<double>> SwitchedModel::measureLayers() {
                 channelErrors[number][sample].add(pending[sample], values,
                                                   channels, inner);
             }
-          }))
+          },
+          /*computesAll=*/true))
     return std::move(error);
   if (outputs)
     checkTokens();

@@ -40,8 +40,8 @@ struct SwitchedProducts {
 };
 
 /// Runs a model with any of its activations in int8 and the others in float,
-/// without a compile for each choice: a copy of it computes each layer both
-/// ways and an input says which result is read.
+/// without a compile for each choice: a copy of it can compute each layer both
+/// ways, and an input says which result is read.
 class SwitchedModel {
 public:
   /// Compiles the copy. `activations` are values of `module`, which is not
@@ -96,8 +96,10 @@ private:
   void checkTokens();
   size_t getMostSamples(llvm::ArrayRef<Sample> all) const;
   llvm::Error runSamples(const Switches &switches, size_t count,
-                         Workspace::Listener listener);
-  SampleArray makeInput(const Switches &switches) const;
+                         Workspace::Listener listener,
+                         bool computesAll = false);
+  SampleArray makeInput(const Switches &switches,
+                        bool computesAll = false) const;
 
   Workspace &workspace;
   std::unique_ptr<HostProgram> program;
