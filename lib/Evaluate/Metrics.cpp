@@ -99,13 +99,17 @@ static double sumLog(llvm::ArrayRef<float> classes) {
   return largest + std::log(sum);
 }
 
+/// Sum of p_r (ln p_r - ln p_x), with one exponential for each number: p_r is
+/// e / all, and the logarithms of the sums are taken out of the sum.
 static double getDivergence(llvm::ArrayRef<float> r, llvm::ArrayRef<float> x) {
-  double logR = sumLog(r), logX = sumLog(x), sum = 0;
+  double largest = *std::max_element(r.begin(), r.end()), all = 0, sum = 0;
   for (size_t i = 0; i < r.size(); ++i) {
-    double p = std::exp(r[i] - logR);
-    if (p > 0)
-      sum += p * ((r[i] - logR) - (x[i] - logX));
+    double e = std::exp(r[i] - largest);
+    all += e;
+    if (e > 0)
+      sum += e * (double(r[i]) - x[i]);
   }
+  sum = sum / all - (largest + std::log(all)) + sumLog(x);
   // It is never negative, but for roundings.
   return std::isnan(sum) ? kInfinity : std::max(sum, 0.0);
 }
