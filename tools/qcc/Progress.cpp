@@ -27,22 +27,26 @@ void Progress::operator()(Stage stage, bool done, StringRef detail) {
   auto now = std::chrono::steady_clock::now();
   if (!done && detail.empty())
     begin = now;
-  if (!done && mode == Mode::Plain)
+  bool isPlain = mode == Mode::Plain;
+  if (!done && isPlain &&
+      (detail.empty() || now - told < std::chrono::seconds(10)))
     return;
+  told = now;
   clear();
   unsigned number = getNumber(stage);
   std::string label =
       ("[" + Twine(number) + "/" + Twine(numStages) + "]").str();
   errs() << left_justify(label, 8) << left_justify(getStageName(stage), 11);
   // On a terminal, a detail must not wrap: the line is overwritten.
-  if (!done) {
+  if (!done && !isPlain) {
     drawBar(number - 1, numStages);
     errs() << " " << detail.take_front(40);
     hasOpenLine = true;
     return;
   }
   double seconds = std::chrono::duration<double>(now - begin).count();
-  errs() << left_justify(detail, 48) << format(" %6.1f s\n", seconds);
+  std::string text = (done ? detail : detail + " ...").str();
+  errs() << left_justify(text, 48) << format(" %6.1f s\n", seconds);
 }
 
 void CountProgress::clear() {

@@ -14,14 +14,15 @@
 namespace qcc::driver {
 
 /// Prints a line for each stage that ended; while somebody watches, the one
-/// that runs is shown too and overwritten.
+/// that runs is shown too and overwritten, otherwise what it does is told every
+/// ten seconds.
 class Progress {
 public:
   enum class Mode { None, Plain, Bar };
 
   Progress(Mode mode, Stage last)
       : mode(mode), numStages(getNumber(last)),
-        begin(std::chrono::steady_clock::now()) {}
+        begin(std::chrono::steady_clock::now()), told(begin) {}
 
   /// To be called as a StageObserver.
   void operator()(Stage stage, bool done, llvm::StringRef detail);
@@ -38,7 +39,7 @@ private:
 
   Mode mode;
   unsigned numStages;
-  std::chrono::steady_clock::time_point begin;
+  std::chrono::steady_clock::time_point begin, told; ///< last line
   bool hasOpenLine = false;
 };
 
