@@ -52,8 +52,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def build(folder, model: str, name: str, **flags):
-    data = folder / ("ids.npz" if model == "tokens" else "rows.npz")
+def build(folder, model: str, name: str, data=None, **flags):
+    data = data or folder / ("ids.npz" if model == "tokens" else "rows.npz")
     qcc.compile(folder / f"{model}.onnx", folder / name, precision="int8", calib=data, **flags)
     ops = json.loads((folder / name / "report.json").read_text())["ops"]
     return {op["node"]: (op["executed"], op["reason"]) for op in ops if op["node"] in ("first", "second")}
@@ -91,6 +91,19 @@ def test_numbers(folder):
     assert all(reason.startswith("as asked") for _, reason in found.values())
     found = build(folder, "numbers", "closer", min_cos=0.9999)
     assert ("int8", REASON) in found.values()
+
+
+def test_outliers_in_every_row(folder):
+    """Rows that all reach as far have scales of their own as coarse as one for all: a product stays in f32, the others in codes as asked."""
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((SAMPLES, TOKENS, WIDTH))
+    np.put_along_axis(rows, rng.integers(0, WIDTH, (SAMPLES, TOKENS, 1)), 30.0, axis=-1)
+    data = folder / "outliers.npz"
+    np.savez(data, rows=rows.astype(np.float32))
+    found = build(folder, "numbers", "outliers", data=data, min_cos=0.9998)
+    reasons = {reason for _, reason in found.values()}
+    assert REASON not in reasons
+    assert sorted(executed for executed, _ in found.values()) == ["f32", "int8"], found
 
 
 def test_written(folder):
