@@ -53,10 +53,7 @@ public:
     if (!op)
       return std::nullopt;
     Grain grain = getConcatGrain(op);
-    KernelSchedule schedule;
-    schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
-    return schedule;
+    return makeSchedule(grain);
   }
 
   LogicalResult emit(KernelBuilder &b) const override {

@@ -498,31 +498,25 @@ public:
         parallel.push_back(product(ArrayRef(extents).slice(first, count),
                                    dispatch.getContext()));
     Grain grain = getGrain(parallel, getDepth(nest->root));
-    KernelSchedule schedule;
-    schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
-    return schedule;
+    return makeSchedule(grain);
   }
 
   LogicalResult emit(KernelBuilder &b) const override {
-    // Collapsing rewrites the kernel; other levels need it as it is.
-    OwningOpRef<KernelOp> copy = b.kernel().clone();
-    FailureOr<LoopNest> nest = getLoopNest(copy->getBody().front());
-    if (failed(nest))
+    FailureOr<CollapsedNest> collapsed = collapseCopy(b.kernel());
+    if (failed(collapsed))
       return failure();
-    collapseDims(*nest);
+    LoopNest &nest = collapsed->nest;
     // A body that yields the condition, for as long as kernels are made of it.
     OwningOpRef<GenericOp> changes;
     auto inPlace = b.kernel()->getAttrOfType<IntegerAttr>(kInPlaceAttr);
-    if (inPlace && nest->epilogue.chain.empty())
-      if (Value condition =
-              findChange(nest->root, unsigned(inPlace.getInt()))) {
+    if (inPlace && nest.epilogue.chain.empty())
+      if (Value condition = findChange(nest.root, unsigned(inPlace.getInt()))) {
         IRMapping mapping;
-        changes = cast<GenericOp>(nest->root->clone(mapping));
+        changes = cast<GenericOp>(nest.root->clone(mapping));
         changes->getBlock()->getTerminator()->setOperands(
             mapping.lookup(condition));
       }
-    return NestEmitter(b, *nest, changes ? *changes : GenericOp()).run();
+    return NestEmitter(b, nest, changes ? *changes : GenericOp()).run();
   }
 };
 } // namespace

@@ -155,34 +155,26 @@ public:
   std::optional<KernelSchedule>
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         llvm::function_ref<bool(unsigned)>) const override {
-    bool vectors = llvm::all_of(
-        levels, [](const Capabilities &c) { return c.vectorBits > 0; });
-    if (!vectors)
+    if (!haveVectors(levels))
       return std::nullopt;
-    // Collapsing rewrites.
-    OwningOpRef<DispatchOp> copy = dispatch.clone();
-    FailureOr<LoopNest> nest = getLoopNest(copy->getBody().front());
-    if (failed(nest))
+    FailureOr<CollapsedNest> collapsed = collapseCopy(dispatch);
+    if (failed(collapsed))
       return std::nullopt;
-    collapseDims(*nest);
-    int64_t factor = getFactor(*nest);
+    LoopNest &nest = collapsed->nest;
+    int64_t factor = getFactor(nest);
     if (!factor)
       return std::nullopt;
-    Grain grain = getInterleaveGrain(nest->root, factor);
-    KernelSchedule schedule;
-    schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
-    return schedule;
+    Grain grain = getInterleaveGrain(nest.root, factor);
+    return makeSchedule(grain);
   }
 
   LogicalResult emit(KernelBuilder &b) const override {
-    OwningOpRef<KernelOp> copy = b.kernel().clone();
-    FailureOr<LoopNest> nest = getLoopNest(copy->getBody().front());
-    if (failed(nest))
+    FailureOr<CollapsedNest> collapsed = collapseCopy(b.kernel());
+    if (failed(collapsed))
       return failure();
-    collapseDims(*nest);
-    int64_t factor = getFactor(*nest);
-    return factor ? InterleaveKernel(b, nest->root, factor).run() : failure();
+    LoopNest &nest = collapsed->nest;
+    int64_t factor = getFactor(nest);
+    return factor ? InterleaveKernel(b, nest.root, factor).run() : failure();
   }
 };
 } // namespace

@@ -271,6 +271,17 @@ void qcc::collapseDims(LoopNest &nest) {
 // Tasks
 //===----------------------------------------------------------------------===//
 
+FailureOr<CollapsedNest> qcc::collapseCopy(Operation *op) {
+  CollapsedNest collapsed{op->clone(), {}};
+  FailureOr<LoopNest> nest =
+      getLoopNest((*collapsed.copy)->getRegion(0).front());
+  if (failed(nest))
+    return failure();
+  collapsed.nest = *nest;
+  collapseDims(collapsed.nest);
+  return std::move(collapsed);
+}
+
 Grain qcc::getGrain(ArrayRef<AffineExpr> parallel, AffineExpr depth) {
   constexpr int64_t work = 32768, columns = 64;
   MLIRContext *context = depth.getContext();
@@ -286,6 +297,18 @@ Grain qcc::getGrain(ArrayRef<AffineExpr> parallel, AffineExpr depth) {
   grain.rows = simplify(budget.ceilDiv(grain.inner * depth + 1));
   grain.rowTasks = simplify(grain.outer.ceilDiv(grain.rows));
   return grain;
+}
+
+KernelSchedule qcc::makeSchedule(const Grain &grain) {
+  KernelSchedule schedule;
+  schedule.params = DictionaryAttr::get(grain.rowTasks.getContext());
+  schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
+  return schedule;
+}
+
+bool qcc::haveVectors(ArrayRef<Capabilities> levels) {
+  return llvm::all_of(levels,
+                      [](const Capabilities &c) { return c.vectorBits > 0; });
 }
 
 /// Calls `body(rowBegin, rowEnd, colBegin, colEnd)` for each task.

@@ -3,7 +3,9 @@
 #ifndef QCC_LIB_CODEGEN_CPU_LOOPNEST_H
 #define QCC_LIB_CODEGEN_CPU_LOOPNEST_H
 
+#include "mlir/IR/OwningOpRef.h"
 #include "qcc/Codegen/KernelBuilder.h"
+#include "qcc/Target/Target.h"
 
 namespace qcc {
 
@@ -34,6 +36,15 @@ void collapseDims(LoopNest &nest);
 /// number of dimensions of each group, in order.
 llvm::SmallVector<std::pair<unsigned, unsigned>> getDimGroups(LoopNest &nest);
 
+/// A copy of a dispatch or kernel whose nest is collapsed.
+struct CollapsedNest {
+  mlir::OwningOpRef<mlir::Operation *> copy;
+  LoopNest nest; ///< in the copy
+};
+
+/// Collapses a copy of `op`: others need it as it is. Fails as getLoopNest.
+mlir::FailureOr<CollapsedNest> collapseCopy(mlir::Operation *op);
+
 /// How the work is split into tasks: blocks of `rows` iterations of all
 /// parallel dimensions but the last, by `cols` of the last. Functions of the
 /// shapes only, never of the machine.
@@ -46,6 +57,12 @@ struct Grain {
 /// each of their points.
 Grain getGrain(llvm::ArrayRef<mlir::AffineExpr> parallel,
                mlir::AffineExpr depth);
+
+/// A schedule without parameters that has the grain's tasks.
+KernelSchedule makeSchedule(const Grain &grain);
+
+/// True if there are vectors at all levels.
+bool haveVectors(llvm::ArrayRef<Capabilities> levels);
 
 /// Calls `body(row, colBegin, colEnd)` for everything in the tasks of this call
 /// of the kernel.

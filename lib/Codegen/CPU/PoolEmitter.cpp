@@ -309,15 +309,10 @@ public:
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         llvm::function_ref<bool(unsigned)>) const override {
     PoolOp op = findPool(dispatch.getBody().front());
-    bool vectors = llvm::all_of(
-        levels, [](const Capabilities &c) { return c.vectorBits > 0; });
-    if (!op || !vectors)
+    if (!op || !haveVectors(levels))
       return std::nullopt;
     Grain grain = getPoolGrain(op);
-    KernelSchedule schedule;
-    schedule.params = DictionaryAttr::get(dispatch.getContext());
-    schedule.tasks = simplifySize(grain.rowTasks * grain.colTasks);
-    return schedule;
+    return makeSchedule(grain);
   }
 
   LogicalResult emit(KernelBuilder &b) const override {

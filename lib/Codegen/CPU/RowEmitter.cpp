@@ -271,9 +271,7 @@ public:
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         llvm::function_ref<bool(unsigned)>) const override {
     Operation *root = findRoot(dispatch.getBody().front());
-    bool vectors = llvm::all_of(
-        levels, [](const Capabilities &c) { return c.vectorBits > 0; });
-    if (!root || !vectors || failed(findEpilogue(root)))
+    if (!root || !haveVectors(levels) || failed(findEpilogue(root)))
       return std::nullopt;
     KernelSchedule schedule;
     schedule.params = DictionaryAttr::get(dispatch.getContext());
