@@ -9,8 +9,10 @@
 // pixels lies in one row and its windows in the image nothing is masked, and
 // channels are copied one after the other, in the order of memory. K is cut by
 // channels so that the panels stay in a part of L2; partial sums lie in the
-// output. On AVX2 a panel is as wide as a register tile: read from end to end,
-// written in whole lines.
+// output. Where many taps lie in the padding, as those of large dilations do, K
+// is in the order of taps, and a tile has only those that reach the image for
+// one of its pixels. On AVX2 a panel is as wide as a register tile: read from
+// end to end, written in whole lines.
 //
 //===----------------------------------------------------------------------===//
 #include "ConvF32.h"
@@ -96,6 +98,10 @@ struct ConvWork {
   ConvShape shape;
   bool flat, avx512, storesF32;
 
+  /// Taps that a panel has room for if it has only some; 0: all are multiplied.
+  int64_t getTapSlots() const {
+    return isa<ConvOp>(op) && shape.hasIdleTaps() ? shape.countUsedTaps() : 0;
+  }
   int64_t getPerGroup() const { return *shape.outChannels / shape.groups; }
   std::optional<int64_t> getPixels() const {
     return getConstantSize(flat ? shape.outHeight * shape.outWidth
@@ -166,7 +172,8 @@ KernelSchedule ConvWork::schedule(const ConvCut &cut) const {
   AffineExpr tiles =
       simplifySize(shape.getTiles(flat, tile.nr).ceilDiv(cut.taskTiles));
   int64_t channels = *shape.inChannels / shape.groups;
-  int64_t channelBytes = shape.kernelSize() * tile.nr * cut.taskTiles * 4;
+  int64_t slots = getTapSlots(), taps = slots ? slots : shape.kernelSize();
+  int64_t channelBytes = taps * tile.nr * cut.taskTiles * 4;
   // Partial sums can only wait in the output if it is f32.
   int64_t blockChannels =
       storesF32 ? chooseBlock(channels, channelBytes, cut.panelBytes)
@@ -186,22 +193,30 @@ KernelSchedule ConvWork::schedule(const ConvCut &cut) const {
   };
   auto weightType = cast<RankedTensorType>(weight.getType());
   KernelSchedule schedule;
-  schedule.params = builder.getDictionaryAttr(
-      {number("block", blockChannels), number("chunk", chunk),
-       builder.getNamedAttr("flat", builder.getBoolAttr(flat)),
-       builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
-                                          weightType.getShape().drop_front(2))),
-       number("nr", tile.nr), number("tiles", cut.taskTiles)});
+  SmallVector<NamedAttribute> params{
+      number("block", blockChannels),
+      number("chunk", chunk),
+      builder.getNamedAttr("flat", builder.getBoolAttr(flat)),
+      builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(
+                                         weightType.getShape().drop_front(2))),
+      number("nr", tile.nr),
+      number("tiles", cut.taskTiles)};
+  if (slots)
+    params.push_back(number("slots", slots));
+  schedule.params = builder.getDictionaryAttr(params);
   schedule.tasks =
       tiles * llvm::divideCeil(panels, chunk) * shape.groups * shape.batch;
-  std::string layout =
-      isa<ConvOp>(op) ? "conv_panel:" : "conv_transpose_panel:";
+  std::string layout = slots             ? "conv_taps:"
+                       : isa<ConvOp>(op) ? "conv_panel:"
+                                         : "conv_transpose_panel:";
   schedule.packs.push_back({weight.getArgNumber(),
                             layout + std::to_string(shape.groups), tile.mr,
                             false});
-  // Behind the panels, a number for each pixel at most.
+  // Behind the panels, a number for each pixel at most, or the taps of tiles.
   schedule.scratchBytes =
-      blockChannels * channelBytes + tile.nr * cut.taskTiles * 4;
+      blockChannels * channelBytes +
+      (slots ? TapLists::getBytes(shape.kernelSize(), cut.taskTiles)
+             : tile.nr * cut.taskTiles * 4);
   return schedule;
 }
 
@@ -284,6 +299,13 @@ ConvGemm::ConvGemm(KernelBuilder &b, Operation *op, const ConvShape &shape,
   input = b.pointer(cast<BlockArgument>(op->getOperand(0)));
   weight = b.pointer(cast<BlockArgument>(op->getOperand(1)));
   out = b.resultPointer(0);
+  if (params.get("slots")) {
+    tapSlots = number("slots");
+    int64_t panelElements = blockChannels * taskTiles * tapSlots * nr;
+    tapLists.emplace(b,
+                     b.elementPointer(b.scratch(), f32, b.idx(panelElements)),
+                     shape.kernelSize());
+  }
   tileStore.emplace(b, this->epilogue, out, stored);
 }
 
@@ -320,6 +342,8 @@ void ConvGemm::emitTask(Value task) {
     live = b.minIdx(b.sub(b.size(shape.outWidth), column), b.idx(nr));
   }
 
+  if (tapLists)
+    listTaps();
   int64_t channels = *shape.inChannels / shape.groups;
   if (blockChannels >= channels) {
     emitBlock(b.idx(0), channels, true, true);
@@ -337,8 +361,10 @@ void ConvGemm::emitTask(Value task) {
 void ConvGemm::emitBlock(Value channelBegin, int64_t channels, bool first,
                          bool last) {
   emitPack(channelBegin, channels);
-  emitChannels(b.mul(channelBegin, b.idx(shape.kernelSize())),
-               channels * shape.kernelSize(), first, last);
+  // With a list of taps K is that of one of them.
+  int64_t perChannel = tapLists ? 1 : shape.kernelSize();
+  emitChannels(b.mul(channelBegin, b.idx(perChannel)), channels * perChannel,
+               first, last);
 }
 
 void ConvGemm::emitChannels(Value kBegin, int64_t kCount, bool first,
@@ -450,25 +476,8 @@ void ConvGemm::emitTile(Value channel, Value weights, unsigned rows,
             b.load(out, f32, outOffset(b.idx(r), v * lanes), lanes,
                    count ? b.firstLanes(count, lanes) : Value());
       }
-  Value panel =
-      b.elementPointer(b.scratch(), f32,
-                       b.add(b.mul(tileIndex, b.idx(kCount * nr)), tileColumn));
-  // Each tile asks for a part of the weights that come next.
-  int64_t parts = std::clamp<int64_t>(taskTiles, 1, kPrefetchParts),
-          stride = mr * 4 / parts;
-  Value part = b.mul(b.mod(tileIndex, b.idx(parts)), b.idx(stride * kCount));
-  Value from = b.add(ahead, part);
-  SmallVector<Value> sums = emitFmaLoop(
-      b, tile, b.idx(kCount), init,
-      [&](unsigned r, Value k) {
-        return b.load(weights, f32, b.add(b.mul(k, b.idx(mr)), b.idx(r)));
-      },
-      [&](unsigned v, Value k) {
-        if (v == 0)
-          prefetchToL2(b, weights, b.add(from, b.mul(k, b.idx(stride))));
-        return b.load(panel, f32, b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)),
-                      lanes);
-      });
+  SmallVector<Value> sums =
+      emitProducts(tile, weights, tileIndex, tileColumn, kCount, init);
   if (last) {
     auto indices = [&](Value r, unsigned lane) {
       SmallVector<Value> at{image, b.add(channel, r)};
@@ -487,6 +496,44 @@ void ConvGemm::emitTile(Value channel, Value weights, unsigned rows,
       b.store(sums[r * vectors + v], out, f32, outOffset(b.idx(r), v * lanes),
               count ? b.firstLanes(count, lanes) : Value());
     }
+}
+
+/// Adds the products of a tile to `init`: of all K, or of each tap in its list.
+SmallVector<Value> ConvGemm::emitProducts(const Tile &tile, Value weights,
+                                          Value tileIndex, Value tileColumn,
+                                          int64_t kCount,
+                                          ArrayRef<Value> init) {
+  int64_t perTile = kCount * nr * std::max<int64_t>(tapSlots, 1);
+  Value panel = b.elementPointer(
+      b.scratch(), f32, b.add(b.mul(tileIndex, b.idx(perTile)), tileColumn));
+  // Each tile asks for a part of the weights that come next.
+  int64_t parts = std::clamp<int64_t>(taskTiles, 1, kPrefetchParts),
+          stride = mr * 4 / parts;
+  Value part = b.mul(b.mod(tileIndex, b.idx(parts)), b.idx(stride * kCount));
+  Value from = b.add(ahead, part);
+  auto multiply = [&](Value weights, Value panel, ArrayRef<Value> init) {
+    return emitFmaLoop(
+        b, tile, b.idx(kCount), init,
+        [&](unsigned r, Value k) {
+          return b.load(weights, f32, b.add(b.mul(k, b.idx(mr)), b.idx(r)));
+        },
+        [&](unsigned v, Value k) {
+          if (v == 0)
+            prefetchToL2(b, weights, b.add(from, b.mul(k, b.idx(stride))));
+          return b.load(panel, f32,
+                        b.add(b.mul(k, b.idx(nr)), b.idx(v * lanes)), lanes);
+        });
+  };
+  if (!tapLists)
+    return multiply(weights, panel, init);
+  int64_t perTap = *shape.inChannels / shape.groups * mr;
+  return tapLists->forTaps(
+      tileIndex, init, [&](Value index, Value tap, ArrayRef<Value> sums) {
+        return multiply(
+            b.elementPointer(weights, f32, b.mul(tap, b.idx(perTap))),
+            b.elementPointer(panel, f32, b.mul(index, b.idx(kCount * nr))),
+            sums);
+      });
 }
 
 std::unique_ptr<KernelEmitter> x86::createConvF32Emitter() {

@@ -4,12 +4,14 @@
 #define QCC_TARGETS_X86_CONVF32_H
 
 #include "ConvShape.h"
+#include "TapLists.h"
 #include "Tiles.h"
 
 namespace qcc::x86 {
 
 /// State of one emission of a convolution as a product: tasks and tiles
-/// (ConvF32.cpp), panels of pixels (ConvF32Panel.cpp).
+/// (ConvF32.cpp), panels of pixels (ConvF32Panel.cpp), and of those what the
+/// taps hold that do not lie in the padding (ConvF32Taps.cpp).
 class ConvGemm {
 public:
   ConvGemm(KernelBuilder &b, mlir::Operation *op, const ConvShape &shape,
@@ -23,6 +25,12 @@ private:
   void emitPack(mlir::Value channelBegin, int64_t channels);
   void copyPixels(mlir::Value base, mlir::Value from, mlir::Value k,
                   int64_t kCount);
+  void listTaps();
+  mlir::Value isTapLive(mlir::Value kh, mlir::Value kw, mlir::Value first,
+                        mlir::Value last);
+  void packTaps(mlir::Value base, int64_t channels);
+  void packTap(mlir::Value base, mlir::Value tile, mlir::Value slot,
+               mlir::Value tap, int64_t channels);
   mlir::Value findInside(mlir::Value pixel);
   void packInside(mlir::Value from, mlir::Value k, mlir::Value target);
   void packMasked(mlir::Value base, mlir::Value pixel, mlir::Value target,
@@ -35,6 +43,10 @@ private:
   void emitTile(mlir::Value channel, mlir::Value weights, unsigned rows,
                 unsigned vectors, mlir::Value tileIndex, mlir::Value tileColumn,
                 mlir::Value lastLanes, int64_t kCount, bool first, bool last);
+  llvm::SmallVector<mlir::Value>
+  emitProducts(const Tile &tile, mlir::Value weights, mlir::Value tileIndex,
+               mlir::Value tileColumn, int64_t kCount,
+               llvm::ArrayRef<mlir::Value> init);
 
   KernelBuilder &b;
   ConvShape shape;
@@ -43,6 +55,10 @@ private:
   mlir::Value input, weight, out;
   bool flat;
   int64_t mr, nr, panels, chunk, blockChannels, taskTiles;
+  /// Most taps that a tile has in its panel, one after the other; 0: all, those
+  /// of a channel side by side.
+  int64_t tapSlots = 0;
+  std::optional<TapLists> tapLists; ///< of each tile of the task
   unsigned lanes, tileRows, tileVectors;
   // Of the current task.
   mlir::Value image, group, firstPanel, endPanel, row, column, live;

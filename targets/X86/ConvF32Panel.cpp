@@ -22,6 +22,8 @@ void ConvGemm::emitPack(Value channelBegin, int64_t channels) {
                               b.mul(group, b.idx(perGroup))),
                         channelBegin);
   Value base = b.elementPointer(input, f32, b.mul(channel, perImage));
+  if (tapLists)
+    return packTaps(base, channels);
   int64_t kCount = channels * shape.kernelSize();
   if (flat && shape.isPointwise()) {
     b.forLoop(

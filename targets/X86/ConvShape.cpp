@@ -125,6 +125,60 @@ void ConvShape::flattenPointwise() {
   inHeight = outHeight = getAffineConstantExpr(1, pixels.getContext());
 }
 
+namespace {
+/// The taps of one axis of a window.
+struct AxisTaps {
+  int64_t used = 0;   ///< that read the image somewhere
+  double live = 0;    ///< mean of those of an output pixel
+  bool known = false; ///< sizes are
+};
+} // namespace
+
+static AxisTaps countTaps(AffineExpr in, AffineExpr out, int64_t kernel,
+                          int64_t stride, int64_t pad, int64_t dilation) {
+  std::optional<int64_t> inSize = getConstantSize(in),
+                         outSize = getConstantSize(out);
+  if (!inSize || !outSize || *outSize <= 0)
+    return {kernel, double(kernel), false};
+  AxisTaps taps{0, 0, true};
+  for (int64_t k = 0; k < kernel; ++k) {
+    // Output places `i` with 0 <= i * stride + shift < inSize.
+    int64_t shift = k * dilation - pad,
+            first =
+                std::max<int64_t>(llvm::divideCeilSigned(-shift, stride), 0),
+            end = std::min(llvm::divideCeilSigned(*inSize - shift, stride),
+                           *outSize);
+    taps.used += end > first;
+    taps.live += double(std::max<int64_t>(end - first, 0)) / double(*outSize);
+  }
+  return taps;
+}
+
+bool ConvShape::hasIdleTaps() const {
+  constexpr double mostLive = 0.8;
+  constexpr int64_t largeDilation = 6; // where sizes are not known
+  if (spreadHeight > 1 || spreadWidth > 1 || kernelSize() == 1)
+    return false;
+  AxisTaps rows = countTaps(inHeight, outHeight, kernelHeight, strideHeight,
+                            padTop, dilationHeight),
+           columns = countTaps(inWidth, outWidth, kernelWidth, strideWidth,
+                               padLeft, dilationWidth);
+  if (rows.known && columns.known)
+    return rows.live * columns.live < mostLive * double(kernelSize());
+  return spatialRank == 2 && kernelHeight > 1 &&
+         std::min(dilationHeight, padTop) >= largeDilation;
+}
+
+int64_t ConvShape::countUsedTaps() const {
+  int64_t used = countTaps(inHeight, outHeight, kernelHeight, strideHeight,
+                           padTop, dilationHeight)
+                     .used *
+                 countTaps(inWidth, outWidth, kernelWidth, strideWidth, padLeft,
+                           dilationWidth)
+                     .used;
+  return std::max<int64_t>(used, 1);
+}
+
 AffineExpr ConvShape::getTiles(bool flat, int64_t nr) const {
   AffineExpr tiles = flat ? (outHeight * outWidth).ceilDiv(nr)
                           : outHeight * outWidth.ceilDiv(nr);

@@ -35,6 +35,12 @@ struct ConvShape {
   bool canFlatten(const Epilogue &epilogue) const;
   /// Makes the image one row where that changes nothing (1 x 1, stride 1).
   void flattenPointwise();
+  /// True if many taps fall in the padding, as of windows with large dilations:
+  /// those of a tile of pixels are then looked for.
+  bool hasIdleTaps() const;
+  /// Taps that some output pixel reads the image with; all where sizes are not
+  /// known.
+  int64_t countUsedTaps() const;
   /// Tiles of `nr` pixels per image: of all pixels, or of each row.
   mlir::AffineExpr getTiles(bool flat, int64_t nr) const;
 };

@@ -11,14 +11,19 @@ using namespace mlir;
 namespace {
 /// A weight as `groups` matrices of K by N that lie one after another, each
 /// with the element (k, n) at `k * strideK + n * strideN`; or, with a window,
-/// where channel and place of k in the turned window say.
+/// where channel and place of k in it say.
 struct Matrices {
   int64_t groups, k, n, strideK, strideN;
   int64_t window = 0;
+  bool turned = false; ///< the window; else K is (place, channel)
 
   int64_t offset(int64_t row, int64_t column) const {
     if (!window)
       return row * strideK + column * strideN;
+    if (!turned) {
+      int64_t channels = k / window;
+      return column * k + row % channels * window + row / channels;
+    }
     int64_t channel = row / window, place = window - 1 - row % window;
     return (channel * n + column) * window + place;
   }
@@ -46,9 +51,10 @@ static std::optional<Matrices> viewAs(ArrayRef<int64_t> shape, StringRef layout,
       return Matrices{1, shape[1], shape[0], 1, shape[1]};
     return Matrices{1, shape[0], shape[1], shape[1], 1};
   }
-  bool turned = layout.consume_front("conv_transpose_panel:");
+  bool turned = layout.consume_front("conv_transpose_panel:"),
+       byTap = !turned && layout.consume_front("conv_taps:");
   int64_t groups = 0;
-  if ((!turned && !layout.consume_front("conv_panel:")) ||
+  if ((!turned && !byTap && !layout.consume_front("conv_panel:")) ||
       layout.getAsInteger(10, groups) || groups < 1 || shape.size() < 3 ||
       shape[0] % groups != 0)
     return std::nullopt;
@@ -59,13 +65,16 @@ static std::optional<Matrices> viewAs(ArrayRef<int64_t> shape, StringRef layout,
                            whole = multiply(shape);
     if (!window || !whole)
       return std::nullopt;
-    return Matrices{groups, shape[0] / groups * *window, shape[1], 0, *window,
-                    *window};
+    return Matrices{groups,         shape[0] / groups * *window,
+                    shape[1],       0,
+                    *window,        *window,
+                    /*turned=*/true};
   }
   std::optional<int64_t> k = multiply(shape.drop_front(1));
   if (!k || !multiply(shape))
     return std::nullopt;
-  return Matrices{groups, *k, shape[0] / groups, 1, *k};
+  return Matrices{groups, *k, shape[0] / groups,
+                  1,      *k, byTap ? *k / shape[1] : 0};
 }
 
 RankedTensorType qcc::packedType(RankedTensorType weight, StringRef layout,

@@ -175,6 +175,27 @@ TEST(ConvTest, DepthwiseAgreesWithTheOracle) {
   }
 }
 
+TEST(ConvTest, LeavesOutTapsInThePadding) {
+  // Dilations up to beyond the picture; some windows lie beside it altogether.
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(16); ++seed) {
+    Random random(seed + 3000);
+    Conv conv = randomConv(random, false);
+    do {
+      conv.channels = conv.groups * random.range(2, 120);
+      for (int axis : {0, 1}) {
+        conv.kernel[axis] = random.range(axis ? 1 : 2, 4);
+        conv.stride[axis] = random.range(0, 2) ? 1 : random.range(2, 3);
+        conv.dilation[axis] = random.range(6, 40);
+        conv.pad[axis] = random.range(0, 60);
+      }
+      conv.height = random.range(1, 30);
+      conv.width = random.range(1, 40);
+    } while (!conv.valid());
+    check(x86, x86.levels()[seed % x86.levels().size()], conv, seed);
+  }
+}
+
 TEST(ConvTest, CutsManyChannels) {
   X86 x86;
   for (const std::string &levels : x86.levels())

@@ -54,6 +54,15 @@ TEST_F(PackTest, ConvolutionGroupsHavePanelsOfTheirOwn) {
             (std::vector<float>{1, 0, 2, 0, 3, 0, 4, 0}));
 }
 
+TEST_F(PackTest, TapsHaveTheirInputsSideBySide) {
+  // Two output channels with two inputs of three taps.
+  EXPECT_EQ(pack({2, 2, 3}, "conv_taps:1", 2),
+            (std::vector<float>{1, 7, 4, 10, 2, 8, 5, 11, 3, 9, 6, 12}));
+  // Two groups of one output channel.
+  EXPECT_EQ(pack({2, 2, 2}, "conv_taps:2", 1),
+            (std::vector<float>{1, 3, 2, 4, 5, 7, 6, 8}));
+}
+
 TEST_F(PackTest, TransposedConvolutionTurnsTheWindow) {
   // Two input channels, one output channel, three taps: each backwards.
   EXPECT_EQ(pack({2, 1, 3}, "conv_transpose_panel:1", 1),

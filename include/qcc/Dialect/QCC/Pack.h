@@ -7,6 +7,7 @@
 //   panel         [K, N] (or [N, K] if transposed) -> [ceil(N/nr), K, nr]
 //   conv_panel:G  [O, I, kernel...] of a convolution with G groups
 //                 -> [G, ceil(O/G/nr), I * kernel, nr]
+//   conv_taps:G   the same with K in the order (place in the window, I)
 //   conv_transpose_panel:G
 //                 the same from [I * G, O/G, kernel...] of a transposed
 //                 convolution, each window turned round

@@ -524,7 +524,7 @@ def QCC_PackOp : QCC_Op<"pack", [Pure]> {
   let description = [{
     `layout` names it: `panel` turns `[K, N]` (or `[N, K]` with `transposed`) into `[ceil(N/nr), K, nr]` with zero
     padding, `conv_panel:G` turns the `[O, I, kernel...]` of a convolution with G groups into
-    `[G, ceil(O/G/nr), I * kernel, nr]`; `dot:G` and `tap` are what exact products of bytes read
+    `[G, ceil(O/G/nr), I * kernel, nr]`, `conv_taps:G` the same with all I of a place of the window side by side; `dot:G` and `tap` are what exact products of bytes read
     (qcc/Dialect/QCC/Pack.h).
   }];
   let arguments = (ins QCC_Tensor:$weight, StrAttr:$layout, I64Attr:$nr, UnitAttr:$transposed);
