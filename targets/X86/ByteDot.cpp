@@ -87,6 +87,10 @@ private:
   void sweepTiles(Value endRow);
   void emitTile(const Place &at);
   SmallVector<Value> emitFlat(const Place &at, ArrayRef<Value> blocks);
+  SmallVector<Value> emitFlatSteps(ArrayRef<Value> pointers,
+                                   ArrayRef<Value> blocks, Value begin,
+                                   Value end, ArrayRef<Value> init);
+  void listTaps(Value endRow);
   /// Rows of the weight that a step over flat rows takes, of one word, and
   /// the number of steps.
   int64_t getStepRows() const { return isWide ? 2 : kDotRows; }
@@ -124,10 +128,12 @@ private:
   std::optional<FlatRows> flatRows; ///< copied by each task
   std::optional<ByteTiles> tiles;   ///< where the level has them
   std::optional<NibblePanel> panel; ///< of a weight of 4 bits
+  std::optional<TapLists> tapLists; ///< one of the current task
   Type i8, i32, stored;
   Value weight, out, zero, buffer;
   SmallVector<AffineExpr> leading; ///< of the result, all but the last
   int64_t taskRows, taskBlocks, blockBytes, stepBytes;
+  int64_t header = kDotHeader; ///< bytes of a block before its codes
   // Of the current task.
   Value group, firstRow, firstBlock, endBlock;
   SmallVector<Value> ahead; ///< what the current tile brings to L2
@@ -189,8 +195,15 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
     tiles.emplace(b, rows, sizes.taps, sizes.inputs,
                   isSigned ? TileDot::Signed : TileDot::Unsigned,
                   llvm::alignTo(before, 64));
+  if (schedule.listsTaps) {
+    header = kDotHeader * (1 + sizes.taps);
+    tapLists.emplace(b,
+                     b.elementPointer(b.scratch(), i8,
+                                      b.idx(getTapsOffset(sizes, schedule))),
+                     sizes.taps);
+  }
   if (schedule.isFlat)
-    blockBytes = kDotHeader + getSteps() * getStepRows() * kColumns;
+    blockBytes = header + getSteps() * getStepRows() * kColumns;
   if (schedule.isNibble) {
     blockBytes = NibblePanel::getStoredBytes(sizes, schedule);
     panel.emplace(b, sizes, schedule,
@@ -204,6 +217,8 @@ ByteDot::ByteDot(KernelBuilder &b, Operation *op, const DotSizes &sizes,
                                              : RowForm::Bytes;
   flatRows.emplace(b, rows, sizes.taps, sizes.inputs, form, isSigned,
                    llvm::alignTo(before, 64));
+  if (tapLists)
+    flatRows->setTaps(*tapLists);
   rows.readRuns();
 }
 
@@ -247,9 +262,25 @@ void ByteDot::emitTask(Value task) {
       b.minIdx(b.add(firstBlock, b.idx(taskBlocks)), b.idx(sizes.blocks()));
   group = b.divFloor(rest, blockChunks);
   rows.emitTable(group, firstRow, endRow);
+  if (tapLists)
+    listTaps(endRow);
   if (flatRows)
     flatRows->emit(firstRow, endRow);
   emitRows(total, endRow);
+}
+
+/// The taps that lie in the image for one of the task's pixels: the others are
+/// zero points, whose products are taken away anyway.
+void ByteDot::listTaps(Value endRow) {
+  tapLists->fill(b.idx(0), [&](Value tap) {
+    return b.forLoop(
+        firstRow, endRow, b.idx(1), {b.idx(0)},
+        [&](Value row, ArrayRef<Value> found) -> SmallVector<Value> {
+          Value isLive = rows.isInImage(row, firstRow, tap);
+          return {arith::SelectOp::create(b, isLive, b.idx(1), found[0])};
+        },
+        KernelBuilder::LoopHint::NoUnroll)[0];
+  });
 }
 
 /// The products of a task in the form that suits the number of all rows.
@@ -391,28 +422,44 @@ void ByteDot::emitTile(const Place &at) {
 /// Words are stored as bytes: widening them costs no more than loading them,
 /// and half as many come from memory.
 SmallVector<Value> ByteDot::emitFlat(const Place &at, ArrayRef<Value> blocks) {
-  unsigned parts = getFlatParts(), lanes = kColumns / parts;
-  int64_t unit = getStepRows() * kColumns; // bytes of weights of a step
-  auto sumType = VectorType::get(lanes, i32);
-  auto codes = VectorType::get(lanes * getStepRows(),
-                               isWide ? Type(b.getI16Type()) : i8);
+  unsigned parts = getFlatParts();
+  auto sumType = VectorType::get(kColumns / parts, i32);
   SmallVector<Value> pointers,
       init(size_t(at.rows) * at.blocks * parts, b.constantInt(0, sumType));
   for (unsigned r = 0; r < at.rows; ++r)
     pointers.push_back(
         flatRows->getPointer(b.sub(b.add(at.row, b.idx(r)), firstRow)));
-  bool isInOrder = !b.caps().hasAvx512 && at.rows > kMaxLoadedRows;
+  if (!tapLists)
+    return emitFlatSteps(pointers, blocks, b.idx(0), b.idx(getSteps()), init);
+  int64_t perTap = sizes.inputs / getStepRows();
+  return tapLists->forTaps(
+      b.idx(0), init, [&](Value, Value tap, ArrayRef<Value> sums) {
+        Value begin = b.mul(tap, b.idx(perTap));
+        return emitFlatSteps(pointers, blocks, begin,
+                             b.add(begin, b.idx(perTap)), sums);
+      });
+}
+
+/// The steps [begin, end) of these sums.
+SmallVector<Value> ByteDot::emitFlatSteps(ArrayRef<Value> pointers,
+                                          ArrayRef<Value> blocks, Value begin,
+                                          Value end, ArrayRef<Value> init) {
+  unsigned parts = getFlatParts(), lanes = kColumns / parts;
+  int64_t unit = getStepRows() * kColumns; // bytes of weights of a step
+  auto codes = VectorType::get(lanes * getStepRows(),
+                               isWide ? Type(b.getI16Type()) : i8);
+  bool isInOrder = !b.caps().hasAvx512 && pointers.size() > kMaxLoadedRows;
   // A weight that does not fit L2 beside the rows comes from further away.
   bool isFar = blockBytes * sizes.blocks() > b.caps().l2Bytes / 2;
   return b.forLoop(
-      b.idx(0), b.idx(getSteps()), b.idx(1), init,
+      begin, end, b.idx(1), init,
       [&](Value step, ArrayRef<Value> carried) {
         SmallVector<Value> sums(carried), factors;
         if (isFar && blocks.size() == 1)
           prefetchToL2(
               b, blocks[0],
-              b.add(b.idx(blockBytes + kDotHeader), b.mul(step, b.idx(unit))));
-        Value first = b.add(b.idx(kDotHeader), b.mul(step, b.idx(unit)));
+              b.add(b.idx(blockBytes + header), b.mul(step, b.idx(unit))));
+        Value first = b.add(b.idx(header), b.mul(step, b.idx(unit)));
         for (Value block : blocks)
           for (unsigned part = 0; part < parts; ++part) {
             Value bytes =
@@ -510,13 +557,27 @@ void ByteDot::emitStep(ArrayRef<Value> words, ArrayRef<Value> blocks,
 }
 
 /// What is taken from the sums of each block: `shift` times the sums of its
-/// columns.
+/// columns, of those taps that are multiplied.
 SmallVector<Value> ByteDot::emitCorrections(ArrayRef<Value> blocks,
                                             Value shift) {
   SmallVector<Value> corrections;
-  for (Value block : blocks)
-    corrections.push_back(arith::MulIOp::create(
-        b, b.load(block, i32, b.idx(0), kColumns), b.splat(shift, kColumns)));
+  auto loadSums = [&](Value block, Value place) {
+    return b.load(block, i32, b.mul(place, b.idx(kColumns)), kColumns);
+  };
+  for (Value block : blocks) {
+    Value sums =
+        tapLists
+            ? tapLists->forTaps(
+                  b.idx(0), {b.constantInt(0, VectorType::get(kColumns, i32))},
+                  [&](Value, Value tap,
+                      ArrayRef<Value> sums) -> SmallVector<Value> {
+                    return {arith::AddIOp::create(
+                        b, sums[0], loadSums(block, b.add(tap, b.idx(1))))};
+                  })[0]
+            : loadSums(block, b.idx(0));
+    corrections.push_back(
+        arith::MulIOp::create(b, sums, b.splat(shift, kColumns)));
+  }
   return corrections;
 }
 

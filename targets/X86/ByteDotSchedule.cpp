@@ -4,6 +4,7 @@
 #include "ByteTiles.h"
 #include "FlatRows.h"
 #include "NibblePanel.h"
+#include "TapLists.h"
 #include "Tiles.h"
 #include "llvm/ADT/SmallSet.h"
 
@@ -44,11 +45,19 @@ DictionaryAttr DotSchedule::toAttr(MLIRContext *context) const {
   auto flag = [&](StringRef name, bool value) {
     return builder.getNamedAttr(name, builder.getBoolAttr(value));
   };
-  return builder.getDictionaryAttr(
-      {number("blocks", blocks), flag("fit", pairsFit), flag("flat", isFlat),
-       number("inputs", inputs), flag("nibbles", isNibble),
-       number("rows", rows), flag("tiles", hasTiles), flag("wide", isWide),
-       builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))});
+  SmallVector<NamedAttribute> params{
+      number("blocks", blocks),
+      flag("fit", pairsFit),
+      flag("flat", isFlat),
+      number("inputs", inputs),
+      flag("nibbles", isNibble),
+      number("rows", rows),
+      flag("tiles", hasTiles),
+      flag("wide", isWide),
+      builder.getNamedAttr("window", builder.getDenseI64ArrayAttr(window))};
+  if (listsTaps)
+    params.push_back(flag("taps", true));
+  return builder.getDictionaryAttr(params);
 }
 
 DotSchedule DotSchedule::get(DictionaryAttr params) {
@@ -66,6 +75,7 @@ DotSchedule DotSchedule::get(DictionaryAttr params) {
           flag("flat"),
           flag("tiles"),
           flag("nibbles"),
+          /*listsTaps=*/params.get("taps") != nullptr,
           SmallVector<int64_t>(
               params.getAs<DenseI64ArrayAttr>("window").asArrayRef())};
 }
@@ -191,6 +201,11 @@ static bool hasShortTaps(const DotSizes &sizes) {
   return sizes.taps > 1 && sizes.inputs < kDotRows && sizes.groups == 1;
 }
 
+/// Taps of whole steps, each copied alone.
+static bool hasWholeTaps(const DotSizes &sizes) {
+  return sizes.inputs % kDotRows == 0 && sizes.inputs >= ByteRows::kFewInputs;
+}
+
 /// Scratch for what a task knows of its rows.
 static int64_t getRowBytes(const DotSizes &sizes, const DotSchedule &cut) {
   int64_t bytes = 0;
@@ -201,7 +216,13 @@ static int64_t getRowBytes(const DotSizes &sizes, const DotSchedule &cut) {
     add(FlatRows::getBytes(sizes.terms(), cut.rows, cut.isWide));
   if (cut.hasTiles)
     add(ByteTiles::getBytes(sizes.taps, sizes.inputs, cut.rows));
+  if (cut.listsTaps)
+    add(TapLists::getBytes(sizes.taps, 1));
   return bytes;
+}
+
+int64_t x86::getTapsOffset(const DotSizes &sizes, const DotSchedule &cut) {
+  return getRowBytes(sizes, cut) - TapLists::getBytes(sizes.taps, 1);
 }
 
 int64_t x86::getPanelOffset(const DotSizes &sizes, const DotSchedule &cut) {
@@ -212,10 +233,11 @@ int64_t x86::getPanelOffset(const DotSizes &sizes, const DotSchedule &cut) {
 static std::string getLayout(const DotSchedule &cut) {
   if (cut.isNibble)
     return cut.isFlat ? "quad4" : "dot4";
+  std::string taps = cut.listsTaps ? "taps" : "";
   if (cut.isWide)
-    return cut.isFlat ? "pair" : "dot16";
+    return cut.isFlat ? "pair" + taps : "dot16";
   if (cut.isFlat)
-    return cut.pairsFit ? "quad" : "flat";
+    return (cut.pairsFit ? "quad" : "flat") + taps;
   return cut.pairsFit ? "dotfit" : "dot";
 }
 
@@ -266,10 +288,13 @@ findWork(Block &body, ArrayRef<Capabilities> levels,
   cut.hasTiles =
       llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; }) &&
       (!known || *known >= ByteTiles::kRows);
+  if (isConv) {
+    llvm::append_range(cut.window, type.getShape().drop_front(2));
+    cut.listsTaps = cut.isFlat && !cut.isNibble && hasWholeTaps(sizes) &&
+                    ConvShape(op, cut.window).hasIdleTaps();
+  }
   cut.rows = getTaskRows(sizes, cut);
   cut.blocks = getTaskBlocks(sizes, cut);
-  if (isConv)
-    llvm::append_range(cut.window, type.getShape().drop_front(2));
   return DotWork{op, sizes, cut};
 }
 

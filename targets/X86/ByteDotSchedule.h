@@ -28,6 +28,7 @@ struct DotSchedule {
   bool isFlat;    ///< a task copies its rows: all taps lie side by side
   bool hasTiles;  ///< levels with AMX make products of 16 rows and more in it
   bool isNibble;  ///< the weight is stored in 4 bits and expanded in scratch
+  bool listsTaps = false;            ///< a task has a list of taps (TapLists.h)
   llvm::SmallVector<int64_t> window; ///< of a convolution, else empty
 
   /// To and from the parameters of a KernelSchedule.
@@ -38,6 +39,9 @@ struct DotSchedule {
 /// Where in scratch the blocks of a weight of 4 bits are expanded, in bytes;
 /// `cut.window` is empty for a product of matrices.
 int64_t getPanelOffset(const DotSizes &sizes, const DotSchedule &cut);
+
+/// Where the list of taps of a task is in scratch, in bytes.
+int64_t getTapsOffset(const DotSizes &sizes, const DotSchedule &cut);
 
 /// The product in a body that the emitter takes, or null.
 mlir::Operation *findByteDot(mlir::Block &body);

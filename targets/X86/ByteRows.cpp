@@ -187,9 +187,8 @@ void ByteRows::emitEntries(Value entry, const Window &window) {
 int64_t ByteRows::getRun() const {
   // With many inputs a tap fills vectors of its own. A run that is shorter than
   // a line never reaches from the row of zeros to the copy behind it.
-  constexpr int64_t fewInputs = 16;
   bool isDense = needsTable() && shape->dilationWidth == 1 && width == inputs &&
-                 inputs < fewInputs && shape->kernelWidth * inputs <= kLine;
+                 inputs < kFewInputs && shape->kernelWidth * inputs <= kLine;
   return isDense ? shape->kernelWidth : 1;
 }
 
@@ -208,6 +207,11 @@ Value ByteRows::isRun(Value row, Value firstRow, Value tap) {
   Value expected = b.elementPointer(begin, b.getI8Type(), b.idx(taps * inputs));
   return arith::AndIOp::create(b, isInside,
                                compare(LLVM::ICmpPredicate::eq, expected, end));
+}
+
+Value ByteRows::isInImage(Value row, Value firstRow, Value tap) {
+  return LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne, b.scratch(),
+                              getPointer(row, firstRow, tap));
 }
 
 Value ByteRows::getPointer(Value row, Value firstRow, Value tap) {

@@ -20,6 +20,9 @@ namespace qcc::x86 {
 /// the table of pointers of the current task, [rows][taps].
 class ByteRows {
 public:
+  /// Inputs from which on each tap is a run of its own.
+  static constexpr int64_t kFewInputs = 16;
+
   /// `op` is a qcc.int_matmul, or a qcc.int_conv or qcc.pool with its shape;
   /// `inputs` are the channels of a row (of one group). Or it is a qcc.qmatmul
   /// of bfloat16: its inputs are counted in bytes, two of each. `readsWords`:
@@ -63,6 +66,9 @@ public:
   bool isPadded(int64_t count) const {
     return isPadded() && int64_t(llvm::alignTo(count, 4)) - count <= width;
   }
+  /// True (i1) if the tap of an output pixel lies in the image; there is a
+  /// table.
+  mlir::Value isInImage(mlir::Value row, mlir::Value firstRow, mlir::Value tap);
   /// The row of an output pixel and a tap.
   mlir::Value getPointer(mlir::Value row, mlir::Value firstRow,
                          mlir::Value tap);

@@ -56,6 +56,15 @@ void FlatRows::emitTaps(Value row, Value firstRow, Value to) {
   auto copyTap = [&](Value tap) { copy(tap, inputs); };
   if (taps == 1)
     return copyTap(b.idx(0));
+  if (tapLists) {
+    tapLists->forTaps(
+        b.idx(0), {},
+        [&](Value, Value tap, ArrayRef<Value>) -> SmallVector<Value> {
+          copyTap(tap);
+          return {};
+        });
+    return;
+  }
   int64_t run = rows.getRun();
   if (run == 1) {
     b.forLoop(b.idx(0), b.idx(taps), b.idx(1), copyTap, noUnroll);

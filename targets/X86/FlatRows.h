@@ -4,6 +4,7 @@
 #define QCC_TARGETS_X86_FLATROWS_H
 
 #include "ByteRows.h"
+#include "TapLists.h"
 
 namespace qcc::x86 {
 
@@ -29,6 +30,8 @@ public:
   static int64_t getRowBytes(int64_t terms, bool hasWords);
   static int64_t getBytes(int64_t terms, int64_t rows, bool hasWords);
 
+  /// Says that only the taps of list 0 are read, and each is a run of its own.
+  void setTaps(TapLists &lists) { tapLists = &lists; }
   /// Fills it for the output pixels [firstRow, endRow), whose table is made.
   void emit(mlir::Value firstRow, mlir::Value endRow);
   /// Where a row begins, counted from the task's first one.
@@ -43,6 +46,7 @@ private:
   ByteRows &rows;
   int64_t taps, inputs;
   RowForm form;
+  TapLists *tapLists = nullptr;
   bool isSigned;
   mlir::Type element;
   mlir::Value base;

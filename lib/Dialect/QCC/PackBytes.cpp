@@ -26,13 +26,20 @@ static bool isTapLayout(StringRef layout) {
   return layout == "tap" || layout == "tap4";
 }
 
+/// Sums of each tap behind those of all.
+static bool hasTapSums(StringRef layout) {
+  StringRef name = layout.take_until([](char c) { return c == ':'; });
+  return layout.contains(':') &&
+         (name == "pairtaps" || name == "quadtaps" || name == "flattaps");
+}
+
 bool qcc::isByteLayout(StringRef layout) {
   if (isTapLayout(layout))
     return true;
   StringRef name = layout.take_until([](char c) { return c == ':'; });
   return name == "dot" || name == "dotfit" || name == "quad" ||
          name == "dot16" || name == "pair" || name == "dot4" ||
-         name == "quad4" || name == "flat";
+         name == "quad4" || name == "flat" || hasTapSums(layout);
 }
 
 /// Rows that lie side by side counted through all taps; 0: those of a tap.
@@ -96,6 +103,11 @@ private:
 };
 } // namespace
 
+/// Bytes before the codes of a block.
+static int64_t getHeader(StringRef layout, int64_t taps) {
+  return kDotHeader * (hasTapSums(layout) ? 1 + taps : 1);
+}
+
 /// Product of sizes that are at least 1, none on overflow.
 static std::optional<int64_t> multiply(ArrayRef<int64_t> sizes) {
   int64_t product = 1;
@@ -141,9 +153,9 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
   if (!w || !(element.isSignlessInteger(isNibble(layout) ? 4 : 8) ||
               (layout == "tap" && element.isSignlessInteger(16))))
     return {};
-  // All that follows fits: nothing is larger than 128 times the weight and its
+  // All that follows fits: nothing is larger than 256 times the weight and its
   // columns.
-  if (!multiply({weight.getNumElements(), 32 * kDotHeader}))
+  if (!multiply({weight.getNumElements(), 64 * kDotHeader}))
     return {};
   MLIRContext *context = weight.getContext();
   if (isTapLayout(layout)) {
@@ -155,9 +167,10 @@ RankedTensorType qcc::packedByteType(RankedTensorType weight, StringRef layout,
   int64_t together = getFlatRows(layout);
   int64_t codes = together ? llvm::alignTo(w->taps * w->inputs, together)
                            : w->taps * w->steps() * kDotRows;
-  int64_t block = kDotHeader + (isNibble(layout) ? codes * kDotColumns / 2
-                                                 : codes * kDotColumns *
-                                                       getCodeBytes(layout));
+  int64_t header = getHeader(layout, w->taps);
+  int64_t block =
+      header + (isNibble(layout) ? codes * kDotColumns / 2
+                                 : codes * kDotColumns * getCodeBytes(layout));
   return RankedTensorType::get({w->groups, w->blocks(), block},
                                IntegerType::get(context, 8));
 }
@@ -178,6 +191,7 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
   bool isTap = isTapLayout(layout), nibbles = isNibble(layout);
   int64_t codeBytes = getCodeBytes(layout), together = getFlatRows(layout);
   int64_t width = w->blocks() * kDotColumns,
+          header = getHeader(layout, w->taps),
           block = isTap ? 0 : packed.getDimSize(2);
   for (int64_t g = 0; g < w->groups; ++g)
     for (int64_t o = 0; o < w->outputs; ++o) {
@@ -186,7 +200,8 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
       char *target = out.data() + (g * w->blocks() + o / kDotColumns) * block;
       int32_t sum = 0;
       PairSums pair;
-      for (int64_t t = 0; t < w->taps; ++t)
+      for (int64_t t = 0; t < w->taps; ++t) {
+        int32_t before = sum;
         for (int64_t i = 0; i < w->inputs; ++i) {
           int64_t from = first + t * w->tapStride + i * w->inputStride;
           int16_t code = readCode(in, from, hasWords, nibbles);
@@ -208,15 +223,19 @@ LogicalResult qcc::packBytes(ArrayRef<char> in, RankedTensorType weight,
           if (!pair.add(code, row) && needsFit(layout))
             return failure();
           if (nibbles) {
-            storeNibble(target + kDotHeader, at, int8_t(code));
+            storeNibble(target + header, at, int8_t(code));
             continue;
           }
           if (codeBytes == 1) {
-            target[kDotHeader + at] = char(code);
+            target[header + at] = char(code);
             continue;
           }
-          std::memcpy(target + kDotHeader + 2 * at, &code, 2);
+          std::memcpy(target + header + 2 * at, &code, 2);
         }
+        before = sum - before;
+        if (hasTapSums(layout))
+          std::memcpy(target + kDotHeader * (1 + t) + lane * 4, &before, 4);
+      }
       std::memcpy(isTap ? out.data() + o * 4 : target + lane * 4, &sum, 4);
     }
   return success();

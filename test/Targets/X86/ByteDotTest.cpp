@@ -458,6 +458,25 @@ TEST(ByteDotTest, WindowsOfFewChannelsAreExact) {
   }
 }
 
+TEST(ByteDotTest, LeavesOutTapsInThePadding) {
+  // Zero points count as what they stand for where their taps do not.
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(20); ++seed) {
+    Random random(seed + 5000);
+    Conv conv = randomConv(random, false);
+    do {
+      conv.channels = conv.groups * random.range(4, 24) * (seed % 8 ? 4 : 1);
+      for (int i : {0, 1}) {
+        conv.kernel[i] = random.range(i ? 1 : 2, 4);
+        conv.dilation[i] = random.range(4, 30);
+        conv.pad[i] = random.range(0, 40);
+        conv.size[i] = random.range(1, 20);
+      }
+    } while (!conv.valid());
+    check(x86, x86.levels()[seed % x86.levels().size()], conv, seed);
+  }
+}
+
 TEST(ByteDotTest, DepthwiseConvolutionsAreExact) {
   X86 x86;
   for (int seed = 0; seed < getShapeCount(24); ++seed) {

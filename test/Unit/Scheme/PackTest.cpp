@@ -181,6 +181,29 @@ TEST_F(PackTest, QuadsGoThroughAllTaps) {
   }
 }
 
+TEST_F(PackTest, SumsOfTapsFollowThoseOfAll) {
+  // The codes are those of `quad`.
+  std::vector<char> plain = packBytes(context, {2, 3, 1, 3}, "quad:2"),
+                    out = packBytes(context, {2, 3, 1, 3}, "quadtaps:2");
+  ASSERT_EQ(out.size(), plain.size() + 2 * 3 * 64);
+  for (size_t g = 0; g < 2; ++g) {
+    EXPECT_TRUE(ArrayRef(out)
+                    .slice(g * 448, 64)
+                    .equals(ArrayRef(plain).slice(g * 256, 64)));
+    EXPECT_TRUE(ArrayRef(out)
+                    .slice(g * 448 + 256, 192)
+                    .equals(ArrayRef(plain).slice(g * 256 + 64, 192)));
+    for (size_t tap = 0; tap < 3; ++tap)
+      for (size_t lane = 0; lane < 16; ++lane) {
+        // Inputs are three taps apart.
+        int want = lane ? 0 : int(3 * (1 + g * 9 + tap) + 9);
+        EXPECT_EQ(readInt(out, g * 448 + (1 + tap) * 64 + lane * 4), want);
+      }
+  }
+  auto matrix = RankedTensorType::get({8, 8}, IntegerType::get(&context, 8));
+  EXPECT_FALSE(packedType(matrix, "quadtaps", 16, false));
+}
+
 TEST_F(PackTest, CodesThatDoNotFitInPairsAreRefused) {
   // Two inputs and two taps: the rows are (0, 0), (1, 0), (0, 1), (1, 1), of
   // which two in a row make a pair.

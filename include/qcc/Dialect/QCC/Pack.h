@@ -33,6 +33,9 @@
 //   quad, quad:G  such codes too, the taps side by side as in pair:
 //                 [G, ceil(O/G/16)] { i32 sums[16], i8 [rows/4][16][4] }
 //   flat, flat:G  the order of `quad`, of any codes
+//   pairtaps:G, quadtaps:G, flattaps:G
+//                 the same with the sums of each tap behind those of all:
+//                 { i32 sums[16], i32 sums[taps][16], i8 ... }
 //   dot4, dot4:G  i4 weights (an element in each byte of the source) in the
 //                 order of `dot`, two codes in a byte: of each step's 64 codes
 //                 byte `i` of 32 holds code `i` in its low half and code
