@@ -128,7 +128,7 @@ void ConvShape::flattenPointwise() {
 namespace {
 /// The taps of one axis of a window.
 struct AxisTaps {
-  int64_t used = 0;   ///< that read the image somewhere
+  int64_t used = 0;   ///< that reach the image
   double live = 0;    ///< mean of those of an output pixel
   bool known = false; ///< sizes are
 };
@@ -148,7 +148,9 @@ static AxisTaps countTaps(AffineExpr in, AffineExpr out, int64_t kernel,
                 std::max<int64_t>(llvm::divideCeilSigned(-shift, stride), 0),
             end = std::min(llvm::divideCeilSigned(*inSize - shift, stride),
                            *outSize);
-    taps.used += end > first;
+    // What lists of taps look at are ranges of pixels: one that steps over a
+    // narrow image counts.
+    taps.used += shift < *inSize && (*outSize - 1) * stride + shift >= 0;
     taps.live += double(std::max<int64_t>(end - first, 0)) / double(*outSize);
   }
   return taps;

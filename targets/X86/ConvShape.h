@@ -38,8 +38,8 @@ struct ConvShape {
   /// True if many taps fall in the padding, as of windows with large dilations:
   /// those of a tile of pixels are then looked for.
   bool hasIdleTaps() const;
-  /// Taps that some output pixel reads the image with; all where sizes are not
-  /// known.
+  /// Taps that lie neither before nor behind the image for all output pixels;
+  /// all where sizes are not known. No list of taps is longer.
   int64_t countUsedTaps() const;
   /// Tiles of `nr` pixels per image: of all pixels, or of each row.
   mlir::AffineExpr getTiles(bool flat, int64_t nr) const;
