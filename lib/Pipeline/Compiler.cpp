@@ -26,13 +26,17 @@ using namespace qcc;
 // From MLIR diagnostics to coded errors
 //===----------------------------------------------------------------------===//
 
+static std::string describeWarning(Diagnostic &diagnostic) {
+  std::string node = getNodeName(diagnostic.getLocation()).str();
+  return (node.empty() ? "" : "node '" + node + "': ") + diagnostic.str();
+}
+
 ErrorCatcher::ErrorCatcher(MLIRContext *context)
     : ScopedDiagnosticHandler(context) {
   setHandler([this](Diagnostic &diagnostic) {
     std::string node = getNodeName(diagnostic.getLocation()).str();
     if (diagnostic.getSeverity() == DiagnosticSeverity::Warning)
-      warnings.push_back((node.empty() ? "" : "node '" + node + "': ") +
-                         diagnostic.str());
+      warnings.push_back(describeWarning(diagnostic));
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
       return success();
     if (text.empty()) {
@@ -149,6 +153,13 @@ llvm::Error Compilation::import() {
     if (modelNodeNames.insert(node).second)
       modelNodes.emplace_back(node, op);
   };
+  // Warnings are a part of the result; what else is told goes on.
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    bool isWarning = diagnostic.getSeverity() == DiagnosticSeverity::Warning;
+    if (isWarning)
+      result.warnings.push_back(describeWarning(diagnostic));
+    return success(isWarning);
+  });
   auto imported =
       importOnnx(options.model, importOptions, context, *parameters);
   if (!imported)

@@ -6,6 +6,8 @@ import re
 import subprocess
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import qcc
 from onnx.reference import ReferenceEvaluator
@@ -62,3 +64,21 @@ def test_rows_that_grow_come_last(tmp_path, factors, heights):
     assert subprocess.run(command).returncode == 0
     found = re.findall(r"^    \} -> tensor<2x5x(\d+)x\d+xf32>", (tmp_path / "m.mlir").read_text(), re.MULTILINE)
     assert [int(height) for height in found] == heights
+
+
+@pytest.mark.parametrize("dims, factors, told", [
+    ("1, 1, 1, 7", (1, 1.5), "axis 3: 10.5 of 10 elements"),
+    ("1, 1, h, 8", (1.5, 1.5), "axis 2: a size times 1.5"),
+    ("1, 1, h, 8", (2, 1.5), None),
+])  # fmt: skip
+def test_corners_that_onnx_runtime_puts_elsewhere(tmp_path, dims, factors, told):
+    """Torch's legacy export of Upsample(scale_factor=1.5, align_corners=True) is such a node."""
+    text = graph('mode = "linear", coordinate_transformation_mode = "align_corners"', dims, factors=[factors])
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 19]> {text}'), tmp_path / "m.onnx")
+    for command in (["-o", tmp_path / "m.qcc"], None):
+        words = [tmp_path / "m.onnx", *command] if command else ["inspect", tmp_path / "m.onnx"]
+        done = subprocess.run([qcc._driver._find_driver(), *words], capture_output=True, text=True)
+        lines = [line for line in done.stderr.splitlines() if "align_corners" in line]
+        assert done.returncode == 0 and len(lines) == (told is not None), done.stderr
+        if told:
+            assert "warning: node '" in lines[0] and told in lines[0] and "give `sizes` in place of `scales`" in lines[0]

@@ -396,6 +396,12 @@ llvm::Error Importer::verifyModule(ModuleOp module) {
                    "its inputs do not fit the operator: " + text);
 }
 
+void Importer::warn(Location loc, const Twine &text) {
+  std::string warning = text.str();
+  if (warned.insert(getNodeName(loc).str() + ": " + warning).second)
+    emitWarning(loc) << warning;
+}
+
 llvm::Error Importer::checkFixedDims() const {
   for (const DimRule &rule : dimRules)
     if (!rule.same.empty() && !namedDims.contains(rule.same))

@@ -71,6 +71,8 @@ public:
   importSubgraph(NodeContext &node, const onnx::GraphProto &graph,
                  llvm::ArrayRef<mlir::Value> arguments,
                  llvm::SmallVectorImpl<mlir::Value> &results);
+  /// Warns once of what may be imported more than once.
+  void warn(mlir::Location loc, const llvm::Twine &text);
   /// Where nodes are imported.
   mlir::OpBuilder &getBuilder() { return builder; }
 
@@ -151,6 +153,7 @@ private:
   ShapeTable shapes;
   SymbolContext symbolContext;
   std::vector<Fault> faults;
+  llvm::StringSet<> warned;      ///< names of nodes with the texts
   llvm::StringSet<> faultyNodes; ///< where faults are or were
   llvm::StringMap<unsigned> symbolPositions;
   std::vector<DimRule> dimRules;

@@ -306,6 +306,8 @@ Value NodeContext::takePart(Value tensor, int64_t index) {
   return reshape(slice(tensor, 0, size(index), size(1)), rest);
 }
 
+void NodeContext::warn(const Twine &text) { importer.warn(b.getLoc(), text); }
+
 LogicalResult NodeContext::refuseDynamic(unsigned input, StringRef what) {
   return refuse(Diag::UnsupportedShape,
                 "expected " + what + " (input " + Twine(input) +

@@ -113,6 +113,10 @@ public:
   /// for null.
   mlir::Value takePart(mlir::Value tensor, int64_t index);
 
+  /// Tells the user of the model what the import cannot know to be meant: a
+  /// warning with the node's name.
+  void warn(const llvm::Twine &text);
+
   /// Records that the input must be a constant to be compiled.
   mlir::LogicalResult refuseDynamic(unsigned input, llvm::StringRef what);
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Resize.h"
 #include "Registry.h"
+#include "llvm/Support/Format.h"
 
 using namespace mlir;
 
@@ -268,19 +269,26 @@ SmallVector<ResizedAxis> axesAtRuntime(ArrayRef<int64_t> positions,
   return axes;
 }
 
+unsigned getScaleInput(NodeContext &node) {
+  return node.getOpset() < 11 ? 1 : 2;
+}
+
+bool hasScales(NodeContext &node) {
+  unsigned input = getScaleInput(node);
+  return node.has(input) &&
+         getConstantSize(getNumElements(node.in(input).getType())) != 0;
+}
+
 std::optional<SmallVector<ResizedAxis>> readAxes(NodeContext &node,
                                                  ArrayRef<int64_t> positions,
                                                  ResizeInputs &runtime) {
-  unsigned scaleInput = node.getOpset() < 11 ? 1 : 2;
+  unsigned scaleInput = getScaleInput(node);
   std::optional<Dims> declared = getDeclaredSizes(node, positions);
-  bool hasScales =
-      node.has(scaleInput) &&
-      getConstantSize(getNumElements(node.in(scaleInput).getType())) != 0;
-  if (!hasScales && !node.has(3)) {
+  if (!hasScales(node) && !node.has(3)) {
     (void)node.refuse(Diag::BadGraph, "expected scales or sizes");
     return std::nullopt;
   }
-  if (hasScales) {
+  if (hasScales(node)) {
     if (auto scales = node.getFloats(scaleInput))
       return axesFromScales(node, *scales, positions);
     if (!declared || node.inRank(scaleInput) != 1) {
@@ -306,6 +314,34 @@ std::optional<SmallVector<ResizedAxis>> readAxes(NodeContext &node,
   if (!sizes)
     return std::nullopt;
   return axesFromSizes(node, *sizes, positions);
+}
+
+/// Aligned corners lie where the exact size ends by ONNX's definition and where
+/// the whole one does in ONNX Runtime, which is what most were exported for.
+void warnOfCorners(NodeContext &node, ArrayRef<ResizedAxis> axes) {
+  for (const ResizedAxis &axis : axes) {
+    std::optional<int64_t> in = getConstantSize(node.inDims(0)[axis.position]),
+                           out = getConstantSize(axis.out);
+    if (in == 1 || out == 1 || axis.scale == std::floor(axis.scale))
+      continue;
+    double exact =
+        in ? static_cast<float>(*in) * static_cast<float>(axis.scale) : 0;
+    if (in && exact == std::floor(exact))
+      continue;
+    std::string sizes;
+    llvm::raw_string_ostream os(sizes);
+    os << "axis " << axis.position << ": ";
+    if (in)
+      os << llvm::format("%g", exact) << " of " << *out << " elements";
+    else
+      os << "a size times " << llvm::format("%g", axis.scale);
+    node.warn("align_corners with `scales` counts parts of an element (" +
+              sizes +
+              "), as ONNX defines it, and ONNX Runtime does not; give "
+              "`sizes` in place of `scales` for the results of "
+              "ONNX Runtime");
+    return;
+  }
 }
 
 /// The region of interest of a crop: begins of all axes and then ends.
@@ -349,6 +385,8 @@ LogicalResult convertResize(NodeContext &node) {
   if (settings.coordinates == "tf_crop_and_resize" &&
       failed(readRegion(node, *axes, runtime)))
     return failure();
+  if (settings.coordinates == "align_corners" && hasScales(node))
+    warnOfCorners(node, *axes);
   return emitResize(node, settings, *axes, runtime);
 }
 
@@ -374,7 +412,10 @@ void registerResize(Registry &registry) {
   registry.add(kOnnxDomain, {
                                 {"Resize", 10, 1, 4, convertResize,
                                  "scales that depend on data, unless the model "
-                                 "states the output's shape"},
+                                 "states the output's shape. align_corners "
+                                 "with scales that give no whole size is as "
+                                 "ONNX defines it (a warning: ONNX Runtime "
+                                 "takes the whole size)"},
                                 {"Upsample", 7, 1, 2, convertUpsample,
                                  "scales that depend on data"},
                             });
