@@ -155,6 +155,22 @@ bool qcc::isOfCodes(Operation *op) {
          isConstantExpression(op->getOperand(1));
 }
 
+bool qcc::isOfWideCodes(Operation *op) {
+  if (!isa<MatMulOp, ConvOp>(op) || !isConstantExpression(op->getOperand(1)))
+    return false;
+  bool isWide = false;
+  for (Value operand : op->getOperands().take_front(2)) {
+    auto source = operand.getDefiningOp<DequantizeOp>();
+    auto type = source ? dyn_cast<IntegerType>(
+                             source.getInput().getType().getElementType())
+                       : IntegerType();
+    if (!type)
+      return false;
+    isWide |= type.getWidth() > 8;
+  }
+  return isWide;
+}
+
 /// True for a constant vector of the numbers of NF4.
 static bool areNormalFloats(Value value) {
   auto constant = value.getDefiningOp<ConstantOp>();

@@ -213,3 +213,40 @@ def test_integers_of_a_model_stay(tmp_path):
     assert np.array_equal(qcc.load(artifact)({"x": x})["y"], to_codes(sums))
     rows = json.loads((artifact / "report.json").read_text())["ops"]
     assert "as in the model" in [row["reason"] for row in rows if row["op"] == "qcc.int_conv"]
+
+
+def save_wide(path, op, wide):
+    """Two layers between conversions, of which the input, the weight or both have 16 bits."""
+    rng, shape = np.random.default_rng(3), (32, 32) if op == "MatMul" else (32, 32, 3, 3)
+    types = {"a": np.uint16 if "a" in wide else np.uint8, "w": np.int16 if "w" in wide else np.int8}
+    last = np.iinfo(types["a"]).max
+    arrays = {"as": np.float32(8 / last), "az": types["a"](last // 2), "ws": np.float32(0.2 / np.iinfo(types["w"]).max)}
+    nodes, name = [], "x"
+    for i in range(2):
+        arrays[f"w{i}"] = rng.integers(-100, 100, shape).astype(types["w"]) * types["w"](200 if "w" in wide else 1)
+        nodes += [
+            helper.make_node("QuantizeLinear", [name, "as", "az"], [f"q{i}"]), helper.make_node("DequantizeLinear", [f"q{i}", "as", "az"], [f"x{i}"]),
+            helper.make_node("DequantizeLinear", [f"w{i}", "ws"], [f"f{i}"]), helper.make_node(op, [f"x{i}", f"f{i}"], [f"y{i}"], f"layer{i}"),
+        ]  # fmt: skip
+        name = f"y{i}"
+    x = rng.standard_normal((16, 32) if op == "MatMul" else (16, 32, 12, 12)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *x.shape[1:]])], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, key) for key, array in arrays.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    np.savez(path.with_suffix(".npz"), x=x)
+    return x
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Conv"])
+@pytest.mark.parametrize("wide", ["a", "w", "aw"])
+def test_wide_codes_are_not_rounded_again(tmp_path, op, wide):
+    x = save_wide(tmp_path / "m.onnx", op, wide)
+    expected = qcc.load(qcc.compile(tmp_path / "m.onnx", tmp_path / "f32"))({"x": x})["y1"]
+    for name, flags in {"data": {"calib": tmp_path / "m.npz"}, "none": {}}.items():
+        artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / name, precision="int8", **flags)
+        assert np.array_equal(qcc.load(artifact)({"x": x})["y1"], expected), name
+        rows = json.loads((artifact / "report.json").read_text())["ops"]
+        layers = [(row.get("executed", "f32"), row["reason"]) for row in rows if row["node"].startswith("layer")]
+        assert layers == [("f32", "not supported: codes of more than 8 bits")] * 2

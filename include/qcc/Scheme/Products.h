@@ -118,6 +118,9 @@ const Scheme *getAssignedScheme(MatMulOp op, const Scheme *otherwise);
 /// dequantized from integers of 8 bits with one scale, the constant weight from
 /// such with one or one per output. int8 leaves it as it is.
 bool isOfCodes(mlir::Operation *op);
+/// True for one of the model's own codes of which some have more than 8 bits:
+/// no kernel multiplies them, and int8 leaves it in f32.
+bool isOfWideCodes(mlir::Operation *op);
 
 /// A matrix of NF4: `scales[row, column floordiv block]` times the number of
 /// NormalFloat.h that each code names.

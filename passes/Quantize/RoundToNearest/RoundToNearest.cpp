@@ -107,7 +107,8 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
     if (StringRef(kept).starts_with("kept: matches"))
       return noteOutcome(op, scheme, "f32", kept);
     bool isMixed = getOperation()->hasAttr(kAssignmentAttr);
-    if (target.getKey().starts_with("int8") && !isMixed && isOfCodes(op))
+    if (target.getKey().starts_with("int8") && !isMixed &&
+        (isOfCodes(op) || isOfWideCodes(op)))
       return;
     auto matmul = dyn_cast<MatMulOp>(op);
     if (!matmul) {

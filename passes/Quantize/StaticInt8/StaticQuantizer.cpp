@@ -106,6 +106,9 @@ bool StaticQuantizer::choose(Operation *op, const KeepRules &rules) {
   // Within budgets there is no f32 to choose for them.
   if ((!isNarrow() || budgets.any() || dynamic) && isOfCodes(op))
     return false;
+  // What integers are rounded to in 16 bits is worth more than 8 of them.
+  if (!isNarrow() && !budgets.any() && isOfWideCodes(op))
+    return false;
   std::string obstacle = findObstacle(op);
   if (!obstacle.empty()) {
     // What other passes made of it would not be measured.
