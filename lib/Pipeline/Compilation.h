@@ -158,6 +158,8 @@ private:
   bool isNarrow() const {
     return llvm::StringRef(basePrecision).split(':').first == "w4a8";
   }
+  /// Marks what the model itself rounds, before static int8 adds to it.
+  void markOwnCodes();
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();
   /// Reads the file of --tune, if there is one, so that what is wrong with it

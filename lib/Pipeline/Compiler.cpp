@@ -381,6 +381,7 @@ llvm::Error Compilation::quantize() {
       return error;
   }
   if (options.emitQdq) {
+    markOwnCodes();
     unquantized = module->clone();
   } else {
     if (llvm::Error error = noteZeroPoints())

@@ -119,6 +119,15 @@ static void roundToBytes(QdqWeight &weight) {
         int8_t(std::nearbyint(value / weight.scales[channelOf(i)])));
 }
 
+/// Of a QuantizeOp that the model has: its file says it already.
+static constexpr StringLiteral kOwnCodesAttr = "qcc.own_codes";
+
+void Compilation::markOwnCodes() {
+  module->walk([&](QuantizeOp op) {
+    op->setAttr(kOwnCodesAttr, UnitAttr::get(&context));
+  });
+}
+
 llvm::Expected<std::string> Compilation::writeQuantized() {
   std::vector<QdqActivation> activations;
   std::vector<QdqWeight> weights;
@@ -136,8 +145,10 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
       modelWeights[getNodeName(op->getLoc())] =
           getModelWeight(op->getOperand(1));
   });
+  bool hasOwn = false;
   module->walk([&](QuantizeOp op) {
-    if (failure)
+    hasOwn |= op->hasAttr(kOwnCodesAttr);
+    if (failure || op->hasAttr(kOwnCodesAttr))
       return;
     if (!isConstantExpression(op.getResult())) {
       activations.push_back(describeActivation(op));
@@ -186,6 +197,9 @@ llvm::Expected<std::string> Compilation::writeQuantized() {
       corrections.push_back({getNodeName(op->getLoc()).str(),
                              std::vector<float>(values.asArrayRef())});
   });
+  if (hasOwn && activations.empty() && weights.empty())
+    result.warnings.push_back("--emit=qdq-onnx adds nothing to the codes that "
+                              "the model has already");
   return writeQdq(options.model, *parameters, activations, weights,
                   corrections);
 }

@@ -250,3 +250,34 @@ def test_wide_codes_are_not_rounded_again(tmp_path, op, wide):
         rows = json.loads((artifact / "report.json").read_text())["ops"]
         layers = [(row.get("executed", "f32"), row["reason"]) for row in rows if row["node"].startswith("layer")]
         assert layers == [("f32", "not supported: codes of more than 8 bits")] * 2
+
+
+@pytest.mark.parametrize("wide", ["", "aw"])
+def test_codes_of_a_model_are_written_as_they_are(tmp_path, wide):
+    save_wide(tmp_path / "m.onnx", "Conv", wide)
+    command = [QCC, tmp_path / "m.onnx", "--precision=int8", f"--calib={tmp_path / 'm.npz'}", "--emit=qdq-onnx", "-o", tmp_path / "w.onnx"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "--emit=qdq-onnx adds nothing to the codes that the model has already" in done.stderr, done.stderr
+    before, after = (onnx.load(tmp_path / name).graph for name in ("m.onnx", "w.onnx"))
+    assert [(n.op_type, n.input, n.output) for n in before.node] == [(n.op_type, n.input, n.output) for n in after.node]
+    assert list(before.initializer) == list(after.initializer)
+
+
+def test_float_layers_behind_codes_are_written(tmp_path):
+    """The pairs of the model stay, and those that int8 adds stand behind them."""
+    x = save_wide(tmp_path / "m.onnx", "Conv", "")
+    model = onnx.load(tmp_path / "m.onnx")
+    weight = np.random.default_rng(4).standard_normal((128, 32, 3, 3)).astype(np.float32)
+    model.graph.node.extend([helper.make_node("Relu", ["y1"], ["r"], "relu"), helper.make_node("Conv", ["r", "v"], ["y"], "plain")])
+    model.graph.initializer.append(numpy_helper.from_array(weight, "v"))
+    model.graph.output[0].name = "y"
+    onnx.save(model, tmp_path / "m.onnx")
+    qcc.compile(tmp_path / "m.onnx", tmp_path / "w.onnx", precision="int8", calib=tmp_path / "m.npz", emit="qdq-onnx")
+    nodes = [node.op_type for node in onnx.load(tmp_path / "w.onnx").graph.node]
+    assert nodes.count("QuantizeLinear") == 3 and nodes.count("DequantizeLinear") == 6
+    expected = qcc.load(qcc.compile(tmp_path / "m.onnx", tmp_path / "int8", precision="int8", calib=tmp_path / "m.npz"))({"x": x})["y"]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # its sums of pairs saturate
+    got = onnxruntime.InferenceSession(tmp_path / "w.onnx", options).run(None, {"x": x})[0]
+    cosine = (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected)
+    assert cosine > 0.9999

@@ -169,10 +169,14 @@ static void printOps(const CompileResult &result, bool all) {
              << op.reason << "\n";
 }
 
-static void printSummary(const Session &session, const CompileResult &result) {
+static void printWarnings(const Session &session, const CompileResult &result) {
   for (const std::string &warning :
        concat<const std::string>(result.notes, result.warnings))
     session.sink.warn(warning);
+}
+
+static void printSummary(const Session &session, const CompileResult &result) {
+  printWarnings(session, result);
   if (session.line.has(OPT_verbose))
     printOps(result, /*all=*/true);
   unsigned kept = count_if(
@@ -243,6 +247,8 @@ Error runCompile(Session &session) {
     return result.takeError();
   if (options->stopAfter != Stage::Package) {
     session.sink.setFile("");
+    if (!line.has(OPT_quiet))
+      printWarnings(session, *result);
     return writeResult(line, output, result->text);
   }
   if (line.has(OPT_json))
