@@ -526,6 +526,21 @@ def test_ranges_read_at_run_time(tmp_path):
     check(tmp_path, RANGES, runs)
 
 
+def test_a_step_of_zero_ends_the_run(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]> {RANGES}').SerializeToString())
+    qcc.compile(path, tmp_path / "out.qcc")
+    model = qcc.load(tmp_path / "out.qcc", threads=1)
+
+    def run(c, r):
+        return model({"a": np.array(0), "b": np.array(3), "c": np.array(c), "p": np.float32(0), "q": np.float32(3), "r": np.float32(r)})
+
+    for c, r in ((0, 1), (1, 0), (0, 0), (1, -0.0)):
+        with pytest.raises(qcc.QccError, match="expected size 'Range_.*, but the inputs give -1"):
+            run(c, r)
+    assert run(1, 1)["x"].tolist() == run(1, 1)["y"].tolist() == [0, 1, 2]
+
+
 def test_sizes_that_are_one_only_at_run_time(tmp_path):
     text = "g (float[a, b, 4] x, float[c, d, e] y, float[h] z) => (float[m, n, o] r, float[p, q, s] u)" \
            " { r = Add(x, y) v = Mul(r, z) w = Relu(v) u = Sub(w, x) }"

@@ -350,6 +350,9 @@ AffineExpr computeRangeSize(NodeContext &node) {
           steps =
               body.clamp(quotient, body.number(0, f), body.number(0x1p40, f));
           steps = body.select(body.isNaN(quotient), body.number(0, f), steps);
+          // A negative size ends the run.
+          steps = body.select(body.eq(delta, body.number(0, f)),
+                              body.number(-1, f), steps);
           steps = arith::FPToSIOp::create(body.b, node.i64(), steps);
           return SmallVector<Value>{steps};
         }
@@ -361,8 +364,9 @@ AffineExpr computeRangeSize(NodeContext &node) {
         Value step = body.select(body.eq(delta, zero), one, delta);
         steps =
             arith::CeilDivSIOp::create(body.b, body.sub(limit, start), step);
-        return SmallVector<Value>{
-            body.fromIndex(body.max(steps, zero), node.i64())};
+        steps = body.select(body.eq(delta, zero), body.index(-1),
+                            body.max(steps, zero));
+        return SmallVector<Value>{body.fromIndex(steps, node.i64())};
       },
       1);
   return count ? node.readElement(count, 0) : AffineExpr();
@@ -371,6 +375,10 @@ AffineExpr computeRangeSize(NodeContext &node) {
 LogicalResult convertRange(NodeContext &node) {
   if (!node.requireSameTypes())
     return failure();
+  std::optional<SmallVector<double>> delta = node.getFloats(2);
+  if (delta && llvm::is_contained(*delta, 0))
+    return node.refuse(Diag::BadShape, "expected a step (input 2) other than "
+                                       "0, but got 0");
   AffineExpr count = getRangeSize(node);
   if (!count)
     count = computeRangeSize(node);
@@ -378,11 +386,11 @@ LogicalResult convertRange(NodeContext &node) {
     return failure();
   Type type = node.inElem(0);
   Value start = node.reshape(node.in(0), {}),
-        delta = node.reshape(node.in(2), {});
+        step = node.reshape(node.in(2), {});
   AffineMap scalar = node.makeMap(1, {});
   return node.set(
       0, node.generic(
-             {count}, type, {start, delta}, {scalar, scalar}, {},
+             {count}, type, {start, step}, {scalar, scalar}, {},
              [&](Body &body, ValueRange x) {
                return body.add(
                    x[0], body.mul(x[1], body.fromIndex(body.dim(0),
