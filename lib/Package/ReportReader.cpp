@@ -407,6 +407,7 @@ Expected<Profile> readProfile(StringRef text, StringRef name) {
   Profile profile;
   Error error = parse(text, name, [&](const Fields &from) {
     from.get("level", profile.level);
+    from.get("library", profile.library);
     from.get("threads", profile.threads);
     from.each("profile", [&](const Fields &item) {
       SiteTime time;
@@ -429,6 +430,17 @@ Expected<Profile> readProfile(StringRef text, StringRef name) {
                      "expected what `qcc-run ARTIFACT --profile --json` "
                      "prints");
   return std::move(profile);
+}
+
+Expected<std::string> readLibraryHash(StringRef text, StringRef name) {
+  std::string hash;
+  Error error = parse(text, name, [&](const Fields &from) {
+    from.with("files",
+              [&](const Fields &files) { files.get("libmodel.so", hash); });
+  });
+  if (error)
+    return std::move(error);
+  return hash;
 }
 
 } // namespace qcc

@@ -89,7 +89,26 @@ def test_profiles_of_others_are_refused(files, tmp_path, runner):
         write_profile(runner, model, data, tmp_path / name, tmp_path / f"{name}.json", f"--precision={name}")
     for name, fits in (("f32", True), ("w8a16", False)):
         code, text = driver("report", tmp_path / "f32", f"--profile={tmp_path / name}.json", "-o", tmp_path / "page.html")
-        assert (code == 0) == fits and ("expected a profile of this artifact" in text) != fits, text
+        assert (code == 0) == fits and ("expected a profile of '" in text) != fits, text
+
+
+def test_profiles_of_the_same_with_other_weights_are_refused(files, tmp_path, runner):
+    model, data = files
+    write_profile(runner, model, data, tmp_path / "a", tmp_path / "a.json")
+    changed = onnx.load(model)
+    changed.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(random(K, K, seed=7), "w"))
+    onnx.save(changed, tmp_path / "b.onnx")
+    write_profile(runner, tmp_path / "b.onnx", data, tmp_path / "b", tmp_path / "b.json")
+    hashes = {name: json.loads((tmp_path / name / "manifest.json").read_text())["files"]["libmodel.so"] for name in "ab"}
+    for artifact in (tmp_path / "a", tmp_path / "a" / "libmodel.so"):
+        assert driver("report", artifact, f"--profile={tmp_path / 'a.json'}", "-o", tmp_path / "page.html")[0] == 0
+        code, text = driver("report", artifact, f"--profile={tmp_path / 'b.json'}", "-o", tmp_path / "page.html")
+        assert code == 9 and f"expected a profile of '{artifact}', whose library is {hashes['a']}, but got one of {hashes['b']}" in text, text
+    # One of a version that did not say whose it is.
+    older = json.loads((tmp_path / "b.json").read_text())
+    del older["library"]
+    (tmp_path / "b.json").write_text(json.dumps(older))
+    assert driver("report", tmp_path / "a", f"--profile={tmp_path / 'b.json'}", "-o", tmp_path / "page.html")[0] == 0
 
 
 def test_memory_to_load_an_artifact(files, tmp_path):

@@ -110,6 +110,7 @@ OPENERS = {
     "lib/Data/TestData.cpp": "test data that the user names",
     "lib/Data/Npz.cpp": "arrays that the user names",
     "tools/qcc-run/Batch.cpp": "a list that the user names",
+    "tools/qcc-run/Observe.cpp": "the manifest of an artifact that the user names",
     "tools/qcc/Compile.cpp": "-o",
     "tools/qcc/main.cpp": "/dev/null",
 }

@@ -58,6 +58,23 @@ Times qcc::run::bench(Runner &runner, int warmup, int runs) {
 // Profiles
 //===----------------------------------------------------------------------===//
 
+std::string qcc::run::findLibraryHash(const std::filesystem::path &artifact) {
+  constexpr const char *kLibrary = "libmodel.so";
+  bool isFolder = std::filesystem::is_directory(artifact);
+  if (!isFolder && artifact.filename() != kLibrary)
+    return "";
+  std::ifstream in((isFolder ? artifact : artifact.parent_path()) /
+                   "manifest.json");
+  json manifest = json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (!manifest.is_object() || !manifest.contains("files"))
+    return "";
+  const json &files = manifest["files"];
+  if (!files.is_object() || !files.contains(kLibrary))
+    return "";
+  const json &hash = files[kLibrary];
+  return hash.is_string() ? hash.get<std::string>() : "";
+}
+
 Profiler::Profiler(const Artifact &artifact)
     : sites(artifact.sites()), rows(sites.size()) {}
 

@@ -23,6 +23,10 @@ struct Times {
 /// Runs `warmup` times, then `runs` times with a clock.
 Times bench(Runner &runner, int warmup, int runs);
 
+/// The hash of the library in the manifest of an artifact, a folder or its
+/// libmodel.so; "" if there is none.
+std::string findLibraryHash(const std::filesystem::path &artifact);
+
 /// Sums time per site over runs.
 class Profiler {
 public:

@@ -508,6 +508,8 @@ static void measure(const Options &o, const Artifact &artifact, Runner &runner,
     result["profile"] = profiler.toJson();
     result["level"] = artifact.info().level;
     result["threads"] = artifact.info().threads;
+    if (std::string hash = findLibraryHash(o.artifact); !hash.empty())
+      result["library"] = hash;
     if (!o.trace.empty())
       profiler.writeTrace(o.trace);
     if (!o.json)

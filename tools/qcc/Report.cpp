@@ -21,7 +21,15 @@ static Expected<std::string> readText(StringRef path) {
   return std::string(bytes.begin(), bytes.end());
 }
 
-/// The report of an artifact: its folder, or its library in it.
+/// A file of an artifact, which is given by its folder or its library in it.
+static SmallString<128> getFile(StringRef artifact, StringRef name) {
+  SmallString<128> file(artifact);
+  if (artifact.ends_with(".so"))
+    sys::path::remove_filename(file);
+  sys::path::append(file, name);
+  return file;
+}
+
 static Expected<Report> readArtifact(StringRef path) {
   SmallString<128> file(path);
   if (path.ends_with(".so"))
@@ -30,7 +38,7 @@ static Expected<Report> readArtifact(StringRef path) {
     return makeError(Diag::BadArtifact, path,
                      "expected the folder or the library of an artifact, but "
                      "there is none");
-  sys::path::append(file, "report.json");
+  file = getFile(path, "report.json");
   if (!sys::fs::exists(file))
     return makeError(Diag::BadArtifact, path,
                      "expected an artifact, but there is no report.json");
@@ -42,7 +50,21 @@ static Expected<Report> readArtifact(StringRef path) {
 
 /// Times of another artifact would be told as this one's.
 static Error checkProfile(const Profile &profile, const Report &report,
-                          StringRef name) {
+                          StringRef artifact, StringRef name) {
+  SmallString<128> manifest = getFile(artifact, "manifest.json");
+  if (!profile.library.empty() && sys::fs::exists(manifest)) {
+    Expected<std::string> text = readText(manifest);
+    if (!text)
+      return text.takeError();
+    Expected<std::string> hash = readLibraryHash(*text, manifest);
+    if (!hash)
+      return hash.takeError();
+    if (!hash->empty() && *hash != profile.library)
+      return makeError(Diag::BadArtifact, name,
+                       "expected a profile of '" + artifact +
+                           "', whose library is " + *hash +
+                           ", but got one of " + profile.library);
+  }
   for (const SiteTime &time : profile.sites)
     for (const OpReport &op : report.ops) {
       if (op.site != time.site ||
@@ -100,7 +122,8 @@ Error writeReportPage(const CommandLine &line, StringRef path,
       Expected<Profile> profile = readProfile(*text, profiles[i]);
       if (!profile)
         return profile.takeError();
-      if (Error error = checkProfile(*profile, artifact.report, profiles[i]))
+      if (Error error =
+              checkProfile(*profile, artifact.report, name, profiles[i]))
         return error;
       artifact.profile = std::move(*profile);
     }

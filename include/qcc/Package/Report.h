@@ -169,6 +169,7 @@ struct SiteTime {
 /// What `qcc-run --profile --json` prints.
 struct Profile {
   std::string level;
+  std::string library; ///< its hash as the manifest has it; "" if not known
   unsigned threads = 1;
   std::vector<SiteTime> sites;
   std::optional<Ceilings> ceilings; ///< measured in the same process
@@ -180,6 +181,10 @@ llvm::Expected<Measurement> readMeasurement(llvm::StringRef text,
                                             llvm::StringRef name,
                                             llvm::ArrayRef<std::string> names);
 llvm::Expected<Profile> readProfile(llvm::StringRef text, llvm::StringRef name);
+/// The hash of the library in `manifest.json`, "" if it has none. Errors:
+/// BadArtifact, with `name`.
+llvm::Expected<std::string> readLibraryHash(llvm::StringRef text,
+                                            llvm::StringRef name);
 
 //===----------------------------------------------------------------------===//
 // The page
