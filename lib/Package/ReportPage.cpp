@@ -47,7 +47,7 @@ static void writePrecisionTile(raw_ostream &os, const ReportView &view) {
       note += " and " + utostr(formats.size() - kShown) + " more";
   }
   if (kept)
-    note += "; " + utostr(kept) + " in f32 with a reason";
+    note += "; " + utostr(kept) + " in f32 against what was asked";
   writeTile(os, name,
             view.totalFlops > 0 ? formatShare(view.lowFlops / view.totalFlops)
                                 : "?",
@@ -177,7 +177,7 @@ static void writeArtifacts(raw_ostream &os, const ReportPage &page,
                  {"size", true},
                  {"weights", true},
                  {"arithmetic below f32", true},
-                 {"operations kept in f32", true},
+                 {"in f32 against what was asked", true},
                  {"least time, or measured", true}});
     for (auto [i, view] : enumerate(views)) {
       size_t kept = count_if(view.report.ops, [](const OpReport &op) {

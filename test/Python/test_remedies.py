@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 
 import numpy as np
@@ -49,6 +50,22 @@ def test_what_no_precision_applies_to_is_not_counted(tmp_path):
     assert code == 0 and "kept: not a quantized operation" in text and "not in the precision asked for" not in text, text
     code, text = driver(model, "--precision=w4a16", "--keep=.", "-o", tmp_path / "m.qcc")
     assert code == 0 and "; 1 not in the precision asked for" in text, text
+
+
+def test_pages_count_what_a_precision_applies_to(tmp_path):
+    """Of a product and a Softmax the first alone may be in f32 against what was asked."""
+    model = save_graph(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Softmax", ["p"], ["y"])], 4)
+    for name, flags in (("low", []), ("kept", ["--keep=."])):
+        assert driver(model, "--precision=w4a16", *flags, "-o", tmp_path / name)[0] == 0
+    assert driver("report", tmp_path / "low", tmp_path / "kept", "-o", tmp_path / "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    table = page[page.index("What each artifact is") : page.index("<details")]
+    head = re.findall(r"<th[^>]*>(.*?)</th>", table)
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)]
+    column = [re.sub("<.*?>", "", text) for text in head].index("in f32 against what was asked")
+    assert [row[column] for row in rows if row[column].isdigit()] == ["0", "1"]
+    assert "kept: not a quantized operation" in page and "kept in f32" not in page
+    assert "1 in f32 against what was asked" in page
 
 
 @pytest.mark.parametrize("value", ["x86", "neon"])
