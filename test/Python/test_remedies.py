@@ -68,6 +68,18 @@ def test_pages_count_what_a_precision_applies_to(tmp_path):
     assert "1 in f32 against what was asked" in page
 
 
+def test_an_input_without_a_rank(tmp_path):
+    model = onnx.load(save_graph(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], 4))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "m.onnx")
+    code, text = driver(tmp_path / "m.onnx", "-o", tmp_path / "m.qcc")
+    assert code == 4 and "input 'x': expected a shape, but the rank is not known; export the model with the shape" in text and "--dim" not in text, text
+    # What it says may be done.
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", K]))
+    onnx.save(model, tmp_path / "m.onnx")
+    assert driver(tmp_path / "m.onnx", "-o", tmp_path / "m.qcc")[0] == 0
+
+
 @pytest.mark.parametrize("value", ["x86", "neon"])
 def test_targets_are_named(files, tmp_path, value):
     code, text = driver(files[0], f"--target={value}", "-o", tmp_path / "m.qcc")

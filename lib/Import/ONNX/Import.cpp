@@ -159,8 +159,11 @@ RankedTensorType Importer::importType(const onnx::TypeProto &type,
     return {};
   }
   if (!type.tensor_type().has_shape()) {
-    (void)report(Diag::UnsupportedShape, "input '" + name + "'",
-                 "expected a shape, but the rank is not known");
+    (void)report(
+        Diag::UnsupportedShape, "input '" + name + "'",
+        "expected a shape, but the rank is not known; export the model "
+        "with the shape of the input (names for sizes that vary), or "
+        "write one into it with onnx.helper.make_tensor_value_info");
     return {};
   }
   const auto &shape = type.tensor_type().shape();
