@@ -162,3 +162,19 @@ def test_remedies_fit(files, tmp_path):
     code, text = driver(model, "-q", "--precision=int8", "-o", tmp_path / "a")
     code, text = driver("eval", tmp_path / "a", f"--reference={model}", f"--data={data}", "--min-cos=0.99999999")
     assert code == 6 and "expected a cosine of at least 0.99999999, but got 0.9" in text, text
+
+
+def test_automatic_padding_of_sizes_that_are_not_known(tmp_path):
+    """As the notes of docs/onnx-support.md say."""
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv", strides=[2, 2], auto_pad="SAME_UPPER")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, "h", "v"])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(random(4, 4, 3, 3), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    code, text = driver(tmp_path / "m.onnx", "-o", tmp_path / "m.qcc")
+    assert code == 4 and "automatic padding with a stride needs a size that is known; fix the dimension with --dim" in text, text
+    assert driver(tmp_path / "m.onnx", "--dim=h=9", "--dim=v=8", "-o", tmp_path / "m.qcc")[0] == 0
+    done = subprocess.run([QCC, "check", "--list-ops"], capture_output=True, text=True)
+    rows = [line for line in done.stdout.splitlines() if "auto_pad SAME_UPPER and SAME_LOWER with a stride" in line]
+    assert {line.split(" | ")[1] for line in rows} >= {"Conv", "MaxPool", "AveragePool", "QLinearConv"}

@@ -211,15 +211,14 @@ LogicalResult convertConvTranspose(NodeContext &node) {
 
 void registerConv(Registry &registry) {
   registry.add(kOnnxDomain, {
-                                {"Conv", 1, 2, 3, convertConv,
-                                 "more than 3 spatial dimensions"},
+                                {"Conv", 1, 2, 3, convertConv, kConvNote},
                                 {"ConvTranspose", 1, 2, 3, convertConvTranspose,
                                  "more than 3 spatial dimensions"},
                             });
-  registry.add(kMicrosoftDomain, {
-                                     {"FusedConv", 1, 2, 4, convertFusedConv,
-                                      "more than 3 spatial dimensions"},
-                                 });
+  registry.add(kMicrosoftDomain,
+               {
+                   {"FusedConv", 1, 2, 4, convertFusedConv, kConvNote},
+               });
 }
 
 } // namespace qcc::onnx_import

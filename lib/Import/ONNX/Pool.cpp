@@ -185,9 +185,9 @@ LogicalResult convertGlobalLp(NodeContext &node) {
 void registerPool(Registry &registry) {
   registry.add(kOnnxDomain,
                {
-                   {"MaxPool", 1, 1, 1, convertMaxPool},
-                   {"AveragePool", 1, 1, 1, convertAveragePool},
-                   {"LpPool", 2, 1, 1, convertLpPool},
+                   {"MaxPool", 1, 1, 1, convertMaxPool, kWindowNote},
+                   {"AveragePool", 1, 1, 1, convertAveragePool, kWindowNote},
+                   {"LpPool", 2, 1, 1, convertLpPool, kWindowNote},
                    {"GlobalMaxPool", 1, 1, 1, convertGlobalMax},
                    {"GlobalAveragePool", 1, 1, 1, convertGlobalAverage},
                    {"GlobalLpPool", 2, 1, 1, convertGlobalLp},

@@ -339,7 +339,8 @@ void registerQLinear(Registry &registry) {
                    {"QLinearLeakyRelu", 1, 2, 5, convertQLinearLeakyRelu},
                    {"QLinearSoftmax", 1, 5, 5, convertQLinearSoftmax},
                    {"QLinearConcat", 1, 5, kAnyNumber, convertQLinearConcat},
-                   {"QLinearAveragePool", 1, 4, 5, convertQLinearAveragePool},
+                   {"QLinearAveragePool", 1, 4, 5, convertQLinearAveragePool,
+                    kWindowNote},
                    {"QLinearGlobalAveragePool", 1, 5, 5,
                     convertQLinearGlobalAveragePool},
                    {"QLinearReduceMean", 1, 4, 5, convertQLinearReduceMean},
@@ -347,7 +348,7 @@ void registerQLinear(Registry &registry) {
                    {"QGemm", 1, 6, 9, convertQGemm},
                    {"QAttention", 1, 5, 9, convertQAttention,
                     "a past, masks that are no lengths"},
-                   {"NhwcMaxPool", 1, 1, 1, convertNhwcMaxPool},
+                   {"NhwcMaxPool", 1, 1, 1, convertNhwcMaxPool, kWindowNote},
                });
 }
 

@@ -569,10 +569,10 @@ void registerQuantized(Registry &registry) {
                    {"DequantizeLinear", 10, 2, 3, convertDequantize},
                    {"DynamicQuantizeLinear", 11, 1, 1, convertDynamicQuantize},
                    {"MatMulInteger", 10, 2, 4, convertMatMulInteger},
-                   {"ConvInteger", 10, 2, 4, convertConvInteger},
+                   {"ConvInteger", 10, 2, 4, convertConvInteger, kWindowNote},
                    {"QLinearMatMul", 10, 8, 8, convertQLinearMatMul,
                     "float8 with a scale per row or column"},
-                   {"QLinearConv", 10, 8, 9, convertQLinearConv},
+                   {"QLinearConv", 10, 8, 9, convertQLinearConv, kWindowNote},
                });
   registry.add(
       kMicrosoftDomain,
@@ -581,7 +581,7 @@ void registerQuantized(Registry &registry) {
           {"DequantizeLinear", 1, 2, 3, convertDequantize},
           {"MatMulIntegerToFloat", 1, 4, 7, convertMatMulIntegerToFloat},
           {"DynamicQuantizeMatMul", 1, 3, 5, convertDynamicQuantizeMatMul},
-          {"QLinearConv", 1, 8, 9, convertQLinearConv},
+          {"QLinearConv", 1, 8, 9, convertQLinearConv, kWindowNote},
       });
   registerQLinear(registry);
   registerPackedWeights(registry);

@@ -21,6 +21,14 @@ struct Entry {
   llvm::StringRef notes = "";
 };
 
+/// The note of operators with windows (Window.h).
+inline constexpr llvm::StringLiteral kWindowNote =
+    "auto_pad SAME_UPPER and SAME_LOWER with a stride along a size that is not "
+    "known (fix it with --dim)";
+inline constexpr llvm::StringLiteral kConvNote =
+    "more than 3 spatial dimensions; auto_pad SAME_UPPER and SAME_LOWER with a "
+    "stride along a size that is not known (fix it with --dim)";
+
 inline constexpr unsigned kAnyNumber = 1u << 30;
 inline constexpr llvm::StringLiteral kOnnxDomain = "";
 inline constexpr llvm::StringLiteral kMicrosoftDomain = "com.microsoft";
