@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -178,3 +179,21 @@ def test_automatic_padding_of_sizes_that_are_not_known(tmp_path):
     done = subprocess.run([QCC, "check", "--list-ops"], capture_output=True, text=True)
     rows = [line for line in done.stdout.splitlines() if "auto_pad SAME_UPPER and SAME_LOWER with a stride" in line]
     assert {line.split(" | ")[1] for line in rows} >= {"Conv", "MaxPool", "AveragePool", "QLinearConv"}
+
+
+@pytest.mark.parametrize("version, constants", [(3, []), (9, ["w"])])
+def test_inputs_with_a_value_of_their_own(tmp_path, version, constants):
+    """Constants; before IR version 4 every initializer has to be an input, and nothing is to be told."""
+    model = onnx.load(save_graph(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], 4))
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [K, K]))
+    model.ir_version = version
+    onnx.save(model, tmp_path / "m.onnx")
+    shown = subprocess.run([QCC, "inspect", tmp_path / "m.onnx"], capture_output=True, text=True).stdout
+    assert ("inputs that have values and are constants: w\n" in shown) == bool(constants), shown
+    facts = json.loads(subprocess.run([QCC, "inspect", "--json", tmp_path / "m.onnx"], capture_output=True, text=True).stdout)
+    assert facts["constant_inputs"] == constants and [tensor["name"] for tensor in facts["inputs"]] == ["x"]
+    # Without the initializer it is an input.
+    del model.graph.initializer[:]
+    onnx.save(model, tmp_path / "m.onnx")
+    facts = json.loads(subprocess.run([QCC, "inspect", "--json", tmp_path / "m.onnx"], capture_output=True, text=True).stdout)
+    assert [tensor["name"] for tensor in facts["inputs"]] == ["x", "w"] and facts["constant_inputs"] == []

@@ -30,6 +30,8 @@ struct TensorLine {
 };
 struct ModelFacts {
   std::vector<TensorLine> inputs, outputs;
+  /// Inputs of the graph that are constants.
+  std::vector<std::string> constantInputs;
   std::map<std::string, unsigned> ops;
   uint64_t parameters = 0, parameterBytes = 0;
 };
@@ -86,9 +88,8 @@ static ModelFacts collectFacts(ModuleOp module,
 //===----------------------------------------------------------------------===//
 
 /// Imports the model of the command line and calls `body` with it.
-static Error
-withModel(Session &session, bool collectAll,
-          llvm::function_ref<void(ModuleOp, const ParameterStore &)> body) {
+static Error withModel(Session &session, bool collectAll,
+                       llvm::function_ref<void(const ModelFacts &)> body) {
   Expected<std::string> model = getOnlyPositional(session.line, "a model");
   if (!model)
     return model.takeError();
@@ -104,11 +105,17 @@ withModel(Session &session, bool collectAll,
   ImportOptions importOptions;
   importOptions.dims = options->dims;
   importOptions.collectAll = collectAll;
+  std::vector<std::string> constantInputs;
+  importOptions.onConstantInput = [&](StringRef name) {
+    constantInputs.push_back(name.str());
+  };
   Expected<OwningOpRef<ModuleOp>> module =
       importOnnx(*model, importOptions, context, parameters);
   if (!module)
     return module.takeError();
-  body(**module, parameters);
+  ModelFacts facts = collectFacts(**module, parameters);
+  facts.constantInputs = std::move(constantInputs);
+  body(facts);
   return Error::success();
 }
 
@@ -136,6 +143,10 @@ static void printJson(const ModelFacts &facts) {
   json.object([&] {
     writeTensors(json, "inputs", facts.inputs);
     writeTensors(json, "outputs", facts.outputs);
+    json.attributeArray("constant_inputs", [&] {
+      for (const std::string &name : facts.constantInputs)
+        json.value(llvm::json::fixUTF8(name));
+    });
     json.attribute("parameters", facts.parameters);
     json.attribute("parameter_bytes", facts.parameterBytes);
     json.attributeObject("ops", [&] {
@@ -149,6 +160,16 @@ static void printJson(const ModelFacts &facts) {
 static void printText(const ModelFacts &facts) {
   printTensors("input", facts.inputs);
   printTensors("output", facts.outputs);
+  if (size_t count = facts.constantInputs.size()) {
+    constexpr size_t kShown = 5;
+    std::string names =
+        llvm::join(ArrayRef(facts.constantInputs).take_front(kShown), ", ");
+    llvm::outs() << "inputs that have values and are constants: "
+                 << toPlainText(names);
+    if (count > kShown)
+      llvm::outs() << " and " << count - kShown << " more";
+    llvm::outs() << "\n";
+  }
   llvm::outs() << facts.parameters << " parameters in " << facts.parameterBytes
                << " bytes\n";
   for (const auto &[name, count] : facts.ops)
@@ -237,14 +258,12 @@ Error runInspect(Session &session) {
                        "expected an artifact with a manifest.json");
     return inspectArtifact(session, folder);
   }
-  return withModel(session, /*collectAll=*/false,
-                   [&](ModuleOp module, const ParameterStore &parameters) {
-                     ModelFacts facts = collectFacts(module, parameters);
-                     if (session.line.has(OPT_json))
-                       printJson(facts);
-                     else
-                       printText(facts);
-                   });
+  return withModel(session, /*collectAll=*/false, [&](const ModelFacts &facts) {
+    if (session.line.has(OPT_json))
+      printJson(facts);
+    else
+      printText(facts);
+  });
 }
 
 Error runCheck(Session &session) {
@@ -253,12 +272,11 @@ Error runCheck(Session &session) {
     return Error::success();
   }
   unsigned numOps = 0;
-  Error error = withModel(session, /*collectAll=*/true,
-                          [&](ModuleOp module, const ParameterStore &store) {
-                            for (const auto &[name, count] :
-                                 collectFacts(module, store).ops)
-                              numOps += count;
-                          });
+  Error error =
+      withModel(session, /*collectAll=*/true, [&](const ModelFacts &facts) {
+        for (const auto &[name, count] : facts.ops)
+          numOps += count;
+      });
   Problems problems;
   error = problems.add(std::move(error));
   if (session.line.has(OPT_json)) {

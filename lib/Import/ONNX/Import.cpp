@@ -253,10 +253,14 @@ LogicalResult Importer::importInputs(const onnx::GraphProto &graph,
   bool bad = false;
   for (const onnx::ValueInfoProto &input : graph.input()) {
     // Before IR version 4 each initializer is an input as well; its value is
-    // what the graph computes with.
+    // what the graph computes with. Since then it may be overridden, which
+    // would leave nothing to fold or pack.
     if (scope.initializers.contains(input.name()) ||
-        scope.sparseInitializers.contains(input.name()))
+        scope.sparseInitializers.contains(input.name())) {
+      if (model.proto.ir_version() >= 4 && options.onConstantInput)
+        options.onConstantInput(input.name());
       continue;
+    }
     RankedTensorType type = importType(input.type(), input.name());
     if (!type && options.collectAll) {
       // What reads it is looked at without it.

@@ -130,6 +130,10 @@ void printSupportedOps(llvm::raw_ostream &os) {
         "check MODEL` lists all of them. Element types are those of the input "
         "that is computed with; a node with another type is refused with "
         "QCC-E302. Floats are float16, bfloat16, float and double.\n\n"
+        "An initializer that is an input of the graph as well, as IR version 4 "
+        "and later allow for values that may be overridden, is a constant: the "
+        "artifact has no such input, and `qcc inspect MODEL` names them. Take "
+        "the initializer out of the model for an input.\n\n"
         "| domain | operator | from opset | element types | what is not "
         "supported, and notes |\n|---|---|---|---|---|\n";
   for (const OpSupport &op : getSupportedOps())

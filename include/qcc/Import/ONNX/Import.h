@@ -41,6 +41,9 @@ struct ImportOptions {
   /// Told of each node that is imported and its operator; calls of functions
   /// are the nodes in them. Bodies of loops may be told of more than once.
   std::function<void(llvm::StringRef node, llvm::StringRef op)> onNode = {};
+  /// Told of each input of the graph that is none of the module, because the
+  /// value that it has there (an initializer) is taken for a constant.
+  std::function<void(llvm::StringRef name)> onConstantInput = {};
 };
 
 /// On a module whose model has products of weights of 4 bits that may have
