@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_layers.py [--pairs=N] [--only=REGEX] [--no-page]
 
-Transposed convolutions, those over depth, depthwise ones by width, attention with what hides keys. One thread, both sides
+Transposed convolutions, those over depth, depthwise ones by width, dilated ones, attention with what hides keys. One thread, both sides
 in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md.
 """
 
@@ -77,6 +77,12 @@ def depthwise(channels: int, size: int, kernel: int, stride: int = 1) -> Layer:
                  [(channels, 1, kernel, kernel)], attributes)  # fmt: skip
 
 
+def dilated(inputs: int, outputs: int, size: int, dilation: int) -> Layer:
+    attributes = {"dilations": [dilation] * 2, "pads": [dilation] * 4}
+    return Layer(f"dilated, {inputs} to {outputs}, k3 d{dilation}, {size}x{size}", "Conv", [(1, inputs, size, size)],
+                 [(outputs, inputs, 3, 3)], attributes)  # fmt: skip
+
+
 def attention(queries: int, keys: int, causal: int) -> Layer:
     shapes = [(1, 12, n, 64) for n in (queries, keys, keys)]
     return Layer(f"attention, 12 heads, {queries} of {keys}{', a triangle' if causal else ''}", "Attention", shapes, [],
@@ -88,7 +94,9 @@ LAYERS = [
     transposed(128, 64, 100, 16, 8, 1), transposed(32, 16, 8, 2, 2, 3), transposed(64, 64, 28, 4, 2, group=2),
     transposed(64, 64, 28, 4, 2, group=64), deep(3, 64, 8, 56, 3), deep(64, 64, 8, 28, 3),
     deep(64, 128, 8, 28, 3, 2), deep(32, 32, 16, 16, 5), depthwise(32, 112, 3), depthwise(96, 56, 3, 2), depthwise(240, 14, 5),
-    depthwise(672, 7, 5), depthwise(16, 450, 3), depthwise(8, 1000, 3, 2), attention(128, 128, 0), attention(512, 512, 0),
+    depthwise(672, 7, 5), depthwise(16, 450, 3), depthwise(8, 1000, 3, 2),
+    dilated(960, 256, 20, 12), dilated(960, 256, 20, 24), dilated(512, 256, 28, 12), dilated(256, 256, 33, 6),
+    dilated(256, 256, 65, 24), attention(128, 128, 0), attention(512, 512, 0),
     attention(512, 512, 1), attention(1, 1024, 0),
 ]  # fmt: skip
 
