@@ -165,8 +165,14 @@ bool ConvShape::hasIdleTaps() const {
                             padTop, dilationHeight),
            columns = countTaps(inWidth, outWidth, kernelWidth, strideWidth,
                                padLeft, dilationWidth);
-  if (rows.known && columns.known)
-    return rows.live * columns.live < mostLive * double(kernelSize());
+  if (rows.known && columns.known) {
+    // Without dilations the pixels of a tile read what any do: only taps that
+    // none reads could be left out.
+    bool isDense = dilationHeight == 1 && dilationWidth == 1 &&
+                   rows.used * columns.used == kernelSize();
+    return !isDense &&
+           rows.live * columns.live < mostLive * double(kernelSize());
+  }
   return spatialRank == 2 && kernelHeight > 1 &&
          std::min(dilationHeight, padTop) >= largeDilation;
 }

@@ -30,6 +30,7 @@ static SmallString<128> getFile(StringRef artifact, StringRef name) {
   return file;
 }
 
+/// The report of an artifact.
 static Expected<Report> readArtifact(StringRef path) {
   SmallString<128> file(path);
   if (path.ends_with(".so"))

@@ -19,7 +19,8 @@ struct ReadWhere {
 /// nobody reads.
 class Skips {
 public:
-  /// `op`, of one result, is read so. Several of one operation hold together.
+  /// `op`, of one result, is read so. Of several calls for one operation
+  /// all must hold.
   void add(mlir::Operation *op, const ReadWhere &where);
 
   /// Computes the operations only in runs that read them, or whose number at
