@@ -66,6 +66,9 @@ llvm::Error StaticQuantizer::chooseRowCodes(Measured &measured,
     set(std::vector<bool>(concerned.size(), true));
     return llvm::Error::success();
   }
+  // Fewer are not nearer.
+  if (!getCloseness().holds(*all))
+    return llvm::Error::success();
   std::vector<double> costs;
   for (size_t i : concerned)
     costs.push_back(getRowLength(activations[i]));
