@@ -423,34 +423,18 @@ Value Depthwise::sumTaps(Value rows, Value column, ArrayRef<Value> weights,
   return sum;
 }
 
-/// The last pixels of a row, fewer than the lanes of `sums`. Below AVX-512
-/// storing some lanes of a vector is slow, so they are stored in pieces of
-/// known length, of what a long epilogue gives for all.
+/// The last pixels of a row, fewer than the lanes of `sums`.
 void Depthwise::emitRest(Value sums, Value channel, Value row, int64_t column) {
-  auto count = unsigned(cast<VectorType>(sums.getType()).getNumElements());
-  int64_t rest = *getConstantSize(shape.outWidth) - column;
-  Value first = b.idx(column);
-  if (b.caps().hasAvx512) {
-    if (failed(storePixels(sums, channel, row, first, count, b.idx(rest))))
-      status = failure();
-    return;
-  }
-  if (epilogue.hasFunctions()) {
-    FailureOr<Value> result =
-        epilogue.apply(b, sums, getIndices(channel, row, first), count,
-                       b.firstLanes(b.idx(rest), count));
-    if (succeeded(result))
-      return forPieces(b, *result, rest,
-                       [&](Value piece, unsigned, int64_t lane) {
-                         b.store(piece, out, stored,
-                                 getOffset(channel, row, b.idx(column + lane)));
-                       });
-  }
-  forPieces(b, sums, rest, [&](Value piece, unsigned size, int64_t lane) {
-    if (failed(storePixels(piece, channel, row, b.idx(column + lane), size,
-                           Value())))
-      status = failure();
-  });
+  auto indices = [&](int64_t at) {
+    return getIndices(channel, row, b.idx(column + at));
+  };
+  auto offset = [&](int64_t at) {
+    return getOffset(channel, row, b.idx(column + at));
+  };
+  if (failed(storeFirst(b, epilogue, sums,
+                        *getConstantSize(shape.outWidth) - column, out, stored,
+                        {indices, offset})))
+    status = failure();
 }
 
 /// Of a pixel in the result.

@@ -13,6 +13,9 @@ std::unique_ptr<KernelEmitter> createGemmF32Emitter();
 std::unique_ptr<KernelEmitter> createBatchGemmF32Emitter();
 /// Convolution with one or two spatial dimensions and constant f32 weights.
 std::unique_ptr<KernelEmitter> createConvF32Emitter();
+/// Convolution with one input and one output channel per group, f32, whose
+/// pictures are small or whose windows are large.
+std::unique_ptr<KernelEmitter> createDepthwiseSmallF32Emitter();
 /// Convolution with one input channel per group, f32.
 std::unique_ptr<KernelEmitter> createDepthwiseF32Emitter();
 /// `qcc.qmatmul` of any scheme with integer compute.

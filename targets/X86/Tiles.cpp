@@ -1,6 +1,7 @@
 //===- Tiles.cpp - register tiles shared by the x86 kernels -----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Tiles.h"
+#include "VectorUtils.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -156,6 +157,35 @@ LogicalResult x86::storeComputed(KernelBuilder &b, ElementComputation compute,
     b.setInsertionPointToStart(guard.thenBlock());
     storeLane(lane);
   }
+  return status;
+}
+
+LogicalResult x86::storeFirst(KernelBuilder &b, const Epilogue &epilogue,
+                              Value value, int64_t count, Value pointer,
+                              Type stored, const RunTarget &target) {
+  auto lanes = unsigned(cast<VectorType>(value.getType()).getNumElements());
+  bool isWhole = count == int64_t(lanes);
+  if (isWhole || b.caps().hasAvx512)
+    return storeWithEpilogue(b, epilogue, value, target.indices(0), lanes,
+                             isWhole ? Value() : b.idx(count), pointer, stored,
+                             target.offset(0));
+  if (epilogue.hasFunctions()) {
+    FailureOr<Value> result = epilogue.apply(b, value, target.indices(0), lanes,
+                                             b.firstLanes(b.idx(count), lanes));
+    if (succeeded(result)) {
+      forPieces(b, *result, count, [&](Value piece, unsigned, int64_t lane) {
+        b.store(piece, pointer, stored, target.offset(lane));
+      });
+      return success();
+    }
+  }
+  LogicalResult status = success();
+  forPieces(b, value, count, [&](Value piece, unsigned size, int64_t lane) {
+    if (failed(storeWithEpilogue(b, epilogue, piece, target.indices(lane), size,
+                                 Value(), pointer, stored,
+                                 target.offset(lane))))
+      status = failure();
+  });
   return status;
 }
 

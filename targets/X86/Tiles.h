@@ -101,6 +101,22 @@ storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue, mlir::Value value,
                   mlir::Value count, mlir::Value pointer, mlir::Type stored,
                   mlir::Value offset);
 
+/// Where elements of a run go, by their place in it.
+struct RunTarget {
+  llvm::function_ref<llvm::SmallVector<mlir::Value>(int64_t at)>
+      indices; ///< of the result
+  llvm::function_ref<mlir::Value(int64_t at)> offset;
+};
+
+/// Stores the first `count` elements of `value`, a vector, after an epilogue.
+/// Below AVX-512 storing some lanes of a vector is slow, so they are stored in
+/// pieces of known length, of what a long epilogue gives for all. Errors: as
+/// storeWithEpilogue.
+mlir::LogicalResult storeFirst(KernelBuilder &b, const Epilogue &epilogue,
+                               mlir::Value value, int64_t count,
+                               mlir::Value pointer, mlir::Type stored,
+                               const RunTarget &target);
+
 /// Where the accumulators of a tile go, by row (index) and first lane of a
 /// vector in it.
 struct TileTarget {

@@ -13,6 +13,7 @@ public:
   X86Target() {
     emitters.push_back(x86::createGemmF32Emitter());
     emitters.push_back(x86::createBatchGemmF32Emitter());
+    emitters.push_back(x86::createDepthwiseSmallF32Emitter());
     emitters.push_back(x86::createDepthwiseF32Emitter());
     emitters.push_back(x86::createConvF32Emitter());
     emitters.push_back(x86::createAttentionEmitter());

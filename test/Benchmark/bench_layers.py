@@ -94,7 +94,7 @@ LAYERS = [
     transposed(128, 64, 100, 16, 8, 1), transposed(32, 16, 8, 2, 2, 3), transposed(64, 64, 28, 4, 2, group=2),
     transposed(64, 64, 28, 4, 2, group=64), deep(3, 64, 8, 56, 3), deep(64, 64, 8, 28, 3),
     deep(64, 128, 8, 28, 3, 2), deep(32, 32, 16, 16, 5), depthwise(32, 112, 3), depthwise(96, 56, 3, 2), depthwise(240, 14, 5),
-    depthwise(672, 7, 5), depthwise(16, 450, 3), depthwise(8, 1000, 3, 2),
+    depthwise(672, 7, 5), depthwise(1152, 4, 5), depthwise(96, 56, 7), depthwise(144, 56, 5, 2), depthwise(16, 450, 3), depthwise(8, 1000, 3, 2),
     dilated(960, 256, 20, 12), dilated(960, 256, 20, 24), dilated(512, 256, 28, 12), dilated(256, 256, 33, 6),
     dilated(256, 256, 65, 24), attention(128, 128, 0), attention(512, 512, 0),
     attention(512, 512, 1), attention(1, 1024, 0),

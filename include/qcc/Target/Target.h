@@ -79,6 +79,8 @@ struct ProductShape {
   int64_t rows = 1, outputs = 1, inputs = 1, taps = 1, groups = 1;
   int64_t stride = 1;    ///< the largest
   int64_t rowLength = 1; ///< output pixels in a row of an image
+  /// Output pixels of an image, if it has two dimensions of known size.
+  int64_t imagePixels = 0;
   bool isDepthwise() const { return isConv && groups > 1 && inputs == 1; }
 };
 

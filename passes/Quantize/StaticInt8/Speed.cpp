@@ -129,6 +129,8 @@ ProductShape Chooser::getShape(Operation *op) {
       shape.stride = std::max(shape.stride, stride);
     if (dims.size() > 2)
       shape.rowLength = getSize(dims.back());
+    if (dims.size() == 4)
+      shape.imagePixels = getConstantSize(dims[2] * dims[3]).value_or(0);
     dims.erase(dims.begin() + 1);
   }
   shape.rows = getSize(product(dims, op->getContext()));

@@ -9,13 +9,18 @@ using namespace qcc::test;
 
 namespace {
 
-/// relu(conv(x, w) + bias + residual).
+/// relu(conv(x, w) + bias + residual), or its product with the logistic
+/// function.
 struct Conv {
   int64_t images, channels, height, width, outputs;
   int64_t kernel[2], stride[2], pad[2], dilation[2];
   int64_t groups;
   bool dynamicBatch, dynamicSize;
+  bool swish = false;
 
+  double activate(double sum) const {
+    return swish ? sum / (1 + std::exp(-sum)) : std::max(sum, 0.0);
+  }
   int64_t out(int axis) const {
     int64_t size = axis ? width : height;
     return (size + 2 * pad[axis] - (kernel[axis] - 1) * dilation[axis] - 1) /
@@ -72,21 +77,27 @@ std::string Conv::text() const {
       b + ", " + y + ") maps [" + same +
       ", affine_map<(d0, d1, d2, d3) -> (d1)>, " + same +
       "] {\n  ^bb1(%p: f32, %q: f32, %r: f32):\n    %s = arith.addf %p, %q : "
-      "f32\n    %t = arith.addf %s, %r : f32\n    %z = arith.constant 0.0 : "
-      "f32\n    %u = arith.maximumf %t, %z : f32\n    qcc.yield %u : f32\n  } "
-      "-> " +
-      y + "\n";
+      "f32\n    %t = arith.addf %s, %r : f32\n" +
+      (swish ? "    %i = arith.constant 1.0 : f32\n    %n = arith.negf %t : "
+               "f32\n    %x = math.exp %n : f32\n    %d = arith.addf %x, %i : "
+               "f32\n    %u = arith.divf %t, %d : f32\n"
+             : "    %z = arith.constant 0.0 : f32\n    %u = arith.maximumf %t, "
+               "%z : f32\n") +
+      "    qcc.yield %u : f32\n  } -> " + y + "\n";
   return kernelText({x, w, b, y}, body, "%e", y);
 }
 
+/// `emitter` with a dot at the end may be one of several.
 void check(const X86 &x86, const std::string &levels, const Conv &conv,
-           uint64_t seed) {
+           uint64_t seed, const std::string &emitter) {
   std::string text = conv.text();
   SCOPED_TRACE(levels + "\n" + text);
   LoadedKernel kernel(text, x86.target(), x86.parse(levels), {1});
   ASSERT_TRUE(kernel.ok());
-  bool depthwise = conv.groups > 1 && conv.groups == conv.channels;
-  EXPECT_EQ(kernel.getEmitter(), depthwise ? "depthwise.f32" : "conv.f32");
+  EXPECT_EQ(emitter.back() == '.'
+                ? kernel.getEmitter().substr(0, emitter.size())
+                : kernel.getEmitter(),
+            emitter);
   Random random(seed + 1);
   std::vector<float> x = random.floats(count(conv.input()), -1, 1),
                      w = random.floats(count(conv.weight()), -1, 1),
@@ -122,7 +133,7 @@ void check(const X86 &x86, const std::string &levels, const Conv &conv,
           sum += product;
           magnitude += std::abs(product);
         }
-    ASSERT_LE(relative(y[at], std::max(sum, 0.0), magnitude), kSumBound)
+    ASSERT_LE(relative(y[at], conv.activate(sum), magnitude), kSumBound)
         << "element " << at;
   }
 }
@@ -162,7 +173,7 @@ TEST(ConvTest, AgreesWithTheOracleOnRandomWindows) {
   for (int seed = 0; seed < getShapeCount(24); ++seed) {
     Random random(seed);
     check(x86, x86.levels()[seed % x86.levels().size()],
-          randomConv(random, false), seed);
+          randomConv(random, false), seed, "conv.f32");
   }
 }
 
@@ -171,7 +182,7 @@ TEST(ConvTest, DepthwiseAgreesWithTheOracle) {
   for (int seed = 0; seed < getShapeCount(16); ++seed) {
     Random random(seed + 1000);
     check(x86, x86.levels()[seed % x86.levels().size()],
-          randomConv(random, true), seed);
+          randomConv(random, true), seed, "depthwise.");
   }
 }
 
@@ -192,7 +203,8 @@ TEST(ConvTest, LeavesOutTapsInThePadding) {
       conv.height = random.range(1, 30);
       conv.width = random.range(1, 40);
     } while (!conv.valid());
-    check(x86, x86.levels()[seed % x86.levels().size()], conv, seed);
+    check(x86, x86.levels()[seed % x86.levels().size()], conv, seed,
+          "conv.f32");
   }
 }
 
@@ -201,7 +213,33 @@ TEST(ConvTest, CutsManyChannels) {
   for (const std::string &levels : x86.levels())
     check(x86, levels,
           {1, 400, 9, 9, 20, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, false, false},
-          2);
+          2, "conv.f32");
+}
+
+TEST(ConvTest, SmallDepthwiseAgreesWithTheOracle) {
+  // Whole pictures, and bands of larger ones; channels that fill no vector.
+  X86 x86;
+  for (int seed = 0; seed < getShapeCount(24); ++seed) {
+    Random random(seed + 4000);
+    Conv conv;
+    do {
+      conv = randomConv(random, true);
+      conv.channels = conv.outputs = conv.groups = random.range(16, 40);
+      conv.dynamicSize = false;
+      conv.swish = random.range(0, 1);
+      bool isLarge = random.range(0, 2) == 0;
+      conv.height = isLarge ? 8 * random.range(3, 7) : random.range(1, 18);
+      conv.width = random.range(1, isLarge ? 60 : 20);
+      for (int axis : {0, 1}) {
+        conv.kernel[axis] = isLarge ? 5 : random.range(1, 7);
+        conv.stride[axis] = isLarge ? 1 : random.range(1, 3);
+        conv.pad[axis] = isLarge ? 2 : random.range(0, 4);
+        conv.dilation[axis] = isLarge ? 1 : random.range(1, 2);
+      }
+    } while (!conv.valid() || (conv.out(1) % 16 == 0 && !conv.swish));
+    check(x86, x86.levels()[seed % x86.levels().size()], conv, seed,
+          "depthwise.small.f32");
+  }
 }
 
 //===----------------------------------------------------------------------===//
