@@ -129,7 +129,27 @@ Value Body::min(Value x, Value y, bool isUnsigned) {
                     : arith::MinSIOp::create(b, x, y);
 }
 
+Value Body::readUnlessEmpty(Value tensor, ValueRange indices,
+                            ArrayRef<AffineExpr> sizes) {
+  Value isThere;
+  for (AffineExpr size : sizes) {
+    if (getConstantSize(size).value_or(0) > 0)
+      continue;
+    Value here = lt(index(0), extent(size));
+    isThere = isThere ? both(isThere, here) : here;
+  }
+  if (!isThere)
+    return read(tensor, indices);
+  Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
+  return readIf(isThere, tensor, indices, number(0, getComputeType(element)));
+}
+
 Value Body::clampIndex(Value x, Value size) {
+  expectElements(size);
+  return clampGuarded(x, size);
+}
+
+Value Body::clampGuarded(Value x, Value size) {
   return max(min(x, sub(size, index(1))), index(0));
 }
 

@@ -54,8 +54,19 @@ public:
     return min(max(x, low), high);
   }
 
-  /// An index brought into [0, size), where `size` is 1 or more.
+  /// As `read` where none of the tensor's sizes is 0, else 0: for bodies that
+  /// select what they read only where there is something.
+  mlir::Value readUnlessEmpty(mlir::Value tensor, mlir::ValueRange indices,
+                              llvm::ArrayRef<mlir::AffineExpr> sizes);
+
+  /// An index brought into [0, size). A size of 0 has none: what builds the
+  /// body makes sure that it does not run then (`getNonEmpty`).
   mlir::Value clampIndex(mlir::Value x, mlir::Value size);
+  /// The same for what is not read if `size` is 0.
+  mlir::Value clampGuarded(mlir::Value x, mlir::Value size);
+  /// Says that a size must not be 0 where the body runs; those that were said.
+  void expectElements(mlir::Value size) { nonEmpty.push_back(size); }
+  llvm::ArrayRef<mlir::Value> getNonEmpty() const { return nonEmpty; }
 
   /// Comparisons are ordered: false if an operand is NaN, but `ne` is true
   /// then.
@@ -113,6 +124,9 @@ public:
   /// f16 and bf16 as f32, anything else as it is; and back to `type`.
   mlir::Value widen(mlir::Value x);
   mlir::Value narrow(mlir::Value x, mlir::Type type);
+
+private:
+  llvm::SmallVector<mlir::Value> nonEmpty;
 };
 
 /// The type that arithmetic on elements is done in: f32 for f16 and bf16, the

@@ -34,8 +34,7 @@ static std::string toText(AffineExpr expr) {
   return text;
 }
 
-/// 1 for an expression of 0 and more, else 0.
-static AffineExpr isAtLeastZero(AffineExpr expr) {
+AffineExpr isAtLeastZero(AffineExpr expr) {
   constexpr int64_t range = int64_t(1) << 40;
   return simplifyDim((expr + range).floorDiv(range));
 }
@@ -277,6 +276,10 @@ Value Emitter::build(Combiner combiner, const Dims &dims, Type elementType,
       arguments[i] = body.widen(arguments[i]);
   Value result = fn(body, arguments);
   YieldOp::create(body.b, body.narrow(result, getScalarType(elementType)));
+  Dims space = dims;
+  llvm::append_range(space, over);
+  if (failed(requireElements(op, body.getNonEmpty(), space)))
+    return {};
   return op.getResult();
 }
 

@@ -44,6 +44,9 @@ struct Problem {
 /// neither are sums, products and quotients of them.
 bool isNonNegative(mlir::AffineExpr expr);
 
+/// 1 for an expression between -2^40 and 2^40 that is 0 or more, else 0.
+mlir::AffineExpr isAtLeastZero(mlir::AffineExpr expr);
+
 /// The larger one of an expression between -2^40 and 2^40 and 0, as an
 /// expression; the smaller one of a size and a constant.
 mlir::AffineExpr maxZero(mlir::AffineExpr expr);
@@ -101,6 +104,16 @@ public:
   /// Ends the run where two sizes differ: in an entry before its first step if
   /// that can be, else here.
   void check(mlir::AffineExpr x, mlir::AffineExpr y);
+
+  /// Ends the run where an operation computes elements, of which `space` has
+  /// the sizes, and one of the sizes that its body reads from is 0; BadShape
+  /// where that is known.
+  mlir::LogicalResult requireElements(mlir::Operation *op,
+                                      mlir::ValueRange sizes,
+                                      const Dims &space);
+  /// Ends the run here, by a message with the node's name, where two sizes
+  /// differ.
+  void checkHere(mlir::AffineExpr x, mlir::AffineExpr y);
 
   // Sizes found at run time.
   /// A new symbol, named after the node; null with a problem recorded if there

@@ -208,7 +208,7 @@ Value addExpert(NodeContext &node, const Mixture &mixture, Value rows,
        column},
       result, [&](Body &body, ValueRange x) {
         Value zero = body.number(0, x[1].getType());
-        Value place = body.clampIndex(body.toIndex(x[2]), body.extent(count));
+        Value place = body.clampGuarded(body.toIndex(x[2]), body.extent(count));
         Value isChosen = body.lt(zero, x[1]);
         Value part = body.readIf(isChosen, x[3], {place, body.dim(1)}, zero);
         return body.select(isChosen, body.add(x[0], body.mul(x[1], part)),

@@ -3,7 +3,8 @@
 //
 // An index that is out of range is an error in ONNX. Compiled code cannot stop
 // for it: indices are brought into range, so that nothing outside of a tensor
-// is ever read.
+// is ever read. A dimension without elements has no such range: the run ends
+// before what would read from it (Emitter::requireElements).
 //
 //===----------------------------------------------------------------------===//
 #include "Registry.h"
@@ -290,11 +291,11 @@ LogicalResult convertCenterCropPad(NodeContext &node) {
                 index = body.sub(body.add(index, cut), added);
                 inside = body.both(inside, body.both(body.le(zero, index),
                                                      body.lt(index, have)));
-                index = body.clampIndex(index, have);
+                index = body.clampGuarded(index, have);
               }
               position.push_back(index);
             }
-            Value value = body.read(x[0], position);
+            Value value = body.readUnlessEmpty(x[0], position, from);
             return body.select(inside, value, body.number(0, value.getType()));
           }));
 }

@@ -425,11 +425,9 @@ Value reflectIndex(Body &body, Value index, Value size, StringRef mode) {
   Value zero = body.index(0), one = body.index(1), last = body.sub(size, one);
   if (mode == "edge")
     return body.clamp(index, zero, last);
-  Value period = size;
-  if (mode == "reflect") {
-    period = body.mul(last, body.index(2));
-    period = body.select(body.eq(period, zero), one, period);
-  }
+  // A division by 0 traps, even where no result of it is used.
+  Value period =
+      body.max(mode == "reflect" ? body.mul(last, body.index(2)) : size, one);
   Value rest = arith::RemSIOp::create(body.b, index, period);
   rest = body.select(body.lt(rest, zero), body.add(rest, period), rest);
   return mode == "reflect"
@@ -500,6 +498,7 @@ Value emitPad(NodeContext &node, const Dims &to, StringRef mode, Value fill,
       to, node.inElem(0), inputs, maps, tensors, [&](Body &body, ValueRange x) {
         ValueRange operands = isConstant ? x.drop_front() : x;
         SmallVector<Value> indices;
+        Dims padded;
         Value inside;
         for (size_t i = 0; i < from.size(); ++i) {
           Value index = body.dim(i),
@@ -511,14 +510,16 @@ Value emitPad(NodeContext &node, const Dims &to, StringRef mode, Value fill,
               Value within = body.both(body.le(body.index(0), index),
                                        body.lt(index, size));
               inside = inside ? body.both(inside, within) : within;
-              index = body.clampIndex(index, size);
+              index = body.clampGuarded(index, size);
+              padded.push_back(from[i]);
             } else {
+              body.expectElements(size);
               index = reflectIndex(body, index, size, mode);
             }
           }
           indices.push_back(index);
         }
-        Value value = body.read(operands[0], indices);
+        Value value = body.readUnlessEmpty(operands[0], indices, padded);
         return inside ? body.select(inside, value, x[0]) : value;
       });
 }
@@ -554,7 +555,7 @@ LogicalResult convertPad(NodeContext &node) {
     if (node.symbols.isRuntime(to[i]) && !(to[i] = node.nameSize(to[i])))
       return failure();
     if (mode != "constant" && getConstantSize(from[i]) == 0 &&
-        getConstantSize(to[i]) != 0)
+        getConstantSize(to[i]).value_or(0) != 0)
       return node.refuse(
           Diag::BadShape,
           "expected elements to pad with, but the dimension is empty");
@@ -562,7 +563,8 @@ LogicalResult convertPad(NodeContext &node) {
   if (!any)
     return node.set(0, node.in(0));
   // Nothing to read from an empty tensor.
-  if (getConstantSize(product(from, node.b.getContext())) == 0)
+  if (mode == "constant" &&
+      getConstantSize(product(from, node.b.getContext())) == 0)
     return node.set(0, node.broadcastTo(node.reshape(fill, {}), to));
   return node.set(
       0,

@@ -75,7 +75,7 @@ void emitSort(ProgramBody &body, Value order, Value spare, Value row,
     body.write(body.fromIndex(i, i64), order, {row, i});
   });
   auto at = [&](Value i) {
-    Value inside = body.clampIndex(i, body.max(count, one));
+    Value inside = body.clampGuarded(i, body.max(count, one));
     return body.toIndex(body.read(order, {row, inside}));
   };
   // Runs of 1, 2, 4, ... elements are merged in pairs: as many times as it

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "qcc/Dialect/QCC/Symbols.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 
@@ -19,7 +21,42 @@ void Emitter::check(AffineExpr x, AffineExpr y) {
       !symbols.isRuntime(y))
     symbols.checks.push_back({x, y});
   else
-    CheckOp::create(b, makeSizeMap({x, y}, b.getContext()));
+    checkHere(x, y);
+}
+
+void Emitter::checkHere(AffineExpr x, AffineExpr y) {
+  CheckOp::create(b, makeSizeMap({x, y}, b.getContext()));
+}
+
+LogicalResult Emitter::requireElements(Operation *op, ValueRange sizes,
+                                       const Dims &space) {
+  auto isThere = [](AffineExpr size) { return isAtLeastZero(size - 1); };
+  AffineExpr runs = size(1);
+  for (AffineExpr dim : space)
+    runs = runs * isThere(dim);
+  runs = simplifyDim(runs);
+  llvm::SmallSetVector<AffineExpr, 4> readFrom;
+  for (Value value : sizes) {
+    if (auto extent = value.getDefiningOp<ExtentOp>())
+      readFrom.insert(simplifyDim(extent.getExpr().getResult(0)));
+    else if (std::optional<int64_t> known = getConstantIntValue(value))
+      readFrom.insert(size(*known));
+  }
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(op);
+  for (AffineExpr from : readFrom) {
+    // Where it is one of the operation's own sizes nothing is computed.
+    if (llvm::is_contained(space, from) || isNonNegative(simplifyDim(from - 1)))
+      continue;
+    AffineExpr fails = simplifyDim(runs * (1 - isThere(from)));
+    std::optional<int64_t> known = getConstantSize(fails);
+    if (known && *known != 0)
+      return refuse(Diag::BadShape, "expected elements to read, but got a "
+                                    "dimension of size 0");
+    if (!known)
+      checkHere(fails, size(0));
+  }
+  return success();
 }
 
 void Emitter::checkResultSizes(Operation *op) {

@@ -88,13 +88,19 @@ Value scatterFew(NodeContext &node, const Scatter &scatter, int64_t count) {
       [&](Body &body, ValueRange x) {
         SmallVector<Value> at;
         Value covered = body.boolean(count > 0), here = body.dim(axis);
+        bool mayBeEmpty = false;
         for (unsigned i = 0; i < data.size(); ++i) {
           Value size = body.extent(updates[i]);
-          at.push_back(body.clampIndex(body.dim(i), size));
-          if (i != axis && updates[i] != data[i])
-            covered = body.both(covered, body.lt(body.dim(i), size));
+          at.push_back(body.clampGuarded(body.dim(i), size));
+          if (i == axis || updates[i] == data[i])
+            continue;
+          covered = body.both(covered, body.lt(body.dim(i), size));
+          mayBeEmpty |= getConstantSize(updates[i]).value_or(0) == 0;
         }
-        return body.loop(body.index(count), x[0], [&](Value j, Value value) {
+        Value steps = body.index(count);
+        if (mayBeEmpty)
+          steps = body.select(covered, steps, body.index(0));
+        return body.loop(steps, x[0], [&](Value j, Value value) {
           at[axis] = j;
           Value index =
               fromStart(body, body.read(x[1], at), body.extent(data[axis]));
