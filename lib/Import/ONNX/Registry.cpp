@@ -17,6 +17,7 @@ Registry::Registry() {
   registerControlFlow(*this);
   registerShape(*this);
   registerMovement(*this);
+  registerSlice(*this);
   registerIndexing(*this);
   registerRecurrent(*this);
   registerReduction(*this);

@@ -63,6 +63,7 @@ void registerActivation(Registry &registry);
 void registerControlFlow(Registry &registry);
 void registerShape(Registry &registry);
 void registerMovement(Registry &registry);
+void registerSlice(Registry &registry);
 void registerIndexing(Registry &registry);
 void registerRecurrent(Registry &registry);
 void registerReduction(Registry &registry);
