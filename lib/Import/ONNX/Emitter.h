@@ -131,6 +131,11 @@ public:
   /// that is too long to be written in others; null with a problem recorded if
   /// there are too many. Constants and symbols stay.
   mlir::AffineExpr nameSize(mlir::AffineExpr value);
+  /// Ends the run here, by a message with the node's name, unless the condition
+  /// holds that a body computes from whole tensors.
+  mlir::LogicalResult
+  checkValues(mlir::ValueRange whole,
+              llvm::function_ref<mlir::Value(Body &, mlir::ValueRange)> holds);
   /// An i64 vector of values that a body computes from whole tensors.
   mlir::Value computeInts(mlir::ValueRange whole,
                           llvm::function_ref<llvm::SmallVector<mlir::Value>(

@@ -31,6 +31,20 @@ LogicalResult requireIndexType(NodeContext &node, unsigned input) {
                      "expected indices of a signed integer type");
 }
 
+/// Warns of a constant index that names no element of a constant dimension.
+void warnOutOfRange(NodeContext &node, int64_t axis) {
+  std::optional<int64_t> extent = getConstantSize(node.inDims(0)[axis]);
+  std::optional<SmallVector<int64_t>> known =
+      extent ? node.getInts(1) : std::nullopt;
+  for (int64_t index : known.value_or(SmallVector<int64_t>()))
+    if (index < -*extent || index >= *extent) {
+      node.warn("expected indices in [" + Twine(-*extent) + ", " +
+                Twine(*extent) + "), but got " + Twine(index) +
+                ": the nearest element is read");
+      return;
+    }
+}
+
 LogicalResult convertGather(NodeContext &node) {
   std::optional<int64_t> axis =
       node.normalizeAxis(node.attrInt("axis", 0), node.inRank(0));
@@ -56,6 +70,7 @@ LogicalResult convertGather(NodeContext &node) {
     return node.set(0,
                     node.copy(to, node.in(0), node.makeMap(to.size(), reads)));
   }
+  warnOutOfRange(node, *axis);
   SmallVector<AffineExpr> reads;
   for (unsigned i = 0; i < numIndexDims; ++i)
     reads.push_back(node.d(*axis + i));
@@ -85,6 +100,7 @@ LogicalResult convertGatherElements(NodeContext &node) {
     if (i != static_cast<size_t>(*axis) &&
         !node.requireAtLeast(data[i], to[i], "a dimension of the data"))
       return failure();
+  warnOutOfRange(node, *axis);
   AffineMap identity =
       AffineMap::getMultiDimIdentityMap(to.size(), node.b.getContext());
   return node.set(

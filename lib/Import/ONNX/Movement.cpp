@@ -55,7 +55,20 @@ std::optional<Dims> getSplitSizes(NodeContext &node, int64_t axis,
                       "expected 1 or more outputs, but got " + Twine(count));
     return std::nullopt;
   }
-  // Equal parts; the last one is smaller where they do not fit.
+  // Equal parts; the last one is smaller where they do not fit and the node
+  // says how many there are.
+  AffineExpr rest = simplifyDim(dim % count);
+  if (!node.hasAttr("num_outputs") && getConstantSize(rest) != 0) {
+    if (getConstantSize(rest)) {
+      (void)node.refuse(Diag::BadShape,
+                        "expected a dimension that splits into " +
+                            Twine(count) + " equal parts, but got " +
+                            Twine(*getConstantSize(dim)) +
+                            "; give the sizes of the parts as input 1");
+      return std::nullopt;
+    }
+    node.checkHere(rest, node.size(0));
+  }
   AffineExpr part = simplifyDim(dim.ceilDiv(count));
   Dims sizes(count, part);
   sizes.back() = simplifyDim(dim - part * (count - 1));

@@ -71,6 +71,17 @@ std::optional<Dims> readReducedDims(NodeContext &node, bool keepDims) {
     (void)node.refuseDynamic(1, "the number of axes");
     return std::nullopt;
   }
+  // An axis that is none, or one twice, would leave more dimensions than the
+  // result has.
+  LogicalResult checked =
+      node.checkValues(node.in(1), [&](Body &body, ValueRange x) {
+        Value zero = body.index(0), found = zero;
+        for (Value flag : readAxisFlags(body, x[0], *numAxes, rank))
+          found = body.add(found, body.select(flag, body.index(1), zero));
+        return body.eq(found, body.index(*numAxes));
+      });
+  if (failed(checked))
+    return std::nullopt;
   int64_t count = keepDims ? rank : rank - *numAxes;
   Dims to;
   if (count == 0)
@@ -440,15 +451,27 @@ Value emitCumulative(NodeContext &node, std::optional<int64_t> axis) {
   return result.empty() ? Value() : node.reshape(result[0], dims);
 }
 
+/// Ends the run unless the one element of a tensor is an axis.
+LogicalResult checkAxis(NodeContext &node, Value axis, int64_t rank) {
+  Value given = node.cast(node.reshape(axis, {}), node.i64());
+  return node.checkValues(given, [&](Body &body, ValueRange x) {
+    Value read = body.toIndex(body.read(x[0], {}));
+    return body.both(body.le(body.index(-rank), read),
+                     body.lt(read, body.index(rank)));
+  });
+}
+
 template <Combiner combiner>
 LogicalResult convertCumulative(NodeContext &node) {
   Dims dims = node.inDims(0);
   std::optional<SmallVector<int64_t>> axes = node.getInts(1);
-  if (!axes && dims.size() == 1)
-    axes = SmallVector<int64_t>{0};
   if (getConstantSize(getNumElements(node.in(1).getType())) != 1 ||
       !isa<IntegerType>(node.inElem(1)))
     return node.refuse(Diag::BadShape, "expected one axis");
+  if (!axes && failed(checkAxis(node, node.in(1), dims.size())))
+    return failure();
+  if (!axes && dims.size() == 1)
+    axes = SmallVector<int64_t>{0};
   if (!axes)
     return node.set(0, emitCumulative<combiner>(node, std::nullopt));
   std::optional<int64_t> axis = node.normalizeAxis((*axes)[0], dims.size());

@@ -192,6 +192,23 @@ AffineExpr Emitter::nameSize(AffineExpr value) {
   return symbol;
 }
 
+LogicalResult
+Emitter::checkValues(ValueRange whole,
+                     llvm::function_ref<Value(Body &, ValueRange)> holds) {
+  Value fault = computeInts(
+      whole,
+      [&](Body &body, ValueRange x) {
+        return SmallVector<Value>{body.select(
+            holds(body, x), body.integer(0, i64()), body.integer(1, i64()))};
+      },
+      1);
+  AffineExpr read = fault ? readElement(fault, 0) : AffineExpr();
+  if (!read)
+    return failure();
+  checkHere(read, size(0));
+  return success();
+}
+
 Value Emitter::computeInts(
     ValueRange whole,
     llvm::function_ref<SmallVector<Value>(Body &, ValueRange)> fn,

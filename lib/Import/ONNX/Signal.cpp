@@ -286,6 +286,14 @@ LogicalResult convertDft(NodeContext &node) {
         Value fromEnd = body.add(x, body.integer(rank, node.i64()));
         return body.select(body.lt(x, body.integer(0, node.i64())), fromEnd, x);
       });
+  if (failed(node.checkValues(axis, [&](Body &body, ValueRange x) {
+        Value wanted = body.read(x[0], {}), isOne = body.boolean(false);
+        for (int64_t candidate : candidates)
+          isOne = body.either(
+              isOne, body.eq(wanted, body.integer(candidate, node.i64())));
+        return isOne;
+      })))
+    return failure();
   return node.set(0, chooseAtRuntime(node, axis, candidates, values));
 }
 

@@ -2,6 +2,7 @@
 //-*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Registry.h"
+#include "llvm/ADT/DenseSet.h"
 
 using namespace mlir;
 
@@ -200,6 +201,52 @@ std::optional<Dims> computeSlice(NodeContext &node, ArrayRef<Value> operands,
   return result;
 }
 
+/// Ends the run unless a slice's steps are not 0 and its axes are axes, each
+/// one once; BadAttribute where that is known.
+LogicalResult checkSlice(NodeContext &node, Value axes, Value steps,
+                         int64_t count) {
+  int64_t rank = node.inRank(0);
+  std::optional<SmallVector<int64_t>> knownAxes = node.getInts(3),
+                                      knownSteps = node.getInts(4);
+  if (knownAxes) {
+    bool given;
+    if (!node.getAxes(3, rank, given))
+      return failure();
+    axes = {};
+  }
+  if (knownSteps) {
+    if (llvm::is_contained(*knownSteps, 0))
+      return node.refuse(Diag::BadAttribute, "expected steps other than 0");
+    steps = {};
+  }
+  SmallVector<Value> whole;
+  for (Value tensor : {axes, steps})
+    if (tensor)
+      whole.push_back(tensor);
+  if (whole.empty())
+    return success();
+  return node.checkValues(whole, [&](Body &body, ValueRange x) {
+    Value holds = body.boolean(true), zero = body.index(0),
+          end = body.index(rank);
+    auto read = [&](Value tensor, int64_t k) {
+      return body.toIndex(body.read(tensor, body.index(k)));
+    };
+    SmallVector<Value> seen;
+    for (int64_t k = 0; k < count && axes; ++k) {
+      Value axis = read(x[0], k);
+      axis = body.select(body.lt(axis, zero), body.add(axis, end), axis);
+      holds =
+          body.both(holds, body.both(body.le(zero, axis), body.lt(axis, end)));
+      for (Value other : seen)
+        holds = body.both(holds, body.ne(axis, other));
+      seen.push_back(axis);
+    }
+    for (int64_t k = 0; k < count && steps; ++k)
+      holds = body.both(holds, body.ne(read(x.back(), k), zero));
+    return holds;
+  });
+}
+
 /// A slice whose bounds are read at run time.
 LogicalResult convertRuntimeSlice(NodeContext &node) {
   if (!node.has(1) || !node.has(2) || node.inRank(1) != 1)
@@ -217,6 +264,9 @@ LogicalResult convertRuntimeSlice(NodeContext &node) {
   for (unsigned i = 1; i <= 4; ++i)
     if (node.has(i))
       operands.push_back(node.cast(node.in(i), node.i64()));
+  if (failed(checkSlice(node, hasAxes ? operands[2] : Value(),
+                        hasSteps ? operands.back() : Value(), *count)))
+    return failure();
   std::optional<Dims> to =
       computeSlice(node, operands, *count, hasAxes, hasSteps);
   if (!to)
@@ -301,10 +351,15 @@ LogicalResult convertSlice(NodeContext &node) {
     return node.refuse(Diag::BadShape,
                        "expected as many ends, axes and steps as starts");
   Value result = node.in(0);
+  llvm::SmallDenseSet<int64_t> seen;
   for (size_t i = 0; i < starts->size(); ++i) {
     std::optional<int64_t> axis = node.normalizeAxis((*axes)[i], rank);
     if (!axis || !result)
       return failure();
+    if (!seen.insert(*axis).second)
+      return node.refuse(Diag::BadAttribute,
+                         "expected each axis once, but got " + Twine(*axis) +
+                             " twice");
     int64_t step = (*steps)[i];
     if (step == 0)
       return node.refuse(Diag::BadAttribute, "expected steps other than 0");
