@@ -7,6 +7,7 @@
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/BitVector.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/Support/Regex.h"
 
 using namespace mlir;
@@ -109,6 +110,31 @@ static llvm::Error addState(ModuleOp module, func::FuncOp func, StringRef input,
   return llvm::Error::success();
 }
 
+/// States are made before the first run, from sizes that inputs give.
+static llvm::Error checkStateSizes(ModuleOp module, func::FuncOp func) {
+  llvm::SmallDenseSet<AffineExpr> given;
+  for (Type type : func.getArgumentTypes())
+    given.insert_range(getDims(type));
+  SmallVector<StringRef> names = getSymbolNames(module);
+  for (auto state : module.getOps<StateOp>()) {
+    AffineExpr unknown;
+    for (AffineExpr size : getDims(state.getType()))
+      size.walk([&](AffineExpr e) {
+        if (isa<AffineSymbolExpr>(e) && !given.contains(e))
+          unknown = e;
+      });
+    if (!unknown)
+      continue;
+    std::string name = printSize(unknown, names);
+    return makeError(Diag::Usage, "--state",
+                     "expected the sizes of state '" + state.getSymName() +
+                         "' to be known before its first run, but '" + name +
+                         "' is a size of no other input; try --dim=" + name +
+                         "=2, or the size that it has");
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error
 qcc::addStates(ModuleOp module,
                ArrayRef<std::pair<std::string, std::string>> states) {
@@ -116,7 +142,7 @@ qcc::addStates(ModuleOp module,
   for (const auto &[input, output] : states)
     if (llvm::Error error = addState(module, func, input, output))
       return error;
-  return llvm::Error::success();
+  return checkStateSizes(module, func);
 }
 
 llvm::Error qcc::dropOutputs(ModuleOp module, ArrayRef<std::string> regexes) {

@@ -13,7 +13,7 @@ namespace qcc {
 /// For each pair of input and output of `main`: the input vanishes from the
 /// signature and reads a `qcc.state` that the output's value replaces at the
 /// end of the run. The output stays. Errors: Usage if there is no such input
-/// or output or their types differ.
+/// or output, their types differ or no input gives a size of the state.
 llvm::Error
 addStates(mlir::ModuleOp module,
           llvm::ArrayRef<std::pair<std::string, std::string>> states);

@@ -82,6 +82,20 @@ def test_sizes_of_states(tmp_path, old, new, text):
     assert ("try --dim" in done.stderr) == ("try --dim" in text)
 
 
+def test_sizes_that_no_input_gives(tmp_path):
+    """A state is made before the first run: sizes of its own only would never be known."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])], "g",
+        *([helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4])] for name in "xy"),
+    )  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    done = run(path, "-o", tmp_path / "m.qcc", "-q", "--state=x=y")
+    assert done.returncode == 2 and "'n' is a size of no other input; try --dim=n=2" in done.stderr and "QCC-E401" in done.stderr, done.stderr
+    artifact = qcc.compile(path, tmp_path / "m.qcc", state={"x": "y"}, dim={"n": 2})
+    assert qcc.load(artifact)({})["y"].shape == (2, 4)
+
+
 def save_graph(path, nodes, inputs, outputs):
     values = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, [4, 6]) for n in names] for names in (inputs, outputs)]
     graph = helper.make_graph([helper.make_node(op, i.split(), o.split(), **a) for op, i, o, a in nodes], "g", *values)
