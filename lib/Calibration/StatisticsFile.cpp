@@ -9,9 +9,9 @@
 #include "qcc/Calibration/Statistics.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
+#include "qcc/Support/Json.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/JSON.h"
 #include <bit>
 #include <cmath>
 
@@ -343,7 +343,7 @@ llvm::Expected<Statistics> Statistics::read(StringRef text, StringRef name) {
     return refuse("its header is not as qcc calibrate writes it");
   StringRef words = header.drop_front(size);
   header = header.take_front(size);
-  llvm::Expected<json::Value> parsed = json::parse(header);
+  llvm::Expected<json::Value> parsed = parseJson(header);
   if (!parsed)
     return refuse(toString(parsed.takeError()));
   const json::Object *root = parsed->getAsObject();

@@ -10,6 +10,7 @@
 #include "qcc/Support/AtomicDirectory.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
+#include "qcc/Support/Json.h"
 #include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Resources.h"
 #include "qcc/Support/Version.h"
@@ -18,7 +19,6 @@
 #include "llvm/Object/ArchiveWriter.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -301,7 +301,7 @@ static Expected<json::Object> readManifest(StringRef folder) {
   }
   ArrayRef<char> bytes = (*file)->getBytes();
   Expected<json::Value> value =
-      json::parse(StringRef(bytes.data(), bytes.size()));
+      parseJson(StringRef(bytes.data(), bytes.size()));
   if (!value)
     return makeError(Diag::BadArtifact, path, toString(value.takeError()));
   json::Object *object = value->getAsObject();

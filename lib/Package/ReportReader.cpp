@@ -2,38 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Package/Report.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Json.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/Support/JSON.h"
 #include <limits>
 
 using namespace llvm;
 
 namespace qcc {
 
-/// The parser recurses for each array and object; ours nest five deep.
-static constexpr unsigned kMaxDepth = 32;
 /// A report has some 500 bytes for an operation.
 static constexpr size_t kMaxBytes = size_t(256) << 20;
-
-static bool isTooDeep(StringRef text) {
-  unsigned depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (quoted) {
-      i += c == '\\';
-      quoted = c != '"';
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth)
-        return true;
-    } else if ((c == ']' || c == '}') && depth) {
-      --depth;
-    }
-  }
-  return false;
-}
 
 namespace {
 
@@ -155,11 +133,7 @@ static Error parse(StringRef text, StringRef name,
                    function_ref<void(const Fields &)> read) {
   if (text.size() > kMaxBytes)
     return makeError(Diag::BadArtifact, name, "expected at most 256 MiB");
-  if (isTooDeep(text))
-    return makeError(Diag::BadArtifact, name,
-                     "expected lists and objects nested at most " +
-                         Twine(kMaxDepth) + " deep");
-  Expected<json::Value> value = json::parse(text);
+  Expected<json::Value> value = parseJson(text);
   if (!value)
     return makeError(Diag::BadArtifact, name, toString(value.takeError()));
   const json::Object *object = value->getAsObject();

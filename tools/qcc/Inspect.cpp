@@ -8,11 +8,11 @@
 #include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Import/ONNX/Import.h"
 #include "qcc/Support/Diagnostics.h"
+#include "qcc/Support/Json.h"
 #include "qcc/Support/MappedFile.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
 
@@ -242,7 +242,7 @@ static Error inspectArtifact(Session &session, StringRef folder) {
     llvm::outs() << text;
     return Error::success();
   }
-  Expected<llvm::json::Value> value = llvm::json::parse(text);
+  Expected<llvm::json::Value> value = parseJson(text);
   if (!value)
     return makeError(Diag::BadArtifact, path, toString(value.takeError()));
   printManifest(*value->getAsObject());
