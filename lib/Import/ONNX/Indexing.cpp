@@ -321,20 +321,21 @@ LogicalResult convertCenterCropPad(NodeContext &node) {
 void registerIndexing(Registry &registry) {
   constexpr const char *kStated =
       "sizes that depend on data, unless the model states the output's shape";
-  registry.add(kOnnxDomain,
-               {
-                   {"Gather", 1, 2, 2, convertGather,
-                    "indices out of range read the nearest element"},
-                   {"GatherElements", 11, 2, 2, convertGatherElements,
-                    "indices out of range read the nearest element"},
-                   {"GatherND", 11, 2, 2, convertGatherND,
-                    "indices out of range read the nearest element"},
-                   {"OneHot", 9, 3, 3, convertOneHot, kStated},
-                   {"EyeLike", 9, 1, 1, convertEyeLike},
-                   {"Trilu", 14, 1, 2, convertTrilu},
-                   {"ReverseSequence", 10, 2, 2, convertReverseSequence},
-                   {"CenterCropPad", 18, 2, 2, convertCenterCropPad, kStated},
-               });
+  constexpr const char *kNearest =
+      "indices out of range read the nearest element, in dimensions without "
+      "elements they end the run";
+  registry.add(
+      kOnnxDomain,
+      {
+          {"Gather", 1, 2, 2, convertGather, kNearest},
+          {"GatherElements", 11, 2, 2, convertGatherElements, kNearest},
+          {"GatherND", 11, 2, 2, convertGatherND, kNearest},
+          {"OneHot", 9, 3, 3, convertOneHot, kStated},
+          {"EyeLike", 9, 1, 1, convertEyeLike},
+          {"Trilu", 14, 1, 2, convertTrilu},
+          {"ReverseSequence", 10, 2, 2, convertReverseSequence},
+          {"CenterCropPad", 18, 2, 2, convertCenterCropPad, kStated},
+      });
 }
 
 } // namespace qcc::onnx_import
