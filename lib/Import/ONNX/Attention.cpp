@@ -101,6 +101,26 @@ SpelledOut spellOut(NodeContext &node, Value query, Value key, Value value,
   return out;
 }
 
+/// Whether caches and positions are as large as what is read of them.
+static bool checkCaches(NodeContext &node, const Rotation &rotation,
+                        AffineExpr batch, AffineExpr steps, int64_t pairs) {
+  Dims cosine = node.dims(rotation.cosine), sine = node.dims(rotation.sine);
+  for (auto [a, b] : llvm::zip_equal(cosine, sine))
+    if (!node.requireEqual(a, b, "caches"))
+      return false;
+  if (!node.requireAtLeast(cosine.back(), node.size(pairs),
+                           "the width of caches"))
+    return false;
+  if (rotation.positions && node.rank(rotation.positions) != 2) {
+    (void)node.refuse(Diag::BadShape, "expected position_ids of rank 2");
+    return false;
+  }
+  // Positions choose rows; without them each token has its own.
+  Dims places = rotation.positions ? node.dims(rotation.positions) : cosine;
+  return node.requireEqual(places[0], batch, "positions and batches") &&
+         node.requireEqual(places[1], steps, "positions and tokens");
+}
+
 Value rotate(NodeContext &node, Value input, const Rotation &rotation) {
   if (!input)
     return {};
@@ -133,6 +153,8 @@ Value rotate(NodeContext &node, Value input, const Rotation &rotation) {
   SmallVector<Value> whole = {input, rotation.cosine, rotation.sine}, inputs;
   SmallVector<AffineMap> maps;
   unsigned time = isFlat ? 1 : 2;
+  if (!checkCaches(node, rotation, in[0], in[time], rotated / 2))
+    return {};
   if (hasPositions) {
     inputs.push_back(rotation.positions);
     maps.push_back(node.makeMap(in.size(), {node.d(0), node.d(time)}));
@@ -469,6 +491,8 @@ LogicalResult convertContribRotary(NodeContext &node) {
       hidden && half && *half > 0)
     rotation.heads = *hidden / (2 * *half);
   if (node.inRank(1) == 1) {
+    if (!node.requireEqual(node.inDims(1)[0], node.size(1), "a first position"))
+      return failure();
     Dims to = {in[0], in[in.size() == 3 ? 1 : 2]};
     rotation.positions = node.generic(
         to, node.i64(), node.in(1), node.makeMap(2, node.size(0)), {},

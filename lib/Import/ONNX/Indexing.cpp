@@ -129,6 +129,9 @@ LogicalResult convertGatherND(NodeContext &node) {
     return node.refuse(
         Diag::BadShape,
         "expected at most as many indices per element as dimensions");
+  for (int64_t i = 0; i < batch; ++i)
+    if (!node.requireEqual(data[i], indices[i], "batches of the data"))
+      return failure();
   Dims to(indices.begin(), indices.end() - 1);
   unsigned numOuter = to.size();
   to.append(data.begin() + batch + *depth, data.end());
@@ -179,6 +182,10 @@ LogicalResult convertOneHot(NodeContext &node) {
     return node.refuse(Diag::BadShape, "expected a depth of one number");
   to.insert(to.begin() + *axis, (*depth)[0]);
   Type indexType = node.inElem(0);
+  if (node.inRank(2) != 1)
+    return node.refuse(Diag::BadShape, "expected two values, off and on");
+  if (!node.requireEqual(node.inDims(2)[0], node.size(2), "off and on"))
+    return failure();
   SmallVector<AffineExpr> reads;
   for (unsigned i = 0; i < to.size(); ++i)
     if (i != *axis)
@@ -250,6 +257,10 @@ LogicalResult convertReverseSequence(NodeContext &node) {
       batch > 1)
     return node.refuse(Diag::BadAttribute,
                        "expected time_axis and batch_axis to be 0 and 1");
+  if (node.inRank(1) != 1)
+    return node.refuse(Diag::BadShape, "expected a vector of lengths");
+  if (!node.requireEqual(node.inDims(1)[0], dims[batch], "lengths and batches"))
+    return failure();
   return node.set(
       0, node.generic(dims, node.inElem(0), node.in(1),
                       node.makeMap(dims.size(), node.d(batch)), node.in(0),

@@ -88,6 +88,14 @@ LogicalResult emitLikelihoodLoss(NodeContext &node, Value logs, Value target,
     return node.refuse(
         Diag::BadShape,
         "expected a target of the input's shape without its channels");
+  if (weight && node.rank(weight) != 1)
+    return node.refuse(Diag::BadShape, "expected a vector of weights");
+  if (weight &&
+      !node.requireEqual(node.dims(weight)[0], in[1], "weights and classes"))
+    return failure();
+  for (size_t i = 0; i < to.size(); ++i)
+    if (!node.requireEqual(to[i], in[i == 0 ? 0 : i + 1], "the target"))
+      return failure();
   std::string reduction = node.attrString("reduction", "mean");
   bool hasIgnored = node.hasAttr("ignore_index");
   int64_t ignored = node.attrInt("ignore_index", 0);

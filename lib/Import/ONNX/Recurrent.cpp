@@ -346,6 +346,13 @@ std::optional<Layer> readLayer(NodeContext &node, const Kind &kind,
                          "gates and hidden sizes") ||
       !node.requireEqual(w[gatesAt], r[gatesAt], "gates of both weights"))
     return std::nullopt;
+  if (layer.lengths && node.rank(layer.lengths) != 1) {
+    (void)node.refuse(Diag::BadShape, "expected a vector of lengths");
+    return std::nullopt;
+  }
+  if (layer.lengths && !node.requireEqual(node.dims(layer.lengths)[0],
+                                          layer.batch, "lengths and batches"))
+    return std::nullopt;
   return layer;
 }
 

@@ -144,6 +144,8 @@ LogicalResult convertGridSample(NodeContext &node) {
     return node.refuse(Diag::BadShape,
                        "expected a grid of as many coordinates as the image "
                        "has spatial dimensions");
+  if (!node.requireEqual(image[0], grid[0], "images and grids"))
+    return failure();
   GridSettings settings;
   settings.mode = node.attrString("mode", "linear");
   if (StringRef(settings.mode).starts_with("bi"))
