@@ -12,6 +12,9 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 using namespace llvm;
 using namespace llvm::object;
 
@@ -200,31 +203,51 @@ static void removeQuietly(StringRef path) {
   (void)ignored;
 }
 
-/// Runs a program of LLVM and fails with the first line that it said.
+/// The environment, and what keeps LLVM's programs from leaving files in
+/// TMPDIR when they crash.
+static std::vector<StringRef> getEnvironment() {
+  std::vector<StringRef> result;
+  for (char **variable = environ; *variable; ++variable)
+    result.emplace_back(*variable);
+  result.emplace_back("LLVM_DISABLE_SYMBOLIZATION=1");
+  return result;
+}
+
+/// Runs a program of LLVM that writes `outputPath`, and fails with the first
+/// line that it said.
 static Error runProgram(StringRef name, ArrayRef<std::string> arguments,
-                        StringRef folder) {
+                        StringRef outputPath) {
   Expected<std::string> program = findLLVMProgram(name);
   if (!program)
     return program.takeError();
   SmallVector<StringRef> argv = {*program};
   llvm::append_range(argv, arguments);
-  SmallString<256> log(folder);
-  sys::path::append(log, name + ".log");
-  llvm::scope_exit removeLog([&] { removeQuietly(log); });
-  std::optional<StringRef> redirects[] = {StringRef(), log.str(), log.str()};
+  // What it says is kept in memory: a full disk has no room for it.
+  int said = ::memfd_create("qcc-log", MFD_CLOEXEC);
+  llvm::scope_exit closeLog([&] { ::close(said); });
+  std::string log = said < 0 ? "" : "/proc/self/fd/" + std::to_string(said);
+  std::optional<StringRef> redirects[] = {StringRef(), StringRef(log),
+                                          StringRef(log)};
   std::string problem;
   int status =
-      sys::ExecuteAndWait(*program, argv, std::nullopt, redirects,
+      sys::ExecuteAndWait(*program, argv, getEnvironment(), redirects,
                           /*SecondsToWait=*/0, /*MemoryLimit=*/0, &problem);
   if (status == 0)
     return Error::success();
-  if (auto said = MemoryBuffer::getFile(log); said && problem.empty())
-    problem = (*said)->getBuffer().split('\n').first.str();
+  if (auto text = MemoryBuffer::getFile(log); text && problem.empty())
+    problem = (*text)->getBuffer().split('\n').first.str();
   // LLVM's words; the limit on memory holds for the linker too.
   if (StringRef(problem).contains("out of memory"))
     return makeError(Diag::LimitReached, name,
                      "out of memory; raise --max-memory, or make the model "
                      "smaller");
+  // The linker maps its output: where the disk has no room for a page of it,
+  // the system ends it with SIGBUS.
+  std::error_code full = std::make_error_code(std::errc::no_space_on_device);
+  if (StringRef(problem).contains(full.message()) ||
+      StringRef(problem).starts_with("Bus error"))
+    return makeError(Diag::CannotWrite, sys::path::filename(outputPath),
+                     full.message());
   return makeError(Diag::CannotLink, name,
                    problem.empty() ? "exit status " + Twine(status)
                                    : Twine(problem));
@@ -316,13 +339,13 @@ Error linkLibrary(ArrayRef<std::string> objectPaths, StringRef folder,
       return stub.takeError();
     arguments.push_back(*stub);
   }
-  if (Error error = runProgram("ld.lld", arguments, folder))
+  if (Error error = runProgram("ld.lld", arguments, outputPath))
     return error;
   return checkLibrary(outputPath);
 }
 
 Error linkObject(ArrayRef<std::string> objectPaths, StringRef prefix,
-                 StringRef folder, StringRef outputPath) {
+                 StringRef outputPath) {
   std::vector<std::string> inputs = objectPaths.vec();
   Expected<std::string> runtime = findResource("libqcc_rt.a");
   if (!runtime)
@@ -335,7 +358,7 @@ Error linkObject(ArrayRef<std::string> objectPaths, StringRef prefix,
       "elf_x86_64", "--undefined=" + kQuerySymbol.str(),
       "-o",         outputPath.str()};
   llvm::append_range(arguments, inputs);
-  if (Error error = runProgram("ld.lld", arguments, folder))
+  if (Error error = runProgram("ld.lld", arguments, outputPath))
     return error;
   // Hidden symbols of two models in one program would clash: make them local.
   arguments = {"--keep-global-symbol=" + kQuerySymbol.str(), "--strip-debug"};
@@ -343,7 +366,7 @@ Error linkObject(ArrayRef<std::string> objectPaths, StringRef prefix,
     arguments.push_back(
         ("--redefine-sym=" + kQuerySymbol + "=" + prefix + kQuerySymbol).str());
   arguments.push_back(outputPath.str());
-  return runProgram("llvm-objcopy", arguments, folder);
+  return runProgram("llvm-objcopy", arguments, outputPath);
 }
 
 } // namespace qcc

@@ -192,9 +192,8 @@ Error Packager::link() {
   facts.libraryFile = isLibrary ? "libmodel.so" : "model.o";
   std::string output = directory.getPath(facts.libraryFile);
   std::string folder = sys::path::parent_path(output).str();
-  if (Error error =
-          isLibrary ? linkLibrary(paths, folder, output)
-                    : linkObject(paths, request.symbolPrefix, folder, output))
+  if (Error error = isLibrary ? linkLibrary(paths, folder, output)
+                              : linkObject(paths, request.symbolPrefix, output))
     return error;
   for (const std::string &file : objectFiles)
     if (Error error = directory.remove(file))

@@ -30,7 +30,7 @@ llvm::Error checkSymbols(llvm::ArrayRef<LinkInput> inputs,
 /// Links objects with the runtime against the stub libraries: one exported
 /// symbol (qcc_model_query_v1), read-only relocations, no executable stack, a
 /// build id that is a hash of the content. Symbols are checked before, needed
-/// libraries and exports after. Errors: CannotLink, Internal.
+/// libraries and exports after. Errors: CannotLink, CannotWrite, Internal.
 llvm::Error linkLibrary(llvm::ArrayRef<std::string> objectPaths,
                         llvm::StringRef folder, llvm::StringRef outputPath);
 
@@ -38,8 +38,7 @@ llvm::Error linkLibrary(llvm::ArrayRef<std::string> objectPaths,
 /// qcc_model_query_v1, with `prefix` in front, and nothing else that others
 /// see.
 llvm::Error linkObject(llvm::ArrayRef<std::string> objectPaths,
-                       llvm::StringRef prefix, llvm::StringRef folder,
-                       llvm::StringRef outputPath);
+                       llvm::StringRef prefix, llvm::StringRef outputPath);
 
 /// Checks a linked library: what it needs (libc.so.6 and libm.so.6 at most)
 /// and what it exports. Errors: Internal.
