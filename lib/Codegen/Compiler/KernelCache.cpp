@@ -1,11 +1,11 @@
 //===- KernelCache.cpp - objects by what they were made from ----*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "KernelCache.h"
+#include "qcc/Support/MappedFile.h"
 #include "qcc/Support/Version.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SHA256.h"
 #include <dlfcn.h>
@@ -13,7 +13,7 @@
 using namespace qcc;
 
 /// Changes when the layout of entries does.
-static constexpr llvm::StringLiteral kSchema = "qcc kernel cache 1\n";
+static constexpr llvm::StringLiteral kSchema = "qcc kernel cache 2\n";
 
 std::string qcc::getLevelKey(const Capabilities &caps) {
   return llvm::join_items("\n", caps.level, caps.llvmCpu, caps.llvmFeatures,
@@ -62,22 +62,27 @@ KernelCache::KernelCache(llvm::StringRef dir) : folder(dir.str()) {
     build = getBuild();
 }
 
-std::string KernelCache::getPath(const KernelJob &job) const {
+/// The hash of everything that decides the object.
+std::string KernelCache::getKey(const KernelJob &job) const {
   llvm::SHA256 hash;
   for (const std::string &part : {build, getLevelKey(job.caps), job.code}) {
     hash.update(std::to_string(part.size()) + "\n");
     hash.update(part);
   }
-  std::string name = llvm::toHex(hash.final(), /*LowerCase=*/true);
+  return llvm::toHex(hash.final(), /*LowerCase=*/true);
+}
+
+std::string KernelCache::getPath(llvm::StringRef key) const {
   llvm::SmallString<128> path(folder);
-  llvm::sys::path::append(path, name.substr(0, 2), name.substr(2) + ".o");
+  llvm::sys::path::append(path, key.take_front(2), key.drop_front(2) + ".o");
   return path.str().str();
 }
 
-/// Entries begin with the hash of the rest, so that a torn or damaged one is
-/// noticed.
-static std::string getSeal(llvm::StringRef object) {
+/// Entries begin with the hash of their key and of the rest, so that a torn or
+/// damaged one is noticed, and a whole one under the name of another.
+static std::string getSeal(llvm::StringRef key, llvm::StringRef object) {
   llvm::SHA256 hash;
+  hash.update(key);
   hash.update(object);
   return llvm::toHex(hash.final(), /*LowerCase=*/true) + "\n";
 }
@@ -85,14 +90,17 @@ static std::string getSeal(llvm::StringRef object) {
 std::optional<std::string> KernelCache::lookup(const KernelJob &job) const {
   if (folder.empty())
     return std::nullopt;
-  auto buffer = llvm::MemoryBuffer::getFile(getPath(job), /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
+  std::string key = getKey(job);
+  // What is no regular file is no entry: a pipe would be waited for.
+  auto file = MappedFile::open(getPath(key));
+  if (!file) {
+    llvm::consumeError(file.takeError());
     return std::nullopt;
-  llvm::StringRef bytes = (*buffer)->getBuffer();
+  }
+  llvm::StringRef bytes((*file)->getBytes().data(), (*file)->getBytes().size());
   constexpr size_t sealSize = 65;
   if (bytes.size() <= sealSize ||
-      bytes.take_front(sealSize) != getSeal(bytes.drop_front(sealSize)))
+      bytes.take_front(sealSize) != getSeal(key, bytes.drop_front(sealSize)))
     return std::nullopt;
   return bytes.drop_front(sealSize).str();
 }
@@ -100,7 +108,7 @@ std::optional<std::string> KernelCache::lookup(const KernelJob &job) const {
 void KernelCache::insert(const KernelJob &job, llvm::StringRef object) const {
   if (folder.empty())
     return;
-  std::string path = getPath(job);
+  std::string key = getKey(job), path = getPath(key);
   if (llvm::sys::fs::create_directories(llvm::sys::path::parent_path(path)))
     return;
   auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%%%");
@@ -109,7 +117,7 @@ void KernelCache::insert(const KernelJob &job, llvm::StringRef object) const {
     return;
   }
   llvm::raw_fd_ostream os(file->FD, /*shouldClose=*/false);
-  os << getSeal(object) << object;
+  os << getSeal(key, object) << object;
   os.flush();
   bool written = !os.has_error();
   os.clear_error();

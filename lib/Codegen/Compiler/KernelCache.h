@@ -10,8 +10,8 @@ namespace qcc {
 /// A folder of objects, each under the SHA-256 of its module, of the level and
 /// of this build of qcc and LLVM. Several processes may use it at a time:
 /// entries appear by rename. It may be deleted at any time. What goes wrong
-/// with it (no space, no permission, a damaged entry) only means a compile
-/// more.
+/// with it (no space, no permission, an entry that is damaged or another's)
+/// only means a compile more.
 class KernelCache {
 public:
   /// `folder` may be "": nothing is kept then.
@@ -20,7 +20,8 @@ public:
   void insert(const KernelJob &job, llvm::StringRef object) const;
 
 private:
-  std::string getPath(const KernelJob &job) const;
+  std::string getKey(const KernelJob &job) const;
+  std::string getPath(llvm::StringRef key) const;
   std::string folder, build;
 };
 

@@ -10,6 +10,8 @@
 #include "llvm/Support/Path.h"
 #include "gtest/gtest.h"
 
+#include <sys/stat.h>
+
 using namespace qcc;
 
 static std::string programPath;
@@ -148,6 +150,35 @@ TEST(KernelCompilerTest, NoticesDamagedEntries) {
     std::error_code error;
     llvm::raw_fd_ostream(files[0], error) << "torn";
   }
+  auto second = compileKernels(jobs, {1, cache, ""});
+  ASSERT_TRUE(static_cast<bool>(second));
+  EXPECT_EQ(*first, *second);
+}
+
+TEST(KernelCompilerTest, NoticesEntriesOfOthers) {
+  TempFolder folder;
+  std::string cache = folder.file("cache");
+  std::vector<KernelJob> jobs = makeJobs(2);
+  auto first = compileKernels(jobs, {1, cache, ""});
+  ASSERT_TRUE(static_cast<bool>(first));
+  std::vector<std::string> files = listFiles(cache);
+  ASSERT_EQ(files.size(), 2u);
+  ASSERT_FALSE(llvm::sys::fs::copy_file(files[0], files[1]));
+  auto second = compileKernels(jobs, {1, cache, ""});
+  ASSERT_TRUE(static_cast<bool>(second));
+  EXPECT_EQ(*first, *second);
+}
+
+TEST(KernelCompilerTest, DoesNotWaitForPipes) {
+  TempFolder folder;
+  std::string cache = folder.file("cache");
+  std::vector<KernelJob> jobs = makeJobs(1);
+  auto first = compileKernels(jobs, {1, cache, ""});
+  ASSERT_TRUE(static_cast<bool>(first));
+  std::vector<std::string> files = listFiles(cache);
+  ASSERT_EQ(files.size(), 1u);
+  ASSERT_FALSE(llvm::sys::fs::remove(files[0]));
+  ASSERT_EQ(::mkfifo(files[0].c_str(), 0600), 0);
   auto second = compileKernels(jobs, {1, cache, ""});
   ASSERT_TRUE(static_cast<bool>(second));
   EXPECT_EQ(*first, *second);
