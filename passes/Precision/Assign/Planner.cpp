@@ -69,8 +69,12 @@ std::string Planner::describe(Cost cost, double total) const {
   }
   double whole = cost == Size ? getFloatBytes() : getFloatSeconds();
   double share = whole > 0 ? total / whole : 1;
+  // What is named must be enough, but not more than all.
+  double named = std::ceil(share * 1e4 + 1e-2) / 1e4;
+  if (share <= 1)
+    named = std::min(named, 1.0);
   os << (cost == Size ? "--max-size=" : "--max-latency=")
-     << llvm::format("%.4f", std::ceil(share * 1e4 + 1e-2) / 1e4) << "x";
+     << llvm::format("%.4f", named) << "x";
   return text;
 }
 

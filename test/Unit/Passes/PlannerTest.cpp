@@ -39,6 +39,18 @@ TEST(Planner, LimitsThatCannotBeMet) {
                 .find("nearest that can be met: "
                       "--max-latency=0.5455x"),
             std::string::npos);
+  // All of the float model, and no more: there is no limit above it.
+  std::vector<knapsack::Costs> onlyFloat = {{0, 100, 1}};
+  for (auto [budgets, text] : {std::pair(Budgets{"0.9x", "", ""}, "size"),
+                               std::pair(Budgets{"", "", "0.9x"}, "latency")}) {
+    Planner whole({onlyFloat}, /*otherBytes=*/0, /*otherSeconds=*/0);
+    whole.setFloatCosts(100, 1);
+    llvm::cantFail(whole.setBudgets(budgets));
+    EXPECT_NE(llvm::toString(whole.checkLimits())
+                  .find(std::string("nearest that can be met: --max-") + text +
+                        "=1.0000x"),
+              std::string::npos);
+  }
   // Losses are not looked at, so a drop does not matter.
   EXPECT_NE(check({"0.37x", "100%", ""}), "");
 }
