@@ -131,7 +131,8 @@ public:
       text += "; np.savez(FILE, NAME=array) writes an .npz, where NAME is that "
               "of an input";
     zip_error_fini(&error);
-    throw RunError(onError, "cannot open " + path.string() + ": " + text);
+    // The name first: callers do not say it again then.
+    throw RunError(onError, path.string() + ": cannot be opened: " + text);
   }
   ~Zip() {
     if (archive)

@@ -128,21 +128,31 @@ private:
 
 } // namespace
 
-/// Parses an object of a file and hands its fields on.
-static Error parse(StringRef text, StringRef name,
+/// What to do about a file that is something else.
+static constexpr StringLiteral kArtifactRemedy = "compile the model again";
+static constexpr StringLiteral kMeasurementRemedy =
+    "name what `qcc eval --json` printed, under the same paths of artifacts";
+static constexpr StringLiteral kProfileRemedy =
+    "name what `qcc-run ARTIFACT --profile --json` printed";
+
+/// Parses an object of a file and hands its fields on. `remedy` says what to
+/// do about a file that is something else.
+static Error parse(StringRef text, StringRef name, StringRef remedy,
                    function_ref<void(const Fields &)> read) {
+  auto fail = [&](const Twine &problem) {
+    return makeError(Diag::BadArtifact, name, problem + "; " + remedy);
+  };
   if (text.size() > kMaxBytes)
-    return makeError(Diag::BadArtifact, name, "expected at most 256 MiB");
+    return fail("expected at most 256 MiB");
   Expected<json::Value> value = parseJson(text);
   if (!value)
-    return makeError(Diag::BadArtifact, name, toString(value.takeError()));
+    return fail(toString(value.takeError()));
   const json::Object *object = value->getAsObject();
   if (!object)
-    return makeError(Diag::BadArtifact, name, "expected an object");
+    return fail("expected an object");
   std::string problem;
   read(Fields(*object, problem));
-  return problem.empty() ? Error::success()
-                         : makeError(Diag::BadArtifact, name, problem);
+  return problem.empty() ? Error::success() : fail(problem);
 }
 
 //===----------------------------------------------------------------------===//
@@ -327,8 +337,8 @@ static void readAll(const Fields &from, Report &report) {
 
 Expected<Report> readReport(StringRef text, StringRef name) {
   Report report;
-  if (Error error =
-          parse(text, name, [&](const Fields &from) { readAll(from, report); }))
+  if (Error error = parse(text, name, kArtifactRemedy,
+                          [&](const Fields &from) { readAll(from, report); }))
     return std::move(error);
   return std::move(report);
 }
@@ -364,7 +374,7 @@ Expected<Measurement> readMeasurement(StringRef text, StringRef name,
               [&](const Fields &item) { metric.drop = readInterval(item); });
     measurement.metrics.push_back(std::move(metric));
   };
-  Error error = parse(text, name, [&](const Fields &from) {
+  Error error = parse(text, name, kMeasurementRemedy, [&](const Fields &from) {
     from.get("reference", measurement.reference);
     from.each("results", readOne);
   });
@@ -372,14 +382,14 @@ Expected<Measurement> readMeasurement(StringRef text, StringRef name,
     return std::move(error);
   if (measurement.metrics.empty())
     return makeError(Diag::BadArtifact, name,
-                     "expected results of the artifacts as `qcc eval --json` "
-                     "prints them, under the same paths");
+                     "expected results of the artifacts, but there are none; " +
+                         kMeasurementRemedy);
   return std::move(measurement);
 }
 
 Expected<Profile> readProfile(StringRef text, StringRef name) {
   Profile profile;
-  Error error = parse(text, name, [&](const Fields &from) {
+  Error error = parse(text, name, kProfileRemedy, [&](const Fields &from) {
     from.get("level", profile.level);
     from.get("library", profile.library);
     from.get("threads", profile.threads);
@@ -401,14 +411,14 @@ Expected<Profile> readProfile(StringRef text, StringRef name) {
     return std::move(error);
   if (profile.sites.empty())
     return makeError(Diag::BadArtifact, name,
-                     "expected what `qcc-run ARTIFACT --profile --json` "
-                     "prints");
+                     "expected times of operations, but there are none; " +
+                         kProfileRemedy);
   return std::move(profile);
 }
 
 Expected<std::string> readLibraryHash(StringRef text, StringRef name) {
   std::string hash;
-  Error error = parse(text, name, [&](const Fields &from) {
+  Error error = parse(text, name, kArtifactRemedy, [&](const Fields &from) {
     from.with("files",
               [&](const Fields &files) { files.get("libmodel.so", hash); });
   });

@@ -103,7 +103,7 @@ def test_profiles_of_the_same_with_other_weights_are_refused(files, tmp_path, ru
     for artifact in (tmp_path / "a", tmp_path / "a" / "libmodel.so"):
         assert driver("report", artifact, f"--profile={tmp_path / 'a.json'}", "-o", tmp_path / "page.html")[0] == 0
         code, text = driver("report", artifact, f"--profile={tmp_path / 'b.json'}", "-o", tmp_path / "page.html")
-        assert code == 9 and f"expected a profile of '{artifact}', whose library is {hashes['a']}, but got one of {hashes['b']}" in text, text
+        assert code == 9 and f"expected a profile of '{artifact}', whose library is {hashes['a']}, but got one of {hashes['b']}; name what `qcc-run" in text, text
     # One of a version that did not say whose it is.
     older = json.loads((tmp_path / "b.json").read_text())
     del older["library"]

@@ -156,6 +156,23 @@ def test_remedies_fit(files, tmp_path):
     np.save(tmp_path / "x.npy", random(40, K))
     code, text = driver(model, "--precision=int8", f"--calib={tmp_path / 'x.npy'}", "-o", tmp_path / "a")
     assert code == 5 and "np.savez(FILE, NAME=array) writes an .npz" in text, text
+    # The file is named once.
+    (tmp_path / "cut.npz").write_bytes(data.read_bytes()[:100])
+    code, text = driver(model, "--precision=int8", f"--calib={tmp_path / 'cut.npz'}", "-o", tmp_path / "a")
+    assert code == 5 and text.count("cut.npz") == 1 and "cut.npz: cannot be opened: " in text, text
+    code, text = driver("verify", model)
+    assert code == 3 and "expected the folder of an artifact, but got a file; name the folder that qcc wrote [QCC-E702]" in text, text
+    # What is read beside an artifact is not mended by compiling.
+    for flag, told in (("--profile", "name what `qcc-run ARTIFACT --profile --json` printed"), ("--eval", "name what `qcc eval --json` printed")):
+        for written in ("{}", "[]", "{", '{"results": [], "profile": []}'):
+            (tmp_path / "other.json").write_text(written)
+            code, text = driver("report", tmp_path / "m.qcc", f"{flag}={tmp_path / 'other.json'}", "-o", tmp_path / "page.html")
+            assert code == 9 and f"; {told}" in text and "compile the model" not in text, text
+    np.savez(tmp_path / "wide.npz", x=random(2, K + 1))
+    code, text = driver("compare", model, f"--inputs={tmp_path / 'wide.npz'}", "-q")
+    assert code == 5 and "qcc-run ended with status 5; what it says above is the reason [QCC-E201]" in text, text
+    explained = subprocess.run([QCC, "explain", "QCC-E201"], capture_output=True, text=True)
+    assert "inputs or calibration data that do not fit the model" in explained.stdout, explained.stdout
     for words in (["--foo=int9"], ["report", "--foo"]):
         code, text = driver(*words)
         assert code == 2 and "unknown flag" in text and "did you mean" not in text, text

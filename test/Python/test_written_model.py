@@ -182,3 +182,16 @@ def test_readers_behind_moves(tmp_path, is_direct):
         assert makers[node.input[0]].op_type == "DequantizeLinear"
     theirs = onnxruntime.InferenceSession(tmp_path / "qdq.onnx").run(None, {"x": x[0]})[0]
     np.testing.assert_allclose(qcc.load(tmp_path / "int8")([x[0]])["y"], theirs, atol=0.02)
+
+
+def test_codes_inside_of_a_node_are_told(tmp_path):
+    """Vectors become matrices inside of their products: no tensor of the file has the codes."""
+    weight = onnx.numpy_helper.from_array(np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["a"], "first"), helper.make_node("MatMul", ["a", "w"], ["y"], "second")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [64])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weight],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=np.ones(64, np.float32))
+    with pytest.raises(qcc.CompileError, match="node '(first|second)': expected codes of a tensor of the model, but they are of a value inside of the node; leave it in"):
+        qcc.compile(tmp_path / "m.onnx", tmp_path / "out.onnx", precision="int8", calib=tmp_path / "data.npz", emit="qdq-onnx")

@@ -102,7 +102,8 @@ Error runCompare(Session &session) {
     return makeError(Diag::LimitReached, "", "qcc-run reached a limit");
   default:
     return makeError(Diag::BadCalibration, "",
-                     "qcc-run ended with status " + Twine(*status));
+                     "qcc-run ended with status " + Twine(*status) +
+                         "; what it says above is the reason");
   }
 }
 

@@ -9,6 +9,7 @@
 #include "qcc/Target/Target.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
@@ -159,6 +160,10 @@ Error runVerify(Session &session) {
   Expected<std::string> folder = getOnlyPositional(session.line, "an artifact");
   if (!folder)
     return folder.takeError();
+  if (sys::fs::is_regular_file(*folder))
+    return makeError(Diag::NoArtifact, *folder,
+                     "expected the folder of an artifact, but got a file; name "
+                     "the folder that qcc wrote");
   Expected<unsigned> count = verifyArtifact(*folder);
   if (!count)
     return count.takeError();

@@ -13,13 +13,23 @@ using namespace llvm;
 
 namespace qcc::driver {
 
-static Expected<std::string> readText(StringRef path) {
+/// The text of a file; `remedy` says what to give in its place.
+static Expected<std::string> readText(StringRef path, StringRef remedy) {
   Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
   if (!file)
-    return file.takeError();
+    return handleErrors(file.takeError(), [&](const CodedError &error) {
+      // It is no model: what helps with one does not help here.
+      std::string text = error.getText().str();
+      if (!StringRef(text).contains(';'))
+        text += ("; " + remedy).str();
+      return makeError(error.getDiag(), path, text);
+    });
   ArrayRef<char> bytes = (*file)->getBytes();
   return std::string(bytes.begin(), bytes.end());
 }
+
+static constexpr StringLiteral kProfileRemedy =
+    "name what `qcc-run ARTIFACT --profile --json` printed";
 
 /// A file of an artifact, which is given by its folder or its library in it.
 static SmallString<128> getFile(StringRef artifact, StringRef name) {
@@ -43,7 +53,7 @@ static Expected<Report> readArtifact(StringRef path) {
   if (!sys::fs::exists(file))
     return makeError(Diag::BadArtifact, path,
                      "expected an artifact, but there is no report.json");
-  Expected<std::string> text = readText(file);
+  Expected<std::string> text = readText(file, "compile the model again");
   if (!text)
     return text.takeError();
   return readReport(*text, file);
@@ -54,7 +64,7 @@ static Error checkProfile(const Profile &profile, const Report &report,
                           StringRef artifact, StringRef name) {
   SmallString<128> manifest = getFile(artifact, "manifest.json");
   if (!profile.library.empty() && sys::fs::exists(manifest)) {
-    Expected<std::string> text = readText(manifest);
+    Expected<std::string> text = readText(manifest, "compile the model again");
     if (!text)
       return text.takeError();
     Expected<std::string> hash = readLibraryHash(*text, manifest);
@@ -64,7 +74,8 @@ static Error checkProfile(const Profile &profile, const Report &report,
       return makeError(Diag::BadArtifact, name,
                        "expected a profile of '" + artifact +
                            "', whose library is " + *hash +
-                           ", but got one of " + profile.library);
+                           ", but got one of " + profile.library + "; " +
+                           kProfileRemedy);
   }
   for (const SiteTime &time : profile.sites)
     for (const OpReport &op : report.ops) {
@@ -74,7 +85,8 @@ static Error checkProfile(const Profile &profile, const Report &report,
       return makeError(Diag::BadArtifact, name,
                        "expected a profile of this artifact, in which '" +
                            op.node + "' is " + op.op + " in " + op.kernel +
-                           ", but got " + time.op + " in " + time.kernel);
+                           ", but got " + time.op + " in " + time.kernel +
+                           "; " + kProfileRemedy);
     }
   return Error::success();
 }
@@ -117,7 +129,7 @@ Error writeReportPage(const CommandLine &line, StringRef path,
       return report.takeError();
     PageArtifact artifact{name, std::move(*report), std::nullopt};
     if (i < profiles.size()) {
-      Expected<std::string> text = readText(profiles[i]);
+      Expected<std::string> text = readText(profiles[i], kProfileRemedy);
       if (!text)
         return text.takeError();
       Expected<Profile> profile = readProfile(*text, profiles[i]);
@@ -160,7 +172,8 @@ Error runReport(Session &session) {
   std::pair<std::string, std::string> measurement;
   if (line.has(OPT_eval_file)) {
     measurement.first = line.get(OPT_eval_file).str();
-    Expected<std::string> text = readText(measurement.first);
+    Expected<std::string> text =
+        readText(measurement.first, "name what `qcc eval --json` printed");
     if (!text)
       return text.takeError();
     measurement.second = std::move(*text);

@@ -33,11 +33,14 @@ QdqWriter::findTensor(const QdqActivation &activation) const {
   std::string tensor = activation.tensor;
   if (tensor.empty()) {
     auto found = nodes.find(activation.node);
-    if (found == nodes.end() || graph.node(found->second).output_size() != 1 ||
-        !activation.isWhole)
+    if (found == nodes.end() || graph.node(found->second).output_size() != 1)
       return refuseQdq("node '" + activation.node + "'",
                        "expected a node of the main graph with one output, "
                        "which becomes codes");
+    if (!activation.isWhole)
+      return refuseQdq("node '" + activation.node + "'",
+                       "expected codes of a tensor of the model, but they are "
+                       "of a value inside of the node");
     tensor = getOutput(found->second);
   }
   bool isInput = llvm::any_of(
