@@ -88,6 +88,10 @@ static std::string describeFile(const std::string &path) {
   if (sys::fs::is_directory(status))
     return "cannot be loaded: expected a shared library, but got a folder; "
            "name the file in it";
+  // To read a pipe would wait for somebody to write.
+  if (!sys::fs::is_regular_file(status))
+    return "cannot be loaded: expected a shared library, but got no regular "
+           "file; name what qcc_add_plugin built";
   file_magic kind;
   std::error_code error = identify_magic(path, kind);
   if (error)

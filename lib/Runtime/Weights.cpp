@@ -96,7 +96,8 @@ void Weights::close() {
 
 qcc_status Weights::openFile(const char *path, uint64_t size,
                              ErrorText &error) {
-  int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  // A pipe must not wait for somebody to write: map refuses it.
+  int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     return error.fail(QCC_BAD_WEIGHTS,
                       "cannot open the weights %s: error %d; keep the file "

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import stat
 import struct
 
 # What is needed of the header of an ELF file (tables: offsets, size of an entry, number) and of an entry for a segment
@@ -19,10 +21,18 @@ def find_fault(file: pathlib.Path) -> str | None:
     The dynamic loader maps what the header tells of: where the file ends before that, the process dies of SIGBUS.
     """
     try:
-        with file.open("rb") as stream:
-            return _check(stream, file.stat().st_size)
+        with open(file, "rb", opener=_open) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return "expected a shared library of x86-64, but got no regular file"
+            return _check(stream, status.st_size)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+
+
+def _open(path: str, flags: int) -> int:
+    # A pipe must not wait for somebody to write.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check(stream, size: int) -> str | None:
