@@ -114,7 +114,9 @@ def compile(  # noqa: A001 - the name that users know
     source = pathlib.Path(model)
     folder = pathlib.Path(output) if output is not None else source.with_suffix(".qcc")
     # Only errors and warnings: nobody would see the rest.
-    command = [_find_driver(), str(source), "--progress=none", "--color=never", "-o", str(folder)]
+    # A relative name that begins with a hyphen is no flag.
+    named = f"./{source}" if str(source).startswith("-") else str(source)
+    command = [_find_driver(), named, "--progress=none", "--color=never", "-o", str(folder)]
     with tempfile.TemporaryDirectory(prefix="qcc-") as temporary:
         for name, value in options.items():
             is_data = name == "calib" and isinstance(value, Mapping)

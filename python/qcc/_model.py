@@ -245,12 +245,12 @@ def _in_order(inputs: Mapping[str, Any] | Sequence[Any], signature: _Signature) 
         if len(values) != len(names):
             raise QccError(Status.INVALID_ARGUMENT, f"expected {len(names)} inputs, but got {len(values)}")
         return values
+    # A wrong name first: with it the right one is missing, too.
+    if unknown := sorted(set(inputs) - set(names), key=str):
+        raise QccError(Status.INVALID_ARGUMENT, f"expected inputs {', '.join(names)}, but got '{unknown[0]}'")
     for name in names:
         if name not in inputs:
             raise QccError(Status.INVALID_ARGUMENT, f"expected an array for input '{name}', but got none")
-    if len(inputs) != len(names):
-        unknown = sorted(set(inputs) - set(names))
-        raise QccError(Status.INVALID_ARGUMENT, f"expected inputs {', '.join(names)}, but got '{unknown[0]}'")
     return [inputs[name] for name in names]
 
 

@@ -111,6 +111,12 @@ def test_output_folder(driver):
     assert arguments() == ["dir/m.onnx", "--progress=none", "--color=never", "-o", "out"]
 
 
+def test_names_that_look_like_flags(driver):
+    arguments = driver()
+    qcc.compile("-o.onnx")
+    assert arguments() == ["./-o.onnx", "--progress=none", "--color=never", "-o", "-o.qcc"]
+
+
 def test_refusals_carry_code_and_text(driver):
     driver(4, "m.onnx: error: [QCC-E210] node 'a': no kernel for op Foo\nremedy: remove it\n")
     with pytest.raises(qcc.CompileError) as error:

@@ -223,6 +223,7 @@ def test_numbers_of_threads_are_checked(fakes, threads):
     "feed, status, text",
     [
         ({}, qcc.Status.INVALID_ARGUMENT, "expected an array for input 'x', but got none"),
+        ({"X": rows(1)}, qcc.Status.INVALID_ARGUMENT, "expected inputs x, but got 'X'"),
         ({"x": rows(1), "z": 1}, qcc.Status.INVALID_ARGUMENT, "expected inputs x, but got 'z'"),
         ([], qcc.Status.INVALID_ARGUMENT, "expected 1 inputs, but got 0"),
         ([rows(1)[:, :3]], qcc.Status.BAD_SHAPE, "input 'x': expected dim 1 to be 4, but got 3"),
