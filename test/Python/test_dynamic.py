@@ -539,6 +539,12 @@ def test_a_step_of_zero_ends_the_run(tmp_path):
         with pytest.raises(qcc.QccError, match="expected size 'Range_.*, but the inputs give -1"):
             run(c, r)
     assert run(1, 1)["x"].tolist() == run(1, 1)["y"].tolist() == [0, 1, 2]
+    # Distances that are no number of 64 bits with a sign.
+    low, high, step = -(2**63), 2**63 - 1, 2**62
+    other = {"p": np.float32(0), "q": np.float32(3), "r": np.float32(1)}
+    for start, limit, delta in ((low, high, step), (high, low, -step), (low, high, low), (high, low, low), (high, low, step), (5, 5, low)):
+        got = model({"a": np.array(start), "b": np.array(limit), "c": np.array(delta), **other})["x"]
+        assert got.tolist() == list(range(start, limit, delta))
 
 
 def test_sizes_that_are_one_only_at_run_time(tmp_path):

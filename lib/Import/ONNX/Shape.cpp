@@ -360,12 +360,15 @@ AffineExpr computeRangeSize(NodeContext &node) {
         start = body.toIndex(start, isUnsigned);
         limit = body.toIndex(limit, isUnsigned);
         delta = body.toIndex(delta, isUnsigned);
-        Value one = body.index(1);
-        Value step = body.select(body.eq(delta, zero), one, delta);
-        steps =
-            arith::CeilDivSIOp::create(body.b, body.sub(limit, start), step);
-        steps = body.select(body.eq(delta, zero), body.index(-1),
-                            body.max(steps, zero));
+        // The distance and the step may be too large for a signed number.
+        Value one = body.index(1), up = body.lt(zero, delta);
+        Value from = body.select(up, start, limit),
+              to = body.select(up, limit, start),
+              step = body.select(up, delta, body.neg(delta));
+        Value before = body.div(body.sub(body.sub(to, from), one), step,
+                                /*isUnsigned=*/true);
+        steps = body.select(body.lt(from, to), body.add(before, one), zero);
+        steps = body.select(body.eq(delta, zero), body.index(-1), steps);
         return SmallVector<Value>{body.fromIndex(steps, node.i64())};
       },
       1);
