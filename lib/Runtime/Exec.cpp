@@ -272,13 +272,6 @@ static int32_t copyBytes(qcc_exec *x, const qcc_binding *to,
 static int32_t failRun(qcc_exec *x, int32_t status, uint32_t site) {
   if (x->status != QCC_OK)
     return x->status;
-  // Sizes with different names that the model needs to be equal: no one node's
-  // fault.
-  if (status == QCC_BAD_SHAPE && site == QCC_NONE)
-    return x->status = x->context->error.fail(
-               status, "the shapes of the inputs do not fit each other: sizes "
-                       "that the model adds or multiplies element by element "
-                       "differ, or an input is too short");
   const ProgramView &program = x->context->model->program;
   const char *node = site < program.header().sites.count
                          ? program.text(program.site(site).node)
@@ -289,6 +282,37 @@ static int32_t failRun(qcc_exec *x, int32_t status, uint32_t site) {
   return x->status =
              x->context->error.fail(status == QCC_OK ? QCC_INTERNAL : status,
                                     "node '%s': %s", node, reason);
+}
+
+static int32_t refuseSizes(qcc_exec *x, int32_t status, const char *node,
+                           uint32_t rule, int64_t got, int64_t wanted) {
+  if (x->status != QCC_OK)
+    return x->status;
+  ErrorText &error = x->context->error;
+  if (status == QCC_OK)
+    status = QCC_INTERNAL;
+  // Sizes of the inputs of the entry, or what the node's own inputs say.
+  const char *cause = status == QCC_BAD_SHAPE
+                          ? "the shapes of the inputs do not fit each other"
+                          : "its inputs do not fit each other";
+  const char *start = *node ? "node '" : "", *end = *node ? "': " : "";
+  switch (rule) {
+  case QCC_SIZES_EQUAL:
+    error.fail(status, "%s%s%s%s: expected equal sizes, but got %lld and %lld",
+               start, node, end, cause, (long long)got, (long long)wanted);
+    break;
+  case QCC_SIZES_AT_LEAST:
+    error.fail(status, "%s%s%s%s: expected %lld or more, but got %lld", start,
+               node, end, cause, (long long)wanted, (long long)got);
+    break;
+  default:
+    // What is checked here besides sizes is values.
+    error.fail(status, "%s%s%s%s", start, node, end,
+               status == QCC_BAD_SHAPE
+                   ? cause
+                   : "a value of its inputs is out of range");
+  }
+  return x->status = status;
 }
 
 /// Larger than anything that can be allocated: sums cannot overflow.
@@ -357,6 +381,30 @@ static int64_t readIndex(qcc_exec *x, const qcc_binding *value, int64_t element,
                         : int64_t(raw);
 }
 
+/// Symbols that are found at run time are named after their node, with a number
+/// behind it (`Reshape_3#0`) that says nothing to a user.
+static int32_t refuseValue(qcc_exec &x, const qcc_symbol_rec &symbol,
+                           int64_t value) {
+  const char *name = x.context->model->program.text(symbol.name);
+  const char *mark = strrchr(name, '#');
+  int length = int(mark ? mark - name : strlen(name));
+  ErrorText &error = x.context->error;
+  // -1 also stands for sums that overflow and quotients of 0.
+  return x.status =
+             value < symbol.min
+                 ? error.fail(QCC_BAD_DATA,
+                              "node '%.*s': expected a size of %lld or more, "
+                              "but its inputs give %lld, or none that can be "
+                              "computed",
+                              length, name, (long long)symbol.min,
+                              (long long)value)
+                 : error.fail(QCC_BAD_DATA,
+                              "node '%.*s': expected a size of at most %lld, "
+                              "but its inputs give %lld",
+                              length, name, (long long)symbol.max,
+                              (long long)value);
+}
+
 static int32_t bindSymbol(qcc_exec *x, uint32_t number, int64_t value) {
   if (x->status != QCC_OK)
     return x->status;
@@ -369,11 +417,7 @@ static int32_t bindSymbol(qcc_exec *x, uint32_t number, int64_t value) {
                "only sizes found at run time are bound by entries");
   const qcc_symbol_rec &symbol = program.symbol(number);
   if (value < symbol.min || value > symbol.max)
-    return x->status = context.error.fail(
-               QCC_BAD_DATA,
-               "expected size '%s' from %lld to %lld, but the inputs give %lld",
-               program.text(symbol.name), (long long)symbol.min,
-               (long long)symbol.max, (long long)value);
+    return refuseValue(*x, symbol, value);
   context.symbols[number] = value;
   return QCC_OK;
 }
@@ -400,7 +444,8 @@ static const qcc_exec_table execTable = {sizeof(qcc_exec_table),
                                          readIndex,
                                          bindSymbol,
                                          prepareOutput,
-                                         releaseBlock};
+                                         releaseBlock,
+                                         refuseSizes};
 
 //===----------------------------------------------------------------------===//
 // Runs

@@ -426,8 +426,9 @@ LogicalResult EntryPlanner::run(OpBuilder &moduleBuilder) {
       getTensors(body.getArgumentTypes(), /*results=*/false),
       getTensors(ret.getOperandTypes(), /*results=*/true),
       builder.getArrayAttr({}));
-  if (Attribute checks = func->getAttr(kChecksAttr))
-    entry->setAttr(kChecksAttr, checks);
+  for (StringRef name : {kChecksAttr, kCheckNodesAttr})
+    if (Attribute value = func->getAttr(name))
+      entry->setAttr(name, value);
   Block *steps = builder.createBlock(&entry.getBody());
 
   for (BlockArgument arg : body.getArguments())

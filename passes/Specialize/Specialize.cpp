@@ -112,8 +112,9 @@ struct SpecializePass : qcc::impl::SpecializeBase<SpecializePass> {
     auto checks = func->getAttrOfType<ArrayAttr>(kChecksAttr);
     if (!checks)
       return success();
-    SmallVector<Attribute> left;
-    for (auto pair : checks.getAsRange<AffineMapAttr>()) {
+    auto nodes = func->getAttrOfType<ArrayAttr>(kCheckNodesAttr);
+    SmallVector<Attribute> left, leftNodes;
+    for (auto [i, pair] : llvm::enumerate(checks.getAsRange<AffineMapAttr>())) {
       AffineExpr x = pair.getValue().getResult(0),
                  y = pair.getValue().getResult(1);
       if (x == y)
@@ -123,7 +124,12 @@ struct SpecializePass : qcc::impl::SpecializeBase<SpecializePass> {
                << "the sizes given by --dim for '" << func.getSymName()
                << "' do not fit each other in the model";
       left.push_back(pair);
+      if (nodes)
+        leftNodes.push_back(nodes[i]);
     }
+    if (nodes)
+      func->setAttr(kCheckNodesAttr,
+                    ArrayAttr::get(func.getContext(), leftNodes));
     func->setAttr(kChecksAttr, ArrayAttr::get(func.getContext(), left));
     return success();
   }

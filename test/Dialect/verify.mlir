@@ -207,7 +207,7 @@ func.func @bind_float(%x: tensor<1xf32>) {
 // -----
 
 func.func @check_one() {
-  // expected-error @+1 {{expected a map without dimensions and with two results}}
+  // expected-error @+1 {{expected a map without dimensions and with two or four results}}
   qcc.check affine_map<()[s0] -> (s0)>
   return
 }

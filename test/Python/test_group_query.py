@@ -111,11 +111,11 @@ def test_a_buffer_keeps_what_is_behind(tmp_path):
     np.testing.assert_array_equal(present[:, :, :5], arrays["pk"][:, :, :5])
 
 
-@pytest.mark.parametrize("past,total", [("p", 5), ("12", 13)])
-def test_more_tokens_than_fit(tmp_path, past, total):
+@pytest.mark.parametrize("past,total,says", [("p", 5, "12 or more, but got 5"), ("12", 13, "13 or more, but got 12")])
+def test_more_tokens_than_fit(tmp_path, past, total, says):
     arrays = make_inputs(1, 1, 12, lengths=[total - 1])
     _, compiled = compile_text(tmp_path, make_text(arrays, "", past), opset=21, domain="com.microsoft")
-    with pytest.raises(qcc.QccError, match="out of range"):
+    with pytest.raises(qcc.QccError, match=rf"^node 'GroupQueryAttention_0': its inputs do not fit each other: expected {says}$"):
         compiled(arrays)
 
 

@@ -297,6 +297,13 @@ typedef void (*qcc_kernel_fn)(void *const *bindings, const int64_t *dims,
                               int64_t task_begin, int64_t task_end,
                               void *scratch);
 
+/** What two sizes do not keep. */
+enum qcc_size_rule {
+  QCC_SIZES_FIT = 0,     /* something else: they are not shown */
+  QCC_SIZES_EQUAL = 1,   /* got == wanted, or one of them is broadcast */
+  QCC_SIZES_AT_LEAST = 2 /* got >= wanted */
+};
+
 /** One run of an entry, owned by the runtime. */
 typedef struct qcc_exec qcc_exec;
 
@@ -350,6 +357,12 @@ typedef struct qcc_exec_table {
 
   /** Frees a block before the run ends; it may be reserved again. */
   int32_t (*release)(qcc_exec *x, uint32_t number);
+
+  /** Ends the run with a status (not 0) because two sizes do not fit each
+   * other; they are shown in the error text as the rule says. node: the name of
+   * the node that needs it, which may be "". */
+  int32_t (*refuse)(qcc_exec *x, int32_t status, const char *node,
+                    uint32_t rule, int64_t got, int64_t wanted);
 } qcc_exec_table;
 
 /**

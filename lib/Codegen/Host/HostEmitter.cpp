@@ -50,7 +50,12 @@ private:
   void addReserve(host::ReserveOp op);
   void addBind(host::BindOp op);
   void addLet(host::LetOp op);
-  void addCheck(host::CheckOp op, unsigned number);
+  /// Ends the run with `status`, naming the node, if `x` and `y` differ, the
+  /// first two results of a map as in kChecksAttr.
+  void addCheck(Value x, Value y, AffineMap sizes, qcc_status_code status,
+                StringRef node);
+  /// Address of a text that ends with a 0.
+  Value getText(StringRef text);
   void addIf(host::IfOp op);
   void addLoop(host::LoopOp op);
   /// Binds a run-time symbol; the runtime's status.
@@ -87,6 +92,8 @@ private:
   ImplicitLocOpBuilder b;
   Type ptr, i64, i32;
   llvm::StringMap<unsigned> kernels;
+  /// Names of the globals that hold texts.
+  llvm::StringMap<std::string> texts;
   Value table, exec, symbols;
   unsigned site = 0, numGlobals = 0;
 };
@@ -261,27 +268,64 @@ Value HostBuilder::getSizes(AffineMap map) {
   return array;
 }
 
+/// The rule that a map of kChecksAttr stands for: the importer writes "at
+/// least" as a division by a large number that is to be 0.
+static qcc_size_rule getRule(AffineMap sizes) {
+  auto quotient = dyn_cast<AffineBinaryOpExpr>(sizes.getResult(0));
+  if (quotient && quotient.getKind() == AffineExprKind::FloorDiv &&
+      quotient.getRHS() ==
+          getAffineConstantExpr(int64_t(1) << 40, sizes.getContext()))
+    return QCC_SIZES_AT_LEAST;
+  return QCC_SIZES_EQUAL;
+}
+
+Value HostBuilder::getText(StringRef text) {
+  std::string &name = texts[text];
+  if (name.empty()) {
+    name = "qcc_text_" + std::to_string(texts.size() - 1);
+    SmallVector<char> bytes(text.begin(), text.end());
+    bytes.push_back(0);
+    addBytes(name, bytes, 1);
+  }
+  return LLVM::AddressOfOp::create(b, ptr, name);
+}
+
+void HostBuilder::addCheck(Value x, Value y, AffineMap sizes,
+                           qcc_status_code status, StringRef node) {
+  Block *refuse = addBlock(), *proceed = addBlock();
+  branch(LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne, x, y), refuse,
+         proceed);
+  b.setInsertionPointToStart(refuse);
+  qcc_size_rule rule = getRule(sizes);
+  Value got, wanted;
+  if (sizes.getNumResults() == 4) {
+    got = evaluateChecked(sizes.getResult(2));
+    wanted = evaluateChecked(sizes.getResult(3));
+  } else if (rule == QCC_SIZES_EQUAL &&
+             getConstantSize(sizes.getResult(1)) != 0) {
+    got = x;
+    wanted = y;
+  } else {
+    // A product or the like that is to be 0 says nothing.
+    rule = QCC_SIZES_FIT;
+    got = wanted = constant(i64, 0);
+  }
+  call(offsetof(qcc_exec_table, refuse), {constant(i32, status), getText(node),
+                                          constant(i32, rule), got, wanted});
+  LLVM::ReturnOp::create(b, constant(i32, status));
+  b.setInsertionPointToStart(proceed);
+}
+
 void HostBuilder::addChecks(host::EntryOp entry) {
   auto checks = entry->getAttrOfType<ArrayAttr>(kChecksAttr);
+  auto nodes = entry->getAttrOfType<ArrayAttr>(kCheckNodesAttr);
   if (!checks)
     return;
-  Value bad;
-  for (Attribute attr : checks) {
-    AffineMap pair = cast<AffineMapAttr>(attr).getValue();
-    Value differs = LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::ne,
-                                         evaluate(pair.getResult(0)),
-                                         evaluate(pair.getResult(1)));
-    bad = bad ? LLVM::OrOp::create(b, bad, differs).getResult() : differs;
-  }
-  if (!bad)
-    return;
-  Block *refuse = addBlock(), *proceed = addBlock();
-  branch(bad, refuse, proceed);
-  b.setInsertionPointToStart(refuse);
-  call(offsetof(qcc_exec_table, fail),
-       {constant(i32, QCC_BAD_SHAPE), constant(i32, QCC_NONE)});
-  LLVM::ReturnOp::create(b, constant(i32, QCC_BAD_SHAPE));
-  b.setInsertionPointToStart(proceed);
+  for (auto [i, sizes] :
+       llvm::enumerate(checks.getAsValueRange<AffineMapAttr>()))
+    addCheck(evaluate(sizes.getResult(0)), evaluate(sizes.getResult(1)), sizes,
+             QCC_BAD_SHAPE,
+             nodes ? cast<StringAttr>(nodes[i]).getValue() : StringRef());
 }
 
 Block *HostBuilder::addBlock() {
@@ -385,19 +429,6 @@ void HostBuilder::addLet(host::LetOp op) {
     returnIfFailed(bind(symbol, value));
 }
 
-void HostBuilder::addCheck(host::CheckOp op, unsigned number) {
-  Block *refuse = addBlock(), *proceed = addBlock();
-  Value differs = LLVM::ICmpOp::create(
-      b, LLVM::ICmpPredicate::ne, evaluateChecked(op.getSizes().getResult(0)),
-      evaluateChecked(op.getSizes().getResult(1)));
-  branch(differs, refuse, proceed);
-  b.setInsertionPointToStart(refuse);
-  Value status = call(offsetof(qcc_exec_table, fail),
-                      {constant(i32, QCC_BAD_DATA), constant(i32, number)});
-  LLVM::ReturnOp::create(b, status);
-  b.setInsertionPointToStart(proceed);
-}
-
 void HostBuilder::addIf(host::IfOp op) {
   Block *yes = addBlock(), *no = addBlock(), *after = addBlock();
   branch(readCondition(op.getCondition()), yes, no);
@@ -461,7 +492,12 @@ void HostBuilder::addStep(Operation &op) {
       })
       .Case([&](host::BindOp bindOp) { addBind(bindOp); })
       .Case([&](host::LetOp let) { addLet(let); })
-      .Case([&](host::CheckOp check) { addCheck(check, number); })
+      .Case([&](host::CheckOp check) {
+        AffineMap sizes = check.getSizes();
+        addCheck(evaluateChecked(sizes.getResult(0)),
+                 evaluateChecked(sizes.getResult(1)), sizes, QCC_BAD_DATA,
+                 getNodeName(check.getLoc()));
+      })
       .Case([&](host::IfOp branchOp) { addIf(branchOp); })
       .Case([&](host::LoopOp loop) { addLoop(loop); })
       .Default([](Operation *) {

@@ -353,9 +353,10 @@ LogicalResult BindOp::verify() {
 }
 
 LogicalResult CheckOp::verify() {
-  if (getSizes().getNumDims() || getSizes().getNumResults() != 2)
+  unsigned count = getSizes().getNumResults();
+  if (getSizes().getNumDims() || (count != 2 && count != 4))
     return emitOpError(
-        "expected a map without dimensions and with two results");
+        "expected a map without dimensions and with two or four results");
   return success();
 }
 

@@ -94,7 +94,7 @@ bool Emitter::requireAtLeast(AffineExpr x, AffineExpr y, const Twine &what) {
     return true;
   // Checks are equations: a difference from 0 to 2^40 is 0 after a division by
   // that.
-  check(difference.floorDiv(int64_t(1) << 40), size(0));
+  check(difference.floorDiv(int64_t(1) << 40), size(0), x, y);
   // What an entry checks holds in all that it runs.
   if (isa_and_nonnull<func::FuncOp>(b.getInsertionBlock()->getParentOp()))
     symbols.nonNegative.insert(difference);
@@ -173,7 +173,7 @@ AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
       (isSymbol || isa<AffineConstantExpr>(open))) {
     if (isOpen(have) == isSymbol)
       std::swap(have, dim);
-    check(simplifyDim((have - dim) * (dim - 1)), size(0));
+    check(simplifyDim((have - dim) * (dim - 1)), size(0), have, dim);
     return have;
   }
   if (isFixed || (!anyMayBeOne && (!isOpen(have) || !isOpen(dim)))) {
@@ -193,7 +193,8 @@ AffineExpr Emitter::broadcastPair(AffineExpr have, AffineExpr dim) {
   symbols.nonNegative.insert(result);
   for (AffineExpr operand : {have, dim})
     if (operand != result)
-      check(simplifyDim((result - operand) * (operand - 1)), size(0));
+      check(simplifyDim((result - operand) * (operand - 1)), size(0), have,
+            dim);
   return result;
 }
 
@@ -389,7 +390,7 @@ Value Emitter::broadcastTo(Value input, const Dims &to) {
   for (auto [i, dim] : llvm::enumerate(from)) {
     AffineExpr want = to[to.size() - from.size() + i];
     if (mayBroadcast(dim, want) || mayBeOne(dim, want))
-      check(simplifyDim((want - dim) * (dim - 1)), size(0));
+      check(simplifyDim((want - dim) * (dim - 1)), size(0), dim, want);
     else if (getConstantSize(dim) != 1 &&
              !requireEqual(dim, want, "broadcast dimensions"))
       return {};

@@ -22,8 +22,9 @@ struct SymbolContext {
   std::vector<std::string> names;
   /// Symbols from this position on get their values while an entry runs.
   size_t firstRuntime = SIZE_MAX;
-  /// Pairs that must be equal when an entry starts.
-  llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> checks;
+  /// What must hold when an entry starts: maps as in kChecksAttr, and the nodes
+  /// that need it.
+  llvm::SmallVector<std::pair<mlir::AffineMap, std::string>> checks;
   /// Expressions that are not negative, although their form does not show it.
   llvm::DenseSet<mlir::AffineExpr> nonNegative;
 
@@ -102,8 +103,10 @@ public:
   /// such sizes the product would not be. To be called behind the operation.
   void checkResultSizes(mlir::Operation *op);
   /// Ends the run where two sizes differ: in an entry before its first step if
-  /// that can be, else here.
-  void check(mlir::AffineExpr x, mlir::AffineExpr y);
+  /// that can be, else here. The error shows the sizes `got` and `wanted`,
+  /// where they are given and short, in place of the two.
+  void check(mlir::AffineExpr x, mlir::AffineExpr y, mlir::AffineExpr got = {},
+             mlir::AffineExpr wanted = {});
 
   /// Ends the run where an operation computes elements, of which `space` has
   /// the sizes, and one of the sizes that its body reads from is 0; BadShape

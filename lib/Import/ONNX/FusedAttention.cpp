@@ -49,7 +49,8 @@ std::optional<MaskForm> readMaskForm(NodeContext &node, Value mask,
   if (in.size() == 2 && getConstantSize(in[1]) == 1)
     return MaskForm::None;
   if (in.size() == 2 && !isa<AffineConstantExpr>(in[1]) && in[1] != to[3]) {
-    node.check(simplifyDim((to[3] - in[1]) * (in[1] - 1)), node.size(0));
+    node.check(simplifyDim((to[3] - in[1]) * (in[1] - 1)), node.size(0), in[1],
+               to[3]);
     in[1] = to[3];
   }
   if (in.size() == 2 && node.requireEqual(in[0], to[0], "masks and batches") &&

@@ -376,14 +376,18 @@ void Importer::finish(ModuleOp module) {
   module->setAttr("qcc.source",
                   builder.getStringAttr(llvm::sys::path::filename(path)));
   noteDimRules(module);
-  SmallVector<Attribute> pairs;
-  for (auto [x, y] : symbolContext.checks) {
-    Attribute pair = AffineMapAttr::get(makeSizeMap({x, y}, &context));
-    if (!llvm::is_contained(pairs, pair))
-      pairs.push_back(pair);
+  SmallVector<Attribute> checks, nodes;
+  llvm::SmallDenseSet<std::pair<AffineExpr, AffineExpr>> seen;
+  for (const auto &[sizes, node] : symbolContext.checks)
+    // The first node that needs it is the one to name.
+    if (seen.insert({sizes.getResult(0), sizes.getResult(1)}).second) {
+      checks.push_back(AffineMapAttr::get(sizes));
+      nodes.push_back(builder.getStringAttr(node));
+    }
+  if (!checks.empty()) {
+    function->setAttr(kChecksAttr, builder.getArrayAttr(checks));
+    function->setAttr(kCheckNodesAttr, builder.getArrayAttr(nodes));
   }
-  if (!pairs.empty())
-    function->setAttr(kChecksAttr, builder.getArrayAttr(pairs));
 }
 
 /// What converters do not check themselves (a scale of integers, say) shows as

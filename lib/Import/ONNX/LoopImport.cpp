@@ -137,7 +137,8 @@ std::optional<Dims> LoopImport::liftSizes(Value element, size_t firstInner,
     node.bind(outer, node.size(0));
     OpBuilder::InsertionGuard guard(node.b);
     node.b.setInsertionPointToEnd(&region.front());
-    node.check(simplifyDim((dim - outer) * iteration), node.size(0));
+    node.check(simplifyDim((dim - outer) * iteration), node.size(0), dim,
+               outer);
     node.bind(outer, dim);
     dim = outer;
   }

@@ -14,14 +14,21 @@ bool SymbolContext::isRuntime(AffineExpr expr) const {
   return usesSymbolsFrom(expr, firstRuntime);
 }
 
-void Emitter::check(AffineExpr x, AffineExpr y) {
+void Emitter::check(AffineExpr x, AffineExpr y, AffineExpr got,
+                    AffineExpr wanted) {
+  SmallVector<AffineExpr> sizes = {x, y};
+  // An entry computes them all: those that take long are left out.
+  constexpr size_t limit = 200;
+  if (got && countTerms(got, limit) + countTerms(wanted, limit) <= limit)
+    sizes.append({got, wanted});
+  AffineMap map = makeSizeMap(sizes, b.getContext());
   // What holds in a branch or a loop need not hold where it does not run.
   Operation *parent = b.getInsertionBlock()->getParentOp();
   if (isa_and_nonnull<func::FuncOp>(parent) && !symbols.isRuntime(x) &&
       !symbols.isRuntime(y))
-    symbols.checks.push_back({x, y});
+    symbols.checks.push_back({map, getNodeName(b.getLoc()).str()});
   else
-    checkHere(x, y);
+    CheckOp::create(b, map);
 }
 
 void Emitter::checkHere(AffineExpr x, AffineExpr y) {
@@ -69,7 +76,7 @@ void Emitter::checkResultSizes(Operation *op) {
     for (AffineExpr dim : getDims(type)) {
       if (isNonNegative(dim) || symbols.nonNegative.contains(dim))
         continue;
-      check(dim.floorDiv(int64_t(1) << 40), size(0));
+      check(dim.floorDiv(int64_t(1) << 40), size(0), dim, size(0));
       // What an entry checks holds in all that it runs.
       if (isEntry)
         symbols.nonNegative.insert(dim);

@@ -147,7 +147,7 @@ void checkCopiedSize(NodeContext &node, AffineExpr want, AffineExpr from) {
   AffineExpr isZero = node.size(1).floorDiv(want + 1),
              copied = simplifyDim(from * isZero);
   if (node.symbols.nonNegative.insert(copied).second)
-    node.check(copied, node.size(0));
+    node.check(copied, node.size(0), want, from);
 }
 
 LogicalResult convertReshape(NodeContext &node) {

@@ -13,8 +13,11 @@ namespace qcc {
 
 /// Name of the function attribute that holds what was assumed of sizes: maps
 /// with two results each that must be equal when the model runs. Entries check
-/// them before their first step.
+/// them before their first step. Two more results, if there are any, are the
+/// sizes to show in the error.
 inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
+/// Name of the function attribute with the name of a node for each of them.
+inline constexpr llvm::StringLiteral kCheckNodesAttr = "qcc.check_nodes";
 
 /// Name of the module attribute with bounds of symbols: arrays of a position, a
 /// least and a greatest value.
