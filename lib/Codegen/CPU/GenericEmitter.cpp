@@ -81,13 +81,24 @@ private:
 // Choice of the lanes
 //===----------------------------------------------------------------------===//
 
+/// True for a scalar made of sizes and constants only: all lanes take one arm.
+static bool isUniform(Value value) {
+  Operation *op = value.getDefiningOp();
+  if (!op || op->getNumRegions() > 0 || isa<IndexOp, ReadOp>(op))
+    return false;
+  return isa<ExtentOp>(op) || llvm::all_of(op->getOperands(), isUniform);
+}
+
 bool NestEmitter::isVectorizable() {
   if (b.caps().vectorBits == 0)
     return false;
   Value result = nest.root.getResult();
   bool masks = hasMaskedLoads();
   return llvm::all_of(nest.generics(), [&](GenericOp generic) {
-    bool branches = !generic.getBlock()->getOps<scf::IfOp>().empty();
+    bool branches =
+        llvm::any_of(generic.getBlock()->getOps<scf::IfOp>(), [](scf::IfOp op) {
+          return !isUniform(op.getCondition());
+        });
     return canVectorize(generic) && (masks || !branches) &&
            llvm::all_of(generic.getInputs(), [&](Value input) {
              return isInMemory(input) || input == result ||
