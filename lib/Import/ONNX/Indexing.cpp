@@ -32,10 +32,11 @@ LogicalResult requireIndexType(NodeContext &node, unsigned input) {
 }
 
 /// Warns of a constant index that names no element of a constant dimension.
+/// Without elements nothing is read, or the run ends.
 void warnOutOfRange(NodeContext &node, int64_t axis) {
   std::optional<int64_t> extent = getConstantSize(node.inDims(0)[axis]);
   std::optional<SmallVector<int64_t>> known =
-      extent ? node.getInts(1) : std::nullopt;
+      extent.value_or(0) > 0 ? node.getInts(1) : std::nullopt;
   for (int64_t index : known.value_or(SmallVector<int64_t>()))
     if (index < -*extent || index >= *extent) {
       node.warn("expected indices in [" + Twine(-*extent) + ", " +
