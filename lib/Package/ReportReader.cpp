@@ -128,12 +128,8 @@ private:
 
 } // namespace
 
-/// What to do about a file that is something else.
-static constexpr StringLiteral kArtifactRemedy = "compile the model again";
 static constexpr StringLiteral kMeasurementRemedy =
     "name what `qcc eval --json` printed, under the same paths of artifacts";
-static constexpr StringLiteral kProfileRemedy =
-    "name what `qcc-run ARTIFACT --profile --json` printed";
 
 /// Parses an object of a file and hands its fields on. `remedy` says what to
 /// do about a file that is something else.
@@ -337,7 +333,7 @@ static void readAll(const Fields &from, Report &report) {
 
 Expected<Report> readReport(StringRef text, StringRef name) {
   Report report;
-  if (Error error = parse(text, name, kArtifactRemedy,
+  if (Error error = parse(text, name, kReportRemedy,
                           [&](const Fields &from) { readAll(from, report); }))
     return std::move(error);
   return std::move(report);
@@ -418,7 +414,7 @@ Expected<Profile> readProfile(StringRef text, StringRef name) {
 
 Expected<std::string> readLibraryHash(StringRef text, StringRef name) {
   std::string hash;
-  Error error = parse(text, name, kArtifactRemedy, [&](const Fields &from) {
+  Error error = parse(text, name, kReportRemedy, [&](const Fields &from) {
     from.with("files",
               [&](const Fields &files) { files.get("libmodel.so", hash); });
   });

@@ -10,6 +10,7 @@
 // of pixels and holds for all channels of a task, which run inside.
 //
 //===----------------------------------------------------------------------===//
+#include "DepthwiseF32.h"
 #include "ConvShape.h"
 #include "Emitters.h"
 #include "Tiles.h"
@@ -34,9 +35,6 @@ constexpr int64_t kMaxTaps = 49;
 /// are copied without a loop, and bytes of a task's rows.
 constexpr int64_t kMaxPlane = 1024, kMaxRowVectors = 32,
                   kMaxCopyBytes = 64 << 10;
-/// Lanes of the largest level: planes are the same for all of an artifact. Also
-/// the pixels that are summed at once, at every level.
-constexpr int64_t kMostLanes = 16;
 
 /// The copied rows of a channel: [rows][planes][plane] floats, where plane i
 /// has every column i modulo the stride, from the padding on.
@@ -112,24 +110,6 @@ private:
   LogicalResult status = success();
 };
 
-/// The root, if it is a depthwise convolution that the emitter can do.
-ConvOp findDepthwise(Block &body) {
-  auto op = getRoot<ConvOp>(body);
-  if (!op || !isF32Tensor(op.getInput().getType()) ||
-      !isF32Tensor(op.getWeight().getType()) ||
-      !isF32Tensor(op.getResult().getType()) ||
-      !isa<BlockArgument>(op.getInput()) || !isa<BlockArgument>(op.getWeight()))
-    return {};
-  RankedTensorType weight = op.getWeight().getType();
-  if (weight.getRank() > 4 || !weight.hasStaticShape() ||
-      weight.getDimSize(1) != 1 || op.getGroups() < 2)
-    return {};
-  int64_t taps = 1;
-  for (int64_t size : weight.getShape().drop_front(2))
-    taps *= size;
-  return taps > 0 && taps <= kMaxTaps ? op : ConvOp();
-}
-
 std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape) {
   int64_t stride = shape.strideWidth;
   constexpr int64_t mostReach = 256;
@@ -161,10 +141,27 @@ std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape) {
 
 } // namespace
 
+ConvOp x86::findDepthwiseF32(Block &body) {
+  auto op = getRoot<ConvOp>(body);
+  if (!op || !isF32Tensor(op.getInput().getType()) ||
+      !isF32Tensor(op.getWeight().getType()) ||
+      !isF32Tensor(op.getResult().getType()) ||
+      !isa<BlockArgument>(op.getInput()) || !isa<BlockArgument>(op.getWeight()))
+    return {};
+  RankedTensorType weight = op.getWeight().getType();
+  if (weight.getRank() > 4 || !weight.hasStaticShape() ||
+      weight.getDimSize(1) != 1 || op.getGroups() < 2)
+    return {};
+  int64_t taps = 1;
+  for (int64_t size : weight.getShape().drop_front(2))
+    taps *= size;
+  return taps > 0 && taps <= kMaxTaps ? op : ConvOp();
+}
+
 std::optional<KernelSchedule>
 DepthwiseF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                            function_ref<bool(unsigned)>) const {
-  ConvOp op = findDepthwise(dispatch.getBody().front());
+  ConvOp op = findDepthwiseF32(dispatch.getBody().front());
   if (!op ||
       llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
     return std::nullopt;
@@ -182,7 +179,7 @@ DepthwiseF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
 }
 
 LogicalResult DepthwiseF32Emitter::emit(KernelBuilder &builder) const {
-  ConvOp op = findDepthwise(builder.kernel().getBody().front());
+  ConvOp op = findDepthwiseF32(builder.kernel().getBody().front());
   if (!op)
     return failure();
   ConvShape shape(op, op.getWeight().getType().getShape().drop_front(2));

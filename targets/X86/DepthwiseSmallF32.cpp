@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ConvShape.h"
+#include "DepthwiseF32.h"
 #include "Emitters.h"
 #include "Tiles.h"
 #include "VectorUtils.h"
@@ -24,12 +25,8 @@ using namespace qcc::x86;
 namespace {
 
 constexpr auto kNoUnroll = KernelBuilder::LoopHint::NoUnroll;
-/// Lanes of the largest level: a task has as many channels at every level.
-constexpr int64_t kMostLanes = 16;
-/// Most pixels of a band, taps of a window, and bytes of a task's pictures.
-constexpr int64_t kMostPixels = 512, kMaxTaps = 49, kMostBytes = 128 << 10;
-/// Taps from which on this is faster for rows that fill vectors, too.
-constexpr int64_t kManyTaps = 16;
+/// Most bytes of a task's pictures, at the largest level.
+constexpr int64_t kMostBytes = 128 << 10;
 /// Fewer rows of a band are not worth copying those around them again.
 constexpr int64_t kLeastRows = 4;
 /// Products that make a task worth its start.
@@ -126,20 +123,6 @@ private:
   LogicalResult status = success();
 };
 
-/// The root, if it is a convolution that the emitter may do.
-ConvOp findRoot(Block &body) {
-  auto op = getRoot<ConvOp>(body);
-  return op && isF32Tensor(op.getInput().getType()) &&
-                 isF32Tensor(op.getWeight().getType()) &&
-                 isF32Tensor(op.getResult().getType()) &&
-                 isa<BlockArgument>(op.getInput()) &&
-                 isa<BlockArgument>(op.getWeight()) &&
-                 op.getWeight().getType().getRank() == 4 &&
-                 op.getWeight().getType().hasStaticShape()
-             ? op
-             : ConvOp();
-}
-
 std::optional<Picture> Picture::get(ConvOp op, const ConvShape &shape) {
   Picture picture;
   for (auto [expr, size] : {std::pair(shape.inHeight, &picture.inHeight),
@@ -154,12 +137,11 @@ std::optional<Picture> Picture::get(ConvOp op, const ConvShape &shape) {
   picture.taps = shape.kernelSize();
   picture.channels = shape.outChannels.value_or(0);
   if (picture.channels < kMostLanes || shape.groups != picture.channels ||
-      shape.inChannels != shape.outChannels || picture.taps <= 0 ||
-      picture.taps > kMaxTaps || picture.outWidth > kMostPixels ||
-      shape.padTop < 0 || shape.padLeft < 0 ||
+      shape.inChannels != shape.outChannels || shape.spatialRank != 2 ||
+      picture.outWidth > kBandPixels || shape.padTop < 0 || shape.padLeft < 0 ||
       std::max({shape.padTop, shape.padLeft, shape.dilationHeight,
                 shape.dilationWidth, shape.strideHeight, shape.strideWidth}) >
-          kMostPixels)
+          kBandPixels)
     return std::nullopt;
   picture.width =
       std::max(shape.padLeft + picture.inWidth,
@@ -177,7 +159,7 @@ std::optional<Picture> Picture::get(ConvOp op, const ConvShape &shape) {
 }
 
 bool Picture::chooseRows(const ConvShape &shape) {
-  for (rows = std::min(outHeight, kMostPixels / outWidth); rows > 0; --rows) {
+  for (rows = std::min(outHeight, kBandPixels / outWidth); rows > 0; --rows) {
     if (outHeight % rows)
       continue;
     height = (rows - 1) * shape.strideHeight +
@@ -194,7 +176,7 @@ std::optional<KernelSchedule>
 DepthwiseSmallF32Emitter::match(DispatchOp dispatch,
                                 ArrayRef<Capabilities> levels,
                                 function_ref<bool(unsigned)>) const {
-  ConvOp op = findRoot(dispatch.getBody().front());
+  ConvOp op = findDepthwiseF32(dispatch.getBody().front());
   if (!op ||
       llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
     return std::nullopt;
@@ -213,7 +195,7 @@ DepthwiseSmallF32Emitter::match(DispatchOp dispatch,
 }
 
 LogicalResult DepthwiseSmallF32Emitter::emit(KernelBuilder &builder) const {
-  ConvOp op = findRoot(builder.kernel().getBody().front());
+  ConvOp op = findDepthwiseF32(builder.kernel().getBody().front());
   if (!op)
     return failure();
   ConvShape shape(op, op.getWeight().getType().getShape().drop_front(2));
@@ -261,7 +243,7 @@ void SmallDepthwise::emitChannels(Value channel) {
                  });
   // Rows that fill vectors are transposed by themselves.
   if (picture.getBands() == 1 && picture.inWidth < 2 * lanes &&
-      picture.getInPixels() <= kMostPixels)
+      picture.getInPixels() <= kBandPixels)
     copyPicture(channel);
   else
     copyBand(channel);

@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 #include "X86Costs.h"
 #include "AttentionFrame.h"
+#include "DepthwiseF32.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -58,12 +59,11 @@ static double roundUp(int64_t value, uint64_t step) {
 /// Nanoseconds of DepthwiseSmallF32.cpp at AVX2, 0 where rows of pixels are
 /// vectors.
 static double estimateSmallDepthwise(const ProductShape &shape) {
-  constexpr int64_t manyTaps = 16, mostPixels = 512, lanes = 16;
-  if (shape.imagePixels <= 0 || shape.outputs < lanes)
+  if (shape.imagePixels <= 0 || shape.outputs < x86::kMostLanes)
     return 0;
-  bool fillsRows =
-      shape.imagePixels > mostPixels || shape.rowLength % lanes == 0;
-  if (fillsRows && shape.taps < manyTaps)
+  bool fillsRows = shape.imagePixels > x86::kBandPixels ||
+                   shape.rowLength % x86::kMostLanes == 0;
+  if (fillsRows && shape.taps < x86::kManyTaps)
     return 0;
   auto taps = double(shape.taps), stride = double(shape.stride),
        rows = double(shape.rows), outputs = double(shape.outputs);

@@ -28,9 +28,6 @@ static Expected<std::string> readText(StringRef path, StringRef remedy) {
   return std::string(bytes.begin(), bytes.end());
 }
 
-static constexpr StringLiteral kProfileRemedy =
-    "name what `qcc-run ARTIFACT --profile --json` printed";
-
 /// A file of an artifact, which is given by its folder or its library in it.
 static SmallString<128> getFile(StringRef artifact, StringRef name) {
   SmallString<128> file(artifact);
@@ -53,7 +50,7 @@ static Expected<Report> readArtifact(StringRef path) {
   if (!sys::fs::exists(file))
     return makeError(Diag::BadArtifact, path,
                      "expected an artifact, but there is no report.json");
-  Expected<std::string> text = readText(file, "compile the model again");
+  Expected<std::string> text = readText(file, kReportRemedy);
   if (!text)
     return text.takeError();
   return readReport(*text, file);
@@ -64,7 +61,7 @@ static Error checkProfile(const Profile &profile, const Report &report,
                           StringRef artifact, StringRef name) {
   SmallString<128> manifest = getFile(artifact, "manifest.json");
   if (!profile.library.empty() && sys::fs::exists(manifest)) {
-    Expected<std::string> text = readText(manifest, "compile the model again");
+    Expected<std::string> text = readText(manifest, kReportRemedy);
     if (!text)
       return text.takeError();
     Expected<std::string> hash = readLibraryHash(*text, manifest);

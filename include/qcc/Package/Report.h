@@ -20,6 +20,11 @@
 
 namespace qcc {
 
+/// What to do about a file that is no report or no profile.
+inline constexpr llvm::StringLiteral kReportRemedy = "compile the model again";
+inline constexpr llvm::StringLiteral kProfileRemedy =
+    "name what `qcc-run ARTIFACT --profile --json` printed";
+
 /// What a machine can do at most, in 10^9 per second: arithmetic of f32 and of
 /// products of bytes (a multiplication and an addition are two), and bytes read
 /// from the cache of a core and from memory. 0: not known.

@@ -268,13 +268,12 @@ Value HostBuilder::getSizes(AffineMap map) {
   return array;
 }
 
-/// The rule that a map of kChecksAttr stands for: the importer writes "at
-/// least" as a division by a large number that is to be 0.
+/// The rule that a map of kChecksAttr stands for.
 static qcc_size_rule getRule(AffineMap sizes) {
   auto quotient = dyn_cast<AffineBinaryOpExpr>(sizes.getResult(0));
   if (quotient && quotient.getKind() == AffineExprKind::FloorDiv &&
       quotient.getRHS() ==
-          getAffineConstantExpr(int64_t(1) << 40, sizes.getContext()))
+          getAffineConstantExpr(kSizeRange, sizes.getContext()))
     return QCC_SIZES_AT_LEAST;
   return QCC_SIZES_EQUAL;
 }

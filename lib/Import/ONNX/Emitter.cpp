@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Emitter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "llvm/ADT/SmallBitVector.h"
 
 using namespace mlir;
@@ -35,8 +36,7 @@ static std::string toText(AffineExpr expr) {
 }
 
 AffineExpr isAtLeastZero(AffineExpr expr) {
-  constexpr int64_t range = int64_t(1) << 40;
-  return simplifyDim((expr + range).floorDiv(range));
+  return simplifyDim((expr + kSizeRange).floorDiv(kSizeRange));
 }
 
 AffineExpr maxZero(AffineExpr expr) {
@@ -92,9 +92,7 @@ bool Emitter::requireAtLeast(AffineExpr x, AffineExpr y, const Twine &what) {
   }
   if (isNonNegative(difference) || symbols.nonNegative.contains(difference))
     return true;
-  // Checks are equations: a difference from 0 to 2^40 is 0 after a division by
-  // that.
-  check(difference.floorDiv(int64_t(1) << 40), size(0), x, y);
+  check(difference.floorDiv(kSizeRange), size(0), x, y);
   // What an entry checks holds in all that it runs.
   if (isa_and_nonnull<func::FuncOp>(b.getInsertionBlock()->getParentOp()))
     symbols.nonNegative.insert(difference);

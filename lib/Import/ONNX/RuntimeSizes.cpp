@@ -76,7 +76,7 @@ void Emitter::checkResultSizes(Operation *op) {
     for (AffineExpr dim : getDims(type)) {
       if (isNonNegative(dim) || symbols.nonNegative.contains(dim))
         continue;
-      check(dim.floorDiv(int64_t(1) << 40), size(0), dim, size(0));
+      check(dim.floorDiv(kSizeRange), size(0), dim, size(0));
       // What an entry checks holds in all that it runs.
       if (isEntry)
         symbols.nonNegative.insert(dim);

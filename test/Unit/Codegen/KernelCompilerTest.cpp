@@ -138,50 +138,43 @@ TEST(KernelCompilerTest, TakesObjectsFromTheCache) {
   EXPECT_EQ(listFiles(cache).size(), 5u);
 }
 
-TEST(KernelCompilerTest, NoticesDamagedEntries) {
+/// Compiles `count` kernels, lets `damage` change their entries, and expects
+/// the same objects again.
+static void
+expectSameAfter(unsigned count,
+                llvm::function_ref<void(llvm::ArrayRef<std::string>)> damage) {
   TempFolder folder;
   std::string cache = folder.file("cache");
-  std::vector<KernelJob> jobs = makeJobs(1);
+  std::vector<KernelJob> jobs = makeJobs(count);
   auto first = compileKernels(jobs, {1, cache, ""});
   ASSERT_TRUE(static_cast<bool>(first));
   std::vector<std::string> files = listFiles(cache);
-  ASSERT_EQ(files.size(), 1u);
-  {
-    std::error_code error;
-    llvm::raw_fd_ostream(files[0], error) << "torn";
-  }
+  ASSERT_EQ(files.size(), count);
+  damage(files);
   auto second = compileKernels(jobs, {1, cache, ""});
   ASSERT_TRUE(static_cast<bool>(second));
   EXPECT_EQ(*first, *second);
+}
+
+TEST(KernelCompilerTest, NoticesDamagedEntries) {
+  expectSameAfter(1, [](llvm::ArrayRef<std::string> files) {
+    std::error_code error;
+    llvm::raw_fd_ostream(files[0], error) << "torn";
+    ASSERT_FALSE(error);
+  });
 }
 
 TEST(KernelCompilerTest, NoticesEntriesOfOthers) {
-  TempFolder folder;
-  std::string cache = folder.file("cache");
-  std::vector<KernelJob> jobs = makeJobs(2);
-  auto first = compileKernels(jobs, {1, cache, ""});
-  ASSERT_TRUE(static_cast<bool>(first));
-  std::vector<std::string> files = listFiles(cache);
-  ASSERT_EQ(files.size(), 2u);
-  ASSERT_FALSE(llvm::sys::fs::copy_file(files[0], files[1]));
-  auto second = compileKernels(jobs, {1, cache, ""});
-  ASSERT_TRUE(static_cast<bool>(second));
-  EXPECT_EQ(*first, *second);
+  expectSameAfter(2, [](llvm::ArrayRef<std::string> files) {
+    ASSERT_FALSE(llvm::sys::fs::copy_file(files[0], files[1]));
+  });
 }
 
 TEST(KernelCompilerTest, DoesNotWaitForPipes) {
-  TempFolder folder;
-  std::string cache = folder.file("cache");
-  std::vector<KernelJob> jobs = makeJobs(1);
-  auto first = compileKernels(jobs, {1, cache, ""});
-  ASSERT_TRUE(static_cast<bool>(first));
-  std::vector<std::string> files = listFiles(cache);
-  ASSERT_EQ(files.size(), 1u);
-  ASSERT_FALSE(llvm::sys::fs::remove(files[0]));
-  ASSERT_EQ(::mkfifo(files[0].c_str(), 0600), 0);
-  auto second = compileKernels(jobs, {1, cache, ""});
-  ASSERT_TRUE(static_cast<bool>(second));
-  EXPECT_EQ(*first, *second);
+  expectSameAfter(1, [](llvm::ArrayRef<std::string> files) {
+    ASSERT_FALSE(llvm::sys::fs::remove(files[0]));
+    ASSERT_EQ(::mkfifo(files[0].c_str(), 0600), 0);
+  });
 }
 
 int main(int argc, char **argv) {

@@ -16,6 +16,9 @@ namespace qcc {
 /// them before their first step. Two more results, if there are any, are the
 /// sizes to show in the error.
 inline constexpr llvm::StringLiteral kChecksAttr = "qcc.checks";
+/// Checks are equations: "at least" is one where a difference, divided by this
+/// and rounded down, is 0. Sizes are smaller.
+inline constexpr int64_t kSizeRange = int64_t(1) << 40;
 /// Name of the function attribute with the name of a node for each of them.
 inline constexpr llvm::StringLiteral kCheckNodesAttr = "qcc.check_nodes";
 
