@@ -143,6 +143,32 @@ TEST(MathTest, ApproximatesErf) {
   }
 }
 
+TEST(MathTest, GivesExponentialsThatAreNormal) {
+  static const std::vector<float> samples = getSamples();
+  auto emitter = createGenericEmitter();
+  for (const Capabilities &caps : getRunnableLevels()) {
+    LoadedKernel kernel(
+        getKernelText("%v = math.exp %a fastmath<afn> : f32", false), *emitter,
+        caps);
+    ASSERT_TRUE(kernel.ok());
+    std::vector<float> results =
+        fromBytes<float>(kernel.run({toBytes(samples)}, {samples.size() * 4},
+                                    {static_cast<int64_t>(samples.size())})[0]);
+    for (size_t i = 0; i < samples.size(); ++i) {
+      double exact = std::exp(double(samples[i]));
+      if (exact < 0x1p-126)
+        ASSERT_LE(std::abs(results[i] - exact), 0x1p-126) << samples[i];
+      else if (exact > 0x1.6p127)
+        ASSERT_GE(results[i], 0x1.5ffffep127f) << samples[i];
+      else
+        ASSERT_LE(ulpError(results[i], exact), 1.1)
+            << samples[i] << " at level " << caps.level;
+      if (samples[i] < -88 && !caps.exactMath)
+        ASSERT_EQ(results[i], 0) << samples[i];
+    }
+  }
+}
+
 TEST(MathTest, KeepsZerosSign) {
   auto emitter = createGenericEmitter();
   for (const char *op : {"sin", "tanh", "erf", "expm1", "log1p"})

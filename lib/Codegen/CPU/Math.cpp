@@ -51,7 +51,7 @@ static Exponent reduceExponent(MathBuilder &b, Value x) {
   return {b.subI(bits, b.integer(kRoundBits, bits)), r};
 }
 
-/// 2^n for -126 <= n <= 127.
+/// 2^n for -126 <= n <= 127; 0 for n = -127 and infinity for n = 128.
 static Value power(MathBuilder &b, Value n) {
   Value biased = b.addI(n, b.integer(127, n));
   return b.fromBits(b.shiftLeft(biased, 23), b.getF32Type());
@@ -73,6 +73,14 @@ static Value buildExp(MathBuilder &b, Value x) {
   // Beyond the ends the result is infinite or zero already.
   Exponent e = reduceExponent(b, b.clamp(x, -104.0, 89.0));
   return scale(b, b.add(expm1Reduced(b, e.r), b.num(1.0, x)), e.n);
+}
+
+/// The same where results outside of the normal numbers need not be exact:
+/// below 2^-126.5 they are 0, above 2^127.5 infinite.
+static Value buildNormalExp(MathBuilder &b, Value x) {
+  // The powers at both ends are 0 and infinity.
+  Exponent e = reduceExponent(b, b.clamp(x, -88.0, 89.0));
+  return b.mul(b.add(expm1Reduced(b, e.r), b.num(1.0, x)), power(b, e.n));
 }
 
 static Value buildExp2(MathBuilder &b, Value x) {
@@ -360,10 +368,18 @@ static Value buildPow(MathBuilder &b, Value x, Value y) {
 // Which operation becomes what
 //===----------------------------------------------------------------------===//
 
+/// Whether a function need not be right everywhere (docs/numerics.md).
+static bool isApproximate(arith::ArithFastMathInterface op) {
+  return arith::bitEnumContainsAll(op.getFastMathFlagsAttr().getValue(),
+                                   arith::FastMathFlags::afn);
+}
+
 static Value expand(MathBuilder &b, Operation *op) {
   Value x = op->getOperand(0);
   return llvm::TypeSwitch<Operation *, Value>(op)
-      .Case<math::ExpOp>([&](auto) { return buildExp(b, x); })
+      .Case<math::ExpOp>([&](math::ExpOp exp) {
+        return isApproximate(exp) ? buildNormalExp(b, x) : buildExp(b, x);
+      })
       .Case<math::Exp2Op>([&](auto) { return buildExp2(b, x); })
       .Case<math::ExpM1Op>([&](auto) { return buildExpm1(b, x); })
       .Case<math::LogOp>([&](auto) { return buildLog(b, x); })
@@ -375,9 +391,7 @@ static Value expand(MathBuilder &b, Operation *op) {
       .Case<math::Log1pOp>([&](auto) { return buildLog1p(b, x); })
       .Case<math::TanhOp>([&](auto) { return buildTanh(b, x); })
       .Case<math::ErfOp>([&](math::ErfOp erf) {
-        bool isRelative = !arith::bitEnumContainsAll(erf.getFastmath(),
-                                                     arith::FastMathFlags::afn);
-        return isRelative ? buildErf(b, x) : buildErfAbsolute(b, x);
+        return isApproximate(erf) ? buildErfAbsolute(b, x) : buildErf(b, x);
       })
       .Case<math::SinOp>([&](auto) { return buildSine(b, x, 0); })
       .Case<math::CosOp>([&](auto) { return buildSine(b, x, 1); })

@@ -146,7 +146,9 @@ void RowKernel::emitSoftmax(SoftmaxOp op) {
   Value top =
       splat(Reduction(Combiner::Max, f32, b.caps()).horizontal(b, vector));
   auto exponential = [&](Value column, unsigned width, Value mask) -> Value {
-    return math::ExpOp::create(b, sub(loadInput(column, width, mask), top));
+    // What is next to 0 is 0.
+    return math::ExpOp::create(b, sub(loadInput(column, width, mask), top),
+                               arith::FastMathFlags::afn);
   };
   // The exponentials are kept in the result's memory if it is of their type.
   bool keeps = epilogue.chain.empty() && !op.getLog();

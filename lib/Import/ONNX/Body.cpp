@@ -235,7 +235,9 @@ Value Body::pow(Value x, Value y) { return math::PowFOp::create(b, x, y); }
 
 Value Body::sigmoid(Value x) {
   Value one = number(1, x.getType());
-  return div(one, add(one, exp(neg(x))));
+  // What of the exponential is next to 0 or infinite makes 1 and 0.
+  Value power = math::ExpOp::create(b, neg(x), arith::FastMathFlags::afn);
+  return div(one, add(one, power));
 }
 
 /// A float as an integer of `width` bits, low bits of the value saturated to 64
