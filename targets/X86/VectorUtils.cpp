@@ -9,22 +9,40 @@ using namespace mlir;
 using namespace qcc;
 using namespace qcc::x86;
 
+/// Of a level of a transpose, what two rows become: those lanes of both, in
+/// blocks of `half`, that stand in an upper row, and those in a lower.
+static std::pair<Value, Value> exchange(KernelBuilder &b, Value first,
+                                        Value second, int64_t half) {
+  int64_t n = cast<VectorType>(first.getType()).getNumElements();
+  SmallVector<int64_t> upper(n), lower(n);
+  for (int64_t c = 0; c < n; ++c) {
+    upper[c] = c & half ? n + c - half : c;
+    lower[c] = c & half ? n + c : c + half;
+  }
+  return {vector::ShuffleOp::create(b, first, second, upper),
+          vector::ShuffleOp::create(b, first, second, lower)};
+}
+
 void x86::transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
   // Swaps the off-diagonal quarters of blocks of 2, 4, 8, ...
   int64_t n = rows.size();
   for (int64_t half = 1; half < n; half *= 2)
-    for (int64_t i = 0; i < n; ++i) {
-      if (i & half)
-        continue;
-      SmallVector<int64_t> upper(n), lower(n);
-      for (int64_t c = 0; c < n; ++c) {
-        upper[c] = c & half ? n + c - half : c;
-        lower[c] = c & half ? n + c : c + half;
-      }
-      Value a = rows[i], c = rows[i + half];
-      rows[i] = vector::ShuffleOp::create(b, a, c, upper);
-      rows[i + half] = vector::ShuffleOp::create(b, a, c, lower);
+    for (int64_t i = 0; i < n; ++i)
+      if (!(i & half))
+        std::tie(rows[i], rows[i + half]) =
+            exchange(b, rows[i], rows[i + half], half);
+}
+
+Value x86::sumRows(KernelBuilder &b, ArrayRef<Value> rows) {
+  // A transpose whose levels each add the halves that they make.
+  SmallVector<Value> sums(rows);
+  int64_t n = sums.size();
+  for (int64_t half = 1; half < n; half *= 2)
+    for (int64_t i = 0; i < n; i += 2 * half) {
+      auto [upper, lower] = exchange(b, sums[i], sums[i + half], half);
+      sums[i] = arith::AddFOp::create(b, upper, lower);
     }
+  return sums[0];
 }
 
 Value x86::maximum(KernelBuilder &builder, Value a, Value b) {

@@ -10,6 +10,10 @@ namespace qcc::x86 {
 /// Transposes n vectors of n elements (n a power of two) in place.
 void transpose(KernelBuilder &b, llvm::MutableArrayRef<mlir::Value> rows);
 
+/// A vector whose element i is the sum of the elements of `rows[i]`, of n
+/// vectors of n elements (n a power of two), each added in the same order.
+mlir::Value sumRows(KernelBuilder &b, llvm::ArrayRef<mlir::Value> rows);
+
 /// The larger of two numbers, `b` if one is NaN: one instruction.
 mlir::Value maximum(KernelBuilder &builder, mlir::Value a, mlir::Value b);
 

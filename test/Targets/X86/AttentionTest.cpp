@@ -295,6 +295,25 @@ TEST(AttentionTest, AgreesWithTheOracleOnRandomShapes) {
           seed);
 }
 
+TEST(AttentionTest, AgreesWithTheOracleForFewQueries) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  // The last task of some has few, that of others has not.
+  int seed = 0;
+  for (const std::string &levels : x86.levels())
+    for (int64_t queries : {1, 3, 4, 66}) {
+      Random random(++seed);
+      int64_t depths[] = {1, 7, 16, 64, 100},
+              depth = depths[random.range(0, 4)];
+      int64_t keys = queries + random.range(0, 200);
+      check(x86, levels,
+            {1, 2, random.range(1, 2), queries, keys, depth,
+             random.range(1, 70), seed % 3, seed % 4 == 0, seed % 5 < 2,
+             seed % 2 == 0},
+            seed);
+    }
+}
+
 TEST(AttentionTest, AgreesWithTheOracleInInt8) {
   X86 x86;
   ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
