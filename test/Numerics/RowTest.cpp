@@ -187,6 +187,19 @@ TEST(RowTest, PoolsWindows) {
       {false, 14, 64, 3, 2, 1, 1, true, true},
       {false, 7, 7, 7, 1, 0, 1, false, false},
       {false, 15, 50, 5, 2, 2, 1, true, false},
+      // Several runs of a row; narrow ones; strides that are gathered; taps
+      // far apart, and in padding alone.
+      {true, 5, 4200, 3, 1, 1, 1, false, false},
+      {true, 5, 4201, 3, 2, 1, 1, true, false},
+      {false, 4, 2100, 2, 2, 1, 1, false, true},
+      {true, 14, 14, 13, 1, 6, 1, false, false},
+      {true, 14, 14, 3, 2, 1, 1, false, false},
+      {false, 7, 7, 3, 2, 1, 1, true, false},
+      {true, 5, 1, 3, 1, 1, 1, false, false},
+      {true, 9, 40, 5, 4, 2, 1, true, false},
+      {false, 9, 130, 2, 7, 0, 1, false, false},
+      {true, 9, 40, 3, 2, 4, 4, false, false},
+      {true, 3, 31, 2, 2, 1, 3, true, false},
   };
   auto emitter = createPoolEmitter();
   Random random(7);

@@ -311,10 +311,9 @@ bool qcc::haveVectors(ArrayRef<Capabilities> levels) {
                       [](const Capabilities &c) { return c.vectorBits > 0; });
 }
 
-/// Calls `body(rowBegin, rowEnd, colBegin, colEnd)` for each task.
-static void
-forEachTask(KernelBuilder &b, const Grain &grain,
-            llvm::function_ref<void(Value, Value, Value, Value)> body) {
+void qcc::forEachTask(
+    KernelBuilder &b, const Grain &grain,
+    llvm::function_ref<void(Value, Value, Value, Value)> body) {
   Value outer = b.size(grain.outer), inner = b.size(grain.inner),
         rows = b.size(grain.rows), cols = b.size(grain.cols),
         colTasks = b.size(grain.colTasks);

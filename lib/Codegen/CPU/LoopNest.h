@@ -64,6 +64,14 @@ KernelSchedule makeSchedule(const Grain &grain);
 /// True if there are vectors at all levels.
 bool haveVectors(llvm::ArrayRef<Capabilities> levels);
 
+/// Calls `body(rowBegin, rowEnd, colBegin, colEnd)` for each task of this call
+/// of the kernel.
+void forEachTask(
+    KernelBuilder &b, const Grain &grain,
+    llvm::function_ref<void(mlir::Value rowBegin, mlir::Value rowEnd,
+                            mlir::Value colBegin, mlir::Value colEnd)>
+        body);
+
 /// Calls `body(row, colBegin, colEnd)` for everything in the tasks of this call
 /// of the kernel.
 void forEachRow(KernelBuilder &b, const Grain &grain,

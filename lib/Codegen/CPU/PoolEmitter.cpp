@@ -1,11 +1,13 @@
 //===- PoolEmitter.cpp - max and average pooling ----------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Bounds are settled per row: the range of window rows that lie in the input,
-// and the blocks of columns whose windows do. Those run in vectors without
-// checks; in the blocks at the borders each tap reads the lanes that lie in the
-// input. Scalars there would take as long as a block each: which element of a
-// maximum wins is not predictable.
+// A row of results is made in two steps. The rows of the input that its windows
+// cover become one, vector by vector in the order of memory, in scratch between
+// neutral elements for the padding; then the taps of a window are neighbours
+// there, and need no masks. With stride 2 the first step parts even from odd
+// columns, so that these lie side by side as well. So a window of k by k costs
+// about 2 k, not k^2. Each step is made for some rows: memory that was written
+// in one way is slow to read in another at once.
 //
 //===----------------------------------------------------------------------===//
 #include "LoopNest.h"
@@ -23,11 +25,21 @@ namespace {
 struct Axis {
   AffineExpr input, output;
   int64_t kernel, stride, padBegin, padEnd, dilation;
+  /// From the first tap of a window to the last.
+  int64_t getReach() const { return (kernel - 1) * dilation; }
 };
 
-/// A half-open range of indices; null: all.
+/// A half-open range of indices.
 struct IndexSpan {
   Value begin, end;
+};
+
+/// How many results are made at once, and the places of scratch for them.
+struct PoolCut {
+  explicit PoolCut(const Axis &columns);
+  int64_t chunk;  ///< results, whole vectors of all levels
+  int64_t places; ///< of a row, of which each half is a plane with stride 2
+  int64_t rows;   ///< that wait in scratch at once
 };
 
 class PoolKernel {
@@ -41,26 +53,43 @@ private:
   Value startOf(const Axis &axis, Value output) {
     return b.sub(b.mul(output, b.idx(axis.stride)), b.idx(axis.padBegin));
   }
-  IndexSpan insideColumns(Value begin, Value end);
   IndexSpan lanesWithin(Value position, Value size);
-  IndexSpan insideLanes(Value position, Value count);
   Value maskOf(IndexSpan span);
-  Value loadTap(Value offset, IndexSpan inside);
-  Value countTaps(Value start, ArrayRef<IndexSpan> inside);
-  void emitBlock(Value column, Value count = {});
+  void startRow(Value row, Value place);
+  void emitChunk(Value column, Value count);
+  void clearRows();
+  void joinRows(Value start, Value places);
+  void joinBlock(Value start, Value column, Value count, bool isWhole);
+  void joinNarrow(Value start, int64_t count, bool isWhole);
+  void partColumns(Value first, Value second, Value place, int64_t count);
+  int64_t getNarrowColumns() const;
+  SmallVector<Value> joinVectors(ArrayRef<Value> at, ArrayRef<Value> masks,
+                                 bool isWhole);
+  void emitEither(Value condition, function_ref<void()> then,
+                  function_ref<void()> otherwise);
+  void emitRest(Value whole, Value count, function_ref<void()> again,
+                function_ref<void()> alone);
+  /// Vectors that are parted together.
+  int64_t getBlockVectors() const { return columns.stride == 2 ? 2 : 1; }
+  Value loadTap(Value column, int64_t tap);
+  void emitVector(Value first, Value column, Value count = {});
+  Value countTaps(Value start);
 
   KernelBuilder &b;
   PoolOp op;
   Axis rows, columns;
+  PoolCut cut;
   bool isMax;
   Reduction reduction;
   Type f32;
   unsigned lanes;
   // Of the row that is being emitted.
-  Value input, planeOffset, outputOffset, rowStart, rowCount;
+  Value input, joined, planeOffset, outputOffset, outputEnd, rowStart, rowCount;
   IndexSpan window;
 };
 } // namespace
+
+static constexpr auto kNoUnroll = KernelBuilder::LoopHint::NoUnroll;
 
 static Axis getAxis(PoolOp op, unsigned i) {
   SmallVector<AffineExpr> in = getDims(op.getInput().getType()),
@@ -71,16 +100,39 @@ static Axis getAxis(PoolOp op, unsigned i) {
           op.getDilations()[i]};
 }
 
+static Axis getColumns(PoolOp op) {
+  return getAxis(op, op.getKernel().size() - 1);
+}
+
+static Axis getRows(PoolOp op) {
+  AffineExpr one = mlir::getAffineConstantExpr(1, op.getContext());
+  return op.getKernel().size() == 2 ? getAxis(op, 0)
+                                    : Axis{one, one, 1, 1, 0, 0, 1};
+}
+
+/// Most lanes of a vector.
+static constexpr int64_t kMaxLanes = 16;
+
+PoolCut::PoolCut(const Axis &columns) {
+  constexpr int64_t mostPlaces = 2048;
+  chunk = std::max<int64_t>(mostPlaces / columns.stride, 1);
+  if (std::optional<int64_t> width = getConstantSize(columns.output))
+    chunk = std::min(chunk, *width);
+  chunk = std::max<int64_t>(llvm::alignTo(chunk, kMaxLanes), kMaxLanes);
+  // Two vectors are written at a time.
+  places = llvm::alignTo(chunk * columns.stride + columns.getReach(),
+                         2 * kMaxLanes) +
+           2 * kMaxLanes;
+  constexpr int64_t apart = 1024;
+  rows = std::max<int64_t>(apart / places, 1);
+}
+
 PoolKernel::PoolKernel(KernelBuilder &b, PoolOp op)
-    : b(b), op(op), isMax(op.getKind() == PoolKind::Max),
+    : b(b), op(op), rows(getRows(op)), columns(getColumns(op)), cut(columns),
+      isMax(op.getKind() == PoolKind::Max),
       reduction(isMax ? Combiner::Max : Combiner::Sum, b.getF32Type(),
                 b.caps()),
-      f32(b.getF32Type()), lanes(b.caps().f32Lanes()) {
-  unsigned spatial = op.getKernel().size();
-  columns = getAxis(op, spatial - 1);
-  AffineExpr one = mlir::getAffineConstantExpr(1, op.getContext());
-  rows = spatial == 2 ? getAxis(op, 0) : Axis{one, one, 1, 1, 0, 0, 1};
-}
+      f32(b.getF32Type()), lanes(b.caps().f32Lanes()) {}
 
 /// Kernel positions that lie in the input when the window begins at `start`.
 IndexSpan PoolKernel::windowRange(const Axis &axis, Value start) {
@@ -105,23 +157,8 @@ Value PoolKernel::countOf(const Axis &axis, Value start, IndexSpan range) {
   return b.minIdx(fitting, b.idx(axis.kernel));
 }
 
-/// Columns in [begin, end) whose windows lie in the input.
-IndexSpan PoolKernel::insideColumns(Value begin, Value end) {
-  int64_t stride = columns.stride;
-  Value first = b.idx(llvm::divideCeil(columns.padBegin, stride));
-  int64_t reach = (columns.kernel - 1) * columns.dilation;
-  // Windows start at 0 ... last.
-  Value last =
-      b.add(b.size(columns.input), b.idx(columns.padBegin - reach - 1));
-  Value count =
-      b.divFloor(b.maxIdx(b.add(last, b.idx(stride)), b.idx(0)), b.idx(stride));
-  Value low = b.minIdx(b.maxIdx(first, begin), end);
-  Value high = b.maxIdx(b.minIdx(count, end), low);
-  return {low, high};
-}
-
-/// The lanes of a block whose tap, the first lane's at `position`, lies in
-/// [0, size).
+/// The lanes of a vector of results whose tap, the first lane's at `position`,
+/// lies in [0, size).
 IndexSpan PoolKernel::lanesWithin(Value position, Value size) {
   Value zero = b.idx(0), stride = b.idx(columns.stride);
   auto ceilDivide = [&](Value value) {
@@ -131,12 +168,6 @@ IndexSpan PoolKernel::lanesWithin(Value position, Value size) {
   return {ceilDivide(b.sub(zero, position)), ceilDivide(b.sub(size, position))};
 }
 
-/// The same of the input's columns, of the first `count` lanes.
-IndexSpan PoolKernel::insideLanes(Value position, Value count) {
-  IndexSpan span = lanesWithin(position, b.size(columns.input));
-  return {span.begin, b.minIdx(span.end, count)};
-}
-
 Value PoolKernel::maskOf(IndexSpan span) {
   auto type = VectorType::get(lanes, b.getI1Type());
   Value before = arith::XOrIOp::create(b, b.firstLanes(span.begin, lanes),
@@ -144,94 +175,240 @@ Value PoolKernel::maskOf(IndexSpan span) {
   return arith::AndIOp::create(b, b.firstLanes(span.end, lanes), before);
 }
 
-/// Elements at offset, offset + stride, ...; where `inside` is given, lanes
-/// outside have the neutral element.
-Value PoolKernel::loadTap(Value offset, IndexSpan inside) {
-  Value width = b.idx(lanes), mask, value;
-  if (inside.begin)
-    mask = maskOf(inside);
-  if (columns.stride == 1) {
-    value = b.load(input, f32, offset, lanes, mask);
-  } else if (columns.stride == 2) {
-    // Two runs; the very last element belongs to no lane and may not exist.
-    Value lowMask, highMask = b.firstLanes(b.idx(lanes - 1), lanes);
-    if (mask) {
-      Value begin = b.add(inside.begin, inside.begin),
-            end = b.sub(b.add(inside.end, inside.end), b.idx(1));
-      lowMask = maskOf({begin, end});
-      highMask = maskOf({b.sub(begin, width), b.sub(end, width)});
+/// Neutral elements in all places of all rows: what is no column of the input
+/// stays that.
+void PoolKernel::clearRows() {
+  Value neutral = reduction.getNeutral(b, lanes);
+  b.forLoop(
+      b.idx(0), b.idx(cut.rows * cut.places), b.idx(lanes),
+      [&](Value at) { b.store(neutral, b.scratch(), f32, at); }, kNoUnroll);
+}
+
+/// What the window's rows have in vectors from each of some columns on; lanes
+/// that a mask has off read 0.
+SmallVector<Value> PoolKernel::joinVectors(ArrayRef<Value> at,
+                                           ArrayRef<Value> masks,
+                                           bool isWhole) {
+  Value width = b.size(columns.input), neutral = reduction.getNeutral(b, lanes);
+  auto step = [&](Value k, ArrayRef<Value> sums) {
+    Value row = b.add(rowStart, b.mul(k, b.idx(rows.dilation))),
+          from = b.add(planeOffset, b.mul(row, width));
+    SmallVector<Value> next;
+    for (auto [v, column] : llvm::enumerate(at)) {
+      Value read = b.load(input, f32, b.add(from, column), lanes, masks[v]);
+      next.push_back(sums.empty() ? read : reduction.combine(b, sums[v], read));
     }
-    Value low = b.load(input, f32, offset, lanes, lowMask);
-    Value high = b.load(input, f32, b.add(offset, width), lanes, highMask);
-    SmallVector<int64_t> even(lanes);
-    for (unsigned k = 0; k < lanes; ++k)
-      even[k] = 2 * k;
-    value = vector::ShuffleOp::create(b, low, high, even);
-  } else {
-    auto type = VectorType::get(lanes, b.getIndexType());
-    Value steps = arith::MulIOp::create(b, vector::StepOp::create(b, type),
-                                        b.constantInt(columns.stride, type));
-    value =
-        b.gather(input, f32,
-                 arith::AddIOp::create(b, b.splat(offset, lanes), steps), mask);
-  }
-  if (!mask || !isMax) // lanes that are off read 0
-    return value;
-  return arith::SelectOp::create(b, mask, value,
-                                 reduction.getNeutral(b, lanes));
+    return next;
+  };
+  if (!isWhole)
+    return b.forLoop(window.begin, window.end, b.idx(1),
+                     SmallVector<Value>(at.size(), neutral), step, kNoUnroll);
+  SmallVector<Value> sums;
+  for (int64_t k = 0; k < rows.kernel; ++k)
+    sums = step(b.idx(k), sums);
+  return sums;
 }
 
-/// Columns of each lane's window that an average divides by, as floats.
-Value PoolKernel::countTaps(Value start, ArrayRef<IndexSpan> inside) {
+/// Writes what the window's rows have from `column` on, `count` columns or as
+/// many as fit (null). `start` is the column at place 0.
+void PoolKernel::joinBlock(Value start, Value column, Value count,
+                           bool isWhole) {
+  SmallVector<Value> at, masks;
+  for (int64_t v = 0; v < getBlockVectors(); ++v) {
+    Value before = b.idx(v * lanes);
+    at.push_back(b.add(column, before));
+    masks.push_back(
+        count ? b.firstLanes(b.maxIdx(b.sub(count, before), b.idx(0)), lanes)
+              : Value());
+  }
+  SmallVector<Value> sums = joinVectors(at, masks, isWhole);
+  if (isMax && count)
+    for (auto [sum, mask] : llvm::zip_equal(sums, masks))
+      sum =
+          arith::SelectOp::create(b, mask, sum, reduction.getNeutral(b, lanes));
+  Value place = b.sub(column, start);
+  if (columns.stride == 2)
+    partColumns(sums[0], sums[1], place, 2 * int64_t(lanes));
+  else
+    b.store(sums[0], joined, f32, place);
+}
+
+/// The same of all of an input whose `count` columns take two vectors, which
+/// overlap in place of masks.
+void PoolKernel::joinNarrow(Value start, int64_t count, bool isWhole) {
+  SmallVector<Value> sums = joinVectors({b.idx(0), b.idx(count - lanes)},
+                                        {Value(), Value()}, isWhole);
+  partColumns(sums[0], sums[1], b.sub(b.idx(0), start), count);
+}
+
+/// Parts `count` columns, in the first and the last lanes of two vectors, by
+/// the parity of their places from `place` on; neutral elements follow.
+void PoolKernel::partColumns(Value first, Value second, Value place,
+                             int64_t count) {
+  int64_t overlap = 2 * int64_t(lanes) - count;
+  for (int64_t odd = 0; odd < 2; ++odd) {
+    SmallVector<int64_t> half;
+    int64_t live = 0;
+    for (int64_t i = odd; i < 2 * int64_t(lanes); i += 2) {
+      live += i < count;
+      half.push_back(i < int64_t(lanes) ? i : i < count ? i + overlap : 0);
+    }
+    Value parted = vector::ShuffleOp::create(b, first, second, half);
+    if (live < int64_t(lanes))
+      parted = arith::SelectOp::create(b, b.firstLanes(b.idx(live), lanes),
+                                       parted, reduction.getNeutral(b, lanes));
+    Value at = b.add(place, b.idx(odd)),
+          plane = b.mul(b.mod(at, b.idx(2)), b.idx(cut.places / 2));
+    b.store(parted, joined, f32, b.add(plane, b.divFloor(at, b.idx(2))));
+  }
+}
+
+/// The input's columns if with stride 2 they are more than one vector, less
+/// than two, and all read at once; else 0.
+int64_t PoolKernel::getNarrowColumns() const {
+  std::optional<int64_t> in = getConstantSize(columns.input),
+                         out = getConstantSize(columns.output);
+  if (columns.stride != 2 || !in || !out || *out > cut.chunk)
+    return 0;
+  int64_t read =
+      std::min(*in, *out * 2 + columns.getReach() - columns.padBegin);
+  return read >= int64_t(lanes) && read < 2 * int64_t(lanes) ? read : 0;
+}
+
+/// Makes one row of the window's, of `places` columns from `start` on.
+void PoolKernel::joinRows(Value start, Value places) {
+  Value left = b.maxIdx(start, b.idx(0)),
+        right = b.minIdx(b.add(start, places), b.size(columns.input)),
+        count = b.maxIdx(b.sub(right, left), b.idx(0)),
+        step = b.idx(getBlockVectors() * lanes),
+        whole = b.mul(b.divFloor(count, step), step);
+  auto join = [&](bool isWhole) {
+    if (int64_t narrow = getNarrowColumns())
+      return joinNarrow(start, narrow, isWhole);
+    b.forLoop(
+        left, b.add(left, whole), step,
+        [&](Value at) { joinBlock(start, at, {}, isWhole); }, kNoUnroll);
+    emitRest(
+        whole, count,
+        [&] { joinBlock(start, b.sub(right, step), {}, isWhole); },
+        [&] { joinBlock(start, left, count, isWhole); });
+  };
+  constexpr int64_t unrolled = 8;
+  if (rows.kernel > unrolled)
+    return join(false);
+  Value missing = b.sub(b.idx(rows.kernel), b.sub(window.end, window.begin));
+  emitEither(
+      b.less(missing, b.idx(1)), [&] { join(true); }, [&] { join(false); });
+}
+
+void PoolKernel::emitEither(Value condition, function_ref<void()> then,
+                            function_ref<void()> otherwise) {
+  auto branch = scf::IfOp::create(b, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  then();
+  b.setInsertionPointToStart(branch.elseBlock());
+  otherwise();
+}
+
+/// What `whole` of `count` elements leave: made with those before them once
+/// more if there are any, else alone.
+void PoolKernel::emitRest(Value whole, Value count, function_ref<void()> again,
+                          function_ref<void()> alone) {
+  auto branch = scf::IfOp::create(b, b.less(whole, count));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  emitEither(b.less(b.idx(0), whole), again, alone);
+}
+
+/// A tap of the windows of `lanes` results, in the row that was made.
+Value PoolKernel::loadTap(Value column, int64_t tap) {
+  int64_t at = tap * columns.dilation;
+  if (columns.stride == 1)
+    return b.load(joined, f32, b.add(column, b.idx(at)), lanes);
+  if (columns.stride == 2) {
+    int64_t plane = at % 2 * cut.places / 2;
+    return b.load(joined, f32, b.add(column, b.idx(plane + at / 2)), lanes);
+  }
+  auto type = VectorType::get(lanes, b.getIndexType());
+  Value steps = arith::MulIOp::create(b, vector::StepOp::create(b, type),
+                                      b.constantInt(columns.stride, type));
+  Value first = b.add(b.mul(column, b.idx(columns.stride)), b.idx(at));
+  return b.gather(joined, f32,
+                  arith::AddIOp::create(b, b.splat(first, lanes), steps));
+}
+
+/// Columns of each lane's window that an average divides by, as floats; the
+/// first window begins at `start`.
+Value PoolKernel::countTaps(Value start) {
   auto type = VectorType::get(lanes, f32);
+  Value kernel = b.constant(double(columns.kernel), type),
+        width = b.size(columns.input);
+  int64_t last = (int64_t(lanes) - 1) * columns.stride + columns.getReach();
+  Value isInside = arith::AndIOp::create(
+      b, b.less(b.idx(-1), start), b.less(b.add(start, b.idx(last)), width));
+  auto branch = scf::IfOp::create(b, type, isInside, /*addThenBlock=*/true,
+                                  /*addElseBlock=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(b, kernel);
+  b.setInsertionPointToStart(branch.elseBlock());
   Value one = b.constant(1, type), zero = b.constant(0, type), sum = zero;
-  for (auto [i, span] : llvm::enumerate(inside)) {
+  for (int64_t i = 0; i < columns.kernel; ++i) {
     // What lies beyond the padding, where results reach there, never counts.
-    Value place = b.add(
-              start, b.idx(int64_t(i) * columns.dilation + columns.padBegin)),
-          room = b.add(b.size(columns.input),
-                       b.idx(columns.padBegin + columns.padEnd));
-    Value counts =
-        maskOf(op.getCountIncludePad() ? lanesWithin(place, room) : span);
-    sum = arith::AddFOp::create(b, sum,
-                                arith::SelectOp::create(b, counts, one, zero));
+    Value place = b.add(start, b.idx(i * columns.dilation));
+    IndexSpan counted = op.getCountIncludePad()
+                            ? lanesWithin(b.add(place, b.idx(columns.padBegin)),
+                                          b.add(width, b.idx(columns.padBegin +
+                                                             columns.padEnd)))
+                            : lanesWithin(place, width);
+    sum = arith::AddFOp::create(
+        b, sum, arith::SelectOp::create(b, maskOf(counted), one, zero));
   }
-  return sum;
+  scf::YieldOp::create(b, sum);
+  return branch.getResult(0);
 }
 
-/// A vector of neighbouring columns. With `count` the first of one, some of
-/// whose windows leave the input.
-void PoolKernel::emitBlock(Value column, Value count) {
-  Value start = startOf(columns, column), width = b.size(columns.input);
-  SmallVector<IndexSpan> inside(size_t(columns.kernel));
-  if (count)
-    for (auto [i, span] : llvm::enumerate(inside))
-      span = insideLanes(b.add(start, b.idx(int64_t(i) * columns.dilation)),
-                         count);
-  Value result = b.forLoop(
-      window.begin, window.end, b.idx(1), {reduction.getNeutral(b, lanes)},
-      [&](Value k, ArrayRef<Value> carried) {
-        Value row = b.add(rowStart, b.mul(k, b.idx(rows.dilation)));
-        Value base = b.add(planeOffset, b.add(b.mul(row, width), start));
-        Value sum = carried[0];
-        for (auto [i, span] : llvm::enumerate(inside)) {
-          Value offset = b.add(base, b.idx(int64_t(i) * columns.dilation));
-          sum = reduction.combine(b, sum, loadTap(offset, span));
-        }
-        return SmallVector<Value>{sum};
-      },
-      KernelBuilder::LoopHint::NoVectorize)[0];
+/// A vector of results, `column` behind the first of the chunk. With `count` as
+/// many of them.
+void PoolKernel::emitVector(Value first, Value column, Value count) {
+  Value result = loadTap(column, 0);
+  for (int64_t tap = 1; tap < columns.kernel; ++tap)
+    result = reduction.combine(b, result, loadTap(column, tap));
+  Value at = b.add(first, column);
   if (!isMax) {
     Value rowTaps = arith::SIToFPOp::create(
         b, f32, arith::IndexCastOp::create(b, b.getI64Type(), rowCount));
-    auto type = VectorType::get(lanes, f32);
-    Value taps = count ? countTaps(start, inside)
-                       : b.constant(double(columns.kernel), type);
     result = arith::DivFOp::create(
-        b, result, arith::MulFOp::create(b, taps, b.splat(rowTaps, lanes)));
+        b, result,
+        arith::MulFOp::create(b, countTaps(startOf(columns, at)),
+                              b.splat(rowTaps, lanes)));
   }
-  b.store(result, b.resultPointer(0), f32, b.add(outputOffset, column),
-          count ? b.firstLanes(count, lanes) : Value());
+  auto store = [&](Value mask) {
+    b.store(result, b.resultPointer(0), f32, b.add(outputOffset, at), mask);
+  };
+  if (!count)
+    return store({});
+  std::optional<int64_t> width = getConstantSize(columns.output);
+  if (!width || *width >= int64_t(lanes))
+    return store(b.firstLanes(count, lanes));
+  // What lies behind the row is written later, but for the last one; storing
+  // some lanes is slow below AVX-512.
+  emitEither(
+      b.less(b.add(outputOffset, b.idx(lanes - 1)), outputEnd),
+      [&] { store({}); }, [&] { store(b.firstLanes(count, lanes)); });
+}
+
+/// `count` results of a row from `column` on, whose rows are joined.
+void PoolKernel::emitChunk(Value column, Value count) {
+  Value step = b.idx(lanes);
+  Value whole = b.mul(b.divFloor(count, step), step);
+  b.forLoop(
+      b.idx(0), whole, step, [&](Value at) { emitVector(column, at); },
+      kNoUnroll);
+  emitRest(
+      whole, count, [&] { emitVector(column, b.sub(count, step)); },
+      [&] { emitVector(column, b.idx(0), count); });
 }
 
 /// The grain of a pool: rows are those of all planes.
@@ -243,39 +420,54 @@ static Grain getPoolGrain(PoolOp op) {
                   mlir::getAffineConstantExpr(depth, op.getContext()));
 }
 
+/// Row `row` of the results, whose joined row is the `place`th of scratch.
+void PoolKernel::startRow(Value row, Value place) {
+  Value outRows = b.size(rows.output),
+        plane = b.mul(b.size(rows.input), b.size(columns.input));
+  planeOffset = b.mul(b.divFloor(row, outRows), plane);
+  outputOffset = b.mul(row, b.size(columns.output));
+  rowStart = startOf(rows, b.mod(row, outRows));
+  window = windowRange(rows, rowStart);
+  rowCount = countOf(rows, rowStart, window);
+  joined = b.elementPointer(b.scratch(), f32, b.mul(place, b.idx(cut.places)));
+}
+
 void PoolKernel::run() {
   input = getTensorPointer(b, op.getInput());
-  Value outRows = b.size(rows.output), outColumns = b.size(columns.output);
-  Value plane = b.mul(b.size(rows.input), b.size(columns.input));
-  Value step = b.idx(lanes);
-  forEachRow(b, getPoolGrain(op), [&](Value row, Value begin, Value end) {
-    planeOffset = b.mul(b.divFloor(row, outRows), plane);
-    outputOffset = b.mul(row, outColumns);
-    rowStart = startOf(rows, b.mod(row, outRows));
-    window = windowRange(rows, rowStart);
-    rowCount = countOf(rows, rowStart, window);
-    IndexSpan inside = insideColumns(begin, end);
-    auto border = [&](Value column) {
-      emitBlock(column, b.minIdx(b.sub(end, column), step));
-    };
-    auto wholeBlocks = [&](Value from, Value count) {
-      return b.add(from, b.mul(b.divFloor(count, step), step));
-    };
-    Value first =
-        wholeBlocks(begin, b.add(b.sub(inside.begin, begin), b.idx(lanes - 1)));
-    Value last =
-        wholeBlocks(first, b.maxIdx(b.sub(inside.end, first), b.idx(0)));
-    // Without a border at the end the last block is moved back and overlaps.
-    Value start = b.sub(inside.end, step);
-    Value movesBack =
-        arith::AndIOp::create(b, b.less(b.sub(inside.begin, b.idx(1)), start),
-                              b.less(b.sub(end, b.idx(1)), inside.end));
-    last = arith::SelectOp::create(b, movesBack, b.maxIdx(first, end), last);
-    b.forLoop(begin, b.minIdx(first, end), step, border);
-    b.forLoop(first, last, step,
-              [&](Value column) { emitBlock(b.minIdx(column, start)); });
-    b.forLoop(last, end, step, border);
-  });
+  auto forRows = [&](Value first, Value end, function_ref<void()> body) {
+    b.forLoop(
+        first, b.minIdx(b.add(first, b.idx(cut.rows)), end), b.idx(1),
+        [&](Value row) {
+          startRow(row, b.sub(row, first));
+          body();
+        },
+        kNoUnroll);
+  };
+  auto emitRows = [&](Value begin, Value end, Value column, Value count) {
+    Value start = startOf(columns, column),
+          places = b.add(b.mul(count, b.idx(columns.stride)),
+                         b.idx(columns.getReach()));
+    outputEnd = b.mul(end, b.size(columns.output));
+    clearRows();
+    b.forLoop(
+        begin, end, b.idx(cut.rows),
+        [&](Value first) {
+          forRows(first, end, [&] { joinRows(start, places); });
+          forRows(first, end, [&] { emitChunk(column, count); });
+        },
+        kNoUnroll);
+  };
+  forEachTask(b, getPoolGrain(op),
+              [&](Value begin, Value end, Value left, Value right) {
+                b.forLoop(
+                    left, right, b.idx(cut.chunk),
+                    [&](Value column) {
+                      Value count =
+                          b.minIdx(b.sub(right, column), b.idx(cut.chunk));
+                      emitRows(begin, end, column, count);
+                    },
+                    kNoUnroll);
+              });
 }
 
 //===----------------------------------------------------------------------===//
@@ -295,9 +487,14 @@ static PoolOp findPool(Block &block) {
                pool.getKernel().size() <= 2 &&
                pool.getInput().getType().getElementType().isF32() &&
                pool.getResult().getType().getElementType().isF32();
-  // Taps are unrolled along a row.
-  constexpr int64_t maxTaps = 16;
-  return known && pool.getKernel().back() <= maxTaps ? pool : PoolOp();
+  if (!known)
+    return {};
+  // Taps are unrolled along a row, and scratch holds those of a vector.
+  constexpr int64_t maxTaps = 16, maxReach = 4096, maxStride = 64;
+  Axis columns = getColumns(pool);
+  bool fits = columns.kernel <= maxTaps && columns.stride <= maxStride &&
+              columns.dilation <= maxReach / columns.kernel;
+  return fits ? pool : PoolOp();
 }
 
 namespace {
@@ -311,8 +508,10 @@ public:
     PoolOp op = findPool(dispatch.getBody().front());
     if (!op || !haveVectors(levels))
       return std::nullopt;
-    Grain grain = getPoolGrain(op);
-    return makeSchedule(grain);
+    KernelSchedule schedule = makeSchedule(getPoolGrain(op));
+    PoolCut cut(getColumns(op));
+    schedule.scratchBytes = cut.rows * cut.places * 4;
+    return schedule;
   }
 
   LogicalResult emit(KernelBuilder &b) const override {

@@ -70,18 +70,10 @@ Value Reduction::narrow(KernelBuilder &b, Value value) const {
   return arith::TruncFOp::create(b, lift(scalar, lanesOf(value)), value);
 }
 
-/// The one of `a` and `c` that wins, a NaN first: two instructions fewer than
-/// arith.maximumf, which orders the zeros too.
-static Value pick(KernelBuilder &b, arith::CmpFPredicate wins, Value a,
-                  Value c) {
-  Value better =
-      arith::SelectOp::create(b, arith::CmpFOp::create(b, wins, a, c), a, c);
-  Value isNaN = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, a, a);
-  return arith::SelectOp::create(b, isNaN, a, better);
-}
-
 Value Reduction::combine(KernelBuilder &b, Value a, Value c) const {
   bool isFloat = isa<FloatType>(accumulator);
+  // Zeros need not be ordered.
+  auto zeros = arith::FastMathFlags::nsz;
   switch (combiner) {
   case Combiner::Sum:
     return isFloat ? arith::AddFOp::create(b, a, c).getResult()
@@ -91,12 +83,12 @@ Value Reduction::combine(KernelBuilder &b, Value a, Value c) const {
                    : arith::MulIOp::create(b, a, c).getResult();
   case Combiner::Max:
     if (isFloat)
-      return pick(b, arith::CmpFPredicate::OGT, a, c);
+      return arith::MaximumFOp::create(b, c, a, zeros);
     return isUnsigned ? arith::MaxUIOp::create(b, a, c).getResult()
                       : arith::MaxSIOp::create(b, a, c).getResult();
   case Combiner::Min:
     if (isFloat)
-      return pick(b, arith::CmpFPredicate::OLT, a, c);
+      return arith::MinimumFOp::create(b, c, a, zeros);
     return isUnsigned ? arith::MinUIOp::create(b, a, c).getResult()
                       : arith::MinSIOp::create(b, a, c).getResult();
   case Combiner::And:
