@@ -1,6 +1,9 @@
 //===- GemmF32.cpp - f32 matrix product with a constant weight --*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
+// A convolution of single pixels with a window of one, as those behind a global
+// average are, is such a product as well: its rows are the images.
+//
 // The weight is packed in panels of `nr` columns, [N/nr][K][nr]. A task is a
 // panel and a range of rows: a block of the panel that fits half of L2 stays
 // there while the rows walk by, read in place. The accumulators of a tile stay
@@ -29,11 +32,43 @@ int64_t choosePanel(int64_t n, bool avx512) {
   return llvm::alignTo(n, 48) < llvm::alignTo(n, 64) ? 48 : 64;
 }
 
-/// Number of rows of all leading dimensions.
-AffineExpr getRows(MatMulOp op) {
-  SmallVector<AffineExpr> dims = getDims(op.getResult().getType());
-  dims.pop_back();
-  return product(dims, op.getContext());
+/// A product `[leading..., K] x [K, N]`, the root of a body.
+struct Product {
+  Operation *op = nullptr;
+  SmallVector<AffineExpr> leading; ///< dimensions of the rows
+  unsigned trailing = 0; ///< dimensions of one element behind the columns
+  std::optional<int64_t> n;
+  bool transA = false, transB = false;
+  const char *layout = "panel";
+
+  AffineExpr getRows() const { return product(leading, op->getContext()); }
+};
+
+/// A convolution of images of one pixel with windows of one.
+std::optional<Product> findPixelConv(Block &body) {
+  auto conv = getRoot<ConvOp>(body);
+  if (!conv || conv.getGroups() != 1 ||
+      llvm::any_of(conv.getPads(), [](int64_t pad) { return pad != 0; }))
+    return std::nullopt;
+  SmallVector<AffineExpr> in = getDims(conv.getInput().getType()),
+                          out = getDims(conv.getResult().getType());
+  // Without padding the window has one element too.
+  for (size_t i = 2; i < in.size(); ++i)
+    if (getConstantSize(in[i]) != 1 || getConstantSize(out[i]) != 1)
+      return std::nullopt;
+  Product product{
+      conv, {out[0]}, unsigned(out.size() - 2), getConstantSize(out[1])};
+  product.layout = "conv_panel:1";
+  return product;
+}
+
+std::optional<Product> findProduct(Block &body) {
+  auto matmul = getRoot<MatMulOp>(body);
+  if (!matmul)
+    return findPixelConv(body);
+  SmallVector<AffineExpr> dims = getDims(matmul.getResult().getType());
+  std::optional<int64_t> n = getConstantSize(dims.pop_back_val());
+  return Product{matmul, dims, 0, n, matmul.getTransA(), matmul.getTransB()};
 }
 
 class GemmF32Emitter final : public KernelEmitter {
@@ -51,7 +86,7 @@ public:
 /// State of one emission.
 class Gemm {
 public:
-  Gemm(KernelBuilder &b, MatMulOp op, Epilogue epilogue);
+  Gemm(KernelBuilder &b, const Product &product, Epilogue epilogue);
   LogicalResult emit();
 
 private:
@@ -63,7 +98,7 @@ private:
                 bool first, bool last);
 
   KernelBuilder &b;
-  MatMulOp op;
+  Product product;
   Epilogue epilogue;
   Type f32, stored;
   Value lhs, rhs, out;
@@ -78,43 +113,39 @@ private:
 } // namespace
 
 /// With panels of `nr` columns.
-static KernelSchedule makeSchedule(MatMulOp op, int64_t nr) {
-  auto rhs = cast<BlockArgument>(op.getRhs());
-  int64_t n =
-      cast<RankedTensorType>(rhs.getType()).getDimSize(op.getTransB() ? 0 : 1);
-  Builder builder(op.getContext());
+static KernelSchedule makeSchedule(const Product &product, int64_t nr) {
+  auto rhs = cast<BlockArgument>(product.op->getOperand(1));
+  Builder builder(product.op->getContext());
   KernelSchedule schedule;
   schedule.params = builder.getDictionaryAttr(
       builder.getNamedAttr("nr", builder.getI64IntegerAttr(nr)));
-  schedule.tasks =
-      getRows(op).ceilDiv(kTaskRows) * int64_t(llvm::divideCeil(n, nr));
-  schedule.packs.push_back({rhs.getArgNumber(), "panel", nr, op.getTransB()});
+  schedule.tasks = product.getRows().ceilDiv(kTaskRows) *
+                   int64_t(llvm::divideCeil(*product.n, nr));
+  schedule.packs.push_back(
+      {rhs.getArgNumber(), product.layout, nr, product.transB});
   return schedule;
 }
 
 std::optional<KernelSchedule>
 GemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                       function_ref<bool(unsigned)> isConstant) const {
-  auto op = getRoot<MatMulOp>(dispatch.getBody().front());
-  if (!op || !isF32Tensor(op.getLhs().getType()) ||
-      !isF32Tensor(op.getRhs().getType()) ||
-      !isF32Tensor(op.getResult().getType()))
+  std::optional<Product> product = findProduct(dispatch.getBody().front());
+  if (!product || !llvm::all_of(product->op->getOperandTypes(), isF32Tensor) ||
+      !isF32Tensor(product->op->getResult(0).getType()))
     return std::nullopt;
-  auto lhs = dyn_cast<BlockArgument>(op.getLhs());
-  auto rhs = dyn_cast<BlockArgument>(op.getRhs());
+  auto lhs = dyn_cast<BlockArgument>(product->op->getOperand(0));
+  auto rhs = dyn_cast<BlockArgument>(product->op->getOperand(1));
   if (!lhs || !rhs || lhs == rhs || !isConstant(rhs.getArgNumber()) ||
       !llvm::hasSingleElement(rhs.getUses()))
     return std::nullopt;
   auto weight = cast<RankedTensorType>(rhs.getType());
   int64_t rank = cast<RankedTensorType>(lhs.getType()).getRank();
-  if (weight.getRank() != 2 || !weight.hasStaticShape() ||
-      weight.getNumElements() == 0 || (op.getTransA() && rank != 2))
+  if (weight.getRank() != 2 + product->trailing || !weight.hasStaticShape() ||
+      weight.getNumElements() == 0 || (product->transA && rank != 2))
     return std::nullopt;
   if (llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
     return std::nullopt;
-
-  int64_t n = weight.getDimSize(op.getTransB() ? 0 : 1);
-  return makeSchedule(op, choosePanel(n, hasAvx512(levels)));
+  return makeSchedule(*product, choosePanel(*product->n, hasAvx512(levels)));
 }
 
 /// Panels of other widths: what a task reads of the weight, and on AVX-512 the
@@ -126,39 +157,39 @@ GemmF32Emitter::getAlternatives(DispatchOp dispatch,
   std::optional<KernelSchedule> chosen = match(dispatch, levels, isConstant);
   if (!chosen)
     return {};
-  auto op = getRoot<MatMulOp>(dispatch.getBody().front());
-  int64_t n = op.getResult().getType().getShape().back();
+  std::optional<Product> product = findProduct(dispatch.getBody().front());
   SmallVector<KernelSchedule> others;
   for (int64_t nr : {16, 32, 48, 64})
-    if (nr != chosen->packs.front().nr && nr < n + 16 &&
+    if (nr != chosen->packs.front().nr && nr < *product->n + 16 &&
         (nr >= 32 || !hasAvx512(levels)))
-      others.push_back(makeSchedule(op, nr));
+      others.push_back(makeSchedule(*product, nr));
   return others;
 }
 
 LogicalResult GemmF32Emitter::emit(KernelBuilder &builder) const {
-  Block &body = builder.kernel().getBody().front();
-  auto op = getRoot<MatMulOp>(body);
-  if (!op)
+  std::optional<Product> product =
+      findProduct(builder.kernel().getBody().front());
+  if (!product)
     return failure();
-  return Gemm(builder, op, *getEpilogue(op)).emit();
+  return Gemm(builder, *product, *getEpilogue(product->op)).emit();
 }
 
-Gemm::Gemm(KernelBuilder &b, MatMulOp op, Epilogue epilogue)
-    : b(b), op(op), epilogue(std::move(epilogue)), f32(b.getF32Type()),
-      rowsExpr(getRows(op)) {
-  auto packed = cast<RankedTensorType>(op.getRhs().getType());
-  k = packed.getDimSize(1);
-  nr = packed.getDimSize(2);
-  n = op.getResult().getType().getShape().back();
+Gemm::Gemm(KernelBuilder &b, const Product &product, Epilogue epilogue)
+    : b(b), product(product), epilogue(std::move(epilogue)),
+      f32(b.getF32Type()), n(*product.n), rowsExpr(product.getRows()) {
+  Operation *op = product.op;
+  auto packed = cast<RankedTensorType>(op->getOperand(1).getType());
+  k = packed.getDimSize(packed.getRank() - 2);
+  nr = packed.getDimSize(packed.getRank() - 1);
   stored = getStoredType(b.kernel().getBody().front());
   lanes = b.caps().f32Lanes();
-  lhs = b.pointer(cast<BlockArgument>(op.getLhs()));
-  rhs = b.pointer(cast<BlockArgument>(op.getRhs()));
+  lhs = b.pointer(cast<BlockArgument>(op->getOperand(0)));
+  rhs = b.pointer(cast<BlockArgument>(op->getOperand(1)));
   out = b.resultPointer(0);
+  this->epilogue.laneDim = product.leading.size();
   tileStore.emplace(b, this->epilogue, out, stored);
-  rowStride = op.getTransA() ? b.idx(1) : b.idx(k);
-  kStride = op.getTransA() ? b.size(rowsExpr) : b.idx(1);
+  rowStride = product.transA ? b.idx(1) : b.idx(k);
+  kStride = product.transA ? b.size(rowsExpr) : b.idx(1);
   // Partial sums can only wait in the output if it is f32.
   int64_t fits = std::max<int64_t>(b.caps().l2Bytes / 2 / (nr * 4), 256);
   kBlock = k;
@@ -285,11 +316,10 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
 
   Value lastCount = liveLanes(tile.vectors - 1);
   if (last) {
-    SmallVector<AffineExpr> leading = getDims(op.getResult().getType());
-    leading.pop_back();
     auto indices = [&](Value r, unsigned lane) {
-      SmallVector<Value> at = splitIndex(b, b.add(row, r), leading);
+      SmallVector<Value> at = splitIndex(b, b.add(row, r), product.leading);
       at.push_back(b.add(columnIndex, b.idx(lane)));
+      at.append(product.trailing, b.idx(0));
       return at;
     };
     if (failed(tileStore->store(tile, sums, {indices, outOffset, lastCount})))

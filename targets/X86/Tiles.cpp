@@ -120,13 +120,14 @@ LogicalResult x86::storeWithEpilogue(KernelBuilder &b, const Epilogue &epilogue,
     return epilogue.apply(b, element, at, width, mask);
   };
   return storeComputed(b, compute, value, indices, lanes, count, pointer,
-                       stored, offset);
+                       stored, offset, epilogue.laneDim);
 }
 
 LogicalResult x86::storeComputed(KernelBuilder &b, ElementComputation compute,
                                  Value value, ArrayRef<Value> indices,
                                  unsigned lanes, Value count, Value pointer,
-                                 Type stored, Value offset) {
+                                 Type stored, Value offset,
+                                 std::optional<unsigned> laneDim) {
   Value mask = count ? b.firstLanes(count, lanes) : Value();
   FailureOr<Value> result = compute(value, indices, lanes, mask);
   if (succeeded(result)) {
@@ -138,7 +139,8 @@ LogicalResult x86::storeComputed(KernelBuilder &b, ElementComputation compute,
   auto storeLane = [&](unsigned lane) {
     Value scalar = vector::ExtractOp::create(b, value, int64_t(lane));
     SmallVector<Value> at(indices);
-    at.back() = b.add(at.back(), b.idx(lane));
+    Value &last = at[laneDim.value_or(at.size() - 1)];
+    last = b.add(last, b.idx(lane));
     FailureOr<Value> one = compute(scalar, at, 1, Value());
     if (failed(one)) {
       status = failure();

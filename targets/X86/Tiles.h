@@ -84,13 +84,12 @@ using ElementComputation = llvm::function_ref<mlir::FailureOr<mlir::Value>(
     mlir::Value mask)>;
 
 /// Stores what becomes of `value` at `offset` of `pointer`, as
-/// storeWithEpilogue.
-mlir::LogicalResult storeComputed(KernelBuilder &b, ElementComputation compute,
-                                  mlir::Value value,
-                                  llvm::ArrayRef<mlir::Value> indices,
-                                  unsigned lanes, mlir::Value count,
-                                  mlir::Value pointer, mlir::Type stored,
-                                  mlir::Value offset);
+/// storeWithEpilogue; vectors run along dimension `laneDim` (none: the last).
+mlir::LogicalResult
+storeComputed(KernelBuilder &b, ElementComputation compute, mlir::Value value,
+              llvm::ArrayRef<mlir::Value> indices, unsigned lanes,
+              mlir::Value count, mlir::Value pointer, mlir::Type stored,
+              mlir::Value offset, std::optional<unsigned> laneDim = {});
 
 /// Applies an epilogue to `value` at `indices` and stores the result at
 /// `offset` of `pointer`; lane by lane if the body has no vector form. `count`

@@ -192,9 +192,11 @@ computeGeneric(KernelBuilder &b, GenericOp generic,
 struct Epilogue {
   llvm::SmallVector<GenericOp> chain;
   mlir::Value rootResult;
-  /// Applies the chain to `value` (scalar or vector of lanes along the last
-  /// dimension) at `indices` of the result; loads the other operands. With a
-  /// mask only its lanes are read; lane 0 must be on.
+  /// The result's dimension that vectors run along; none: the last one.
+  std::optional<unsigned> laneDim;
+  /// Applies the chain to `value` (scalar or vector of lanes) at `indices` of
+  /// the result; loads the other operands. With a mask only its lanes are read;
+  /// lane 0 must be on.
   mlir::FailureOr<mlir::Value> apply(KernelBuilder &b, mlir::Value value,
                                      llvm::ArrayRef<mlir::Value> indices,
                                      unsigned lanes,

@@ -281,7 +281,7 @@ FailureOr<Value> Epilogue::apply(KernelBuilder &b, Value value,
   SmallVector<std::pair<Value, Value>> computed{{rootResult, value}};
   for (GenericOp generic : chain) {
     FailureOr<Value> next =
-        computeGeneric(b, generic, indices, lanes, mask, computed);
+        computeGeneric(b, generic, indices, lanes, mask, computed, laneDim);
     if (failed(next))
       return failure();
     computed.push_back({generic.getResult(), *next});

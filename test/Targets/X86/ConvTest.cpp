@@ -34,6 +34,12 @@ struct Conv {
         return false;
     return true;
   }
+  /// A product of one row per image.
+  bool isPixels() const {
+    return groups == 1 && !dynamicSize &&
+           height * width * kernel[0] * kernel[1] == 1 && pad[0] == 0 &&
+           pad[1] == 0;
+  }
   Dim outDim(int axis) const {
     if (!dynamicSize)
       return out(axis);
@@ -89,7 +95,9 @@ std::string Conv::text() const {
 
 /// `emitter` with a dot at the end may be one of several.
 void check(const X86 &x86, const std::string &levels, const Conv &conv,
-           uint64_t seed, const std::string &emitter) {
+           uint64_t seed, std::string emitter) {
+  if (conv.isPixels())
+    emitter = "gemm.f32";
   std::string text = conv.text();
   SCOPED_TRACE(levels + "\n" + text);
   LoadedKernel kernel(text, x86.target(), x86.parse(levels), {1});
@@ -206,6 +214,33 @@ TEST(ConvTest, LeavesOutTapsInThePadding) {
     check(x86, x86.levels()[seed % x86.levels().size()], conv, seed,
           "conv.f32");
   }
+}
+
+TEST(ConvTest, MultipliesSinglePixels) {
+  X86 x86;
+  int seed = 0;
+  for (const std::string &levels : x86.levels())
+    for (int64_t images : {1, 2, 30}) {
+      Random random(++seed + 4000);
+      Conv conv{images,
+                random.range(1, 80),
+                1,
+                1,
+                random.range(1, 150),
+                {1, 1},
+                {1, 1},
+                {0, 0},
+                {1, 1},
+                1,
+                seed % 2 == 0,
+                false};
+      conv.swish = seed % 3 != 0;
+      ASSERT_TRUE(conv.isPixels());
+      check(x86, levels, conv, seed, "gemm.f32");
+    }
+  // A long sum in several blocks.
+  Conv deep{2, 9000, 1, 1, 20, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, false, false};
+  check(x86, x86.levels().front(), deep, 1, "gemm.f32");
 }
 
 TEST(ConvTest, CutsManyChannels) {
