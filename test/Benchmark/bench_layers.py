@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # Speed of single layers of forms that the benchmarks of models have few of, against ONNX Runtime.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: bench_layers.py [--pairs=N] [--only=REGEX] [--no-page]
+"""usage: bench_layers.py [--pairs=N] [--only=REGEX] [--no-page] [--page=FILE]
 
-Transposed convolutions, those over depth, depthwise ones by width, dilated ones, attention with what hides keys. One thread, both sides
-in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md.
+Transposed convolutions, those over depth, depthwise ones by width, dilated ones, of single pixels, pools, attention with what hides keys.
+One thread, both sides in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md or
+FILE.
 """
 
 from __future__ import annotations
@@ -89,6 +90,16 @@ def attention(queries: int, keys: int, causal: int) -> Layer:
                  {"is_causal": causal})  # fmt: skip
 
 
+def pool(kind: str, channels: int, size: int, kernel: int, stride: int = 1) -> Layer:
+    attributes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [(kernel - 1) // 2] * 4}
+    return Layer(f"{kind} pool, {channels}, k{kernel} s{stride}, {size}x{size}", {"max": "MaxPool", "average": "AveragePool"}[kind],
+                 [(1, channels, size, size)], [], attributes)  # fmt: skip
+
+
+def pixels(images: int, inputs: int, outputs: int) -> Layer:
+    return Layer(f"single pixels, {images} of {inputs} to {outputs}", "Conv", [(images, inputs, 1, 1)], [(outputs, inputs, 1, 1)], {})
+
+
 LAYERS = [
     transposed(64, 32, 32, 2, 2), transposed(64, 32, 32, 4, 2), transposed(64, 32, 32, 3, 2), transposed(16, 3, 64, 4, 2),
     transposed(128, 64, 100, 16, 8, 1), transposed(32, 16, 8, 2, 2, 3), transposed(64, 64, 28, 4, 2, group=2),
@@ -97,7 +108,10 @@ LAYERS = [
     depthwise(672, 7, 5), depthwise(1152, 4, 5), depthwise(96, 56, 7), depthwise(144, 56, 5, 2), depthwise(16, 450, 3), depthwise(8, 1000, 3, 2),
     dilated(960, 256, 20, 12), dilated(960, 256, 20, 24), dilated(512, 256, 28, 12), dilated(256, 256, 33, 6),
     dilated(256, 256, 65, 24), attention(128, 128, 0), attention(512, 512, 0),
-    attention(512, 512, 1), attention(1, 1024, 0),
+    attention(512, 512, 1), attention(197, 197, 0), attention(1, 1024, 0), attention(1, 128, 0),
+    pool("max", 64, 112, 3, 2), pool("max", 64, 128, 2, 2), pool("max", 512, 14, 3), pool("max", 480, 14, 3, 2),
+    pool("max", 256, 13, 13), pool("average", 256, 28, 3), pool("average", 512, 14, 2, 2),
+    pixels(1, 960, 1280), pixels(1, 480, 120), pixels(8, 240, 60),
 ]  # fmt: skip
 
 
@@ -163,10 +177,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=31)
     parser.add_argument("--only", default="", help="layers whose name matches")
     parser.add_argument("--no-page", action="store_true", help="only print")
+    parser.add_argument("--page", type=pathlib.Path, help="the page to write")
     options = parser.parse_args()
+    command = f"./dev bench layers --pairs={options.pairs}" + (f" --only='{options.only}'" if options.only else "")
     lines = [
         "# Single layers against ONNX Runtime", "",
-        f"`./dev bench layers --pairs={options.pairs}` on {harness.cpu_name()}, commit {harness.commit()}, {datetime.date.today()}, one thread, ONNX Runtime "
+        f"`{command}` on {harness.cpu_name()}, commit {harness.commit()}, {datetime.date.today()}, one thread, ONNX Runtime "
         f"{onnxruntime.__version__} in f32. Times in us are medians, ratios are ONNX Runtime's time over ours in pairs of runs in "
         "turns, their median and quartiles. int8 as a sample chooses it: what would not be faster stays f32. The error is that of "
         "int8, squared, relative.", "",
@@ -179,7 +195,7 @@ def main() -> None:
                 lines.append(measure(layer, pathlib.Path(folder), options.pairs))
                 print(lines[-1], flush=True)
     if not options.no_page:
-        harness.write_page("layers", lines)
+        harness.write_page("layers", lines, options.page)
 
 
 if __name__ == "__main__":

@@ -158,9 +158,12 @@ def write_page(name: str, lines: Iterable[str], page: pathlib.Path | None = None
 
 
 def cpu_name() -> str:
-    """The CPU's model name and what of its vector features matter here."""
+    """The CPU's model name, which may hide what it is, its family and model, and what of its vector features matter here."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
-        name = next((line.split(":", 1)[1].strip() for line in info if line.startswith("model name")), "unknown CPU")
+        fields = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in info if ":" in line]))
+    name = fields.get("model name", "unknown CPU")
+    if "cpu family" in fields:
+        name += f", family {fields['cpu family']}, model {fields.get('model', '?')}"
     return f"{name} ({', '.join(text for flag, text in FEATURES.items() if flag in cpu_flags())})"
 
 
