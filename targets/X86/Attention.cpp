@@ -37,7 +37,6 @@ constexpr int64_t kKeys = 128;
 constexpr int64_t kFewQueries = 3;
 /// Keys whose products with a query are added side by side.
 constexpr unsigned kDotKeys = 8;
-
 /// Vectors of scores that a step of softmax takes: they do not wait for each
 /// other.
 constexpr unsigned kStepVectors = 2;
@@ -104,6 +103,7 @@ private:
 
   int64_t keyBlock;
   ScratchLayout layout;
+  int64_t tileVectors; ///< of many queries' tiles
 };
 
 } // namespace
@@ -134,7 +134,8 @@ LogicalResult AttentionEmitter::emit(KernelBuilder &builder) const {
 
 Attention::Attention(KernelBuilder &b, const AttentionParts &parts)
     : AttentionFrame(b, parts, b.caps().f32Lanes(), kQueries),
-      keyBlock(getKeyBlock(op)), layout(keyBlock, depth, width) {}
+      keyBlock(getKeyBlock(op)), layout(keyBlock, depth, width),
+      tileVectors(b.caps().hasAvx512 ? 4 : 2) {}
 
 void Attention::emitTask() {
   Value zero = b.constant(0, vec);
@@ -190,7 +191,6 @@ void Attention::emitKeyBlock(Value keyBegin, Value keyCount) {
       b.idx(0), queryCount, b.idx(1),
       [&](Value row) { emitRow(row, keyBegin, keyCount); },
       KernelBuilder::LoopHint::NoUnroll);
-  unsigned vectors = b.caps().hasAvx512 ? 4 : 2;
   byCount(
       [&] {
         // As many sums as hide the latency of adding to each.
@@ -203,7 +203,7 @@ void Attention::emitKeyBlock(Value keyBegin, Value keyCount) {
         });
       },
       [&] {
-        forPanels(vectors, [&](const Panel &panel) {
+        forPanels(tileVectors, [&](const Panel &panel) {
           Value base = part(layout.values + panel.first * keyBlock);
           emitWeighted(panel,
                        getTileRows(b.caps(), unsigned(panel.width / lanes)),
@@ -220,7 +220,7 @@ void Attention::emitKeyBlock(Value keyBegin, Value keyCount) {
 /// tile of scores, then those of one vector.
 void Attention::forKeyPanels(
     Value keyCount, function_ref<void(Value first, int64_t width)> body) {
-  int64_t wide = int64_t(b.caps().hasAvx512 ? 4 : 2) * lanes;
+  int64_t wide = tileVectors * lanes;
   Value whole = b.mul(b.divFloor(keyCount, b.idx(wide)), b.idx(wide));
   auto forRange = [&](Value begin, Value end, int64_t width) {
     b.forLoop(
@@ -285,7 +285,7 @@ void Attention::packValues(Value keyBegin, Value keyCount) {
   b.forLoop(
       b.idx(0), keyCount, b.idx(1),
       [&](Value t) {
-        forPanels(b.caps().hasAvx512 ? 4 : 2, [&](const Panel &panel) {
+        forPanels(tileVectors, [&](const Panel &panel) {
           Value target = b.add(b.idx(panel.first * keyBlock),
                                b.mul(t, b.idx(panel.width)));
           for (int64_t at = 0; at < panel.width; at += lanes)

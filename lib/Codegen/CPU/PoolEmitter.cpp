@@ -6,8 +6,8 @@
 // neutral elements for the padding; then the taps of a window are neighbours
 // there, and need no masks. With stride 2 the first step parts even from odd
 // columns, so that these lie side by side as well. So a window of k by k costs
-// about 2 k, not k^2. Each step is made for some rows: memory that was written
-// in one way is slow to read in another at once.
+// about 2 k, not k^2. Each step is made for some rows at once: a load across
+// two stores waits until both have left the core.
 //
 //===----------------------------------------------------------------------===//
 #include "LoopNest.h"
@@ -15,7 +15,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "qcc/Codegen/Emitters.h"
-#include <numeric>
 
 using namespace mlir;
 using namespace qcc;
@@ -123,7 +122,7 @@ PoolCut::PoolCut(const Axis &columns) {
   places = llvm::alignTo(chunk * columns.stride + columns.getReach(),
                          2 * kMaxLanes) +
            2 * kMaxLanes;
-  constexpr int64_t apart = 1024;
+  constexpr int64_t apart = 1024; // places between a store and its load
   rows = std::max<int64_t>(apart / places, 1);
 }
 
