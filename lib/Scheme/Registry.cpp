@@ -275,25 +275,65 @@ static std::string getCanonicalKey(const Scheme &scheme,
          (parameters.clip ? ":clip" : "");
 }
 
-static llvm::Error makeUnknownKey(ArrayRef<const Scheme *> schemes,
-                                  StringRef key) {
-  std::string known = "f32", nearest;
-  unsigned least = 7; // More than three changes are no slip.
-  for (const Scheme *scheme : schemes) {
-    known += ", " + scheme->getKey().str();
+/// The bits that a name speaks of, and whether they are those of a float:
+/// `int4`, `w4a16`, `q4_0` and `4bit` all say 4. 0 bits for other names.
+static std::pair<unsigned, bool> readBits(StringRef name) {
+  static constexpr StringRef floats[] = {"f",  "fp",     "float", "nf",
+                                         "bf", "bfloat", "mxfp",  "nvfp"};
+  static constexpr StringRef integers[] = {"w", "q",   "i",   "u",
+                                           "s", "int", "uint"};
+  std::string lower = name.lower();
+  StringRef rest = lower,
+            word = rest.take_while([](char c) { return llvm::isAlpha(c); });
+  rest = rest.drop_front(word.size());
+  bool isFloat = llvm::is_contained(floats, word);
+  unsigned bits = 0;
+  if (rest.consumeInteger(10, bits) ||
+      !(isFloat || llvm::is_contained(integers, word) ||
+        (word.empty() && rest.ltrim("-_").starts_with("bit"))))
+    return {0, false};
+  return {bits, isFloat};
+}
+
+/// Of the keys those that a name may mean: what other tools call `int4` has no
+/// letters in common with `w4a16`, but its bits.
+static SmallVector<StringRef> getMeant(ArrayRef<StringRef> keys,
+                                       StringRef name) {
+  SmallVector<StringRef> meant;
+  auto kind = readBits(name);
+  for (StringRef key : keys)
+    if (kind.first != 0 && readBits(key) == kind)
+      meant.push_back(key);
+  bool isOfBits = !meant.empty();
+  // Of a name with more wrong letters than right ones nothing is near, and more
+  // than three are no slip.
+  size_t least = std::min<size_t>((name.size() + 1) / 2, isOfBits ? 2 : 3) * 2;
+  SmallVector<StringRef> nearest;
+  for (StringRef key : isOfBits ? ArrayRef<StringRef>(meant) : keys) {
     // Of equally near keys the one of the same length.
-    unsigned distance = 2 * key.edit_distance(scheme->getKey()) +
-                        (key.size() != scheme->getKey().size());
-    if (distance < least) {
+    size_t distance = 2 * name.edit_distance(key) + (name.size() != key.size());
+    if (distance <= least - (nearest.empty() ? 0 : 1) &&
+        !(isOfBits && name.size() != key.size())) {
       least = distance;
-      nearest = scheme->getKey();
+      nearest = {key};
     }
   }
-  return makeError(Diag::Usage, "",
-                   "expected a precision (" + known + "), but got '" + key +
-                       "'; " +
-                       (nearest.empty() ? "`qcc schemes` lists them"
-                                        : "did you mean '" + nearest + "'?"));
+  return isOfBits && nearest.empty() ? meant : nearest;
+}
+
+static llvm::Error makeUnknownKey(ArrayRef<const Scheme *> schemes,
+                                  StringRef key) {
+  SmallVector<StringRef> known = {"f32"};
+  for (const Scheme *scheme : schemes)
+    known.push_back(scheme->getKey());
+  SmallVector<StringRef> meant = getMeant(known, key);
+  return makeError(
+      Diag::Usage, "",
+      "expected a precision (" + llvm::join(known, ", ") + "), but got '" +
+          key + "'; " +
+          (meant.empty()
+               ? "`qcc schemes` lists them"
+               : "did you mean '" + llvm::join(meant, "' or '") + "'?"));
 }
 
 llvm::Expected<const Scheme *> SchemeRegistry::find(StringRef precision) const {

@@ -94,6 +94,31 @@ TEST_F(FormatsTest, WhatIsNoPrecisionIsRefusedWithWhatThereIs) {
             std::string::npos);
   EXPECT_NE(getProblem("q").find("expected a precision (f32, int8, w4a8"),
             std::string::npos);
+  EXPECT_NE(getProblem("awq").find("; `qcc schemes` lists them"),
+            std::string::npos);
+  // What other tools call a precision says its bits.
+  const std::pair<const char *, const char *> meant[] = {
+      {"int4", "'w4a8' or 'w4a16'"},
+      {"w4", "'w4a8' or 'w4a16'"},
+      {"q4", "'w4a8' or 'w4a16'"},
+      {"int4wo", "'w4a8' or 'w4a16'"},
+      {"Q4_K_M", "'w4a8' or 'w4a16'"},
+      {"4-bit", "'w4a8' or 'w4a16'"},
+      {"int6", "'w6a16'"},
+      {"int3", "'w3a16'"},
+      {"int2", "'w2a16'"},
+      {"w2a8", "'w2a16'"},
+      {"w8a8", "'int8' or 'w8a16'"},
+      {"fp4", "'nf4'"},
+      {"fp16", "'bf16'"},
+      {"float32", "'f32'"},
+      {"w4a4", "'w4a8'"},
+      {"int9", "'int8'"}};
+  for (auto [name, hint] : meant)
+    EXPECT_NE(getProblem(name).find("but got '" + std::string(name) +
+                                    "'; did you mean " + hint + "?"),
+              std::string::npos)
+        << getProblem(name);
   EXPECT_EQ(getProblem("bfloat128").find("did you mean"), std::string::npos);
   for (const char *bad :
        {"w4a16:", "w4a16:g", "w4a16:g0", "w4a16:g33", "w4a16:g-8", "w4a16:g1e9",
