@@ -413,6 +413,24 @@ void Importer::warn(Location loc, const Twine &text) {
     emitWarning(loc) << warning;
 }
 
+/// The symbolic dimensions that are left, each with the first place that has
+/// it: exporters give them names such as s77, which say nothing.
+std::vector<std::string> Importer::listDims() const {
+  llvm::StringMap<std::string> places;
+  for (const onnx::ValueInfoProto &input : model.proto.graph().input()) {
+    const auto &shape = input.type().tensor_type().shape();
+    for (int i = 0; i < shape.dim_size(); ++i)
+      places.try_emplace(shape.dim(i).dim_param(), " (" + input.name() +
+                                                       ", axis " +
+                                                       std::to_string(i) + ")");
+  }
+  std::vector<std::string> dims;
+  for (const std::string &name :
+       ArrayRef(symbolContext.names).take_front(symbolContext.firstRuntime))
+    dims.push_back(name + places.lookup(name));
+  return dims;
+}
+
 llvm::Error Importer::checkFixedDims() const {
   for (const DimRule &rule : dimRules)
     if (!rule.same.empty() && !namedDims.contains(rule.same))
@@ -421,8 +439,7 @@ llvm::Error Importer::checkFixedDims() const {
                            "' to equal a symbolic dimension of the model, but "
                            "got '" +
                            rule.same + "'");
-  ArrayRef<std::string> names =
-      ArrayRef(symbolContext.names).take_front(symbolContext.firstRuntime);
+  std::vector<std::string> names = listDims();
   for (const auto &[name, size] : options.dims)
     if (!fixedDims.contains(name))
       return makeError(

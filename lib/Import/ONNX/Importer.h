@@ -91,6 +91,7 @@ private:
   mlir::LogicalResult report(llvm::Error error, const llvm::Twine &where);
   llvm::Error takeFaults();
   /// Refuses a `--dim` that names no dimension of the model.
+  std::vector<std::string> listDims() const;
   llvm::Error checkFixedDims() const;
 
   // The model.
