@@ -8,6 +8,7 @@
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/Parallel.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/Path.h"
 #include <cmath>
 #include <cstring>
 #include <mutex>
@@ -181,8 +182,10 @@ llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
       where = sample.name;
       what = "input '" + input + "' has " + std::to_string(count) + " NaN";
     }
-    problems.push_back(sample.name + ": input '" + input + "' has " +
-                       std::to_string(count) + " NaN; the sample is left out");
+    // Warnings are in the report, which is the same wherever the data is.
+    problems.push_back(llvm::sys::path::filename(sample.name).str() +
+                       ": input '" + input + "' has " + std::to_string(count) +
+                       " NaN; the sample is left out");
   }
   size_t all = samples.size();
   bool isTolerable = problems.size() <= kTolerated * double(all);

@@ -102,7 +102,7 @@ static void readArchive(const fs::path &path,
                         llvm::ArrayRef<SampleInput> inputs,
                         std::vector<Sample> &samples) {
   Sample sample;
-  sample.name = path.filename().string();
+  sample.name = path.string();
   for (run::Array &array : run::readNpz(path))
     sample.arrays.push_back(toSampleArray(std::move(array)));
   addSamples(std::move(sample), inputs, samples);
@@ -113,7 +113,7 @@ static void readTestSet(const fs::path &path,
                         llvm::ArrayRef<SampleInput> inputs,
                         std::vector<Sample> &samples) {
   Sample sample;
-  sample.name = path.filename().string();
+  sample.name = path.string();
   std::vector<run::Array> arrays = run::readTestInputs(path);
   for (size_t i = 0; i < arrays.size() && i < inputs.size(); ++i) {
     sample.arrays.push_back(toSampleArray(std::move(arrays[i])));

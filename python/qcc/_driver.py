@@ -123,7 +123,8 @@ def compile(  # noqa: A001 - the name that users know
             command += _flags(name, _save_arrays(value, temporary) if is_data else value)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     said, notes = [], []
-    for line in done.stderr.splitlines():
+    # Arrays were in no file that the caller knows.
+    for line in done.stderr.replace(f"{temporary}{os.sep}", "").splitlines():
         if (told := line.removeprefix(_WARNING)) != line:
             notes.append(told)
         else:

@@ -157,6 +157,6 @@ def test_arrays_calibrate(folder):
     assert (made[0] / "manifest.json").read_bytes() == (made[1] / "manifest.json").read_bytes()
     of_file = qcc.compile(folder / "m.onnx", folder / "f.qcc", precision="int8", calib=folder / "d.npz")
     assert (of_file / "libmodel.so").read_bytes() == (made[0] / "libmodel.so").read_bytes()
-    with pytest.raises(qcc.CompileError, match="there is no array for input 'x'|expected .*'x'"):
+    with pytest.raises(qcc.CompileError, match="m.onnx: calib.npz: there is no array for input 'x'"):
         qcc.compile(folder / "m.onnx", folder / "n.qcc", precision="int8", calib={"z": x})
     assert sorted(path.name for path in pathlib.Path(folder).iterdir()) == ["0.qcc", "1.qcc", "d.npz", "f.qcc", "m.onnx"]

@@ -36,7 +36,7 @@ struct SampleArray {
 
 /// One input set of a model.
 struct Sample {
-  std::string name; ///< for messages: file and member
+  std::string name; ///< for messages: the path as it was given, and rows
   std::vector<SampleArray> arrays;
 };
 

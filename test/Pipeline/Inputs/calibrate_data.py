@@ -77,7 +77,7 @@ CASES = {
     "NaN": (with_value(np.nan), [], 5, "input 'x' has 1 NaN"),
     "NaN, refused": (with_value(np.nan, 1600), ["--calib-nan=refuse"], 5, "input 'x' has 1 NaN; --calib-nan=skip"),
     "NaN in one sample of 200": (with_value(np.nan, 1600), [], 0, "warning: data.npz row 0: input 'x' has 1 NaN; the sample is left out"),
-    "NaN in one sample of 2": (with_value(np.nan, 16, 64), [], 5, "data.npz row 8: input 'x' has 1 NaN"),
+    "NaN in one sample of 2": (with_value(np.nan, 16, 64), [], 5, f"m.onnx: {folder / 'data.npz'} row 8: input 'x' has 1 NaN"),
     "NaN in one sample of 2, skipped": (with_value(np.nan, 16, 64), ["--calib-nan=skip"], 0, "data.npz row 8"),
     "NaN everywhere, skipped": (filled(np.nan), ["--calib-nan=skip"], 5, "input 'x' has 32 NaN"),
     "infinity": (with_value(np.inf), [], 5, "x.input: 1 of 32 values are NaN or infinite"),
@@ -143,7 +143,7 @@ calibrate(mixed, [], 0, "", "a folder")
 (mixed / "b.npz").write_bytes(b"PK")
 calibrate(mixed, [], 5, "b.npz", "a folder with a broken archive")
 np.savez(mixed / "b.npz", **changed(ids=None))
-calibrate(mixed, [], 5, "b.npz: there is no array for input 'ids'", "a folder with an archive that does not fit")
+calibrate(mixed, [], 5, f"m.onnx: {mixed / 'b.npz'}: there is no array for input 'ids'", "a folder with an archive that does not fit")
 shutil.rmtree(mixed)
 sets = folder / "sets" / "test_data_set_0"
 sets.mkdir(parents=True)
