@@ -61,6 +61,7 @@ struct qcc_exec {
   uint32_t numBlocks;
   uint32_t maxBlocks;
   uint32_t pid;
+  bool isTooShort; ///< inputs have failed; the entry says for which node
 };
 
 struct qcc_context {

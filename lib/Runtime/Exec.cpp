@@ -286,15 +286,18 @@ static int32_t failRun(qcc_exec *x, int32_t status, uint32_t site) {
 
 static int32_t refuseSizes(qcc_exec *x, int32_t status, const char *node,
                            uint32_t rule, int64_t got, int64_t wanted) {
-  if (x->status != QCC_OK)
+  bool isTooShort = x->isTooShort && status == QCC_BAD_SHAPE;
+  if (x->status != QCC_OK && !isTooShort)
     return x->status;
   ErrorText &error = x->context->error;
   if (status == QCC_OK)
     status = QCC_INTERNAL;
   // Sizes of the inputs of the entry, or what the node's own inputs say.
-  const char *cause = status == QCC_BAD_SHAPE
+  const char *cause = isTooShort ? "the inputs are too short for it"
+                      : status == QCC_BAD_SHAPE
                           ? "the shapes of the inputs do not fit each other"
                           : "its inputs do not fit each other";
+  x->isTooShort = false;
   const char *start = *node ? "node '" : "", *end = *node ? "': " : "";
   switch (rule) {
   case QCC_SIZES_EQUAL:
@@ -304,6 +307,12 @@ static int32_t refuseSizes(qcc_exec *x, int32_t status, const char *node,
   case QCC_SIZES_AT_LEAST:
     error.fail(status, "%s%s%s%s: expected %lld or more, but got %lld", start,
                node, end, cause, (long long)wanted, (long long)got);
+    break;
+  case QCC_SIZES_COUNTED:
+    error.fail(status,
+               "%s%s%sexpected a size that can be counted, but its inputs give "
+               "one that is negative or too large",
+               start, node, end);
     break;
   default:
     // What is checked here besides sizes is values.
@@ -468,6 +477,18 @@ static qcc_status bindOutputs(qcc_context &context, uint32_t entry,
   return QCC_OK;
 }
 
+/// Shapes have no layout. An entry that has failed already does nothing but
+/// look at its checks, the first of which that is not kept names its node.
+static qcc_status nameTooShort(qcc_context &context, uint32_t entry) {
+  qcc_exec &x = context.exec;
+  x.entry = entry;
+  x.status = QCC_BAD_SHAPE;
+  x.isTooShort = true;
+  (void)qcc_entry_table[entry](&execTable, &x, context.symbols);
+  x.isTooShort = false;
+  return qcc_status(x.status);
+}
+
 static qcc_status callEntry(qcc_context &context, uint32_t entry,
                             DLTensor *const *outputs) {
   const qcc_entry_rec &rec = context.model->program.entry(entry);
@@ -478,6 +499,8 @@ static qcc_status callEntry(qcc_context &context, uint32_t entry,
   if (status != QCC_OK)
     return status;
   x.layout = findLayout(context, entry, context.symbols, status);
+  if (status == QCC_BAD_SHAPE)
+    return nameTooShort(context, entry);
   if (status == QCC_OK)
     status = growArena(context, x.layout->arenaBytes);
   if (status != QCC_OK)

@@ -95,3 +95,12 @@ def test_constant_index_of_nothing(tmp_path, nodes):
     kind = "int64" if "Shape" in nodes else "float"
     with pytest.warns(qcc.CompileWarning, match=r"the_node.*expected indices in \[-[13], [13]\), but got 7: the nearest element is read"):
         compile_text(tmp_path, f"g (float[3] x) => ({kind}[1] y) <int64[1] seven = {{7}}> {{ {text} }}")
+
+
+def test_size_that_cannot_be_counted(tmp_path):
+    graph = "g (int64[3] shape, int64 axis) => (float y) { [the_node] z = ConstantOfShape(shape) c = CumSum(z, axis) y = ReduceMax <keepdims = 0> (c) }"
+    _, compiled = compile_text(tmp_path, graph)
+    assert compiled({"shape": ints(2, 3, 4), "axis": np.array(0, I)})["y"] == 0
+    says = "node 'the_node': expected a size that can be counted, but its inputs give one that is negative or too large"
+    with pytest.raises(qcc.QccError, match=says):
+        compiled({"shape": ints(*[1 << 39] * 3), "axis": np.array(0, I)})

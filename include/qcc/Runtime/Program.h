@@ -299,9 +299,10 @@ typedef void (*qcc_kernel_fn)(void *const *bindings, const int64_t *dims,
 
 /** What two sizes do not keep. */
 enum qcc_size_rule {
-  QCC_SIZES_FIT = 0,     /* something else: they are not shown */
-  QCC_SIZES_EQUAL = 1,   /* got == wanted, or one of them is broadcast */
-  QCC_SIZES_AT_LEAST = 2 /* got >= wanted */
+  QCC_SIZES_FIT = 0,      /* something else: they are not shown */
+  QCC_SIZES_EQUAL = 1,    /* got == wanted, or one of them is broadcast */
+  QCC_SIZES_AT_LEAST = 2, /* got >= wanted */
+  QCC_SIZES_COUNTED = 3   /* bytes of a value, negative if none is allowed */
 };
 
 /** One run of an entry, owned by the runtime. */

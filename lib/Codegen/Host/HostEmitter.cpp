@@ -47,6 +47,8 @@ private:
   void addDispatch(host::DispatchOp op, unsigned number);
   void addCopy(host::CopyOp op);
   void addObserve(host::ObserveOp op, unsigned number);
+  void addRefusal(qcc_status_code status, StringRef node, qcc_size_rule rule,
+                  Value got, Value wanted);
   void addReserve(host::ReserveOp op);
   void addBind(host::BindOp op);
   void addLet(host::LetOp op);
@@ -289,6 +291,14 @@ Value HostBuilder::getText(StringRef text) {
   return LLVM::AddressOfOp::create(b, ptr, name);
 }
 
+/// Ends the run.
+void HostBuilder::addRefusal(qcc_status_code status, StringRef node,
+                             qcc_size_rule rule, Value got, Value wanted) {
+  call(offsetof(qcc_exec_table, refuse), {constant(i32, status), getText(node),
+                                          constant(i32, rule), got, wanted});
+  LLVM::ReturnOp::create(b, constant(i32, status));
+}
+
 void HostBuilder::addCheck(Value x, Value y, AffineMap sizes,
                            qcc_status_code status, StringRef node) {
   Block *refuse = addBlock(), *proceed = addBlock();
@@ -309,9 +319,7 @@ void HostBuilder::addCheck(Value x, Value y, AffineMap sizes,
     rule = QCC_SIZES_FIT;
     got = wanted = constant(i64, 0);
   }
-  call(offsetof(qcc_exec_table, refuse), {constant(i32, status), getText(node),
-                                          constant(i32, rule), got, wanted});
-  LLVM::ReturnOp::create(b, constant(i32, status));
+  addRefusal(status, node, rule, got, wanted);
   b.setInsertionPointToStart(proceed);
 }
 
@@ -387,10 +395,21 @@ void HostBuilder::addObserve(host::ObserveOp op, unsigned number) {
 }
 
 void HostBuilder::addReserve(host::ReserveOp op) {
+  Value bytes = evaluateChecked(op.getBytes().getResult(0));
+  // The runtime, which would refuse it, does not know the node.
+  if (!op.getBytes().isConstant()) {
+    Block *refuse = addBlock(), *proceed = addBlock();
+    branch(LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::slt, bytes,
+                                constant(i64, 0)),
+           refuse, proceed);
+    b.setInsertionPointToStart(refuse);
+    addRefusal(QCC_BAD_DATA, getNodeName(op.getLoc()), QCC_SIZES_COUNTED, bytes,
+               constant(i64, 0));
+    b.setInsertionPointToStart(proceed);
+  }
   // What follows computes with the sizes that this has checked.
   returnIfFailed(call(offsetof(qcc_exec_table, reserve),
-                      {constant(i32, op.getSlot().getIndex()),
-                       evaluateChecked(op.getBytes().getResult(0)),
+                      {constant(i32, op.getSlot().getIndex()), bytes,
                        constant(i32, op.getKeep())}));
 }
 
