@@ -398,6 +398,11 @@ static int32_t refuseValue(qcc_exec &x, const qcc_symbol_rec &symbol,
   const char *mark = strrchr(name, '#');
   int length = int(mark ? mark - name : strlen(name));
   ErrorText &error = x.context->error;
+  if (value == QCC_ZERO_STEP)
+    return x.status = error.fail(
+               QCC_BAD_DATA,
+               "node '%.*s': expected a step other than 0, but got 0", length,
+               name);
   // -1 also stands for sums that overflow and quotients of 0.
   return x.status =
              value < symbol.min

@@ -305,6 +305,9 @@ enum qcc_size_rule {
   QCC_SIZES_COUNTED = 3   /* bytes of a value, negative if none is allowed */
 };
 
+/** A value of bind_symbol that is refused with its own text. */
+#define QCC_ZERO_STEP (-((int64_t)3 << 61))
+
 /** One run of an entry, owned by the runtime. */
 typedef struct qcc_exec qcc_exec;
 
@@ -349,7 +352,8 @@ typedef struct qcc_exec_table {
                         uint32_t type);
 
   /** Gives a QCC_SYMBOL_RUNTIME symbol its value for the rest of this run; also
-   * written to the entry's symbols. */
+   * written to the entry's symbols. QCC_ZERO_STEP: the node has none because
+   * its step is 0. */
   int32_t (*bind_symbol)(qcc_exec *x, uint32_t symbol, int64_t value);
 
   /** Makes an output usable whose dims depend on QCC_SYMBOL_RUNTIME symbols,

@@ -414,6 +414,7 @@ void HostBuilder::addReserve(host::ReserveOp op) {
 }
 
 Value HostBuilder::bind(int64_t symbol, Value value) {
+  static_assert(kZeroStep == QCC_ZERO_STEP);
   return call(offsetof(qcc_exec_table, bind_symbol),
               {constant(i32, symbol), value});
 }

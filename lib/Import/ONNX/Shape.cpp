@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Importer.h"
 #include "Registry.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 
 using namespace mlir;
 
@@ -350,9 +351,8 @@ AffineExpr computeRangeSize(NodeContext &node) {
           steps =
               body.clamp(quotient, body.number(0, f), body.number(0x1p40, f));
           steps = body.select(body.isNaN(quotient), body.number(0, f), steps);
-          // A negative size ends the run.
           steps = body.select(body.eq(delta, body.number(0, f)),
-                              body.number(-1, f), steps);
+                              body.number(kZeroStep, f), steps);
           steps = arith::FPToSIOp::create(body.b, node.i64(), steps);
           return SmallVector<Value>{steps};
         }
@@ -368,7 +368,7 @@ AffineExpr computeRangeSize(NodeContext &node) {
         Value before = body.div(body.sub(body.sub(to, from), one), step,
                                 /*isUnsigned=*/true);
         steps = body.select(body.lt(from, to), body.add(before, one), zero);
-        steps = body.select(body.eq(delta, zero), body.index(-1), steps);
+        steps = body.select(body.eq(delta, zero), body.index(kZeroStep), steps);
         return SmallVector<Value>{body.fromIndex(steps, node.i64())};
       },
       1);

@@ -22,6 +22,11 @@ inline constexpr int64_t kSizeRange = int64_t(1) << 40;
 /// Name of the function attribute with the name of a node for each of them.
 inline constexpr llvm::StringLiteral kCheckNodesAttr = "qcc.check_nodes";
 
+/// What a node computes for the size of a sequence whose step is 0, so that the
+/// run ends with that as the reason: no other arithmetic makes it, and f32
+/// holds it.
+inline constexpr int64_t kZeroStep = -(int64_t(3) << 61);
+
 /// Name of the module attribute with bounds of symbols: arrays of a position, a
 /// least and a greatest value.
 inline constexpr llvm::StringLiteral kBoundsAttr = "qcc.bounds";
