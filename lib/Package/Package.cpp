@@ -310,12 +310,12 @@ static Expected<json::Object> readManifest(StringRef folder) {
   return std::move(*object);
 }
 
+Error checkArtifact(StringRef folder) {
+  return readManifest(folder).takeError();
+}
+
 bool isArtifact(StringRef folder) {
-  Expected<json::Object> manifest = readManifest(folder);
-  if (manifest)
-    return true;
-  consumeError(manifest.takeError());
-  return false;
+  return !errorToBool(checkArtifact(folder));
 }
 
 Expected<unsigned> verifyArtifact(StringRef folder) {

@@ -253,9 +253,8 @@ Error runInspect(Session &session) {
   if (session.line.positionals.size() == 1 &&
       llvm::sys::fs::is_directory(session.line.positionals[0])) {
     StringRef folder = session.line.positionals[0];
-    if (!isArtifact(folder))
-      return makeError(Diag::BadArtifact, folder,
-                       "expected an artifact with a manifest.json");
+    if (Error error = checkArtifact(folder))
+      return error;
     return inspectArtifact(session, folder);
   }
   return withModel(session, /*collectAll=*/false, [&](const ModelFacts &facts) {

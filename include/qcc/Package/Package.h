@@ -113,6 +113,9 @@ llvm::Expected<PackageResult> writePackage(const PackageRequest &request);
 /// folder is replaced by a new one.
 bool isArtifact(llvm::StringRef folder);
 
+/// Success if it does; else BadArtifact, which says what is wrong.
+llvm::Error checkArtifact(llvm::StringRef folder);
+
 /// Compares every file with the manifest's hashes. Errors: BadArtifact, with
 /// each file that differs, is missing or is too much. Returns the number of
 /// files compared.
