@@ -22,6 +22,15 @@ namespace {
 /// Rows of a task: a multiple of 6, 8 and 12, the heights of tiles.
 constexpr int64_t kTaskRows = 96;
 
+/// Panels of `nr` columns that a tile takes side by side: on AVX2 with few rows
+/// two vectors of sums, each of which waits for the one before, would leave the
+/// core idle.
+int64_t choosePanels(std::optional<int64_t> rows, int64_t nr, bool avx512) {
+  if (avx512 || !rows || *rows > 3)
+    return 1;
+  return std::max<int64_t>((*rows == 1 ? 64 : 32) / nr, 1);
+}
+
 /// The panel width that wastes the fewest columns; on AVX-512 three or four
 /// vectors, so that a row of the panel feeds enough products per load.
 int64_t choosePanel(int64_t n, bool avx512) {
@@ -103,6 +112,7 @@ private:
   Type f32, stored;
   Value lhs, rhs, out;
   int64_t n, k, nr, kBlock;
+  int64_t taskPanels; ///< of a task, all in one tile if more than one
   unsigned lanes;
   AffineExpr rowsExpr;
   Value rowStride, kStride;
@@ -113,14 +123,20 @@ private:
 } // namespace
 
 /// With panels of `nr` columns.
-static KernelSchedule makeSchedule(const Product &product, int64_t nr) {
+static KernelSchedule makeSchedule(const Product &product, int64_t nr,
+                                   bool avx512) {
   auto rhs = cast<BlockArgument>(product.op->getOperand(1));
+  int64_t panels = choosePanels(getConstantSize(product.getRows()), nr, avx512);
   Builder builder(product.op->getContext());
   KernelSchedule schedule;
-  schedule.params = builder.getDictionaryAttr(
-      builder.getNamedAttr("nr", builder.getI64IntegerAttr(nr)));
+  SmallVector<NamedAttribute> params{
+      builder.getNamedAttr("nr", builder.getI64IntegerAttr(nr))};
+  if (panels > 1)
+    params.push_back(
+        builder.getNamedAttr("panels", builder.getI64IntegerAttr(panels)));
+  schedule.params = builder.getDictionaryAttr(params);
   schedule.tasks = product.getRows().ceilDiv(kTaskRows) *
-                   int64_t(llvm::divideCeil(*product.n, nr));
+                   int64_t(llvm::divideCeil(*product.n, nr * panels));
   schedule.packs.push_back(
       {rhs.getArgNumber(), product.layout, nr, product.transB});
   return schedule;
@@ -145,7 +161,8 @@ GemmF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
     return std::nullopt;
   if (llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
     return std::nullopt;
-  return makeSchedule(*product, choosePanel(*product->n, hasAvx512(levels)));
+  bool avx512 = hasAvx512(levels);
+  return makeSchedule(*product, choosePanel(*product->n, avx512), avx512);
 }
 
 /// Panels of other widths: what a task reads of the weight, and on AVX-512 the
@@ -162,7 +179,7 @@ GemmF32Emitter::getAlternatives(DispatchOp dispatch,
   for (int64_t nr : {16, 32, 48, 64})
     if (nr != chosen->packs.front().nr && nr < *product->n + 16 &&
         (nr >= 32 || !hasAvx512(levels)))
-      others.push_back(makeSchedule(*product, nr));
+      others.push_back(makeSchedule(*product, nr, hasAvx512(levels)));
   return others;
 }
 
@@ -191,31 +208,36 @@ Gemm::Gemm(KernelBuilder &b, const Product &product, Epilogue epilogue)
   rowStride = product.transA ? b.idx(1) : b.idx(k);
   kStride = product.transA ? b.size(rowsExpr) : b.idx(1);
   // Partial sums can only wait in the output if it is f32.
-  int64_t fits = std::max<int64_t>(b.caps().l2Bytes / 2 / (nr * 4), 256);
+  auto panels = b.kernel().getSchedule().getAs<IntegerAttr>("panels");
+  taskPanels = panels ? panels.getInt() : 1;
+  int64_t fits =
+      std::max<int64_t>(b.caps().l2Bytes / 2 / (nr * taskPanels * 4), 256);
   kBlock = k;
   if (stored.isF32() && k > fits)
     kBlock = llvm::divideCeil(k, llvm::divideCeil(k, fits));
 }
 
 LogicalResult Gemm::emit() {
-  int64_t panels = llvm::divideCeil(n, nr), ragged = n % nr;
+  int64_t width = nr * taskPanels, groups = llvm::divideCeil(n, width),
+          ragged = n % width;
   Value rows = b.size(rowsExpr);
   Value rowBlocks = b.size(rowsExpr.ceilDiv(kTaskRows));
   b.forLoop(
       b.taskBegin(), b.taskEnd(), b.idx(1),
       [&](Value task) {
-        Value panel = b.divFloor(task, rowBlocks);
+        Value group = b.divFloor(task, rowBlocks),
+              panel = b.mul(group, b.idx(taskPanels));
         Value begin = b.mul(b.mod(task, rowBlocks), b.idx(kTaskRows));
         Value end = b.minIdx(b.add(begin, b.idx(kTaskRows)), rows);
-        if (!ragged || panels == 1) {
-          emitPanel(panel, ragged ? ragged : nr, begin, end);
+        if (!ragged || groups == 1) {
+          emitPanel(panel, ragged ? ragged : width, begin, end);
           return;
         }
-        auto branch = scf::IfOp::create(b, b.less(panel, b.idx(panels - 1)),
+        auto branch = scf::IfOp::create(b, b.less(group, b.idx(groups - 1)),
                                         /*withElseRegion=*/true);
         OpBuilder::InsertionGuard restore(b);
         b.setInsertionPointToStart(branch.thenBlock());
-        emitPanel(panel, nr, begin, end);
+        emitPanel(panel, width, begin, end);
         b.setInsertionPointToStart(branch.elseBlock());
         emitPanel(panel, ragged, begin, end);
       },
@@ -223,11 +245,13 @@ LogicalResult Gemm::emit() {
   return status;
 }
 
-/// The first `columns` columns of a panel: all at once, or on AVX2 two vectors
-/// after two vectors.
+/// The first `columns` columns from a panel on: all at once, or on AVX2 two
+/// vectors after two vectors of one.
 void Gemm::emitPanel(Value panel, int64_t columns, Value rowBegin,
                      Value rowEnd) {
-  int64_t step = b.caps().hasAvx512 ? nr : 2 * lanes;
+  int64_t step = taskPanels > 1       ? nr * taskPanels
+                 : b.caps().hasAvx512 ? nr
+                                      : 2 * lanes;
   for (int64_t column = 0; column < columns; column += step)
     emitColumns(panel, column, std::min(step, columns - column), rowBegin,
                 rowEnd);
@@ -261,11 +285,11 @@ void Gemm::emitColumns(Value panel, int64_t column, int64_t columns,
   sweep(b.idx(lastBegin), b.idx(k - lastBegin), false, true);
 }
 
-/// Rows [row, row + rows) by columns [column, column + columns) of the panel
-/// over a block of K. `first` starts from zero, else from the output; `last`
-/// applies the epilogue. While the first tiles of rows (`done` of them before
-/// this one) run, the block that follows in memory is brought to L2: a line per
-/// step.
+/// Rows [row, row + rows) by columns [column, column + columns) of the panel,
+/// and of those behind it, over a block of K. `first` starts from zero, else
+/// from the output; `last` applies the epilogue. While the first tiles of rows
+/// (`done` of them before this one) run, the block that follows in memory is
+/// brought to L2: a line per step.
 void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
                     unsigned rows, Value done, Value kBegin, Value kCount,
                     bool first, bool last) {
@@ -301,7 +325,8 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
   constexpr int64_t line = 64;
   int64_t lines = nr * 4 / line; // of a row of the panel
   Value part = b.minIdx(done, b.idx(lines - 1));
-  Value ahead = b.mul(b.mul(b.add(b.idx(lines), part), kCount), b.idx(line));
+  Value ahead =
+      b.mul(b.mul(b.add(b.idx(lines * taskPanels), part), kCount), b.idx(line));
   SmallVector<Value> sums = emitFmaLoop(
       b, tile, kCount, init,
       [&](unsigned r, Value kk) {
@@ -310,8 +335,11 @@ void Gemm::emitTile(Value panel, int64_t column, int64_t columns, Value row,
       [&](unsigned v, Value kk) {
         if (v == 0)
           prefetchToL2(b, panelPointer, b.add(ahead, b.mul(kk, b.idx(line))));
-        Value at = b.add(b.mul(kk, b.idx(nr)), b.idx(v * lanes));
-        return b.load(panelPointer, f32, at, lanes);
+        int64_t at = int64_t(v) * lanes;
+        return b.load(
+            panelPointer, f32,
+            b.add(b.mul(kk, b.idx(nr)), b.idx(at / nr * k * nr + at % nr)),
+            lanes);
       });
 
   Value lastCount = liveLanes(tile.vectors - 1);

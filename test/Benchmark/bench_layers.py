@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_layers.py [--pairs=N] [--only=REGEX] [--no-page] [--page=FILE]
 
-Transposed convolutions, those over depth, depthwise ones by width, dilated ones, of single pixels, pools, attention with what hides keys.
-One thread, both sides in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md or
+Transposed convolutions, those over depth, depthwise ones by width, dilated ones, of single pixels, products of few rows, pools, attention with what hides
+keys. One thread, both sides in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md or
 FILE.
 """
 
@@ -100,6 +100,10 @@ def pixels(images: int, inputs: int, outputs: int) -> Layer:
     return Layer(f"single pixels, {images} of {inputs} to {outputs}", "Conv", [(images, inputs, 1, 1)], [(outputs, inputs, 1, 1)], {})
 
 
+def rows(count: int, inputs: int, outputs: int) -> Layer:
+    return Layer(f"product, {count} of {inputs} to {outputs}", "Gemm", [(count, inputs)], [(outputs, inputs)], {"transB": 1})
+
+
 LAYERS = [
     transposed(64, 32, 32, 2, 2), transposed(64, 32, 32, 4, 2), transposed(64, 32, 32, 3, 2), transposed(16, 3, 64, 4, 2),
     transposed(128, 64, 100, 16, 8, 1), transposed(32, 16, 8, 2, 2, 3), transposed(64, 64, 28, 4, 2, group=2),
@@ -111,7 +115,7 @@ LAYERS = [
     attention(512, 512, 1), attention(197, 197, 0), attention(1, 1024, 0), attention(1, 128, 0),
     pool("max", 64, 112, 3, 2), pool("max", 64, 128, 2, 2), pool("max", 512, 14, 3), pool("max", 480, 14, 3, 2),
     pool("max", 256, 13, 13), pool("average", 256, 28, 3), pool("average", 512, 14, 2, 2),
-    pixels(1, 960, 1280), pixels(1, 480, 120), pixels(8, 240, 60),
+    pixels(1, 960, 1280), pixels(1, 480, 120), pixels(8, 240, 60), rows(1, 1280, 1000), rows(1, 4096, 4096), rows(2, 768, 768), rows(3, 768, 768),
 ]  # fmt: skip
 
 
