@@ -5,9 +5,10 @@
 // average are, is such a product as well: its rows are the images.
 //
 // The weight is packed in panels of `nr` columns, [N/nr][K][nr]. A task is a
-// panel and a range of rows: a block of the panel that fits half of L2 stays
-// there while the rows walk by, read in place. The accumulators of a tile stay
-// in registers over a block of K; partial sums of a longer K lie in the output.
+// panel, with few rows several side by side, and a range of rows: a block of
+// the panel that fits half of L2 stays there while the rows walk by, read in
+// place. The accumulators of a tile stay in registers over a block of K;
+// partial sums of a longer K lie in the output.
 //
 //===----------------------------------------------------------------------===//
 #include "Emitters.h"
