@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 #include "DepthwiseF32.h"
 #include "ConvShape.h"
+#include "CopiedRows.h"
 #include "Emitters.h"
 #include "Tiles.h"
 #include "VectorUtils.h"
@@ -31,30 +32,8 @@ constexpr int64_t kTaskRows = 8;
 /// Taps whose masks are kept at once.
 constexpr int64_t kMaxTaps = 49;
 
-/// Most floats of a plane of a copied row, vectors (of 16 lanes) of one that
-/// are copied without a loop, and bytes of a task's rows.
-constexpr int64_t kMaxPlane = 1024, kMaxRowVectors = 32,
-                  kMaxCopyBytes = 64 << 10;
-
-/// The copied rows of a channel: [rows][planes][plane] floats, where plane i
-/// has every column i modulo the stride, from the padding on.
-struct CopiedRows {
-  int64_t rows, planes, plane;
-  int64_t reach;    ///< floats of a plane beyond the width that are read
-  AffineExpr width; ///< of the output
-  /// The width is known, and that of the input, and few vectors fill a row.
-  bool isUnrolled = false;
-
-  /// None where rows are known to be too long.
-  static std::optional<CopiedRows> get(const ConvShape &shape);
-  /// Floats of a plane that are read, for the last pixels by vectors of
-  /// `lanes`.
-  AffineExpr getUsed(int64_t lanes) const {
-    return width.ceilDiv(lanes) * lanes + reach;
-  }
-  int64_t getRowFloats() const { return planes * plane; }
-  int64_t getBytes() const { return rows * getRowFloats() * 4; }
-};
+/// Bytes of a task's copied rows.
+constexpr int64_t kMaxCopyBytes = 64 << 10;
 
 class DepthwiseF32Emitter final : public KernelEmitter {
 public:
@@ -75,17 +54,14 @@ public:
         lanes(b.caps().f32Lanes()),
         input(b.pointer(cast<BlockArgument>(op.getInput()))),
         weight(b.pointer(cast<BlockArgument>(op.getWeight()))),
-        out(b.resultPointer(0)), copy(CopiedRows::get(shape)) {}
+        out(b.resultPointer(0)),
+        copy(CopiedRows::get(shape, kTaskRows, kMaxCopyBytes)) {}
   LogicalResult emit();
 
 private:
   void emitTask(Value task);
   void emitInPlace(Value firstRow, Value endRow);
   void emitCopied(Value channel, Value firstRow, Value endRow);
-  void copyRow(Value base, Value y, Value to);
-  void forColumns(function_ref<void(Value at)> body);
-  SmallVector<Value> loadColumns(Value row, Value column);
-  Value getInside(Value first, Value width);
   void emitRow(Value channel, Value row, Value rows, ArrayRef<Value> weights);
   Value sumTaps(Value rows, Value column, ArrayRef<Value> weights,
                 unsigned count);
@@ -109,35 +85,6 @@ private:
   Value image, firstChannel, endChannel;
   LogicalResult status = success();
 };
-
-std::optional<CopiedRows> CopiedRows::get(const ConvShape &shape) {
-  int64_t stride = shape.strideWidth;
-  constexpr int64_t mostReach = 256;
-  std::optional<int64_t> width = getConstantSize(shape.outWidth);
-  if (stride > 2 || (width && *width <= 0) || shape.padLeft < 0 ||
-      shape.padLeft > mostReach || shape.dilationWidth > mostReach ||
-      shape.dilationHeight > mostReach || shape.strideHeight > mostReach)
-    return std::nullopt;
-  CopiedRows copy;
-  copy.width = shape.outWidth;
-  copy.reach = (shape.kernelWidth - 1) * shape.dilationWidth / stride + 1;
-  copy.rows = (kTaskRows - 1) * shape.strideHeight +
-              (shape.kernelHeight - 1) * shape.dilationHeight + 1;
-  copy.planes = stride;
-  int64_t most = std::min(kMaxPlane, kMaxCopyBytes / 4 / (copy.rows * stride)) /
-                 kMostLanes * kMostLanes;
-  // Rows that are a multiple of a page apart would share a few sets of L1.
-  copy.plane = most - kMostLanes;
-  if (width && getConstantSize(shape.inWidth)) {
-    int64_t needed = llvm::alignTo(
-        llvm::alignTo(*width, kMostLanes) + copy.reach, kMostLanes);
-    if (needed > most)
-      return std::nullopt;
-    copy.plane = needed;
-    copy.isUnrolled = needed <= kMaxRowVectors * kMostLanes;
-  }
-  return copy.plane > 0 ? std::optional(copy) : std::nullopt;
-}
 
 } // namespace
 
@@ -173,7 +120,8 @@ DepthwiseF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   schedule.tasks = shape.batch *
                    llvm::divideCeil(*shape.outChannels, kTaskChannels) *
                    shape.outHeight.ceilDiv(kTaskRows);
-  if (std::optional<CopiedRows> copy = CopiedRows::get(shape))
+  if (std::optional<CopiedRows> copy =
+          CopiedRows::get(shape, kTaskRows, kMaxCopyBytes))
     schedule.scratchBytes = copy->getBytes();
   return schedule;
 }
@@ -251,20 +199,8 @@ void Depthwise::emitCopied(Value channel, Value firstRow, Value endRow) {
   Value height = b.size(shape.inHeight), width = b.size(shape.inWidth);
   Value base =
       b.elementPointer(input, f32, b.mul(source, b.mul(height, width)));
-  Value top =
-      b.sub(b.mul(firstRow, b.idx(shape.strideHeight)), b.idx(shape.padTop));
-  int64_t reach = (shape.kernelHeight - 1) * shape.dilationHeight + 1;
-  Value count = b.add(b.mul(b.sub(b.sub(endRow, firstRow), b.idx(1)),
-                            b.idx(shape.strideHeight)),
-                      b.idx(reach));
-  b.forLoop(
-      b.idx(0), count, b.idx(1),
-      [&](Value r) {
-        copyRow(base, b.add(top, r),
-                b.elementPointer(b.scratch(), f32,
-                                 b.mul(r, b.idx(copy->getRowFloats()))));
-      },
-      noUnroll);
+  RowCopier(b, shape, *copy, lanes)
+      .copyRows(base, firstRow, endRow, b.scratch());
   SmallVector<Value> weights;
   for (int64_t i = 0; i < shape.kernelSize(); ++i)
     weights.push_back(
@@ -279,92 +215,6 @@ void Depthwise::emitCopied(Value channel, Value firstRow, Value endRow) {
                 weights);
       },
       noUnroll);
-}
-
-/// A row of the input, which is 0 outside of the image.
-void Depthwise::copyRow(Value base, Value y, Value to) {
-  Value isInside = arith::AndIOp::create(b, b.less(b.idx(-1), y),
-                                         b.less(y, b.size(shape.inHeight)));
-  auto branch = scf::IfOp::create(b, isInside, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard restore(b);
-  auto store = [&](Value vector, int64_t plane, Value at) {
-    b.store(vector, to, f32, b.add(b.idx(plane * copy->plane), at));
-  };
-  int64_t stride = copy->planes;
-  b.setInsertionPointToStart(branch.thenBlock());
-  Value from = b.elementPointer(base, f32, b.mul(y, b.size(shape.inWidth)));
-  forColumns([&](Value at) {
-    SmallVector<Value> columns = loadColumns(
-        from, b.sub(b.mul(at, b.idx(stride)), b.idx(shape.padLeft)));
-    if (stride == 1)
-      return store(columns[0], 0, at);
-    SmallVector<int64_t> even, odd;
-    for (int64_t i = 0; i < int64_t(lanes); ++i) {
-      even.push_back(2 * i);
-      odd.push_back(2 * i + 1);
-    }
-    for (auto [plane, order] : {std::pair(0, even), std::pair(1, odd)})
-      store(vector::ShuffleOp::create(b, columns[0], columns[1], order), plane,
-            at);
-  });
-  b.setInsertionPointToStart(branch.elseBlock());
-  Value zero = zeros(b, 1, lanes)[0];
-  forColumns([&](Value at) {
-    for (int64_t plane = 0; plane < stride; ++plane)
-      store(zero, plane, at);
-  });
-}
-
-/// Vectors of what a row's copy holds: one after the other where the width is
-/// known, so that most need no mask.
-void Depthwise::forColumns(function_ref<void(Value at)> body) {
-  if (!copy->isUnrolled) {
-    b.forLoop(b.idx(0), b.size(copy->getUsed(lanes)), b.idx(lanes), body,
-              KernelBuilder::LoopHint::NoUnroll);
-    return;
-  }
-  int64_t used = *getConstantSize(copy->getUsed(lanes));
-  for (int64_t at = 0; at < used; at += lanes)
-    body(b.idx(at));
-}
-
-/// The columns of a row from `column` on, 0 where there is none: a vector per
-/// plane of a copy.
-SmallVector<Value> Depthwise::loadColumns(Value row, Value column) {
-  int64_t count = copy->planes * lanes;
-  Value width = b.size(shape.inWidth);
-  auto load = [&](bool isMasked) {
-    SmallVector<Value> vectors;
-    for (int64_t i = 0; i < copy->planes; ++i) {
-      Value first = b.add(column, b.idx(i * lanes));
-      vectors.push_back(b.load(row, f32, first, lanes,
-                               isMasked ? getInside(first, width) : Value()));
-    }
-    return vectors;
-  };
-  std::optional<int64_t> begin = getConstantIntValue(column),
-                         end = getConstantIntValue(width);
-  if (begin && end)
-    return load(/*isMasked=*/*begin < 0 || *begin + count > *end);
-  Value isInside =
-      arith::AndIOp::create(b, b.less(b.idx(-1), column),
-                            b.less(b.add(column, b.idx(count - 1)), width));
-  SmallVector<Type> types(copy->planes, VectorType::get(lanes, f32));
-  auto branch = scf::IfOp::create(b, types, isInside, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard restore(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  scf::YieldOp::create(b, load(/*isMasked=*/false));
-  b.setInsertionPointToStart(branch.elseBlock());
-  scf::YieldOp::create(b, load(/*isMasked=*/true));
-  return SmallVector<Value>(branch.getResults());
-}
-
-/// The lanes that are columns of a row, of those from `first` on.
-Value Depthwise::getInside(Value first, Value width) {
-  // Below 0 is a large number without a sign.
-  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
-                               b.indicesFrom(first, lanes),
-                               b.splat(width, lanes));
 }
 
 /// A row of the output, `rows` being where its window begins.
@@ -410,10 +260,8 @@ Value Depthwise::sumTaps(Value rows, Value column, ArrayRef<Value> weights,
                          unsigned count) {
   Value sum = zeros(b, 1, count)[0];
   for (auto [i, factor] : llvm::enumerate(weights)) {
-    int64_t kh = int64_t(i) / shape.kernelWidth,
-            x = int64_t(i) % shape.kernelWidth * shape.dilationWidth,
-            at = kh * shape.dilationHeight * copy->getRowFloats() +
-                 x % copy->planes * copy->plane + x / copy->planes;
+    int64_t at = copy->getTapOffset(shape, int64_t(i) / shape.kernelWidth,
+                                    int64_t(i) % shape.kernelWidth);
     sum = b.fma(b.load(rows, f32, b.add(column, b.idx(at)), count),
                 b.splat(factor, count), sum);
   }

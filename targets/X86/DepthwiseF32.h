@@ -7,9 +7,6 @@
 
 namespace qcc::x86 {
 
-/// Lanes of the largest level: what is cut by them is the same at all.
-inline constexpr int64_t kMostLanes = 16;
-
 // Which of the two kernels is faster: DepthwiseSmallF32.cpp, and its costs.
 /// Most output pixels whose channels are transposed at once, in a picture or a
 /// band of its rows.

@@ -7,6 +7,9 @@
 
 namespace qcc::x86 {
 
+/// Lanes of the largest level: what is cut by them is the same at all.
+inline constexpr int64_t kMostLanes = 16;
+
 /// Transposes n vectors of n elements (n a power of two) in place.
 void transpose(KernelBuilder &b, llvm::MutableArrayRef<mlir::Value> rows);
 

@@ -11,6 +11,7 @@
 #include "X86Costs.h"
 #include "AttentionFrame.h"
 #include "DepthwiseF32.h"
+#include "VectorUtils.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
