@@ -80,11 +80,12 @@ static void *loadObject(ArrayRef<char> object) {
   return library;
 }
 
-/// Asks the emitter for the schedule of the kernel's region.
-static std::optional<KernelSchedule> getSchedule(KernelOp kernel,
-                                                 const KernelEmitter &emitter,
-                                                 ArrayRef<Capabilities> levels,
-                                                 ArrayRef<unsigned> constants) {
+/// Asks the emitter for the schedules of the kernel's region: its own choice,
+/// then others; none if it does not take it.
+static std::vector<KernelSchedule> getSchedules(KernelOp kernel,
+                                                const KernelEmitter &emitter,
+                                                ArrayRef<Capabilities> levels,
+                                                ArrayRef<unsigned> constants) {
   OpBuilder b(kernel);
   Block &block = kernel.getBody().front();
   auto dispatch = DispatchOp::create(b, kernel.getLoc(),
@@ -92,12 +93,17 @@ static std::optional<KernelSchedule> getSchedule(KernelOp kernel,
                                      ValueRange());
   IRMapping mapping;
   kernel.getBody().cloneInto(&dispatch.getBody(), mapping);
-  std::optional<KernelSchedule> schedule =
-      emitter.match(dispatch, levels, [&](unsigned operand) {
-        return llvm::is_contained(constants, operand);
-      });
+  auto isConstant = [&](unsigned operand) {
+    return llvm::is_contained(constants, operand);
+  };
+  std::vector<KernelSchedule> schedules;
+  if (auto chosen = emitter.match(dispatch, levels, isConstant)) {
+    schedules.push_back(std::move(*chosen));
+    llvm::append_range(schedules,
+                       emitter.getAlternatives(dispatch, levels, isConstant));
+  }
   dispatch.erase();
-  return schedule;
+  return schedules;
 }
 
 LoadedKernel::LoadedKernel(StringRef text, const KernelEmitter &emitter,
@@ -109,8 +115,8 @@ LoadedKernel::LoadedKernel(StringRef text, const KernelEmitter &emitter,
 LoadedKernel::LoadedKernel(StringRef text, const Target &target,
                            ArrayRef<Capabilities> levels,
                            ArrayRef<unsigned> constants,
-                           void (*extend)(DialectRegistry &))
-    : context(MLIRContext::Threading::DISABLED) {
+                           void (*extend)(DialectRegistry &), size_t choice)
+    : context(MLIRContext::Threading::DISABLED), choice(choice) {
   SmallVector<const KernelEmitter *> emitters;
   for (const auto &emitter : target.getEmitters())
     emitters.push_back(emitter.get());
@@ -150,18 +156,22 @@ void LoadedKernel::load(StringRef text, Emitters emitters,
     return;
   }
   KernelOp kernel = *source->getOps<KernelOp>().begin();
-  std::optional<KernelSchedule> schedule;
+  std::vector<KernelSchedule> schedules;
   const KernelEmitter *emitter = nullptr;
   for (const KernelEmitter *candidate : emitters) {
     emitter = candidate;
-    if ((schedule = getSchedule(kernel, *emitter, levels, constants)))
+    schedules = getSchedules(kernel, *emitter, levels, constants);
+    if (!schedules.empty())
       break;
   }
-  if (!schedule) {
+  if (choice >= schedules.size()) {
     ADD_FAILURE() << "no match for\n" << text.str();
     return;
   }
   emitterName = emitter->getName().str();
+  numChoices = schedules.size();
+  const KernelSchedule *schedule = &schedules[choice];
+  scheduleText = describeSchedule(*schedule);
   tasks = schedule->tasks;
   scratchBytes = schedule->scratchBytes;
   kernel.setScheduleAttr(schedule->params);

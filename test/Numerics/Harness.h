@@ -57,15 +57,21 @@ public:
   /// before packing, at all of `levels`; the code is for the last one.
   /// `constants` are the operands with values known at compile time: where the
   /// schedule wants them packed, run() packs them. `extend` registers what a
-  /// plugin would.
+  /// plugin would. `choice` is the schedule: 0 is the emitter's own, others
+  /// are its alternatives.
   LoadedKernel(llvm::StringRef text, const Target &target,
                llvm::ArrayRef<Capabilities> levels,
                llvm::ArrayRef<unsigned> constants,
-               void (*extend)(mlir::DialectRegistry &) = nullptr);
+               void (*extend)(mlir::DialectRegistry &) = nullptr,
+               size_t choice = 0);
   ~LoadedKernel();
   bool ok() const { return function != nullptr; }
   /// Name of the emitter that built the kernel.
   const std::string &getEmitter() const { return emitterName; }
+  /// Schedules that the emitter has for the region, and the one taken
+  /// (describeSchedule).
+  size_t getNumChoices() const { return numChoices; }
+  const std::string &getSchedule() const { return scheduleText; }
 
   /// Runs all tasks in `parts` calls, with the buffers at either end of their
   /// guarded memory; returns the results' bytes. `sizes` are those of the
@@ -97,7 +103,8 @@ private:
     mlir::RankedTensorType from, to;
   };
   mlir::MLIRContext context;
-  std::string emitterName;
+  size_t choice = 0, numChoices = 0;
+  std::string emitterName, scheduleText;
   std::vector<Packing> packings;
   mlir::AffineExpr tasks;
   int64_t scratchBytes = 0;
