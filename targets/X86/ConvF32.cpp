@@ -16,6 +16,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ConvF32.h"
+#include "ConvRowsF32.h"
 #include "Emitters.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -91,7 +92,7 @@ struct ConvCut {
   int64_t panelBytes; ///< for the panels of a task
 };
 
-/// A convolution that the kernel takes.
+/// A convolution as a product with panels of pixels.
 struct ConvWork {
   Operation *op;
   BlockArgument weight;
@@ -114,6 +115,7 @@ struct ConvWork {
             avx512 ? kPanelBytes : kSmallPanelBytes};
   }
   KernelSchedule schedule(const ConvCut &cut) const;
+  void addAlternatives(function_ref<void(KernelSchedule)> add) const;
 };
 
 class ConvF32Emitter final : public KernelEmitter {
@@ -137,10 +139,9 @@ Operation *findConv(Block &body) {
 
 } // namespace
 
-/// The convolution of a dispatch, if it is one that the kernel takes.
-static std::optional<ConvWork>
-findWork(DispatchOp dispatch, ArrayRef<Capabilities> levels,
-         function_ref<bool(unsigned)> isConstant) {
+std::optional<ConvOperands>
+x86::findConvF32(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                 function_ref<bool(unsigned)> isConstant) {
   Operation *op = findConv(dispatch.getBody().front());
   if (!op || !isF32Tensor(op->getOperand(0).getType()) ||
       !isF32Tensor(op->getOperand(1).getType()) ||
@@ -161,10 +162,14 @@ findWork(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   if (!shape.inChannels || !shape.outChannels ||
       (shape.groups > 1 && *shape.inChannels == shape.groups))
     return std::nullopt;
-  bool avx512 = hasAvx512(levels);
-  bool flat = shape.canFlatten(*getEpilogue(op)),
+  return ConvOperands{op, weight, shape};
+}
+
+static ConvWork getWork(DispatchOp dispatch, const ConvOperands &conv,
+                        bool avx512) {
+  bool flat = conv.shape.canFlatten(*getEpilogue(conv.op)),
        storesF32 = getStoredType(dispatch.getBody().front()).isF32();
-  return ConvWork{op, weight, shape, flat, avx512, storesF32};
+  return ConvWork{conv.op, conv.weight, conv.shape, flat, avx512, storesF32};
 }
 
 KernelSchedule ConvWork::schedule(const ConvCut &cut) const {
@@ -223,49 +228,67 @@ KernelSchedule ConvWork::schedule(const ConvCut &cut) const {
 std::optional<KernelSchedule>
 ConvF32Emitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
                       function_ref<bool(unsigned)> isConstant) const {
-  std::optional<ConvWork> work = findWork(dispatch, levels, isConstant);
-  if (!work)
+  std::optional<ConvOperands> conv = findConvF32(dispatch, levels, isConstant);
+  if (!conv)
     return std::nullopt;
-  return work->schedule(work->choose());
+  bool avx512 = hasAvx512(levels);
+  const Capabilities &level = *llvm::find_if(
+      levels, [&](const Capabilities &c) { return c.hasAvx512 == avx512; });
+  std::optional<RowsCut> rows = chooseRowsCut(*conv, avx512);
+  if (rows && isFasterByRows(conv->shape, level))
+    return scheduleConvRows(*conv, *rows);
+  ConvWork work = getWork(dispatch, *conv, avx512);
+  return work.schedule(work.choose());
 }
 
-/// Other register tiles, fewer or more tiles of a task, and panels of half the
-/// size.
 SmallVector<KernelSchedule>
 ConvF32Emitter::getAlternatives(DispatchOp dispatch,
                                 ArrayRef<Capabilities> levels,
                                 function_ref<bool(unsigned)> isConstant) const {
-  std::optional<ConvWork> work = findWork(dispatch, levels, isConstant);
-  if (!work)
+  std::optional<ConvOperands> conv = findConvF32(dispatch, levels, isConstant);
+  if (!conv)
     return {};
-  ConvCut chosen = work->choose();
-  SmallVector<TileShape> shapes{{8, 48}, {6, 64}};
-  if (!work->avx512)
-    shapes = {{6, work->flat ? 16 : 48}, {8, work->flat ? 24 : 48}};
+  bool avx512 = hasAvx512(levels);
   SmallVector<KernelSchedule> others;
   llvm::StringSet<> known;
-  known.insert(describeSchedule(work->schedule(chosen)));
-  auto add = [&](const ConvCut &cut) {
-    KernelSchedule schedule = work->schedule(cut);
+  known.insert(describeSchedule(*match(dispatch, levels, isConstant)));
+  auto add = [&](KernelSchedule schedule) {
     if (known.insert(describeSchedule(schedule)).second)
       others.push_back(std::move(schedule));
   };
-  for (TileShape tile : shapes) {
-    std::optional<int64_t> tiles =
-        getConstantSize(work->shape.getTiles(work->flat, tile.nr));
-    int64_t pixels = chosen.taskTiles * chosen.tile.nr,
-            most = work->flat && tiles ? std::max<int64_t>(*tiles, 1) : 1;
-    for (int64_t wanted : {pixels, pixels / 2, pixels * 2}) {
-      int64_t count = std::clamp<int64_t>(wanted / tile.nr, 1, most);
-      add({tile, count, chosen.panelBytes});
-      if (wanted == pixels)
-        add({tile, count, chosen.panelBytes / 2});
-    }
-  }
+  getWork(dispatch, *conv, avx512).addAlternatives(add);
+  if (std::optional<RowsCut> rows = chooseRowsCut(*conv, avx512))
+    for (RowsTile tile : getRowsTiles(avx512))
+      for (int64_t count : {rows->rows, std::max<int64_t>(rows->rows / 2, 1)})
+        add(scheduleConvRows(*conv, {tile.channels, count}));
   return others;
 }
 
+/// Other register tiles, fewer or more tiles of a task, and panels of half the
+/// size.
+void ConvWork::addAlternatives(function_ref<void(KernelSchedule)> add) const {
+  ConvCut chosen = choose();
+  add(schedule(chosen));
+  SmallVector<TileShape> shapes{{8, 48}, {6, 64}};
+  if (!avx512)
+    shapes = {{6, flat ? 16 : 48}, {8, flat ? 24 : 48}};
+  for (TileShape tile : shapes) {
+    std::optional<int64_t> tiles =
+        getConstantSize(shape.getTiles(flat, tile.nr));
+    int64_t pixels = chosen.taskTiles * chosen.tile.nr,
+            most = flat && tiles ? std::max<int64_t>(*tiles, 1) : 1;
+    for (int64_t wanted : {pixels, pixels / 2, pixels * 2}) {
+      int64_t count = std::clamp<int64_t>(wanted / tile.nr, 1, most);
+      add(schedule({tile, count, chosen.panelBytes}));
+      if (wanted == pixels)
+        add(schedule({tile, count, chosen.panelBytes / 2}));
+    }
+  }
+}
+
 LogicalResult ConvF32Emitter::emit(KernelBuilder &builder) const {
+  if (builder.kernel().getSchedule().contains(kRowsParam))
+    return emitConvRows(builder);
   Operation *op = findConv(builder.kernel().getBody().front());
   if (!op)
     return failure();

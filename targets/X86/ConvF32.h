@@ -9,6 +9,20 @@
 
 namespace qcc::x86 {
 
+/// A convolution in f32 with one or two spatial dimensions, of an input in
+/// memory and a constant weight that nothing else reads.
+struct ConvOperands {
+  mlir::Operation *op; ///< qcc.conv or qcc.conv_transpose
+  mlir::BlockArgument weight;
+  ConvShape shape;
+};
+
+/// The convolution of a dispatch, if it is one that the kernels take: channels
+/// and window are known, it is not depthwise, and all levels have FMA.
+std::optional<ConvOperands>
+findConvF32(DispatchOp dispatch, llvm::ArrayRef<Capabilities> levels,
+            llvm::function_ref<bool(unsigned)> isConstant);
+
 /// State of one emission of a convolution as a product: tasks and tiles
 /// (ConvF32.cpp), panels of pixels (ConvF32Panel.cpp), and of those what the
 /// taps hold that do not lie in the padding (ConvF32Taps.cpp).

@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 #include "X86Costs.h"
 #include "AttentionFrame.h"
+#include "ConvRowsF32.h"
 #include "DepthwiseF32.h"
 #include "VectorUtils.h"
 #include "llvm/Support/MathExtras.h"
@@ -131,14 +132,57 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
             double(terms) * figures.widen + pointers +
             columns * figures.integerStore);
   }
-  double columns = shape.isConv ? roundUp(perGroup, 6) : roundUp(perGroup, 8);
-  double pixels = shape.isConv ? roundUp(shape.rows, 16) : rows;
-  double pack = !shape.isConv    ? 0
-                : shape.taps > 1 ? figures.packWindow
-                                 : figures.packPixel;
-  return groups * (pixels * columns * double(terms) / figures.floatProducts +
-                   rows * double(terms) * pack) +
+  if (shape.isConv)
+    return std::min(estimateConvPanel(shape, level),
+                    estimateConvRows(shape, level));
+  return groups * rows * roundUp(perGroup, 8) * double(terms) /
+             figures.floatProducts +
          rows * outputs * figures.floatStore;
+}
+
+/// What a convolution's results take after their sums.
+static double estimateFloatStores(const ProductShape &shape,
+                                  const Capabilities &level) {
+  return double(shape.rows) * double(shape.outputs) *
+         getFigures(level).floatStore;
+}
+
+double x86::estimateConvPanel(const ProductShape &shape,
+                              const Capabilities &level) {
+  Figures figures = getFigures(level);
+  auto groups = double(shape.groups), rows = double(shape.rows),
+       terms = double(shape.inputs) * double(shape.taps);
+  double columns = roundUp(shape.outputs / shape.groups, 6),
+         pack = shape.taps > 1 ? figures.packWindow : figures.packPixel;
+  return groups * (roundUp(shape.rows, 16) * columns * terms /
+                       figures.floatProducts +
+                   rows * terms * pack) +
+         estimateFloatStores(shape, level);
+}
+
+double x86::estimateConvRows(const ProductShape &shape,
+                             const Capabilities &level) {
+  auto side = int64_t(std::ceil(std::sqrt(double(shape.taps))));
+  int64_t copied = shape.inputs * side * (shape.rowLength + side) *
+                   shape.stride * int64_t(sizeof(float));
+  if (shape.taps == 1 || shape.stride > 2 || shape.imagePixels <= 0 ||
+      copied > getRowsScratch(level.hasAvx512))
+    return HUGE_VAL;
+  Figures figures = getFigures(level);
+  auto groups = double(shape.groups), inputs = double(shape.inputs),
+       lines = double(shape.rows) / double(shape.rowLength);
+  auto products = double(getRowsWork(shape.outputs / shape.groups,
+                                     shape.rowLength, level.hasAvx512)
+                             .products);
+  // An element is copied at least once, for as many results as strides step
+  // over; where few rows have room, as often as windows have rows.
+  double copies = double(copied * 4 > getRowsScratch(level.hasAvx512)
+                             ? side * shape.stride
+                             : shape.stride * shape.stride);
+  return groups * (lines * products * double(level.f32Lanes()) * inputs *
+                       double(shape.taps) / figures.floatProducts +
+                   double(shape.rows) * inputs * copies * figures.packPixel) +
+         estimateFloatStores(shape, level);
 }
 
 double x86::estimateAttention(const AttentionShape &shape, bool inIntegers,

@@ -10,6 +10,10 @@ namespace qcc::x86 {
 /// Nanoseconds, as in Target.
 double estimateProduct(const ProductShape &shape, bool inIntegers,
                        const Capabilities &level);
+/// Of a convolution in f32 that is not depthwise, by the kernels of ConvF32.cpp
+/// and ConvRowsF32.cpp; infinite where the latter does not take it.
+double estimateConvPanel(const ProductShape &shape, const Capabilities &level);
+double estimateConvRows(const ProductShape &shape, const Capabilities &level);
 double estimateAttention(const AttentionShape &shape, bool inIntegers,
                          const Capabilities &level);
 double estimatePool(int64_t reads, bool inIntegers, const Capabilities &level);

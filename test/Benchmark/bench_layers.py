@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """usage: bench_layers.py [--pairs=N] [--only=REGEX] [--no-page] [--page=FILE]
 
-Transposed convolutions, those over depth, depthwise ones by width, dilated ones, of single pixels, products of few rows, pools, attention with what hides
+Convolutions of few outputs or in groups, transposed ones, those over depth, depthwise ones by width, dilated ones, of single pixels, products of few rows, pools, attention with what hides
 keys. One thread, both sides in turns on the same input; f32, and int8 where a sample chooses it. Writes docs/benchmarks/DATE-layers-LEVEL.md or
 FILE.
 """
@@ -78,6 +78,13 @@ def depthwise(channels: int, size: int, kernel: int, stride: int = 1) -> Layer:
                  [(channels, 1, kernel, kernel)], attributes)  # fmt: skip
 
 
+def conv(inputs: int, outputs: int, size: int, kernel: int, stride: int = 1, groups: int = 1) -> Layer:
+    attributes = {"strides": [stride] * 2, "pads": [kernel // 2] * 4, "group": groups}
+    form = f"k{kernel} s{stride}" + (f", {groups} groups" if groups > 1 else "")
+    return Layer(f"convolution, {inputs} to {outputs}, {form}, {size}x{size}", "Conv", [(1, inputs, size, size)],
+                 [(outputs, inputs // groups, kernel, kernel)], attributes)  # fmt: skip
+
+
 def dilated(inputs: int, outputs: int, size: int, dilation: int) -> Layer:
     attributes = {"dilations": [dilation] * 2, "pads": [dilation] * 4}
     return Layer(f"dilated, {inputs} to {outputs}, k3 d{dilation}, {size}x{size}", "Conv", [(1, inputs, size, size)],
@@ -115,6 +122,9 @@ LAYERS = [
     attention(512, 512, 1), attention(197, 197, 0), attention(1, 1024, 0), attention(1, 128, 0),
     pool("max", 64, 112, 3, 2), pool("max", 64, 128, 2, 2), pool("max", 512, 14, 3), pool("max", 480, 14, 3, 2),
     pool("max", 256, 13, 13), pool("average", 256, 28, 3), pool("average", 512, 14, 2, 2),
+    conv(3, 64, 224, 7, 2), conv(3, 32, 224, 3, 2), conv(3, 16, 224, 3, 2), conv(16, 24, 112, 3), conv(24, 48, 112, 3, 2), conv(24, 24, 56, 3),
+    conv(64, 64, 56, 3), conv(128, 128, 28, 3), conv(16, 3, 128, 3), conv(64, 64, 56, 3, 1, 8), conv(104, 104, 28, 3, 1, 13),
+    conv(256, 256, 14, 3, 1, 32),
     pixels(1, 960, 1280), pixels(1, 480, 120), pixels(8, 240, 60), rows(1, 1280, 1000), rows(1, 4096, 4096), rows(2, 768, 768), rows(3, 768, 768),
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ func.func @gemm(%x: tensor<?x768xf32, affine_map<()[s0] -> (s0, 768)>>) -> tenso
   return %r : tensor<?x128xf32, affine_map<()[s0] -> (s0, 128)>>
 }
 
+// Few output channels read copied rows.
 // CHECK-LABEL: func @conv
 // CHECK: qcc.pack %{{.*}} "conv_panel:2" {nr = 8 : i64} : tensor<32x8x3x3xf32> -> tensor<2x2x72x8xf32>
 // CHECK: qcc.launch @k1_conv
@@ -24,10 +25,20 @@ func.func @conv(%x: tensor<1x16x56x56xf32>) -> tensor<1x32x56x56xf32> {
   return %r : tensor<1x32x56x56xf32>
 }
 
+// Many output channels share a panel of pixels, which copies each for all taps.
+// CHECK-LABEL: func @wide_conv
+// CHECK: qcc.pack %{{.*}} "conv_panel:1" {nr = 8 : i64} : tensor<512x16x3x3xf32> -> tensor<1x64x144x8xf32>
+// CHECK: qcc.launch @k2_conv
+func.func @wide_conv(%x: tensor<1x16x12x12xf32>) -> tensor<1x512x12x12xf32> {
+  %w = qcc.param "e" : tensor<512x16x3x3xf32>
+  %r = qcc.conv %x, %w {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x12x12xf32>, tensor<512x16x3x3xf32>) -> tensor<1x512x12x12xf32>
+  return %r : tensor<1x512x12x12xf32>
+}
+
 // The weight of a depthwise convolution is read as it is.
 // CHECK-LABEL: func @depthwise
 // CHECK-NOT: qcc.pack
-// CHECK: qcc.launch @k2_depthwise
+// CHECK: qcc.launch @k3_depthwise
 func.func @depthwise(%x: tensor<1x16x56x56xf32>) -> tensor<1x16x56x56xf32> {
   %w = qcc.param "d" : tensor<16x1x3x3xf32>
   %r = qcc.conv %x, %w {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, groups = 16 : i64} : (tensor<1x16x56x56xf32>, tensor<16x1x3x3xf32>) -> tensor<1x16x56x56xf32>
@@ -36,7 +47,7 @@ func.func @depthwise(%x: tensor<1x16x56x56xf32>) -> tensor<1x16x56x56xf32> {
 
 // Transposes of heads vanish into the attention.
 // CHECK-LABEL: func @attention
-// CHECK-NEXT: %[[R:.*]] = qcc.launch @k3_attention(%arg0, %arg1, %arg2)
+// CHECK-NEXT: %[[R:.*]] = qcc.launch @k4_attention(%arg0, %arg1, %arg2)
 // CHECK-NEXT: return %[[R]]
 func.func @attention(%q: tensor<1x128x12x64xf32>, %k: tensor<1x128x12x64xf32>, %v: tensor<1x128x12x64xf32>) -> tensor<1x128x12x64xf32> {
   %0 = qcc.generic none ins(%q : tensor<1x128x12x64xf32>) maps [affine_map<(d0, d1, d2, d3) -> (d0, d2, d1, d3)>] {
@@ -60,12 +71,14 @@ func.func @attention(%q: tensor<1x128x12x64xf32>, %k: tensor<1x128x12x64xf32>, %
 }
 
 // CHECK-LABEL: func @activations
-// CHECK: qcc.launch @k4_batch_gemm
+// CHECK: qcc.launch @k5_batch_gemm
 func.func @activations(%x: tensor<2x5x70xf32>, %y: tensor<2x70x9xf32>) -> tensor<2x5x9xf32> {
   %r = qcc.matmul %x, %y : (tensor<2x5x70xf32>, tensor<2x70x9xf32>) -> tensor<2x5x9xf32>
   return %r : tensor<2x5x9xf32>
 }
 
 // CHECK: qcc.kernel @[[GEMM]] {kernel = "gemm.f32", nr = 64 : i64}
-// CHECK: qcc.kernel @k1_conv {
-// CHECK-SAME: kernel = "conv.f32", nr = 48 : i64, scratch = 56064 : i64, tiles = 4 : i64, window = array<i64: 3, 3>
+// CHECK: qcc.kernel @k1_conv {kernel = "conv.f32", rows = 8 : i64, scratch = 25600 : i64, window = array<i64: 3, 3>}
+// CHECK: qcc.kernel @k2_conv {
+// CHECK-SAME: kernel = "conv.f32", nr = 48 : i64
+// CHECK-SAME: window = array<i64: 3, 3>
