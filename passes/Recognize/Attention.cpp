@@ -75,17 +75,90 @@ static Value toRank4(Value value, PatternRewriter &rewriter) {
                            makeTensorType(dims, type.getElementType()), value);
 }
 
+/// The generic that computes `value` if it is elementwise, its operands all
+/// read by the identity or one number each.
+static GenericOp getElementwise(Value value) {
+  auto generic = value.getDefiningOp<GenericOp>();
+  if (!generic || generic.isReduction())
+    return {};
+  for (unsigned i = 0; i < generic.getInputs().size(); ++i)
+    if (!generic.getMap(i).isIdentity() &&
+        generic.getMap(i).getNumResults() != 0)
+      return {};
+  return generic;
+}
+
+/// The tensor whose elements `value`, of the body of `generic`, says to be NaN.
+static Value findTested(GenericOp generic, Value value) {
+  auto compared = value.getDefiningOp<arith::CmpFOp>();
+  auto argument =
+      compared ? dyn_cast<BlockArgument>(compared.getLhs()) : BlockArgument();
+  bool isTest = argument && compared.getLhs() == compared.getRhs() &&
+                (compared.getPredicate() == arith::CmpFPredicate::UNE ||
+                 compared.getPredicate() == arith::CmpFPredicate::UNO);
+  return isTest ? generic.getInputs()[argument.getArgNumber()] : Value();
+}
+
+/// The number that `value`, of the body of `generic`, is for all elements.
+static std::optional<double> getNumber(GenericOp generic, Value value) {
+  if (auto argument = dyn_cast<BlockArgument>(value))
+    return getSplat(generic.getInputs()[argument.getArgNumber()]);
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto number =
+      constant ? dyn_cast<FloatAttr>(constant.getValue()) : FloatAttr();
+  return number ? std::optional(number.getValueAsDouble()) : std::nullopt;
+}
+
+/// `x` of `isnan(x) ? 0 : x`, if nothing else reads it; else `value`. Exporters
+/// put that behind the softmax of an attention for rows with nothing to see,
+/// which qcc.attention makes zeros.
+static Value skipNanGuard(Value value) {
+  GenericOp guard = getElementwise(value);
+  auto choice = guard ? guard.getYielded().getDefiningOp<arith::SelectOp>()
+                      : arith::SelectOp();
+  auto kept = choice ? dyn_cast<BlockArgument>(choice.getFalseValue())
+                     : BlockArgument();
+  if (!kept || !value.hasOneUse() ||
+      getNumber(guard, choice.getTrueValue()) != 0.0)
+    return value;
+  // The test is in the same body or in one of its own.
+  GenericOp test = guard;
+  Value isNan = choice.getCondition();
+  if (auto argument = dyn_cast<BlockArgument>(isNan)) {
+    test = getElementwise(guard.getInputs()[argument.getArgNumber()]);
+    if (!test)
+      return value;
+    isNan = test.getYielded();
+  }
+  Value guarded = guard.getInputs()[kept.getArgNumber()];
+  bool isOnlyGuarded = llvm::all_of(guarded.getUsers(), [&](Operation *user) {
+    return user == guard || user == test;
+  });
+  return isOnlyGuarded && findTested(test, isNan) == guarded ? guarded : value;
+}
+
+/// True if an attention has what leading dimensions a product broadcasts: equal
+/// ones, or one head of keys and values for all queries.
+static bool haveHeads(ArrayRef<AffineExpr> query, ArrayRef<AffineExpr> key,
+                      ArrayRef<AffineExpr> value) {
+  bool isShared =
+      getConstantSize(key[1]) == 1 && getConstantSize(value[1]) == 1;
+  return query[0] == key[0] && query[0] == value[0] && key[1] == value[1] &&
+         (isShared || query[1] == key[1]);
+}
+
 namespace {
 struct RecognizeAttention : OpRewritePattern<MatMulOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(MatMulOp op,
                                 PatternRewriter &rewriter) const override {
-    auto softmax = op.getLhs().getDefiningOp<SoftmaxOp>();
+    Value weights = skipNanGuard(op.getLhs());
+    auto softmax = weights.getDefiningOp<SoftmaxOp>();
     RankedTensorType type = op.getResult().getType();
-    if (!softmax || softmax.getLog() || !softmax->hasOneUse() ||
-        op.getTransA() || op.getTransB() || type.getRank() != 4 ||
-        !type.getElementType().isF32())
+    if (!softmax || softmax.getLog() ||
+        (weights == op.getLhs() && !softmax->hasOneUse()) || op.getTransA() ||
+        op.getTransB() || type.getRank() != 4 || !type.getElementType().isF32())
       return failure();
     std::optional<ScoreChain> chain = followScores(softmax.getInput());
     if (!chain || chain->product.getTransA())
@@ -95,13 +168,11 @@ struct RecognizeAttention : OpRewritePattern<MatMulOp> {
         product.getRhs().getType().getRank() != 4 ||
         op.getRhs().getType().getRank() != 4)
       return failure();
-    // Leading dimensions broadcast in matmul, not in attention.
     SmallVector<AffineExpr> q = getDims(product.getLhs().getType()),
                             k = getDims(product.getRhs().getType()),
                             v = getDims(op.getRhs().getType());
-    for (unsigned i = 0; i < 2; ++i)
-      if (q[i] != k[i] || q[i] != v[i])
-        return failure();
+    if (!haveHeads(q, k, v))
+      return failure();
 
     Value key = product.getRhs();
     if (!product.getTransB()) {

@@ -61,3 +61,74 @@ func.func @mask_before_scale(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, 
   %4 = qcc.matmul %3, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
   return %4 : tensor<2x3x5x8xf32>
 }
+
+// Rows with nothing to see are zeros, as exporters write it: with the test on its own or in one body.
+// CHECK-LABEL: func.func @guarded
+// CHECK-NOT: qcc.softmax
+// CHECK: qcc.attention %arg0, %arg1, %arg2 {scale = 1.000000e+00 : f32}
+// CHECK-NOT: arith.select
+func.func @guarded(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x5x8xf32>, %v: tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32> {
+  %zero = qcc.constant dense<0.0> : tensor<f32> -> tensor<f32>
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.softmax %0 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %2 = qcc.generic none ins(%1 : tensor<2x3x5x5xf32>) maps [#id] {
+  ^bb0(%a: f32):
+    %c = arith.cmpf une, %a, %a : f32
+    qcc.yield %c : i1
+  } -> tensor<2x3x5x5xi1>
+  %3 = qcc.generic none ins(%2, %zero, %1 : tensor<2x3x5x5xi1>, tensor<f32>, tensor<2x3x5x5xf32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> ()>, #id] {
+  ^bb0(%a: i1, %b: f32, %c: f32):
+    %d = arith.select %a, %b, %c : f32
+    qcc.yield %d : f32
+  } -> tensor<2x3x5x5xf32>
+  %4 = qcc.matmul %3, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %4 : tensor<2x3x5x8xf32>
+}
+
+// CHECK-LABEL: func.func @guarded_in_one_body
+// CHECK-NOT: qcc.softmax
+// CHECK: qcc.attention
+func.func @guarded_in_one_body(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x5x8xf32>, %v: tensor<2x3x5x8xf32>)
+    -> tensor<2x3x5x8xf32> {
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.softmax %0 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %2 = qcc.generic none ins(%1 : tensor<2x3x5x5xf32>) maps [#id] {
+  ^bb0(%a: f32):
+    %zero = arith.constant 0.0 : f32
+    %c = arith.cmpf uno, %a, %a : f32
+    %d = arith.select %c, %zero, %a : f32
+    qcc.yield %d : f32
+  } -> tensor<2x3x5x5xf32>
+  %3 = qcc.matmul %2, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %3 : tensor<2x3x5x8xf32>
+}
+
+// Ones in place of NaN are something else, and so is a test of other numbers.
+// CHECK-LABEL: func.func @guarded_by_one
+// CHECK: qcc.softmax
+// CHECK-NOT: qcc.attention
+func.func @guarded_by_one(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x5x8xf32>, %v: tensor<2x3x5x8xf32>)
+    -> tensor<2x3x5x8xf32> {
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.softmax %0 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %2 = qcc.generic none ins(%1 : tensor<2x3x5x5xf32>) maps [#id] {
+  ^bb0(%a: f32):
+    %one = arith.constant 1.0 : f32
+    %c = arith.cmpf uno, %a, %a : f32
+    %d = arith.select %c, %one, %a : f32
+    qcc.yield %d : f32
+  } -> tensor<2x3x5x5xf32>
+  %3 = qcc.matmul %2, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %3 : tensor<2x3x5x8xf32>
+}
+
+// One head of keys and values for all queries (multi-query attention).
+// CHECK-LABEL: func.func @one_key_head
+// CHECK: qcc.attention %arg0, %arg1, %arg2 {scale = 1.000000e+00 : f32} : (tensor<2x3x5x8xf32>, tensor<2x1x5x8xf32>, tensor<2x1x5x8xf32>) -> tensor<2x3x5x8xf32>
+func.func @one_key_head(%q: tensor<2x3x5x8xf32>, %k: tensor<2x1x5x8xf32>, %v: tensor<2x1x5x8xf32>) -> tensor<2x3x5x8xf32> {
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x1x5x8xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.softmax %0 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %2 = qcc.matmul %1, %v : (tensor<2x3x5x5xf32>, tensor<2x1x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %2 : tensor<2x3x5x8xf32>
+}

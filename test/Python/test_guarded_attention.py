@@ -1,0 +1,53 @@
+# Attention as exporters write it: zeros for rows with nothing to see, one head of keys and values for all queries.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import qcc
+from onnx import parser
+
+HEADS, TOKENS, DEPTH = 4, 24, 16
+
+
+def text(queries: int, heads: int) -> str:
+    return f"""<ir_version: 10, opset_import: ["": 20]>
+    m (float[2,{HEADS},{queries},{DEPTH}] q, float[2,{heads},{TOKENS},{DEPTH}] k, float[2,{heads},{TOKENS},{DEPTH}] v,
+       float[2,1,{queries},{TOKENS}] hidden) => (float[2,{HEADS},{queries},{DEPTH}] y)
+    <float scale = {{0.25}}, float zero = {{0.0}}> {{
+      t = Transpose<perm = [0, 1, 3, 2]>(k)
+      product = MatMul(q, t)
+      scaled = Mul(product, scale)
+      scores = Add(scaled, hidden)
+      p = Softmax<axis = -1>(scores)
+      none = IsNaN(p)
+      weights = Where(none, zero, p)
+      y = MatMul(weights, v)
+    }}"""
+
+
+@pytest.mark.parametrize("heads", [HEADS, 1])
+@pytest.mark.parametrize("queries", [TOKENS, 2])
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_nothing_to_see(tmp_path, heads, queries, target):
+    path = tmp_path / "m.onnx"
+    onnx.save(parser.parse_model(text(queries, heads)), path)
+    rng = np.random.default_rng(5)
+    arrays = {n: rng.standard_normal((2, h, s, DEPTH)).astype(np.float32)
+              for n, h, s in (("q", HEADS, queries), ("k", heads, TOKENS), ("v", heads, TOKENS))}  # fmt: skip
+    # A batch padded on the left: the second sequence has nothing to see in its first row, little in others.
+    hidden = np.where(rng.random((2, 1, queries, TOKENS)) < 0.3, -np.inf, 0).astype(np.float32)
+    hidden[1, 0, 0] = -np.inf
+    arrays["hidden"] = hidden
+    model = qcc.load(qcc.compile(path, tmp_path / "m.qcc", target=target), threads=1)
+    got = model(arrays)["y"]
+    want = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, arrays)[0]
+    assert not want[1, :, 0].any() and not got[1, :, 0].any()
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-6)
+    if target == "native":  # the other one computes it in steps
+        ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
+        assert ["attention" in op["kernel"] for op in ops] == [True]
