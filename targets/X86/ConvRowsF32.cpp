@@ -14,7 +14,7 @@
 #include "ConvF32.h"
 #include "CopiedRows.h"
 #include "X86Costs.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace qcc;
@@ -30,6 +30,19 @@ constexpr int64_t kWantedTasks = 4;
 constexpr int64_t kUnrolledTaps = 9, kUnrolledWidth = 16;
 constexpr auto kNoUnroll = KernelBuilder::LoopHint::NoUnroll;
 
+/// Output channels of a tile: the first one, their number and weights.
+struct Panel {
+  Value channel, weights;
+  unsigned channels;
+};
+
+/// Pixels of a tile: vectors of some rows, one below the other.
+struct Pixels {
+  Value row, column;
+  unsigned lines, vectors; ///< rows, vectors of each
+  Value lastLanes;         ///< live lanes of a row's last vector; null: all
+};
+
 /// State of one emission.
 class ConvRows {
 public:
@@ -41,13 +54,14 @@ private:
   void emitTask(Value task);
   void copyChannels();
   void emitPanel(Value panel, int64_t channels);
-  void emitRow(Value channel, Value weights, unsigned rows, Value row);
-  void emitTile(Value channel, Value weights, unsigned rows, unsigned vectors,
-                Value row, Value column, Value lastLanes);
-  SmallVector<Value> emitProducts(const Tile &tile, Value weights,
-                                  Value pixels);
-  SmallVector<Value> emitTaps(const Tile &tile, Value weights, Value pixels,
-                              int64_t kh, ArrayRef<Value> init);
+  void emitRows(const Panel &panel, Value row, unsigned lines);
+  void emitTile(const Panel &panel, const Pixels &pixels);
+  LogicalResult storeLine(const Panel &panel, const Pixels &pixels,
+                          ArrayRef<Value> sums, unsigned line);
+  SmallVector<Value> emitProducts(const Panel &panel, const Pixels &pixels);
+  SmallVector<Value> emitTaps(const Panel &panel, const Pixels &pixels,
+                              Value weights, Value from, int64_t kh,
+                              ArrayRef<Value> init);
 
   int64_t getPerGroup() const { return *shape.outChannels / shape.groups; }
   int64_t getInputs() const { return *shape.inChannels / shape.groups; }
@@ -77,22 +91,27 @@ SmallVector<RowsTile> x86::getRowsTiles(bool avx512) {
   return {{6, 2}, {4, 3}};
 }
 
+/// Rows of pixels of a tile: several if their vectors leave room.
+static int64_t getLines(RowsTile tile, int64_t width, int64_t lanes) {
+  return std::max<int64_t>(tile.vectors / llvm::divideCeil(width, lanes), 1);
+}
+
 RowsWork x86::getRowsWork(int64_t channels, int64_t width, bool avx512) {
   // Sums that hide the latency of what is added to them.
   constexpr int64_t leastSums = 8;
-  int64_t vectors = llvm::divideCeil(width, avx512 ? 16 : 8);
+  int64_t lanes = avx512 ? 16 : 8, vectors = llvm::divideCeil(width, lanes);
   auto count = [&](RowsTile tile) {
-    int64_t products = 0;
+    int64_t products = 0, lines = getLines(tile, width, lanes);
     for (int64_t c = 0; c < channels; c += tile.channels)
       for (int64_t v = 0; v < vectors; v += tile.vectors)
-        products += std::max(std::min(tile.channels, channels - c) *
+        products += std::max(std::min(tile.channels, channels - c) * lines *
                                  std::min(tile.vectors, vectors - v),
                              leastSums);
-    return products;
+    return double(products) / double(lines);
   };
-  RowsWork best{{}, INT64_MAX};
+  RowsWork best{{}, HUGE_VAL};
   for (RowsTile tile : getRowsTiles(avx512))
-    if (int64_t products = count(tile); products < best.products)
+    if (double products = count(tile); products < best.products)
       best = {tile, products};
   return best;
 }
@@ -122,9 +141,9 @@ std::optional<RowsCut> x86::chooseRowsCut(const ConvOperands &conv,
       *height * shape.groups < kWantedTasks || shape.kernelSize() == 1 ||
       shape.kernelWidth > kUnrolledWidth || shape.hasIdleTaps())
     return std::nullopt;
-  int64_t rows = fitRows(
-      shape, std::clamp<int64_t>(*height / kWantedTasks, 1, kMaxTaskRows),
-      avx512);
+  int64_t wanted = std::clamp<int64_t>(*height * shape.groups / kWantedTasks, 1,
+                                       kMaxTaskRows),
+          rows = fitRows(shape, std::min(wanted, *height), avx512);
   if (rows == 0)
     return std::nullopt;
   return RowsCut{getRowsWork(*shape.outChannels / shape.groups, *width, avx512)
@@ -243,113 +262,136 @@ void ConvRows::copyChannels() {
 
 /// The first `channels` output channels of a panel of weights, in all rows.
 void ConvRows::emitPanel(Value panel, int64_t channels) {
-  int64_t inputs = getInputs() * shape.kernelSize();
+  int64_t inputs = getInputs() * shape.kernelSize(),
+          lines = getLines(rowsTile, *getConstantSize(shape.outWidth), lanes);
   Value flatPanel = b.add(b.mul(group, b.idx(panels)), panel),
         at = b.mul(flatPanel, b.idx(inputs * mr)),
         first =
             b.add(b.mul(group, b.idx(getPerGroup())), b.mul(panel, b.idx(mr)));
   for (int64_t c = 0; c < channels; c += rowsTile.channels) {
-    Value channel = b.add(first, b.idx(c)),
-          weights = b.elementPointer(weight, f32, b.add(at, b.idx(c)));
-    unsigned rows = std::min(rowsTile.channels, channels - c);
-    b.forLoop(
-        firstRow, endRow, b.idx(1),
-        [&](Value row) { emitRow(channel, weights, rows, row); }, kNoUnroll);
+    Panel part{b.add(first, b.idx(c)),
+               b.elementPointer(weight, f32, b.add(at, b.idx(c))),
+               unsigned(std::min(rowsTile.channels, channels - c))};
+    auto emitBlocks = [&](Value begin, Value end, int64_t step) {
+      b.forLoop(
+          begin, end, b.idx(step),
+          [&](Value row) { emitRows(part, row, step); }, kNoUnroll);
+    };
+    Value blocks = b.divFloor(b.sub(endRow, firstRow), b.idx(lines)),
+          whole = b.add(firstRow, b.mul(blocks, b.idx(lines)));
+    emitBlocks(firstRow, whole, lines);
+    if (lines > 1)
+      emitBlocks(whole, endRow, 1);
   }
 }
 
-/// A row of pixels: whole tiles, then what is left, its last vector masked.
-void ConvRows::emitRow(Value channel, Value weights, unsigned rows, Value row) {
+/// Rows of pixels: whole tiles, then what is left, its last vectors masked.
+void ConvRows::emitRows(const Panel &panel, Value row, unsigned lines) {
   int64_t pixels = *getConstantSize(shape.outWidth),
-          width = rowsTile.vectors * lanes, whole = pixels / width * width,
-          rest = pixels - whole;
+          width = rowsTile.vectors * lanes,
+          whole = lines > 1 ? 0 : pixels / width * width, rest = pixels - whole;
   if (whole > 0)
     b.forLoop(
         b.idx(0), b.idx(whole), b.idx(width),
         [&](Value column) {
-          emitTile(channel, weights, rows, rowsTile.vectors, row, column,
-                   Value());
+          emitTile(panel, {row, column, 1, unsigned(rowsTile.vectors), {}});
         },
         kNoUnroll);
   if (rest > 0)
-    emitTile(channel, weights, rows, llvm::divideCeil(rest, lanes), row,
-             b.idx(whole), rest % lanes ? b.idx(rest % lanes) : Value());
+    emitTile(panel,
+             {row, b.idx(whole), lines, unsigned(llvm::divideCeil(rest, lanes)),
+              rest % lanes ? b.idx(rest % lanes) : Value()});
 }
 
-void ConvRows::emitTile(Value channel, Value weights, unsigned rows,
-                        unsigned vectors, Value row, Value column,
-                        Value lastLanes) {
-  Tile tile{rows, vectors, lanes};
-  Value first = b.mul(b.sub(row, firstRow),
-                      b.idx(shape.strideHeight * copy.getRowFloats()));
-  SmallVector<Value> sums = emitProducts(
-      tile, weights, b.elementPointer(b.scratch(), f32, b.add(first, column)));
-  Value perChannel = b.size(shape.outHeight * shape.outWidth),
-        pixel = b.add(b.mul(row, b.size(shape.outWidth)), column);
-  auto offset = [&](Value r, unsigned lane) -> Value {
-    Value o = b.add(b.mul(image, b.idx(*shape.outChannels)), b.add(channel, r));
+void ConvRows::emitTile(const Panel &panel, const Pixels &pixels) {
+  SmallVector<Value> sums = emitProducts(panel, pixels);
+  for (unsigned line = 0; line < pixels.lines; ++line)
+    if (failed(storeLine(panel, pixels, sums, line)))
+      status = failure();
+}
+
+/// Stores what a tile has of one row.
+LogicalResult ConvRows::storeLine(const Panel &panel, const Pixels &pixels,
+                                  ArrayRef<Value> sums, unsigned line) {
+  Tile tile{panel.channels, pixels.vectors, lanes};
+  SmallVector<Value> part;
+  for (unsigned c = 0; c < panel.channels; ++c)
+    llvm::append_range(
+        part,
+        sums.slice((c * pixels.lines + line) * pixels.vectors, pixels.vectors));
+  Value row = b.add(pixels.row, b.idx(line)),
+        perChannel = b.size(shape.outHeight * shape.outWidth),
+        pixel = b.add(b.mul(row, b.size(shape.outWidth)), pixels.column);
+  auto offset = [&](Value c, unsigned lane) -> Value {
+    Value o =
+        b.add(b.mul(image, b.idx(*shape.outChannels)), b.add(panel.channel, c));
     return b.add(b.mul(o, perChannel), b.add(pixel, b.idx(lane)));
   };
-  auto indices = [&](Value r, unsigned lane) {
-    SmallVector<Value> at{image, b.add(channel, r)};
+  auto indices = [&](Value c, unsigned lane) {
+    SmallVector<Value> at{image, b.add(panel.channel, c)};
     if (shape.spatialRank == 2)
       at.push_back(row);
-    at.push_back(b.add(column, b.idx(lane)));
+    at.push_back(b.add(pixels.column, b.idx(lane)));
     return at;
   };
-  if (failed(tileStore->store(tile, sums, {indices, offset, lastLanes})))
-    status = failure();
+  return tileStore->store(tile, part, {indices, offset, pixels.lastLanes});
 }
 
-/// The sums of a tile over all channels and taps; `pixels` is where the first
-/// tap of its first channel begins.
-SmallVector<Value> ConvRows::emitProducts(const Tile &tile, Value weights,
-                                          Value pixels) {
-  SmallVector<Value> init = zeros(b, tile.rows * tile.vectors, lanes);
+/// The sums of a tile over all inputs and taps: [channels][lines][vectors].
+SmallVector<Value> ConvRows::emitProducts(const Panel &panel,
+                                          const Pixels &pixels) {
+  Value line = b.mul(b.sub(pixels.row, firstRow),
+                     b.idx(shape.strideHeight * copy.getRowFloats())),
+        first = b.elementPointer(b.scratch(), f32, b.add(line, pixels.column));
+  SmallVector<Value> init =
+      zeros(b, panel.channels * pixels.lines * pixels.vectors, lanes);
   return b.forLoop(
       b.idx(0), b.idx(getInputs()), b.idx(1), init,
       [&](Value channel, ArrayRef<Value> sums) -> SmallVector<Value> {
         Value from = b.elementPointer(
-            pixels, f32, b.mul(channel, b.idx(getChannelFloats())));
-        Value factors = b.elementPointer(
-            weights, f32, b.mul(channel, b.idx(shape.kernelSize() * mr)));
+            first, f32, b.mul(channel, b.idx(getChannelFloats())));
+        Value weights = b.elementPointer(
+            panel.weights, f32, b.mul(channel, b.idx(shape.kernelSize() * mr)));
         if (shape.kernelSize() > kUnrolledTaps)
           return b.forLoop(
               b.idx(0), b.idx(shape.kernelHeight), b.idx(1), sums,
               [&](Value kh, ArrayRef<Value> sums) -> SmallVector<Value> {
                 Value step = b.idx(copy.getTapOffset(shape, 1, 0));
                 return emitTaps(
-                    tile,
-                    b.elementPointer(factors, f32,
+                    panel, pixels,
+                    b.elementPointer(weights, f32,
                                      b.mul(kh, b.idx(shape.kernelWidth * mr))),
                     b.elementPointer(from, f32, b.mul(kh, step)), 0, sums);
               },
               kNoUnroll);
         SmallVector<Value> all(sums);
         for (int64_t kh = 0; kh < shape.kernelHeight; ++kh)
-          all = emitTaps(tile, factors, from, kh, all);
+          all = emitTaps(panel, pixels, weights, from, kh, all);
         return all;
       },
       kNoUnroll);
 }
 
 /// Adds the products of row `kh` of a window.
-SmallVector<Value> ConvRows::emitTaps(const Tile &tile, Value weights,
-                                      Value pixels, int64_t kh,
+SmallVector<Value> ConvRows::emitTaps(const Panel &panel, const Pixels &pixels,
+                                      Value weights, Value from, int64_t kh,
                                       ArrayRef<Value> init) {
   SmallVector<Value> sums(init);
+  int64_t lineFloats = shape.strideHeight * copy.getRowFloats();
   for (int64_t kw = 0; kw < shape.kernelWidth; ++kw) {
     SmallVector<Value> vectors;
-    for (unsigned v = 0; v < tile.vectors; ++v)
-      vectors.push_back(
-          b.load(pixels, f32,
-                 b.idx(copy.getTapOffset(shape, kh, kw) + v * lanes), lanes));
-    for (unsigned r = 0; r < tile.rows; ++r) {
-      int64_t at = (kh * shape.kernelWidth + kw) * mr + r;
+    for (unsigned line = 0; line < pixels.lines; ++line)
+      for (unsigned v = 0; v < pixels.vectors; ++v)
+        vectors.push_back(b.load(from, f32,
+                                 b.idx(copy.getTapOffset(shape, kh, kw) +
+                                       line * lineFloats + v * lanes),
+                                 lanes));
+    for (unsigned c = 0; c < panel.channels; ++c) {
+      int64_t at = (kh * shape.kernelWidth + kw) * mr + c;
       Value factor = b.splat(b.load(weights, f32, b.idx(at)), lanes);
-      for (unsigned v = 0; v < tile.vectors; ++v) {
-        Value &sum = sums[r * tile.vectors + v];
-        sum = b.fma(factor, vectors[v], sum);
+      for (auto [v, vector] : llvm::enumerate(vectors)) {
+        Value &sum = sums[c * vectors.size() + v];
+        sum = b.fma(factor, vector, sum);
       }
     }
   }

@@ -24,11 +24,11 @@ llvm::SmallVector<RowsTile> getRowsTiles(bool avx512);
 
 /// The tile of ConvRowsF32.cpp for a group of `channels` outputs and rows of
 /// `width` pixels, and the products of vectors that a row takes with it for
-/// each input and tap. Tiles of few sums count as more: these wait for each
-/// other.
+/// each input and tap; narrow rows share tiles. Tiles of few sums count as
+/// more: these wait for each other.
 struct RowsWork {
   RowsTile tile;
-  int64_t products;
+  double products;
 };
 RowsWork getRowsWork(int64_t channels, int64_t width, bool avx512);
 

@@ -171,9 +171,9 @@ double x86::estimateConvRows(const ProductShape &shape,
   Figures figures = getFigures(level);
   auto groups = double(shape.groups), inputs = double(shape.inputs),
        lines = double(shape.rows) / double(shape.rowLength);
-  auto products = double(getRowsWork(shape.outputs / shape.groups,
-                                     shape.rowLength, level.hasAvx512)
-                             .products);
+  double products = getRowsWork(shape.outputs / shape.groups, shape.rowLength,
+                                level.hasAvx512)
+                        .products;
   // An element is copied at least once, for as many results as strides step
   // over; where few rows have room, as often as windows have rows.
   double copies = double(copied * 4 > getRowsScratch(level.hasAvx512)
