@@ -137,6 +137,9 @@ private:
   /// Notes for budgets which layers of the model's own codes have weights that
   /// are stored in words, as their codes do not fit in pairs (kWordsAttr).
   llvm::Error noteWords();
+  /// Notes for budgets what weights of convolutions take in f32
+  /// (kFloatBytesAttr).
+  void noteFloatWeights();
   /// Notes which weights of integer operations have codes that fit in pairs
   /// (kPairsFitAttr), where a level of the target has no VNNI. Errors: those of
   /// evaluateConstant.

@@ -321,6 +321,7 @@ llvm::Error Compilation::assign() {
     if (llvm::Error error = noteWords())
       return error;
   }
+  noteFloatWeights();
   if (!isMixed)
     return runPluginPasses(Stage::Assign);
   WorkspaceScope scope(&context, workspace.get());
@@ -441,6 +442,7 @@ llvm::Error Compilation::quantize() {
   if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
     result.assignment = text.getValue().str();
   (*module)->removeAttr(kAssignmentAttr);
+  module->walk([](ConvOp conv) { conv->removeAttr(kFloatBytesAttr); });
   if (!error && judge)
     error = checkChosenLoss();
   if (!error && !options.emitQdq)

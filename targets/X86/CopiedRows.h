@@ -13,7 +13,7 @@ namespace qcc::x86 {
 /// plain load.
 struct CopiedRows {
   int64_t rows, planes, plane;
-  int64_t reach;    ///< floats of a plane beyond the width that are read
+  int64_t reach;          ///< floats of a plane beyond the width that are read
   mlir::AffineExpr width; ///< of the output
   /// The width is known, and that of the input, and few vectors fill a row.
   bool isUnrolled = false;

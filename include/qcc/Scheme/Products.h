@@ -51,6 +51,8 @@ inline constexpr llvm::StringLiteral kMiddleZerosAttr = "qcc.middle_zeros";
 /// Of a layer of the model's own codes (isOfCodes): its weight is stored in
 /// words for some machine that is compiled for.
 inline constexpr llvm::StringLiteral kWordsAttr = "qcc.words";
+/// Of a convolution: bytes of its weight as the kernel in f32 stores it.
+inline constexpr llvm::StringLiteral kFloatBytesAttr = "qcc.float_bytes";
 /// Of a launch: tensors of 8 bits are among its inputs, among its results.
 inline constexpr llvm::StringLiteral kReadsCodesAttr = "qcc.reads_codes";
 inline constexpr llvm::StringLiteral kMakesCodesAttr = "qcc.makes_codes";

@@ -191,8 +191,10 @@ static std::pair<uint64_t, uint64_t> getMatrix(Operation *layer) {
 }
 
 uint64_t assign::getFloatBytes(Operation *layer) {
+  if (auto known = layer->getAttrOfType<IntegerAttr>(kFloatBytesAttr))
+    return alignWeight(uint64_t(known.getInt()));
   auto [rows, columns] = getMatrix(layer);
-  // Kernels of convolutions of floats take six outputs at once.
+  // Most kernels of convolutions of floats take six outputs at once.
   uint64_t outputs = isa<MatMulOp>(layer)
                          ? llvm::alignTo(columns, kSchemeColumns)
                          : llvm::alignTo(columns, 6);
