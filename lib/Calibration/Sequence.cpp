@@ -4,6 +4,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include "qcc/Dialect/QCC/Symbols.h"
 #include "qcc/Support/Diagnostics.h"
 #include <mutex>
 
@@ -21,16 +22,33 @@ static void forEachInput(Operation *op, llvm::function_ref<void(Value)> body) {
   });
 }
 
+/// True for a check that only mentions sizes of arguments, which every piece
+/// has.
+static bool isOfArguments(CheckOp op) {
+  auto firstRuntime =
+      op->getParentOfType<ModuleOp>()->getAttrOfType<IntegerAttr>(
+          kRuntimeFromAttr);
+  return !firstRuntime ||
+         llvm::none_of(op.getSizes().getResults(), [&](AffineExpr size) {
+           return usesSymbolsFrom(size, size_t(firstRuntime.getInt()));
+         });
+}
+
 Sequence::Sequence(Workspace &workspace, ModuleOp module)
     : workspace(workspace), module(module),
       entry(*module.getOps<func::FuncOp>().begin()) {
   entry.walk([&](Operation *op) {
     bool isInside = isa<MatMulOp, ConvOp, ConvTransposeOp>(op) &&
                     op->getParentOp() != entry;
-    canSlice &=
-        !isa<StateReadOp, StateWriteOp, BindOp, CheckOp>(op) && !isInside;
+    bool isBoundElsewhere = isa<CheckOp>(op) && op->getParentOp() == entry &&
+                            !isOfArguments(cast<CheckOp>(op));
+    if (obstacle.empty() && (isa<StateReadOp, StateWriteOp, BindOp>(op) ||
+                             isInside || isBoundElsewhere))
+      obstacle = (describeNode(op->getLoc()) + " (" +
+                  op->getName().getStringRef() + ")")
+                     .str();
   });
-  if (!canSlice)
+  if (!canSlice())
     return;
   for (const Sample &sample : workspace.getSamples()) {
     samples.emplace_back().name = sample.name;
@@ -114,8 +132,13 @@ OwningOpRef<ModuleOp> Sequence::makeModule(const Ops &slice,
     func.setArgAttr(next++, "qcc.name", b.getStringAttr(name));
   }
   b.setInsertionPointToEnd(block);
+  // Checks have no results by which a slice could find them. Each piece has all
+  // of them, so that samples which break one end the run as in the whole model.
+  for (StringRef name : {kChecksAttr, kCheckNodesAttr})
+    if (Attribute checks = entry->getAttr(name))
+      func->setAttr(name, checks);
   for (Operation &op : entry.getBody().front())
-    if (slice.contains(&op))
+    if (slice.contains(&op) || isa<CheckOp>(op))
       b.clone(op, mapping);
   auto observe = [&](Value observed, const std::string &name) {
     ObserveOp::create(b, NameLoc::get(b.getStringAttr(name)),
@@ -323,7 +346,7 @@ llvm::Error Sequence::catchUp() {
 //===----------------------------------------------------------------------===//
 
 void Sequence::skip(Value value, bool rows) {
-  if (canSlice)
+  if (canSlice())
     skipped.push_back(advance(value, rows));
 }
 
@@ -359,12 +382,12 @@ Sequence::gatherPiece(ArrayRef<Value> values,
 llvm::Expected<InputData>
 Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
   InputData data;
-  if (!canSlice && rows)
+  if (!canSlice() && rows)
     return makeError(Diag::UnsupportedForm, describeNode(value.getLoc()),
                      "expected a model without states, loops over products and "
-                     "sizes found at run time for gptq-correct; gptq takes "
-                     "them");
-  if (!canSlice) {
+                     "sizes found at run time for gptq-correct, but got " +
+                         obstacle + "; gptq takes it");
+  if (!canSlice()) {
     if (llvm::Error error =
             workspace.gather(module, value, [&](size_t, InputData &gathered) {
               data = std::move(gathered);
@@ -382,7 +405,7 @@ Sequence::next(Value value, std::vector<std::vector<float>> *rows) {
 llvm::Error Sequence::gather(ArrayRef<Value> values,
                              llvm::function_ref<bool(size_t)> wants,
                              Workspace::Receiver receive) {
-  if (!canSlice) {
+  if (!canSlice()) {
     auto wanted = llvm::to_vector(
         llvm::make_filter_range(llvm::seq(values.size()), wants));
     return workspace.gather(

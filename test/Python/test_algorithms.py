@@ -39,10 +39,10 @@ class Graph:
         self.nodes.append(helper.make_node(op, names, [output], name=name or output, **attributes))
         return output
 
-    def save(self, path: pathlib.Path, *outputs: str) -> pathlib.Path:
+    def save(self, path: pathlib.Path, *outputs: str, given=()) -> pathlib.Path:
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)
-        graph = helper.make_graph(self.nodes, "g", [given], results, self.weights)
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape), *given]
+        graph = helper.make_graph(self.nodes, "g", inputs, results, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.save(onnx.shape_inference.infer_shapes(model), path)
         return path
@@ -334,6 +334,57 @@ def test_sizes_asked_for_share_weights(tmp_path):
     single = next(iter(model({"x": x[:1]}).values()))
     assert np.array_equal(eight[:1], single)
     assert {layer["algorithm"] for layer in report(artifact)} == {"gptq"}
+
+
+def steps(tmp_path, name, found_at_run_time):
+    """Three products; a row is read from a second input at a computed index, which `qcc.check` guards. With sizes found at run
+    time, in a result of their own, every activation is computed from the start."""
+    graph, random = Graph(), np.random.default_rng(11)
+    weights = [(random.standard_normal(shape) * 0.1).astype(np.float32) for shape in ((K, K), (K, K), (K, N))]
+    first = graph.add("Relu", graph.add("MatMul", "x", weights[0], name="first"))
+    at = graph.add("Cast", graph.add("ReduceMin", first, axes=[0, 1], keepdims=0), to=TensorProto.INT64)
+    row = graph.add("Gather", "table", graph.add("Unsqueeze", at, np.int64([0])), axis=0, name="row")
+    second = graph.add("Tanh", graph.add("MatMul", graph.add("Add", first, row), weights[1], name="second"))
+    last = graph.add("MatMul", second, weights[2], name="last")
+    more = [graph.add("Cast", graph.add("NonZero", first, name="nonzero"), to=TensorProto.FLOAT)] if found_at_run_time else []
+    given = [helper.make_tensor_value_info("table", TensorProto.FLOAT, ("entries", K))]
+    return graph.save(tmp_path / f"{name}.onnx", last, *more, given=given)
+
+
+def compile_steps(path, tmp_path, entries, **options):
+    """On samples whose tables have so many entries."""
+    folder, random = tmp_path / "data", np.random.default_rng(12)
+    folder.mkdir(exist_ok=True)
+    for i, count in enumerate(entries):
+        x, table = (random.standard_normal((rows, K)).astype(np.float32) for rows in (8, count))
+        np.savez(folder / f"{i:02}.npz", x=x, table=table)
+    options = {"precision": "w4a16", "target": "avx2", "calib": folder, **options}
+    return qcc.compile(path, tmp_path / f"{path.stem}.qcc", **options)
+
+
+def test_checks_do_not_hinder_pieces(tmp_path):
+    """Weights are those of a model that is run from the start for each product; gptq-correct needs the pieces."""
+    whole, pieces = steps(tmp_path, "whole", True), steps(tmp_path, "pieces", False)
+    assert "qcc.check " in qcc.compile(pieces, tmp_path / "m.mlir", emit="import").read_text()
+    entries = [8, 5] * 10
+    first, second = (compile_steps(path, tmp_path, entries, algo=["gptq", "clip"]) for path in (whole, pieces))
+    sample = dict(np.load(tmp_path / "data" / "01.npz"))
+    assert np.array_equal(*(next(iter(qcc.load(artifact)(sample).values())) for artifact in (first, second)))
+    chosen = [[(op["node"], op["algorithm"], op["error_chosen"]) for op in report(artifact)] for artifact in (first, second)]
+    assert chosen[0] == chosen[1] and len(chosen[0]) == 3
+    compile_steps(pieces, tmp_path, entries, algo="gptq-correct:0.5")
+    with pytest.raises(qcc.CompileError, match=r"but got node 'nonzero' \(qcc.bind\); gptq takes it"):
+        compile_steps(whole, tmp_path, entries, algo="gptq-correct:0.5")
+
+
+def test_samples_that_break_a_check_are_refused(tmp_path):
+    """In pieces as in the whole model."""
+    texts = []
+    for name in ("whole", "pieces"):
+        with pytest.raises(qcc.CompileError) as caught:
+            compile_steps(steps(tmp_path, name, name == "whole"), tmp_path, [8, 0], algo="gptq")
+        texts.append(str(caught.value).replace(f"{name}.onnx", ""))
+    assert texts[0] == texts[1] and "01.npz" in texts[0] and "'row'" in texts[0], texts
 
 
 # --- broken data and wrong requests --------------------------------------------------------------------------------

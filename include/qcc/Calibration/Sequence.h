@@ -62,6 +62,7 @@ private:
   /// Room for an array of a sample.
   class Keeper;
 
+  bool canSlice() const { return obstacle.empty(); }
   /// Makes the piece for values and notes what will be kept of it.
   Piece advance(llvm::ArrayRef<mlir::Value> values, bool observeRows);
   /// Data of values that are computed together. `rows` are those of the only
@@ -89,7 +90,8 @@ private:
   Workspace &workspace;
   mlir::ModuleOp module;
   mlir::func::FuncOp entry;
-  bool canSlice = true;
+  /// Why the function is run from the start each time; empty if it is not.
+  std::string obstacle;
   /// Operations that depend on a product or convolution.
   llvm::DenseSet<mlir::Operation *> heavy;
   llvm::DenseSet<mlir::Operation *> done;
