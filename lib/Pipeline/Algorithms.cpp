@@ -60,6 +60,18 @@ static llvm::Error refuse(StringRef name) {
                        name + "'" + hint);
 }
 
+/// Of a parameter behind a name that takes none.
+static llvm::Error refuseParameter(StringRef name, StringRef given) {
+  std::vector<std::string> others;
+  for (const AlgorithmInfo &algorithm : kAlgorithms)
+    if (!algorithm.parameter.empty())
+      others.push_back((algorithm.name + ":" + algorithm.parameter).str());
+  return makeError(Diag::Usage, "--algo",
+                   "expected " + name + " without a parameter, but got '" +
+                       given + "'; those with one are " +
+                       llvm::join(others, ", "));
+}
+
 /// A number from 0 to 1 behind the name; `otherwise` if there is none.
 static llvm::Expected<double> getShare(StringRef name, StringRef text,
                                        double otherwise) {
@@ -76,11 +88,19 @@ qcc::parseAlgorithms(llvm::ArrayRef<std::string> names) {
   llvm::StringSet<> seen;
   for (StringRef given : names) {
     auto [name, text] = given.split(':');
-    bool takesNumber =
-        name == "gptq-correct" || name.starts_with("smoothquant");
-    if (!llvm::is_contained(getNames(), name) ||
-        (given.contains(':') && (!takesNumber || text.empty())))
+    const AlgorithmInfo *info =
+        llvm::find_if(kAlgorithms, [&](const AlgorithmInfo &algorithm) {
+          return algorithm.name == name;
+        });
+    if (info == std::end(kAlgorithms))
       return refuse(given);
+    if (given.contains(':') && info->parameter.empty())
+      return refuseParameter(name, given);
+    if (given.ends_with(':'))
+      return makeError(
+          Diag::Usage, "--algo=" + name,
+          "expected a number from 0 to 1 behind the colon, but got "
+          "none");
     if (!seen.insert(name).second)
       return makeError(Diag::Usage, "--algo",
                        "expected each algorithm once, but got '" + name +

@@ -414,6 +414,18 @@ def test_unknown_algorithms_are_refused(tmp_path, wrong):
     refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo=wrong)
 
 
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ("gptq:0.5", "expected gptq without a parameter, but got 'gptq:0.5'; those with one are gptq-correct:SHARE, smoothquant:ALPHA, "),
+        ("clip:", "expected clip without a parameter, but got 'clip:'"),
+        ("gptq-correct:", "--algo=gptq-correct: expected a number from 0 to 1 behind the colon, but got none"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(tmp_path, given, told):
+    assert told in refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo=given)
+
+
 def test_the_nearest_algorithm_is_named(tmp_path):
     assert "did you mean 'gptq'?" in refuse(network(tmp_path), tmp_path, 2, "QCC-E401", samples(), algo="gptk")
 
