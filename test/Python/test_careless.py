@@ -203,11 +203,11 @@ def test_drops_are_shares(files, tmp_path):
     assert code == 2 and "a percentage such as '3%'" in text
 
 
-@pytest.mark.parametrize("rows,warns", [(K - 1, True), (K, False)])
+@pytest.mark.parametrize("rows,warns", [(K - 1, True), (2 * K - 1, True), (2 * K, False)])
 def test_few_rows_for_gptq(files, tmp_path, rows, warns):
     np.savez(tmp_path / "few.npz", x=random(rows, K))
     code, text = driver(files[0], f"--calib={tmp_path / 'few.npz'}", "--precision=w4a16:g32", "--algo=gptq", "-o", tmp_path / "m.qcc")
-    assert code == 0 and (f"gptq: 1 layers see fewer rows of data than they have inputs (node 'layer' {rows} of {K})" in text) == warns, text
+    assert code == 0 and (f"gptq: 1 layers see fewer rows of data than twice their inputs (node 'layer' {rows} of {2 * K})" in text) == warns, text
 
 
 # --- calibration data ---------------------------------------------------------------------------------------------------

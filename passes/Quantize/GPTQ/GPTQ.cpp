@@ -83,18 +83,26 @@ private:
   }
 
   /// Codes fit the rows that were seen. With fewer of them than a layer has
-  /// inputs, there are directions of which nothing was seen.
+  /// inputs, there are directions of which nothing was seen; with fewer than
+  /// twice as many, what is noise weighs more than what is gained.
   void warnOfFewRows() {
     if (scarce.empty())
       return;
     const auto &[node, rows, inputs] = scarce.front();
+    bool isUncorrected =
+        correct > 0 && llvm::any_of(scarce, [](const auto &layer) {
+          return std::get<1>(layer) < uint64_t(std::get<2>(layer));
+        });
     std::string text;
     llvm::raw_string_ostream(text)
         << getAlgorithm() << ": " << scarce.size()
-        << " layers see fewer rows of data than they have inputs (node '"
-        << node << "' " << rows << " of " << inputs
-        << "): codes fit these rows, not the model"
-        << (correct > 0 ? ", and gptq-correct makes up for nothing there" : "")
+        << " layers see fewer rows of data than twice their inputs (node '"
+        << node << "' " << rows << " of " << 2 * inputs
+        << "): codes fit these rows more than the model"
+        << (isUncorrected
+                ? ", and gptq-correct makes up for nothing where rows "
+                  "are fewer than inputs"
+                : "")
         << "; give more data";
     addWarning(getOperation(), text);
   }
@@ -194,7 +202,7 @@ private:
     // them, and something else on all others.
     if (data.range.rows < uint64_t(k))
       cross = {};
-    if ((has("gptq") || has("refine")) && data.range.rows < uint64_t(k))
+    if ((has("gptq") || has("refine")) && data.range.rows < 2 * uint64_t(k))
       for (MatMulOp layer : own)
         scarce.push_back(
             {getNodeName(layer.getLoc()).str(), data.range.rows, k});
