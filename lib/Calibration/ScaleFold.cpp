@@ -16,6 +16,8 @@ using namespace qcc;
 static constexpr unsigned kMaxDepth = 32;
 /// Outputs of the model may change by this much of their largest magnitude.
 static constexpr double kTolerance = 1e-3;
+/// How the reason of what is not linear ends.
+static constexpr StringLiteral kNotLinear = " does not scale with its channels";
 
 SmallVector<LinearGroup>
 qcc::collectLinearGroups(func::FuncOp func,
@@ -337,10 +339,21 @@ static bool isZero(GenericOp op, Value value) {
   return real && real.getValue().isZero();
 }
 
+/// True for a product of an input with what is computed of that input.
+static bool isOfItself(GenericOp op, Operation *product) {
+  std::optional<unsigned> left = getInput(op, product->getOperand(0)),
+                          right = getInput(op, product->getOperand(1));
+  if (!left || !right)
+    return false;
+  Value a = op.getInputs()[*left], b = op.getInputs()[*right];
+  return llvm::is_contained(a.getUsers(), b.getDefiningOp()) ||
+         llvm::is_contained(b.getUsers(), a.getDefiningOp());
+}
+
 bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
                              unsigned depth) {
   if (op.isReduction() || !op.getWhole().empty())
-    return fail(describe(op) + " does not scale with its channels");
+    return fail(describe(op) + kNotLinear);
   return traceBody(op, op.getYielded(), channels, depth, /*level=*/0);
 }
 
@@ -349,9 +362,7 @@ bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
 /// so nothing else in the body depends on it.
 bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
                           unsigned depth, unsigned level) {
-  auto refuse = [&] {
-    return fail(describe(op) + " does not scale with its channels");
-  };
+  auto refuse = [&] { return fail(describe(op) + kNotLinear); };
   // Of a body, not of a model: longer ones are no norms.
   constexpr unsigned maxLevel = 8;
   if (level > maxLevel || !value.hasOneUse())
@@ -387,7 +398,14 @@ bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
   sinks.resize(sinksBefore);
   if (trace(1 - first))
     return true;
-  obstacle = std::move(why);
+  // What could have been scaled is the reason that helps: not the sigmoid of a
+  // gate, but what is the matter with the other factor. A value times what is
+  // computed of it, as in SiLU, can never be.
+  bool isOther = StringRef(why).ends_with(kNotLinear) !=
+                     StringRef(obstacle).ends_with(kNotLinear) &&
+                 StringRef(why).ends_with(kNotLinear) != isOfItself(op, body);
+  if (!isOther)
+    obstacle = std::move(why);
   return false;
 }
 

@@ -152,8 +152,15 @@ def after_bare_norm(graph):
     return norm(graph, "x", gain=False), []
 
 
+def after_fused_gate(graph):
+    """The gate's own product with its sigmoid never scales; the other factor would, were it not a part of the same product."""
+    graph.nodes.append(helper.make_node("Split", [graph.add("MatMul", "x", weight(K, 2 * K))], ["gate", "up"], name="split", axis=-1))
+    return graph.add("Mul", graph.add("Mul", "gate", graph.add("Sigmoid", "gate", name="sigmoid")), "up"), []
+
+
 KEEPS = {read_twice: "not scaled: an output of the model reads it too", after_input: "it is an input", after_gelu: "does not scale with its channels",
-         after_hard_swish: "does not scale with its channels", after_bare_norm: "not scaled"}  # fmt: skip
+         after_hard_swish: "does not scale with its channels", after_bare_norm: "not scaled",
+         after_fused_gate: "'split'"}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FOLDS)
