@@ -157,6 +157,9 @@ qcc::readSamples(llvm::StringRef path, llvm::ArrayRef<SampleInput> inputs) {
     problem = error.what();
   }
   if (!problem.empty()) {
+    std::error_code ignored;
+    if (!fs::exists(fs::path(path.str()), ignored))
+      problem += "; check the path";
     // Readers name the file, which may be one of a folder.
     bool isNamed = llvm::StringRef(problem).starts_with(path);
     return makeError(diag, isNamed ? "" : path, problem);

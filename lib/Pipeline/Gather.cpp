@@ -193,7 +193,8 @@ llvm::Expected<Statistics> Compilation::readStatistics() {
   if (!file) {
     llvm::consumeError(file.takeError());
     return makeError(Diag::BadCalibration, options.statistics,
-                     "expected a file of statistics that can be read");
+                     "expected a file of statistics that can be read, but "
+                     "got none; check the path");
   }
   ArrayRef<char> bytes = (*file)->getBytes();
   auto read = Statistics::read(StringRef(bytes.data(), bytes.size()),

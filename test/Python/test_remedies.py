@@ -156,6 +156,11 @@ def test_remedies_fit(files, tmp_path):
     np.save(tmp_path / "x.npy", random(40, K))
     code, text = driver(model, "--precision=int8", f"--calib={tmp_path / 'x.npy'}", "-o", tmp_path / "a")
     assert code == 5 and "np.savez(FILE, NAME=array) writes an .npz" in text, text
+    for flag in ("--calib", "--stats"):
+        code, text = driver(model, "--precision=int8", f"{flag}={tmp_path / 'none.npz'}", "-o", tmp_path / "a")
+        assert code == 5 and "none.npz: " in text and "; check the path [QCC-E201]" in text, text
+    code, text = driver("merge-stats", tmp_path / "none.stats", "-o", tmp_path / "all.stats")
+    assert code == 5 and "; check the path [QCC-E201]" in text, text
     # The file is named once.
     (tmp_path / "cut.npz").write_bytes(data.read_bytes()[:100])
     code, text = driver(model, "--precision=int8", f"--calib={tmp_path / 'cut.npz'}", "-o", tmp_path / "a")

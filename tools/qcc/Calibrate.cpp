@@ -85,7 +85,8 @@ Error runMergeStats(Session &session) {
     if (!file) {
       consumeError(file.takeError());
       return makeError(Diag::BadCalibration, path,
-                       "expected a file of statistics that can be read");
+                       "expected a file of statistics that can be read, but "
+                       "got none; check the path");
     }
     ArrayRef<char> bytes = (*file)->getBytes();
     auto part = Statistics::read(StringRef(bytes.data(), bytes.size()), path);
