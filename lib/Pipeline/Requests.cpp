@@ -64,6 +64,26 @@ void Compilation::warnOfIdleFlags() {
         (options.calibration.empty() ? "--stats" : "--calib") +
         std::string(" changes nothing: in f32 nothing is quantized; "
                     "--precision=int8, for example, uses it"));
+  if (!hasData || isMixed || basePrecision == "f32" ||
+      basePrecision == "int8" || isNarrow() || algorithms.transforms() ||
+      algorithms.chooses())
+    return;
+  // Ranges are for activations, which these precisions leave or round by
+  // themselves.
+  auto known = findFormats(&context, basePrecision);
+  if (!known)
+    return llvm::consumeError(known.takeError());
+  bool isChosen = llvm::none_of(*known, [](const Scheme *scheme) {
+    return scheme && (isa<StoredFloatScheme>(scheme) || scheme->isPerTensor());
+  });
+  // Algorithms read samples.
+  StringRef flag = options.calibration.empty() ? "--stats" : "--calib",
+            user = isChosen ? "--algo=gptq,clip" : "--precision=int8",
+            used = isChosen && options.calibration.empty() ? "--calib" : "it";
+  result.warnings.push_back(
+      (flag + " decides nothing: without --algo weights of " + basePrecision +
+       " are rounded by themselves; " + user + ", for example, uses " + used)
+          .str());
 }
 
 llvm::Error Compilation::readPrecision() {

@@ -122,6 +122,14 @@ def test_budgets_that_limit_nothing(files, tmp_path, flag, line, says):
         (["--calib={data}", "--max-drop=20%"], ""),
         (["--precision=int8", "--calib-method=entropy"], "--calib-method changes nothing: ranges are found in --calib=DATA or --stats=FILE"),
         (["--precision=int8", "--calib-method=entropy", "--calib={data}"], ""),
+        (["--precision=w4a16", "--calib={data}"], "--calib decides nothing: without --algo weights of w4a16 are rounded by themselves; "
+         "--algo=gptq,clip, for example, uses it"),
+        (["--precision=w4a16", "--algo=rtn", "--calib={data}"], "--calib decides nothing: "),
+        (["--precision=bf16", "--calib={data}"], "--calib decides nothing: without --algo weights of bf16 are rounded by themselves; "
+         "--precision=int8, for example, uses it"),
+        (["--precision=w4a16", "--algo=clip", "--calib={data}"], ""),
+        (["--precision=w4a16", "--max-size=1x", "--calib={data}"], ""),
+        (["--precision=w4a8", "--calib={data}"], ""),
         (["--precision=f32", "--calib={data}"], "--calib changes nothing: in f32 nothing is quantized; --precision=int8, for example, uses it"),
     ],
 )  # fmt: skip
