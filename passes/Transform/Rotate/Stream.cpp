@@ -213,6 +213,12 @@ private:
         add(op.getResult());
         return addOperand(op.getInputsMutable()[inputs[i]]);
       }
+    for (unsigned i = 0; i < 2; ++i)
+      if (isa<arith::MulFOp>(body) && reads[i] == LastRead::InOrder &&
+          isConstantExpression(op.getInputs()[inputs[i]]))
+        return fail("'" + getNodeName(op.getLoc()) +
+                    "' is a gain per channel of what is added to the stream, "
+                    "which does not commute with rotations");
     refuse();
   }
 
