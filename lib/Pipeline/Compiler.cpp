@@ -286,7 +286,7 @@ static std::string checkRotated(ModuleOp module) {
       first = text.split(';').first.str();
   });
   if (first.empty())
-    first = "no norm reads a residual stream, no product an attention's result";
+    first = "no product was found behind a norm or an attention";
   return rotated ? "" : "--algo=rotate changed nothing: " + first;
 }
 

@@ -163,7 +163,14 @@ def gained(graph, h):
     return norm(graph, graph.add("Add", h, graph.add("Mul", block, weight(K), name="gain")))
 
 
-REFUSED = {gained: "'gain' is a gain per channel of what is added to the stream, which does not commute with rotations", centred: "subtracts its mean", rectified: "'relu'", shifted: "'shift'", read_elsewhere: "'sigmoid'"}
+def layer_normed(graph, h):
+    """With its shift in one operation with its gain, and a reshape before the product."""
+    value = graph.add("LayerNormalization", h, weight(K) + 1, weight(K), name="layer_norm")
+    return graph.add("Reshape", value, np.int64([ROWS, K]))
+
+
+REFUSED = {gained: "'gain' is a gain per channel of what is added to the stream, which does not commute with rotations",
+           layer_normed: "'layer_norm' (qcc.norm) subtracts its mean", centred: "subtracts its mean", rectified: "'relu'", shifted: "'shift'", read_elsewhere: "'sigmoid'"}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", REFUSED)
@@ -178,6 +185,7 @@ def test_other_streams_stay_as_they_are(tmp_path, make):
     [layer] = [op for op in report(artifact) if op["node"] == "last"]
     assert "rotate: not rotated: " in layer["transform"]
     assert REFUSED[make] in layer["transform"], layer
+    assert [told for told in warnings(artifact) if "--algo=rotate changed nothing: not rotated: " in told], warnings(artifact)
     assert np.linalg.norm(run(artifact, x) - exact) < 0.02 * np.linalg.norm(exact)
 
 
@@ -202,4 +210,4 @@ def test_models_without_norms_are_told_of(tmp_path):
     path = graph.save(tmp_path / "m.onnx", graph.add("MatMul", "x", weight(K, N)))
     np.savez(tmp_path / "calib.npz", x=RNG.standard_normal((8, K)).astype(np.float32))
     artifact = qcc.compile(path, tmp_path / "o.qcc", precision="w4a8", algo="rotate", calib=tmp_path / "calib.npz", target="avx2")
-    assert warnings(artifact) == ["--algo=rotate changed nothing: no norm reads a residual stream, no product an attention's result"]
+    assert warnings(artifact) == ["--algo=rotate changed nothing: no product was found behind a norm or an attention"]

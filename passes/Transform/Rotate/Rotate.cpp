@@ -49,6 +49,7 @@ struct RotatePass : qcc::impl::RotateBase<RotatePass> {
 private:
   llvm::Error rotateStreams(func::FuncOp func, bool &changed) {
     llvm::DenseSet<Value> seen;
+    llvm::DenseSet<Operation *> told;
     SmallVector<NormOp> norms;
     func.walk([&](NormOp op) { norms.push_back(op); });
     for (NormOp norm : norms) {
@@ -63,10 +64,12 @@ private:
           found.obstacle = "there is no rotation of " +
                            std::to_string(found.channels) + " channels";
       }
+      // Of a product behind several streams the first obstacle is enough.
       for (const auto &[reader, gain] : found.readers)
-        addTransformNote(reader,
-                         rotation ? "rotate: inputs"
-                                  : "rotate: not rotated: " + found.obstacle);
+        if (rotation || told.insert(reader).second)
+          addTransformNote(reader,
+                           rotation ? "rotate: inputs"
+                                    : "rotate: not rotated: " + found.obstacle);
       if (!rotation)
         continue;
       changed = true;

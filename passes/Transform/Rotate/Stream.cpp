@@ -115,6 +115,8 @@ public:
       }
       visit(stream.values[i]);
     }
+    if (!stream.obstacle.empty())
+      addFurtherReaders();
     return std::move(stream);
   }
 
@@ -245,13 +247,24 @@ private:
           continue;
         }
         fail(describe(next.getOwner()) + " reads it behind a gain");
-        for (Operation *user : next.getOwner()->getUsers())
-          if (auto reader = dyn_cast<MatMulOp>(user))
-            stream.readers.insert({reader, nullptr}); // is told why
       }
       return;
     }
     visitGeneric(generic);
+  }
+
+  /// Products behind whatever reads the stream are told of the obstacle, too.
+  void addFurtherReaders() {
+    llvm::SetVector<Value> work(stream.values.begin(), stream.values.end());
+    for (size_t i = 0; i < work.size() && work.size() <= kMaxValues; ++i)
+      for (Operation *op : work[i].getUsers())
+        if (auto reader = dyn_cast<MatMulOp>(op)) {
+          if (reader.getLhs() == work[i] &&
+              isConstantExpression(reader.getRhs()))
+            stream.readers.insert({reader, nullptr});
+        } else if (isa<GenericOp, ReshapeOp, NormOp>(op)) {
+          work.insert(op->getResult(0));
+        }
   }
 
   void visitReader(MatMulOp op, OpOperand &use, OpOperand *gain) {
