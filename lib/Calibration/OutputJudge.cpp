@@ -242,3 +242,25 @@ llvm::Expected<OutputScore> OutputJudge::score(const HostProgram &program,
                    : (drop.reference - drop.candidate) / rows;
   return score;
 }
+
+llvm::Expected<std::string> OutputJudge::describeGuess() const {
+  if (kind != Kind::Tokens)
+    return std::string();
+  RowScore all;
+  for (auto [values, ids, shape] :
+       llvm::zip_equal(references, tokens, tokenShapes)) {
+    OutputView view(values, {shape[0], shape[1], classes});
+    auto rows = scoreRows(Metric::Perplexity, view, view, ids);
+    if (!rows)
+      return rows.takeError();
+    for (const RowScore &row : *rows) {
+      all.reference += row.reference;
+      all.count += row.count;
+    }
+  }
+  return qcc::describeGuess(
+      "the float model", std::exp(all.reference / std::max(all.count, 1.0)),
+      size_t(classes),
+      "--max-drop limits its rise, which says little: see whether --calib is "
+      "data of the model");
+}

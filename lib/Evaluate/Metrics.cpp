@@ -4,6 +4,7 @@
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -290,4 +291,14 @@ qcc::summarize(Metric metric, llvm::ArrayRef<RowScore> scores, bool hasLabels) {
     result.drop = estimate(
         draws, all, [&](const RowScore &sum) { return getDrop(metric, sum); });
   return result;
+}
+
+std::string qcc::describeGuess(llvm::StringRef who, double perplexity,
+                               size_t classes, llvm::StringRef remedy) {
+  if (perplexity <= double(classes))
+    return "";
+  return llvm::formatv("{0}: the perplexity of {1:f1} is above that of a guess "
+                       "among {2} classes; {3}",
+                       who, perplexity, classes, remedy)
+      .str();
 }

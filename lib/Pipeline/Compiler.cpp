@@ -343,6 +343,7 @@ llvm::Error Compilation::assign() {
     if (algorithms.awq)
       addAWQ(passes, algorithms, options, basePrecision, /*onlyChanged=*/true);
   });
+  takeWarnings();
   if (auto text = (*module)->getAttrOfType<StringAttr>(kAssignmentAttr))
     result.assignment = text.getValue().str();
   return error;

@@ -71,6 +71,26 @@ def test_tokens_are_what_an_embedding_reads(tmp_path, data, first):
     assert json.loads(done.stdout)["results"][0]["reference"] == pytest.approx(want, rel=1e-4), done.stdout
 
 
+def test_limits_of_a_guess_are_warned_of(tmp_path, data):
+    """Of tokens that the float model predicts worse than a guess; not of its own ones, nor without a limit of the drop."""
+    path, arrays = data
+    inputs = ["input_ids", "attention_mask", "position_ids"]
+    save(tmp_path / "m.onnx", inputs)
+    model = qcc.load(qcc.compile(tmp_path / "m.onnx", tmp_path / "f.qcc"))
+    own = {name: arrays[name].copy() for name in inputs}
+    for i in range(19):
+        own["input_ids"][:, i + 1] = model(own)["logits"][:, i].argmax(-1)
+    np.savez(tmp_path / "own.npz", **own)
+
+    def told(calib, **budget):
+        artifact = qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc", calib=calib, precision="w8a16", **budget)
+        return [text for text in json.loads((artifact / "report.json").read_text())["warnings"] if "guess" in text]
+
+    [text] = told(path, max_drop="20%")
+    assert text.startswith("the float model: the perplexity of ") and f"above that of a guess among {CLASSES} classes; --max-drop limits" in text
+    assert told(path, max_size="0.9x") == told(tmp_path / "own.npz", max_drop="20%") == []
+
+
 def test_two_inputs_that_may_be_tokens_are_a_question(tmp_path, data):
     path, arrays = data
     save(tmp_path / "m.onnx", ["other_ids", "attention_mask", "position_ids", "input_ids"], second="other_ids")

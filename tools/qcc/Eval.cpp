@@ -413,21 +413,21 @@ static void warnOfGuesses(Session &session, const EvalOptions &options,
                           ArrayRef<std::vector<MetricResult>> results,
                           size_t classes) {
   auto warn = [&](StringRef who, double value, StringRef remedy) {
-    session.sink.warn(formatv("{0}: the perplexity of {1:f1} is above that of "
-                              "a guess among {2} classes; {3}",
-                              who, value, classes, remedy)
-                          .str());
+    std::string text = describeGuess(who, value, classes, remedy);
+    if (!text.empty())
+      session.sink.warn(text);
+    return !text.empty();
   };
   bool isReferenceTold = false;
   for (auto [artifact, list] : zip_equal(options.artifacts, results))
     for (const MetricResult &r : list) {
       if (r.metric != Metric::Perplexity || !r.reference)
         continue;
-      if (*r.reference > double(classes) && !isReferenceTold)
-        warn(options.reference, *r.reference,
-             "see whether --data and --tokens are those of the model");
-      isReferenceTold |= *r.reference > double(classes);
-      if (r.value.value > double(classes) && *r.reference <= double(classes))
+      if (!isReferenceTold)
+        isReferenceTold =
+            warn(options.reference, *r.reference,
+                 "see whether --data and --tokens are those of the model");
+      if (*r.reference <= double(classes))
         warn(artifact, r.value.value, "it has lost what the model knows");
     }
 }

@@ -52,6 +52,11 @@ public:
   /// The judged output among the results of the entry.
   unsigned getOutput() const { return output; }
 
+  /// A warning if the drop is that of a perplexity which is above that of a
+  /// guess in the float model already: its rise says nothing then. Else empty.
+  /// Errors: as score.
+  llvm::Expected<std::string> describeGuess() const;
+
   /// Leaves of a copy of the model what computes the judged output, observed.
   void keepOutput(mlir::ModuleOp copy) const;
   /// The name that keepOutput observes it by.

@@ -8,6 +8,7 @@
 #include "llvm/Support/Error.h"
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace qcc {
@@ -75,6 +76,11 @@ struct MetricResult {
 /// Errors: BadCalibration, if nothing can be scored.
 llvm::Expected<MetricResult>
 summarize(Metric metric, llvm::ArrayRef<RowScore> scores, bool hasLabels);
+
+/// A warning of `who` if a perplexity is above that of a guess among all
+/// classes, with what to do about it; else empty.
+std::string describeGuess(llvm::StringRef who, double perplexity,
+                          size_t classes, llvm::StringRef remedy);
 
 } // namespace qcc
 

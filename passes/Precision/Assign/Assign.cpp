@@ -48,6 +48,8 @@ public:
     if (!made)
       return made.takeError();
     judge = std::make_unique<OutputJudge>(std::move(*made));
+    if (llvm::Error error = warnOfGuess())
+      return error;
     layers = collectLayers(module, *known, settings.rules, judge->getOutput());
     if (layers.empty())
       return makeError(Diag::UnsupportedForm, "",
@@ -67,6 +69,18 @@ public:
   }
 
 private:
+  /// A limit of the drop is one of nothing if the float model guesses.
+  llvm::Error warnOfGuess() {
+    if (settings.budgets.drop.empty())
+      return llvm::Error::success();
+    llvm::Expected<std::string> text = judge->describeGuess();
+    if (!text)
+      return text.takeError();
+    if (!text->empty())
+      addWarning(module, *text);
+    return llvm::Error::success();
+  }
+
   llvm::Error findLosses() {
     double weights = 0, runs = 0;
     for (const Layer &layer : layers) {
