@@ -188,6 +188,19 @@ private:
     return llvm::Error::success();
   }
 
+  /// Keeps what warnings tell of a group's data, also where a run before saw
+  /// them: a resumed run has the same bytes, and warnings are among them.
+  void noteData(size_t group, uint64_t rows, uint64_t dead) {
+    for (MatMulOp layer : groups[group].layers) {
+      int64_t k = getWeightRows(layer);
+      std::string node = getNodeName(layer.getLoc()).str();
+      if ((has("gptq") || has("refine")) && rows < 2 * uint64_t(k))
+        scarce.push_back({node, rows, k});
+      if (has("gptq") && dead * kIdleShare > uint64_t(k))
+        idle.push_back({node, dead, k});
+    }
+  }
+
   /// Chooses the weights of a group's layers.
   llvm::Error solve(size_t group, InputData &data, ArrayRef<double> cross) {
     ArrayRef<MatMulOp> own = groups[group].layers;
@@ -202,16 +215,10 @@ private:
     // them, and something else on all others.
     if (data.range.rows < uint64_t(k))
       cross = {};
-    if ((has("gptq") || has("refine")) && data.range.rows < 2 * uint64_t(k))
-      for (MatMulOp layer : own)
-        scarce.push_back(
-            {getNodeName(layer.getLoc()).str(), data.range.rows, k});
     uint64_t dead = llvm::count_if(llvm::seq<int64_t>(0, k), [&](int64_t i) {
       return gram[size_t(i * (k + 1))] == 0;
     });
-    if (has("gptq") && dead * kIdleShare > uint64_t(k))
-      for (MatMulOp layer : own)
-        idle.push_back({getNodeName(layer.getLoc()).str(), dead, k});
+    noteData(group, data.range.rows, dead);
     std::optional<gptq::Factor> factor;
     if (has("gptq") || has("gptq-clip"))
       factor.emplace(gram, k, options, ArrayRef<float>(),
@@ -245,6 +252,8 @@ private:
     std::vector<LayerChoice> choices =
         chooseLayers(problems, workspace->getThreads());
     CheckpointRecord record;
+    record.set("data",
+               ArrayRef<double>({double(data.range.rows), double(dead)}));
     for (auto [i, layer] : llvm::enumerate(own)) {
       Choice chosen{std::move(choices[i]), !cross.empty()};
       save(record, i, *getAssignedScheme(layer, scheme_),
@@ -270,6 +279,12 @@ private:
                          "or numbers are others");
       choices.push_back(std::move(*choice));
     }
+    auto seen = record->get<double>("data", 2);
+    if (!seen ||
+        !llvm::all_of(*seen, [](double x) { return x >= 0 && x < 1e18; }))
+      return makeError(Diag::BadCalibration, "",
+                       "expected a checkpoint with the number of its rows");
+    noteData(group, uint64_t((*seen)[0]), uint64_t((*seen)[1]));
     for (auto [layer, choice] : llvm::zip_equal(groups[group].layers, choices))
       if (llvm::Error error = replace(layer, choice))
         return std::move(error);
