@@ -20,6 +20,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "qcc/Scheme/StoredFloats.h"
+#include "llvm/ADT/StringSet.h"
 #include <cmath>
 
 using namespace mlir;
@@ -81,16 +82,37 @@ std::optional<Problem> getProblem(QMatMulOp op) {
   return problem;
 }
 
-/// Rows of K of a panel: whole groups, or whole units of a channel. Partial
-/// sums of a longer K lie in the output; one that cannot hold them gets a panel
-/// of all of K.
-int64_t getPanelRows(const Problem &problem, Type stored) {
+/// Rows of K of a panel of so many bytes: whole groups, or whole units of a
+/// channel. Partial sums of a longer K lie in the output; one that cannot hold
+/// them gets a panel of all of K.
+int64_t getPanelRows(const Problem &problem, Type stored, int64_t bytes) {
   int64_t step = problem.layout.groups > 1 ? problem.layout.groupK
                                            : problem.scheme->getUnit().k;
-  int64_t fits = kPanelBytes / (kPanelBlocks * kColumns * 4) / step * step,
+  int64_t fits = bytes / (kPanelBlocks * kColumns * 4) / step * step,
           all = int64_t(llvm::alignTo(problem.k, step));
   return stored.isF32() ? std::min(all, std::max(fits, step)) : all;
 }
+
+/// What a schedule is free to choose: rows and blocks of columns of a task, and
+/// rows of K of a panel.
+struct Cut {
+  int64_t rows, blocks, panel;
+
+  /// As parameters of a schedule, and back.
+  DictionaryAttr getParams(MLIRContext *context) const {
+    Builder b(context);
+    return b.getDictionaryAttr(
+        {b.getNamedAttr("blocks", b.getI64IntegerAttr(blocks)),
+         b.getNamedAttr("panel", b.getI64IntegerAttr(panel)),
+         b.getNamedAttr("rows", b.getI64IntegerAttr(rows))});
+  }
+  static Cut get(DictionaryAttr params) {
+    auto number = [&](StringRef name) {
+      return params.getAs<IntegerAttr>(name).getInt();
+    };
+    return {number("rows"), number("blocks"), number("panel")};
+  }
+};
 
 /// True if levels with AMX make the product in tiles.
 bool hasTiles(const Problem &problem) {
@@ -105,12 +127,37 @@ int64_t getTaskRows(const Problem &problem) {
   return std::clamp(fits, kMinTileTaskRows, kTaskRows);
 }
 
+/// A product that the emitter takes.
+struct Work {
+  QMatMulOp op;
+  Problem problem;
+  Type stored;
+  bool hasAmx; ///< some level
+
+  std::optional<int64_t> getKnownRows() const {
+    return getConstantSize(getRows(op));
+  }
+  /// True if some rows go through a panel.
+  bool hasPanel() const {
+    std::optional<int64_t> rows = getKnownRows();
+    return !rows || *rows > int64_t(kDirectRows);
+  }
+  Cut choose() const {
+    return {getTaskRows(problem), kTaskBlocks,
+            getPanelRows(problem, stored, kPanelBytes)};
+  }
+  KernelSchedule schedule(const Cut &cut) const;
+};
+
 class DecodeMatMulEmitter final : public KernelEmitter {
 public:
   StringRef getName() const override { return "gemm.decode"; }
   std::optional<KernelSchedule>
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         function_ref<bool(unsigned)> isConstant) const override;
+  SmallVector<KernelSchedule>
+  getAlternatives(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                  function_ref<bool(unsigned)> isConstant) const override;
   LogicalResult emit(KernelBuilder &builder) const override;
 };
 
@@ -162,7 +209,7 @@ private:
   Epilogue epilogue;
   int64_t k, n;
   Type stored;
-  int64_t panelRows, taskRows;
+  Cut cut;
   Type f32, i8, inputType;
   VectorType floats;
   Value input, weight, out;
@@ -172,10 +219,10 @@ private:
 
 } // namespace
 
-std::optional<KernelSchedule>
-DecodeMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
-                           function_ref<bool(unsigned)>) const {
-  auto op = getRoot<QMatMulOp>(dispatch.getBody().front());
+static std::optional<Work> findWork(DispatchOp dispatch,
+                                    ArrayRef<Capabilities> levels) {
+  Block &body = dispatch.getBody().front();
+  auto op = getRoot<QMatMulOp>(body);
   std::optional<Problem> problem = getProblem(op);
   if (!problem || !isF32Tensor(op.getResult().getType()) ||
       llvm::any_of(levels, [](const Capabilities &c) { return !c.hasFma; }))
@@ -183,25 +230,67 @@ DecodeMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   for (Value operand : op->getOperands())
     if (!isa<BlockArgument>(operand))
       return std::nullopt;
-  int64_t panelRows =
-      getPanelRows(*problem, getStoredType(dispatch.getBody().front()));
+  return Work{
+      op, *problem, getStoredType(body),
+      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; })};
+}
+
+KernelSchedule Work::schedule(const Cut &cut) const {
   KernelSchedule schedule;
-  schedule.params = DictionaryAttr::get(op.getContext());
-  schedule.tasks =
-      getRows(op).ceilDiv(getTaskRows(*problem)) *
-      int64_t(llvm::divideCeil(problem->layout.blocks, kTaskBlocks));
-  std::optional<int64_t> rows = getConstantSize(getRows(op));
-  if (!rows || *rows > int64_t(kDirectRows))
-    schedule.scratchBytes = kPanelBlocks * kColumns * 4 * panelRows;
-  if (hasTiles(*problem) &&
-      llvm::any_of(levels, [](const Capabilities &c) { return c.hasAmx; })) {
-    int64_t taskRows = getTaskRows(*problem);
-    schedule.scratchBytes =
-        std::max(schedule.scratchBytes,
-                 getBfloatTileBytes(
-                     problem->k, std::min(rows.value_or(taskRows), taskRows)));
-  }
+  schedule.params = cut.getParams(op->getContext());
+  schedule.tasks = getRows(op).ceilDiv(cut.rows) *
+                   int64_t(llvm::divideCeil(problem.layout.blocks, cut.blocks));
+  if (hasPanel())
+    schedule.scratchBytes = kPanelBlocks * kColumns * 4 * cut.panel;
+  if (hasTiles(problem) && hasAmx)
+    schedule.scratchBytes = std::max(
+        schedule.scratchBytes,
+        getBfloatTileBytes(
+            problem.k, std::min(getKnownRows().value_or(cut.rows), cut.rows)));
   return schedule;
+}
+
+std::optional<KernelSchedule>
+DecodeMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                           function_ref<bool(unsigned)>) const {
+  std::optional<Work> work = findWork(dispatch, levels);
+  if (!work)
+    return std::nullopt;
+  return work->schedule(work->choose());
+}
+
+/// More and fewer columns of a task; with a panel more and fewer rows of a task
+/// and of K, too.
+SmallVector<KernelSchedule>
+DecodeMatMulEmitter::getAlternatives(DispatchOp dispatch,
+                                     ArrayRef<Capabilities> levels,
+                                     function_ref<bool(unsigned)>) const {
+  std::optional<Work> work = findWork(dispatch, levels);
+  // Tiles are cut by the room that L2 has.
+  if (!work || (hasTiles(work->problem) && work->hasAmx))
+    return {};
+  Cut chosen = work->choose();
+  SmallVector<KernelSchedule> others;
+  llvm::StringSet<> known;
+  known.insert(describeSchedule(work->schedule(chosen)));
+  auto add = [&](const Cut &cut) {
+    KernelSchedule schedule = work->schedule(cut);
+    if (known.insert(describeSchedule(schedule)).second)
+      others.push_back(std::move(schedule));
+  };
+  for (int64_t blocks : {chosen.blocks / 2, chosen.blocks * 2})
+    if (blocks < 2 * work->problem.layout.blocks)
+      add({chosen.rows, blocks, chosen.panel});
+  if (!work->hasPanel())
+    return others;
+  int64_t rows = work->getKnownRows().value_or(4 * chosen.rows);
+  for (int64_t wanted : {chosen.rows / 2, chosen.rows * 2, chosen.rows * 4})
+    if (std::min(wanted, rows) != std::min(chosen.rows, rows))
+      add({std::min(wanted, rows), chosen.blocks, chosen.panel});
+  for (int64_t bytes : {kPanelBytes / 4, kPanelBytes / 2, kPanelBytes * 2})
+    add({chosen.rows, chosen.blocks,
+         getPanelRows(work->problem, work->stored, bytes)});
+  return others;
 }
 
 LogicalResult DecodeMatMulEmitter::emit(KernelBuilder &builder) const {
@@ -209,10 +298,10 @@ LogicalResult DecodeMatMulEmitter::emit(KernelBuilder &builder) const {
   std::optional<Problem> problem = getProblem(op);
   if (!problem)
     return failure();
+  Cut cut = Cut::get(builder.kernel().getSchedule());
   if (hasTiles(*problem) && builder.caps().hasAmx)
     return emitBfloatTiles(
-        builder,
-        {op, problem->layout, problem->k, getTaskRows(*problem), kTaskBlocks},
+        builder, {op, problem->layout, problem->k, cut.rows, cut.blocks},
         *getEpilogue(op));
   return DecodeGemm(builder, op, *problem, *getEpilogue(op)).emit();
 }
@@ -222,8 +311,8 @@ DecodeGemm::DecodeGemm(KernelBuilder &b, QMatMulOp op, const Problem &problem,
     : b(b), op(op), scheme(*problem.scheme), layout(problem.layout),
       unit(scheme.getUnit()), epilogue(std::move(epilogue)), k(problem.k),
       n(op.getN()), stored(getStoredType(b.kernel().getBody().front())),
-      panelRows(getPanelRows(problem, stored)), taskRows(getTaskRows(problem)),
-      f32(b.getF32Type()), i8(b.getI8Type()),
+      cut(Cut::get(b.kernel().getSchedule())), f32(b.getF32Type()),
+      i8(b.getI8Type()),
       inputType(problem.isHalf ? Type(b.getBF16Type()) : f32),
       floats(VectorType::get(kColumns, b.getF32Type())), rowsExpr(getRows(op)) {
   input = b.pointer(cast<BlockArgument>(op.getActivations()[0]));
@@ -233,16 +322,16 @@ DecodeGemm::DecodeGemm(KernelBuilder &b, QMatMulOp op, const Problem &problem,
 
 LogicalResult DecodeGemm::emit() {
   Value rows = b.size(rowsExpr);
-  Value rowBlocks = b.size(rowsExpr.ceilDiv(taskRows));
+  Value rowBlocks = b.size(rowsExpr.ceilDiv(cut.rows));
   std::optional<int64_t> total = getConstantSize(rowsExpr);
   b.forLoop(
       b.taskBegin(), b.taskEnd(), b.idx(1),
       [&](Value task) {
         Value chunk = b.divFloor(task, rowBlocks);
-        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(taskRows));
-        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(taskRows)), rows);
-        Value blockBegin = b.mul(chunk, b.idx(kTaskBlocks));
-        Value blockEnd = b.minIdx(b.add(blockBegin, b.idx(kTaskBlocks)),
+        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(cut.rows));
+        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(cut.rows)), rows);
+        Value blockBegin = b.mul(chunk, b.idx(cut.blocks));
+        Value blockEnd = b.minIdx(b.add(blockBegin, b.idx(cut.blocks)),
                                   b.idx(layout.blocks));
         if (total) {
           emitTask(blockBegin, blockEnd, rowBegin, rowEnd,
@@ -269,7 +358,7 @@ void DecodeGemm::emitTask(Value blockBegin, Value blockEnd, Value rowBegin,
     emitRowBlocks(
         b, blockBegin, blockEnd, maxBlocks,
         [&](unsigned blocks) {
-          return needsRowBlock(layout.blocks, kTaskBlocks, maxBlocks, blocks);
+          return needsRowBlock(layout.blocks, cut.blocks, maxBlocks, blocks);
         },
         body);
   };
@@ -330,28 +419,28 @@ void DecodeGemm::emitPanel(Value block, unsigned blocks, Value rowBegin,
   auto sweep = [&](Value kBegin, int64_t kCount, bool first, bool last) {
     walk(block, blocks, kBegin, kCount, {},
          [&](Value at, unsigned v, Value weights, MutableArrayRef<Value>) {
-           Value line = b.add(b.sub(at, kBegin), b.idx(v * panelRows));
+           Value line = b.add(b.sub(at, kBegin), b.idx(v * cut.panel));
            b.store(weights, b.scratch(), f32, b.mul(line, b.idx(kColumns)));
          });
     emitRowBlocks(
         b, rowBegin, rowEnd, maxRows,
         [&](unsigned rows) {
-          return needsRowBlock(total, taskRows, maxRows, rows);
+          return needsRowBlock(total, cut.rows, maxRows, rows);
         },
         [&](Value row, unsigned rows) {
           emitTile(block, blocks, row, rows, kBegin, b.idx(kCount), first,
                    last);
         });
   };
-  if (k <= panelRows) {
+  if (k <= cut.panel) {
     sweep(b.idx(0), k, true, true);
     return;
   }
-  int64_t lastBegin = (k - 1) / panelRows * panelRows;
-  sweep(b.idx(0), panelRows, true, false);
-  if (lastBegin > panelRows)
-    b.forLoop(b.idx(panelRows), b.idx(lastBegin), b.idx(panelRows),
-              [&](Value begin) { sweep(begin, panelRows, false, false); });
+  int64_t lastBegin = (k - 1) / cut.panel * cut.panel;
+  sweep(b.idx(0), cut.panel, true, false);
+  if (lastBegin > cut.panel)
+    b.forLoop(b.idx(cut.panel), b.idx(lastBegin), b.idx(cut.panel),
+              [&](Value begin) { sweep(begin, cut.panel, false, false); });
   sweep(b.idx(lastBegin), k - lastBegin, false, true);
 }
 
@@ -392,7 +481,7 @@ void DecodeGemm::emitTile(Value block, unsigned blocks, Value row,
       b, {rows, blocks, kColumns}, kCount, sums,
       [&](unsigned r, Value kk) { return loadInput(pointers[r], kk); },
       [&](unsigned v, Value kk) {
-        Value line = b.add(kk, b.idx(v * panelRows));
+        Value line = b.add(kk, b.idx(v * cut.panel));
         return b.load(b.scratch(), f32, b.mul(line, b.idx(kColumns)), kColumns);
       });
   emitStores(block, blocks, row, rows, sums, last);

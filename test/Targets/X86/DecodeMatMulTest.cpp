@@ -136,29 +136,37 @@ std::vector<float> Product::getExact() const {
   return result;
 }
 
-/// At each of `allLevels`.
+/// At each of `allLevels`; with the emitter's own schedule or with all that it
+/// has.
 void check(const X86 &x86, llvm::ArrayRef<std::string> allLevels,
            const std::string &key, int64_t m, int64_t k, int64_t n,
-           bool dynamic, uint64_t seed) {
+           bool dynamic, uint64_t seed, bool allSchedules = false) {
   Product product(key, m, k, n, dynamic, seed);
   std::vector<float> exact = product.getExact(), inTiles = product.getInTiles();
   for (const std::string &levels : allLevels) {
     bool hasTiles = product.isHalf && x86.parse(levels).back().hasAmx;
     const std::vector<float> &expected = hasTiles ? inTiles : exact;
-    SCOPED_TRACE(key + " " + levels + " m " + std::to_string(m) + " k " +
-                 std::to_string(k) + " n " + std::to_string(n) +
-                 (dynamic ? " dynamic" : ""));
-    LoadedKernel kernel(product.text(), x86.target(), x86.parse(levels), {1});
-    ASSERT_TRUE(kernel.ok());
-    EXPECT_EQ(kernel.getEmitter(), "gemm.decode");
-    Bytes result =
-        kernel.run({product.getInput(), product.encoded}, {size_t(m * n) * 4},
-                   {m}, seed % 2, 1 + int64_t(seed % 3))[0];
-    // Equal bits at every level that has no tiles for them, and for every
-    // number of rows.
-    std::vector<float> values = fromBytes<float>(result);
-    for (size_t i = 0; i < values.size(); ++i)
-      ASSERT_EQ(values[i], expected[i]) << "element " << i;
+    size_t choices = 1;
+    for (size_t choice = 0; choice < choices; ++choice) {
+      LoadedKernel kernel(product.text(), x86.target(), x86.parse(levels), {1},
+                          nullptr, choice);
+      SCOPED_TRACE(key + " " + levels + " m " + std::to_string(m) + " k " +
+                   std::to_string(k) + " n " + std::to_string(n) +
+                   (dynamic ? " dynamic " : " ") + kernel.getSchedule());
+      ASSERT_TRUE(kernel.ok());
+      EXPECT_EQ(kernel.getEmitter(), "gemm.decode");
+      if (allSchedules)
+        choices = kernel.getNumChoices();
+      Bytes result =
+          kernel.run({product.getInput(), product.encoded}, {size_t(m * n) * 4},
+                     {m}, seed % 2, 1 + int64_t(seed % 3))[0];
+      // Equal bits at every level that has no tiles for them, and for every
+      // number of rows.
+      std::vector<float> values = fromBytes<float>(result);
+      for (size_t i = 0; i < values.size(); ++i)
+        ASSERT_EQ(values[i], expected[i]) << "element " << i;
+    }
+    EXPECT_TRUE(!allSchedules || hasTiles || choices > 1) << key;
   }
 }
 
@@ -223,6 +231,15 @@ TEST_P(DecodeMatMulTest, BitsAreThoseOfTheDecodedWeight) {
 TEST(DecodeMatMul, MoreRowsThanATask) {
   X86 x86;
   check(x86, x86.levels(), "w4a16:g32", 200, 96, 33, true, 1);
+}
+
+TEST(DecodeMatMul, AllSchedulesGiveTheSameBits) {
+  X86 x86;
+  const std::string &first = x86.levels().front(), &last = x86.levels().back();
+  check(x86, first, "w4a16:g32", 210, 2100, 290, false, 1, true);
+  check(x86, last, "w8a16", 7, 5000, 150, true, 2, true);
+  check(x86, first, "nf4", 2, 130, 40, false, 3, true);
+  check(x86, last, "bf16a16", 50, 130, 40, false, 4, true);
 }
 
 TEST(DecodeMatMul, SeveralPanelsOfGroups) {
