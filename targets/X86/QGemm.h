@@ -75,7 +75,8 @@ private:
   Epilogue epilogue;
   IntegerDot dot;
   int64_t k, n;
-  int64_t stepBytes; ///< of four rows and 16 columns in a panel
+  int64_t taskRows, taskBlocks; ///< of 16 columns
+  int64_t stepBytes;            ///< of four rows and 16 columns in a panel
   mlir::Type f32, i8, i32, stored;
   mlir::Value codes, scales, sums, weight, out;
   mlir::AffineExpr rowsExpr;

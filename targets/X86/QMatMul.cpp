@@ -52,6 +52,9 @@ public:
   std::optional<KernelSchedule>
   match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
         function_ref<bool(unsigned)> isConstant) const override;
+  SmallVector<KernelSchedule>
+  getAlternatives(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                  function_ref<bool(unsigned)> isConstant) const override;
   LogicalResult emit(KernelBuilder &builder) const override;
 };
 
@@ -69,19 +72,19 @@ IntegerDot getDot(const Capabilities &caps, const Scheme &scheme) {
   return {caps, scheme.getMaxCode(), scheme.getUnit().k};
 }
 
-/// Whether many rows are multiplied with a sorted panel.
+/// Whether many rows, in tasks of so many, are multiplied with a sorted panel.
 bool isSorted(const Capabilities &caps, const Scheme &scheme,
-              const EncodedLayout &layout) {
+              const EncodedLayout &layout, int64_t taskRows) {
   return layout.groups == 1 && getDot(caps, scheme).needsWords() &&
          PairPanel::canMultiply(caps, scheme) &&
-         PairPanel::getBytes(scheme, layout.groupK, kTaskRows) <= kMaxPairBytes;
+         PairPanel::getBytes(scheme, layout.groupK, taskRows) <= kMaxPairBytes;
 }
 
 /// Bytes of the panel of a level; 0 where products are as fast without one.
 int64_t getPanelBytes(const Capabilities &caps, const Scheme &scheme,
-                      const EncodedLayout &layout) {
-  if (isSorted(caps, scheme, layout))
-    return PairPanel::getBytes(scheme, layout.groupK, kTaskRows);
+                      const EncodedLayout &layout, int64_t taskRows) {
+  if (isSorted(caps, scheme, layout, taskRows))
+    return PairPanel::getBytes(scheme, layout.groupK, taskRows);
   IntegerDot dot = getDot(caps, scheme);
   CodeUnit unit = scheme.getUnit();
   bool isPlain = unit.bytes == unit.k * kSchemeColumns;
@@ -94,11 +97,21 @@ int64_t getPanelBytes(const Capabilities &caps, const Scheme &scheme,
   return bytes <= kMaxPanelBytes ? bytes : 0;
 }
 
+/// A product that the emitter takes.
+struct Work {
+  QMatMulOp op;
+  const Scheme *scheme;
+  EncodedLayout layout;
+  ArrayRef<Capabilities> levels;
+
+  /// In tasks of so many rows and blocks of columns.
+  KernelSchedule schedule(int64_t taskRows, int64_t taskBlocks) const;
+};
+
 } // namespace
 
-std::optional<KernelSchedule>
-QMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
-                      function_ref<bool(unsigned)>) const {
+static std::optional<Work> findWork(DispatchOp dispatch,
+                                    ArrayRef<Capabilities> levels) {
   auto op = getRoot<QMatMulOp>(dispatch.getBody().front());
   if (!op || op.getActivations().size() != 3 ||
       !isF32Tensor(op.getResult().getType()))
@@ -118,16 +131,54 @@ QMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
   // Beyond this many rows a sum of products may not fit 32 bits.
   if (!layout || layout->groupK > 65536)
     return std::nullopt;
+  return Work{op, scheme, *layout, levels};
+}
+
+KernelSchedule Work::schedule(int64_t taskRows, int64_t taskBlocks) const {
+  Builder builder(op->getContext());
   KernelSchedule schedule;
-  schedule.params = DictionaryAttr::get(op.getContext());
-  schedule.tasks = getRows(op).ceilDiv(kTaskRows) *
-                   int64_t(llvm::divideCeil(layout->blocks, kTaskBlocks));
+  schedule.params = builder.getDictionaryAttr(
+      {builder.getNamedAttr("blocks", builder.getI64IntegerAttr(taskBlocks)),
+       builder.getNamedAttr("rows", builder.getI64IntegerAttr(taskRows))});
+  schedule.tasks = getRows(op).ceilDiv(taskRows) *
+                   int64_t(llvm::divideCeil(layout.blocks, taskBlocks));
   std::optional<int64_t> rows = getConstantSize(getRows(op));
   if (!rows || *rows > kDirectRows)
     for (const Capabilities &caps : levels)
-      schedule.scratchBytes = std::max(schedule.scratchBytes,
-                                       getPanelBytes(caps, *scheme, *layout));
+      schedule.scratchBytes =
+          std::max(schedule.scratchBytes,
+                   getPanelBytes(caps, *scheme, layout, taskRows));
   return schedule;
+}
+
+std::optional<KernelSchedule>
+QMatMulEmitter::match(DispatchOp dispatch, ArrayRef<Capabilities> levels,
+                      function_ref<bool(unsigned)>) const {
+  std::optional<Work> work = findWork(dispatch, levels);
+  if (!work)
+    return std::nullopt;
+  return work->schedule(kTaskRows, kTaskBlocks);
+}
+
+/// More and fewer columns of a task; of many rows more and fewer of these, too.
+SmallVector<KernelSchedule>
+QMatMulEmitter::getAlternatives(DispatchOp dispatch,
+                                ArrayRef<Capabilities> levels,
+                                function_ref<bool(unsigned)>) const {
+  std::optional<Work> work = findWork(dispatch, levels);
+  if (!work)
+    return {};
+  SmallVector<KernelSchedule> others;
+  for (int64_t blocks : {kTaskBlocks / 2, kTaskBlocks * 2})
+    if (blocks < 2 * work->layout.blocks)
+      others.push_back(work->schedule(kTaskRows, blocks));
+  int64_t rows = getConstantSize(getRows(work->op)).value_or(4 * kTaskRows);
+  if (rows > kTaskRows / 2)
+    others.push_back(work->schedule(kTaskRows / 2, kTaskBlocks));
+  for (int64_t wanted : {2 * kTaskRows, 4 * kTaskRows})
+    if (rows > wanted / 2)
+      others.push_back(work->schedule(wanted, kTaskBlocks));
+  return others;
 }
 
 LogicalResult QMatMulEmitter::emit(KernelBuilder &builder) const {
@@ -155,6 +206,9 @@ QGemm::QGemm(KernelBuilder &b, QMatMulOp op, const Scheme &scheme,
       n(op.getN()), stepBytes(4 * kColumns * (dot.needsWords() ? 2 : 1)),
       f32(b.getF32Type()), i8(b.getI8Type()), i32(b.getI32Type()),
       rowsExpr(getRows(op)) {
+  DictionaryAttr params = b.kernel().getSchedule();
+  taskRows = params.getAs<IntegerAttr>("rows").getInt();
+  taskBlocks = params.getAs<IntegerAttr>("blocks").getInt();
   stored = getStoredType(b.kernel().getBody().front());
   auto pointer = [&](Value value) {
     return b.pointer(cast<BlockArgument>(value));
@@ -187,17 +241,17 @@ unsigned QGemm::getMaxRows(unsigned blocks) const {
 
 LogicalResult QGemm::emit() {
   Value rows = b.size(rowsExpr);
-  Value rowBlocks = b.size(rowsExpr.ceilDiv(kTaskRows));
+  Value rowBlocks = b.size(rowsExpr.ceilDiv(taskRows));
   std::optional<int64_t> total = getConstantSize(rowsExpr);
-  bool hasPanel = getPanelBytes(b.caps(), scheme, layout) > 0;
+  bool hasPanel = getPanelBytes(b.caps(), scheme, layout, taskRows) > 0;
   b.forLoop(
       b.taskBegin(), b.taskEnd(), b.idx(1),
       [&](Value task) {
         Value chunk = b.divFloor(task, rowBlocks);
-        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(kTaskRows));
-        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(kTaskRows)), rows);
-        Value blockBegin = b.mul(chunk, b.idx(kTaskBlocks));
-        Value blockEnd = b.minIdx(b.add(blockBegin, b.idx(kTaskBlocks)),
+        Value rowBegin = b.mul(b.mod(task, rowBlocks), b.idx(taskRows));
+        Value rowEnd = b.minIdx(b.add(rowBegin, b.idx(taskRows)), rows);
+        Value blockBegin = b.mul(chunk, b.idx(taskBlocks));
+        Value blockEnd = b.minIdx(b.add(blockBegin, b.idx(taskBlocks)),
                                   b.idx(layout.blocks));
         if (total) {
           emitTask(blockBegin, blockEnd, rowBegin, rowEnd, total,
@@ -237,13 +291,13 @@ LogicalResult QGemm::emit() {
 void QGemm::emitTask(Value blockBegin, Value blockEnd, Value rowBegin,
                      Value rowEnd, std::optional<int64_t> known,
                      bool usesPanel) {
-  if (usesPanel && isSorted(b.caps(), scheme, layout))
+  if (usesPanel && isSorted(b.caps(), scheme, layout, taskRows))
     return emitPairs(blockBegin, blockEnd, rowBegin, rowEnd, known);
   unsigned maxBlocks = getBlocks(known);
   emitRowBlocks(
       b, blockBegin, blockEnd, maxBlocks,
       [&](unsigned blocks) {
-        return needsRowBlock(layout.blocks, kTaskBlocks, maxBlocks, blocks);
+        return needsRowBlock(layout.blocks, taskBlocks, maxBlocks, blocks);
       },
       [&](Value block, unsigned blocks) {
         if (usesPanel)
@@ -252,7 +306,7 @@ void QGemm::emitTask(Value blockBegin, Value blockEnd, Value rowBegin,
         emitRowBlocks(
             b, rowBegin, rowEnd, maxRows,
             [&](unsigned rows) {
-              return needsRowBlock(known, kTaskRows, maxRows, rows);
+              return needsRowBlock(known, taskRows, maxRows, rows);
             },
             [&](Value row, unsigned rows) {
               emitTile({row, block, rows, blocks,
@@ -328,7 +382,7 @@ void QGemm::emitPairs(Value blockBegin, Value blockEnd, Value rowBegin,
         emitRowBlocks(
             b, rowBegin, rowEnd, kPairRows,
             [&](unsigned rows) {
-              return needsRowBlock(known, kTaskRows, kPairRows, rows);
+              return needsRowBlock(known, taskRows, kPairRows, rows);
             },
             [&](Value row, unsigned rows) {
               emitPairTile({row, block, rows, 1, Value(), 0}, pairs);

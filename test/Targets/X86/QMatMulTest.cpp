@@ -248,7 +248,7 @@ std::vector<float> Product::getExact(const std::vector<Bytes> &parts) const {
 
 void check(const X86 &x86, const std::vector<std::string> &at,
            const std::string &key, int64_t m, int64_t k, int64_t n,
-           bool dynamic, uint64_t seed) {
+           bool dynamic, uint64_t seed, size_t choice = 0) {
   Product product(key, m, k, n, dynamic, seed);
   for (const std::string &levels : at) {
     SCOPED_TRACE(key + " " + levels + " m " + std::to_string(m) + " k " +
@@ -256,8 +256,9 @@ void check(const X86 &x86, const std::vector<std::string> &at,
     auto caps = x86.parse(levels);
     LoadedKernel quantize(product.quantizeText(), x86.target(), caps, {});
     LoadedKernel multiply(product.productText(), x86.target(), caps, {3},
-                          registerAffine);
+                          registerAffine, choice);
     ASSERT_TRUE(quantize.ok() && multiply.ok());
+    SCOPED_TRACE(multiply.getSchedule());
     EXPECT_EQ(multiply.getEmitter(), "gemm.int8");
     size_t entries = m * product.groups * 4;
     std::vector<Bytes> parts = quantize.run(
@@ -281,6 +282,16 @@ TEST(QMatMulTest, Int8IsExactOnRandomShapes) {
     Random random(seed);
     check(x86, x86.levels(), "int8", seed % 3 ? random.range(1, 30) : 1,
           random.range(1, 200), random.range(1, 130), seed % 2, seed);
+  }
+}
+
+TEST(QMatMulTest, AllSchedulesAreExact) {
+  X86 x86;
+  // Two of columns, three of rows.
+  for (size_t choice = 1; choice <= 5; ++choice) {
+    const std::string &levels = x86.levels()[choice % x86.levels().size()];
+    check(x86, {levels}, "w4a8", 140, 200, 300, true, choice, choice);
+    check(x86, {levels}, "int8", 270, 70, 210, false, choice, choice);
   }
 }
 
