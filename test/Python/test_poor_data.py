@@ -439,7 +439,7 @@ def test_nothing_is_made_up_for_with_few_rows(tmp_path):
     for algorithm in ("gptq", "gptq-correct"):
         status, problems, _ = driver(path, "-o", tmp_path / algorithm, "--target=avx2", "--precision=w4a16", f"--algo={algorithm}", data)
         assert status == 0
-        assert ("gptq-correct makes up for nothing there" in problems) == (algorithm == "gptq-correct")
+        assert ("gptq-correct makes up for nothing where rows are fewer than inputs" in problems) == (algorithm == "gptq-correct")
         rows = json.loads((tmp_path / algorithm / "report.json").read_text())["ops"]
         layers[algorithm] = [(row["node"], row["error_chosen"], row.get("error_of")) for row in rows if row.get("algorithm")]
     assert layers["gptq-correct"] == layers["gptq"] and [layer[0] for layer in layers["gptq"]] == ["first", "last"]

@@ -71,5 +71,5 @@ def test_others(tmp_path, options):
 
 def test_correction_is_refused_by_name(tmp_path):
     model, data, _ = make_model(tmp_path, "GRU", "forward")
-    with pytest.raises(qcc.CompileError, match=r"loops over products .* for gptq-correct; gptq takes them \[QCC-E303\]"):
+    with pytest.raises(qcc.CompileError, match=r"loops over products .* for gptq-correct, but got node 'layer' .*; gptq takes it \[QCC-E303\]"):
         qcc.compile(model, tmp_path / "a", target="avx2", precision="w4a16", algo="gptq-correct", calib=data)
