@@ -79,7 +79,7 @@ static Value toRank4(Value value, PatternRewriter &rewriter) {
 /// read by the identity or one number each.
 static GenericOp getElementwise(Value value) {
   auto generic = value.getDefiningOp<GenericOp>();
-  if (!generic || generic.isReduction())
+  if (!generic || generic.isReduction() || !generic.getWhole().empty())
     return {};
   for (unsigned i = 0; i < generic.getInputs().size(); ++i)
     if (!generic.getMap(i).isIdentity() &&
@@ -97,16 +97,6 @@ static Value findTested(GenericOp generic, Value value) {
                 (compared.getPredicate() == arith::CmpFPredicate::UNE ||
                  compared.getPredicate() == arith::CmpFPredicate::UNO);
   return isTest ? generic.getInputs()[argument.getArgNumber()] : Value();
-}
-
-/// The number that `value`, of the body of `generic`, is for all elements.
-static std::optional<double> getNumber(GenericOp generic, Value value) {
-  if (auto argument = dyn_cast<BlockArgument>(value))
-    return getSplat(generic.getInputs()[argument.getArgNumber()]);
-  auto constant = value.getDefiningOp<arith::ConstantOp>();
-  auto number =
-      constant ? dyn_cast<FloatAttr>(constant.getValue()) : FloatAttr();
-  return number ? std::optional(number.getValueAsDouble()) : std::nullopt;
 }
 
 /// `x` of `isnan(x) ? 0 : x`, if nothing else reads it; else `value`. Exporters

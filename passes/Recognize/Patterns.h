@@ -25,6 +25,10 @@ mlir::Value matchUnary(mlir::Value value, llvm::StringRef opName);
 /// The value that all elements of a constant have.
 std::optional<double> getSplat(mlir::Value value);
 
+/// The number that `value`, of the body of `generic`, is for all elements: a
+/// constant there, or an input that is one; none if it is not one number.
+std::optional<double> getNumber(GenericOp generic, mlir::Value value);
+
 void populateAttentionPatterns(mlir::RewritePatternSet &patterns);
 void populateNormPatterns(mlir::RewritePatternSet &patterns);
 void populateChannelScalePatterns(mlir::RewritePatternSet &patterns);

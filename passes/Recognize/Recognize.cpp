@@ -28,6 +28,15 @@ std::optional<double> qcc::getSplat(Value value) {
   return splat.convertToDouble();
 }
 
+std::optional<double> qcc::getNumber(GenericOp generic, Value value) {
+  if (auto argument = dyn_cast<BlockArgument>(value))
+    return getSplat(generic.getInputs()[argument.getArgNumber()]);
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto number =
+      constant ? dyn_cast<FloatAttr>(constant.getValue()) : FloatAttr();
+  return number ? std::optional(number.getValueAsDouble()) : std::nullopt;
+}
+
 /// The only operation of an elementwise body; null if there are more.
 static Operation *getOnlyOp(GenericOp generic) {
   if (!generic || generic.isReduction() || !generic.getWhole().empty())
@@ -54,22 +63,14 @@ std::optional<BinaryElementwise> qcc::matchBinary(Value value) {
   BinaryElementwise result{op, {}, {}, {}};
   for (unsigned i = 0; i < 2; ++i) {
     Value operand = op->getOperand(i);
-    if (auto arg = dyn_cast<BlockArgument>(operand)) {
-      Value tensor = generic.getInputs()[arg.getArgNumber()];
-      if (std::optional<double> splat = getSplat(tensor)) {
-        result.constants[i] = splat;
-      } else {
-        result.operands[i] = tensor;
-        result.maps[i] = generic.getMap(arg.getArgNumber());
-      }
-    } else if (auto constant = operand.getDefiningOp<arith::ConstantOp>()) {
-      auto real = dyn_cast<FloatAttr>(constant.getValue());
-      if (!real)
-        return std::nullopt;
-      result.constants[i] = real.getValueAsDouble();
-    } else {
+    result.constants[i] = getNumber(generic, operand);
+    if (result.constants[i])
+      continue;
+    auto arg = dyn_cast<BlockArgument>(operand);
+    if (!arg)
       return std::nullopt;
-    }
+    result.operands[i] = generic.getInputs()[arg.getArgNumber()];
+    result.maps[i] = generic.getMap(arg.getArgNumber());
   }
   return result;
 }

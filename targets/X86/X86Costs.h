@@ -11,7 +11,7 @@ namespace qcc::x86 {
 double estimateProduct(const ProductShape &shape, bool inIntegers,
                        const Capabilities &level);
 /// Of a convolution in f32 that is not depthwise, by the kernels of ConvF32.cpp
-/// and ConvRowsF32.cpp; infinite where the latter does not take it.
+/// and ConvRowsF32.cpp; infinite where rows have no room for the latter.
 double estimateConvPanel(const ProductShape &shape, const Capabilities &level);
 double estimateConvRows(const ProductShape &shape, const Capabilities &level);
 double estimateAttention(const AttentionShape &shape, bool inIntegers,
