@@ -46,7 +46,7 @@ def limits() -> None:
 
 
 def run_qcc(words: list, prefix: list = ()) -> tuple[subprocess.CompletedProcess, float]:
-    """Runs qcc within the limits; how it ended and its seconds of CPU time, which other programs do not change."""
+    """Runs qcc within the limits; how it ended and its seconds of CPU time."""
     command = [str(word) for word in [*prefix, harness.QCC, *words]]
     with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=limits)
@@ -57,6 +57,16 @@ def run_qcc(words: list, prefix: list = ()) -> tuple[subprocess.CompletedProcess
     if process.returncode == -signal.SIGXCPU:
         raise harness.Failure(f"{' '.join(command)} took more than {4 * SECONDS} s of CPU time")
     return subprocess.CompletedProcess(command, process.returncode, "", said), usage.ru_utime + usage.ru_stime
+
+
+def time_qcc(words: list) -> tuple[subprocess.CompletedProcess, float]:
+    """How qcc ended and the least of its seconds of CPU time: a neighbour on the same core lengthens those of a run by half
+    and never shortens them, so what took too long is run twice more."""
+    done, seconds = run_qcc(words)
+    for _ in range(2):
+        if seconds > SECONDS:
+            seconds = min(seconds, run_qcc(words)[1])
+    return done, seconds
 
 
 def judge(done: subprocess.CompletedProcess, seconds: float, status: int, code: str) -> None:
@@ -94,7 +104,7 @@ def opened_outside(log: pathlib.Path, folder: pathlib.Path) -> list[str]:
 def check(function, status: int, code: str) -> str:
     with tempfile.TemporaryDirectory(prefix="qcc-attack-") as scratch:
         model = make(function, pathlib.Path(scratch) / "models" / "folder")
-        done, seconds = run_qcc(["check", model])
+        done, seconds = time_qcc(["check", model])
         judge(done, seconds, status, code)
     return f"{seconds:.1f} s"
 
@@ -118,7 +128,7 @@ def compile_bomb(function, status: int, code: str) -> str:
     """A small model that asks for much: compiled, or refused, at once."""
     with tempfile.TemporaryDirectory(prefix="qcc-bomb-") as scratch:
         model = make(function, pathlib.Path(scratch) / "folder")
-        done, seconds = run_qcc([model, "-o", f"{scratch}/out", "-q", "--target=avx2"])
+        done, seconds = time_qcc([model, "-o", f"{scratch}/out", "-q", "--target=avx2"])
         judge(done, seconds, status, code)
     return f"status {done.returncode}, {seconds:.1f} s"
 

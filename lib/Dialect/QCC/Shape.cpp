@@ -20,6 +20,8 @@ SmallVector<AffineExpr> getDims(Type type) {
 }
 
 AffineExpr simplifySize(AffineExpr expr) {
+  if (isa<AffineConstantExpr, AffineSymbolExpr>(expr))
+    return expr;
   // The symbols in use are numbered from 0 for the time: what MLIR works with
   // grows with the highest number.
   llvm::SmallSetVector<unsigned, 4> found;

@@ -47,6 +47,12 @@ static std::string describe(const onnx::NodeProto &node, StringRef name) {
                    ")");
 }
 
+LogicalResult Importer::reportInlined() {
+  return report(Diag::LimitReached, path,
+                "expected at most " + Twine(kMaxInlinedNodes) +
+                    " nodes of functions");
+}
+
 LogicalResult Importer::importNodes(const NodeList &nodes, Scope &scope) {
   llvm::SaveAndRestore<Scope *> restore(current, &scope);
   // Only functions have no graph around them but a depth.
@@ -56,9 +62,7 @@ LogicalResult Importer::importNodes(const NodeList &nodes, Scope &scope) {
       return report(Diag::LimitReached, path,
                     "expected at most " + Twine(kMaxNodes) + " nodes");
     if (isInlined && ++numInlined > kMaxInlinedNodes)
-      return report(Diag::LimitReached, path,
-                    "expected at most " + Twine(kMaxInlinedNodes) +
-                        " nodes of functions");
+      return reportInlined();
     if (failed(importNode(nodes[i], i, scope))) {
       // What a limit stops is not gone on with.
       bool isStopped = numNodes > kMaxNodes || numInlined > kMaxInlinedNodes ||
@@ -401,6 +405,23 @@ Importer::findFunction(const onnx::NodeProto &node) const {
   return found == functions.end() ? nullptr : found->second;
 }
 
+uint64_t Importer::countNodes(const onnx::FunctionProto &body, unsigned depth) {
+  // Too deep nests are refused where they are inlined.
+  if (depth > kMaxGraphDepth)
+    return 0;
+  auto [found, isNew] = functionNodes.try_emplace(&body, 0);
+  if (!isNew)
+    return found->second;
+  uint64_t count = body.node_size();
+  for (const onnx::NodeProto &node : body.node()) {
+    if (count > kMaxInlinedNodes)
+      break;
+    if (const onnx::FunctionProto *called = findFunction(node))
+      count += countNodes(*called, depth + 1);
+  }
+  return functionNodes[&body] = count;
+}
+
 LogicalResult Importer::inlineFunction(const onnx::FunctionProto &body,
                                        const onnx::NodeProto &node,
                                        ArrayRef<Value> inputs, StringRef name,
@@ -417,6 +438,11 @@ LogicalResult Importer::inlineFunction(const onnx::FunctionProto &body,
                   "expected at most " + Twine(body.input_size()) +
                       " inputs and " + Twine(body.output_size()) +
                       " outputs of the function");
+  // Known before any of them is imported, which takes seconds at the limit.
+  if (numInlined + countNodes(body, scope.depth) > kMaxInlinedNodes) {
+    numInlined = kMaxInlinedNodes + 1;
+    return reportInlined();
+  }
   Scope inner;
   inner.depth = scope.depth + 1;
   inner.prefix = name.str() + "/";

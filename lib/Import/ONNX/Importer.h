@@ -141,6 +141,11 @@ private:
   std::optional<mlir::Value> lookup(llvm::StringRef name, const Scope &scope);
   int64_t getOpset(llvm::StringRef domain, const Scope &scope) const;
   const onnx::FunctionProto *findFunction(const onnx::NodeProto &node) const;
+  /// Reports that functions bring too many nodes.
+  mlir::LogicalResult reportInlined();
+  /// Nodes that a call of a function brings with those of the functions it
+  /// calls, up to just over the limit; those in subgraphs are left out.
+  uint64_t countNodes(const onnx::FunctionProto &body, unsigned depth);
 
   const ModelFile &model;
   TensorReader reader;
@@ -163,6 +168,8 @@ private:
   std::map<std::string, const onnx::FunctionProto *> functions;
   /// Functions whose nodes checkUnreached has seen.
   llvm::DenseSet<const onnx::FunctionProto *> checkedFunctions;
+  /// What countNodes found; 0 while it counts.
+  llvm::DenseMap<const onnx::FunctionProto *, uint64_t> functionNodes;
   Scope *current = nullptr;
   uint64_t numNodes = 0, numInlined = 0, numInlinedBytes = 0;
 };

@@ -37,6 +37,8 @@ void Emitter::checkHere(AffineExpr x, AffineExpr y) {
 
 LogicalResult Emitter::requireElements(Operation *op, ValueRange sizes,
                                        const Dims &space) {
+  if (sizes.empty())
+    return success();
   auto isThere = [](AffineExpr size) { return isAtLeastZero(size - 1); };
   AffineExpr runs = size(1);
   for (AffineExpr dim : space)
