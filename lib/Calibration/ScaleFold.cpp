@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/ScaleFold.h"
 #include "mlir/IR/IRMapping.h"
+#include "qcc/Calibration/ReadExtent.h"
 #include "qcc/Calibration/Sequence.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
@@ -18,6 +19,8 @@ static constexpr unsigned kMaxDepth = 32;
 static constexpr double kTolerance = 1e-3;
 /// How the reason of what is not linear ends.
 static constexpr StringLiteral kNotLinear = " does not scale with its channels";
+/// How the reason of a factor such as the half of GELU ends.
+static constexpr StringLiteral kOneWeight = " has one weight for all channels";
 
 SmallVector<LinearGroup>
 qcc::collectLinearGroups(func::FuncOp func,
@@ -163,6 +166,43 @@ ScaleFold::Channels ScaleFold::remap(const Channels &channels,
   return result;
 }
 
+/// The same channels in a tensor of which a part is read: `place` has the
+/// dimensions of the channels and maybe more, `starts` where the part is.
+ScaleFold::Channels ScaleFold::embed(const Channels &part, Channels place,
+                                     ArrayRef<int64_t> starts) {
+  for (int64_t at : part.at) {
+    SmallVector<int64_t> index(starts);
+    for (size_t i = part.dims.size(), j = index.size(); i-- > 0;
+         at /= part.sizes[i]) {
+      while (place.dims[--j] != part.dims[i])
+        ;
+      index[j] += at % part.sizes[i];
+    }
+    int64_t result = 0;
+    for (auto [i, size] : llvm::enumerate(place.sizes))
+      result = result * size + index[i];
+    place.at.push_back(result);
+  }
+  return place;
+}
+
+/// True if a use may read one of the channels: only a slice beside them does
+/// not, as of the queries and keys that one product makes with the values.
+bool ScaleFold::reads(OpOperand &use, const Channels &channels) {
+  SmallVector<ReadExtent> extents;
+  for (int64_t dim : channels.dims)
+    extents.push_back(
+        getReadExtent(use, dim).value_or(ReadExtent{0, INT64_MAX, -1}));
+  return llvm::any_of(channels.at, [&](int64_t at) {
+    bool isRead = true;
+    for (size_t i = extents.size(); i-- > 0; at /= channels.sizes[i]) {
+      int64_t index = at % channels.sizes[i] - extents[i].start;
+      isRead &= index >= 0 && index < extents[i].size;
+    }
+    return isRead;
+  });
+}
+
 bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
                              unsigned depth) {
   Value value = operand.get();
@@ -174,8 +214,11 @@ bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
     sinks.push_back({&operand, std::move(channels)});
     return true;
   }
-  if (!value.hasOneUse())
+  if (llvm::hasNItemsOrMore(value.getUses(), kMaxReaders + 1))
     return fail(describeMaker(value) + ", which makes it, is read elsewhere");
+  for (OpOperand &use : value.getUses())
+    if (&use != &operand && reads(use, channels))
+      return fail(describeMaker(value) + ", which makes it, is read elsewhere");
   return trace(value, std::move(channels), depth);
 }
 
@@ -298,22 +341,38 @@ bool ScaleFold::traceRead(GenericOp op, unsigned input,
                           const Channels &channels, unsigned depth) {
   AffineMap map = op.getMap(input);
   auto type = cast<RankedTensorType>(op.getInputs()[input].getType());
-  SmallVector<int64_t> newDims;
-  for (auto [dim, size] : llvm::zip_equal(channels.dims, channels.sizes)) {
-    int64_t found = -1;
-    for (auto [i, expr] : llvm::enumerate(map.getResults())) {
-      if (!expr.isFunctionOfDim(unsigned(dim)))
-        continue;
-      if (!isa<AffineDimExpr>(expr) || found >= 0 ||
-          type.getDimSize(unsigned(i)) != size)
-        return fail(describe(op) + " reads a part of its channels");
-      found = int64_t(i);
-    }
-    newDims.push_back(found);
+  SmallVector<int64_t> newDims(channels.dims.size(), -1);
+  auto refuse = [&] {
+    return fail(describe(op) + " reads a part of its channels");
+  };
+  Channels place; // what is read of the dimensions that channels are in
+  SmallVector<int64_t> starts;
+  for (auto [i, expr] : llvm::enumerate(map.getResults())) {
+    std::optional<ReadExtent> extent = getReadExtent(op, expr);
+    int64_t size = type.getDimSize(unsigned(i));
+    size_t channel = channels.dims.size();
+    for (size_t j = 0; j < channels.dims.size(); ++j)
+      if (expr.isFunctionOfDim(unsigned(channels.dims[j])))
+        channel = j;
+    // An index into a dimension tells channels apart as well.
+    bool isIndex = extent && extent->dim < 0 && size > 1;
+    if (channel == channels.dims.size() && !isIndex)
+      continue;
+    if (!extent || ShapedType::isDynamic(size) || extent->start < 0 ||
+        extent->size > size - extent->start)
+      return refuse();
+    if (!isIndex && newDims[channel] >= 0)
+      return refuse();
+    if (!isIndex)
+      newDims[channel] = int64_t(i);
+    place.dims.push_back(int64_t(i));
+    place.sizes.push_back(size);
+    starts.push_back(extent->start);
   }
-  Channels read = remap(channels, newDims);
-  if (read.dims.empty())
-    return fail(describe(op) + " has one weight for all channels");
+  Channels part = remap(channels, newDims);
+  if (part.dims.empty())
+    return fail(describe(op) + kOneWeight);
+  Channels read = embed(part, std::move(place), starts);
   return traceOperand(op.getInputsMutable()[input], std::move(read), depth);
 }
 
@@ -401,9 +460,10 @@ bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
   // What could have been scaled is the reason that helps: not the sigmoid of a
   // gate, but what is the matter with the other factor. A value times what is
   // computed of it, as in SiLU, can never be.
-  bool isOther = StringRef(why).ends_with(kNotLinear) !=
-                     StringRef(obstacle).ends_with(kNotLinear) &&
-                 StringRef(why).ends_with(kNotLinear) != isOfItself(op, body);
+  bool isOther = StringRef(why).ends_with(kOneWeight) ||
+                 (StringRef(why).ends_with(kNotLinear) !=
+                      StringRef(obstacle).ends_with(kNotLinear) &&
+                  StringRef(why).ends_with(kNotLinear) != isOfItself(op, body));
   if (!isOther)
     obstacle = std::move(why);
   return false;

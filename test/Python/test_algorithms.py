@@ -31,13 +31,16 @@ class Graph:
         names = []
         for value in inputs:
             if isinstance(value, np.ndarray):
-                self.weights.append(onnx.numpy_helper.from_array(value, f"w{len(self.weights)}"))
-                names.append(self.weights[-1].name)
+                names.append(self.constant(value))
             else:
                 names.append(value)
         output = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, names, [output], name=name or output, **attributes))
         return output
+
+    def constant(self, value: np.ndarray) -> str:
+        self.weights.append(onnx.numpy_helper.from_array(value, f"w{len(self.weights)}"))
+        return self.weights[-1].name
 
     def save(self, path: pathlib.Path, *outputs: str, given=()) -> pathlib.Path:
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
@@ -127,7 +130,28 @@ def after_layer_norm_without_bias(graph):
     return graph.add("LayerNormalization", "x", weight(K) + 1)
 
 
-FOLDS = [after_norm, after_norm_with_bias, after_layer_norm, after_layer_norm_without_bias, after_linear, after_linear_with_bias, after_relu, after_gate, after_rectified_norm]
+def after_fused_gate(graph):
+    """The gate's own product with its sigmoid never scales; the other factor does, a part of the same product."""
+    graph.nodes.append(helper.make_node("Split", [graph.add("MatMul", "x", weight(K, 2 * K))], ["gate", "up"], name="split", axis=-1))
+    return graph.add("Mul", graph.add("Mul", "gate", graph.add("Sigmoid", "gate", name="sigmoid")), "up")
+
+
+def after_halves(graph):
+    """Both halves of one product with a shift, added to each other."""
+    value = graph.add("Gemm", "x", weight(2 * K, K), weight(2 * K), transB=1)
+    graph.nodes.append(helper.make_node("Split", [value], ["lower", "upper"], name="halves", axis=-1))
+    return graph.add("Add", "upper", "lower")
+
+
+def after_index(graph):
+    """One of three that stand behind each other, as vision transformers make queries, keys and values."""
+    value = graph.add("Reshape", graph.add("MatMul", "x", weight(K, 3 * K)), np.int64([-1, 3, K]))
+    gate, value = (graph.add("Gather", value, np.array(i), axis=1) for i in (0, 2))
+    return graph.add("Mul", graph.add("Sigmoid", gate), value)
+
+
+FOLDS = [after_norm, after_norm_with_bias, after_layer_norm, after_layer_norm_without_bias, after_linear, after_linear_with_bias, after_relu, after_gate, after_rectified_norm,
+         after_fused_gate, after_halves, after_index]
 
 
 def read_twice(graph):
@@ -152,15 +176,21 @@ def after_bare_norm(graph):
     return norm(graph, "x", gain=False), []
 
 
-def after_fused_gate(graph):
-    """The gate's own product with its sigmoid never scales; the other factor would, were it not a part of the same product."""
-    graph.nodes.append(helper.make_node("Split", [graph.add("MatMul", "x", weight(K, 2 * K))], ["gate", "up"], name="split", axis=-1))
-    return graph.add("Mul", graph.add("Mul", "gate", graph.add("Sigmoid", "gate", name="sigmoid")), "up"), []
+def after_scaled_gelu(graph):
+    """Half of it is one factor for all channels, which is not why it does not scale."""
+    value = graph.add("MatMul", "x", weight(K, K))
+    return graph.add("Mul", graph.add("Tanh", value, name="tanh"), np.array(0.5, np.float32)), []
+
+
+def after_overlapping_slices(graph):
+    value = graph.add("MatMul", "x", weight(K, 2 * K), name="both")
+    first, second = (graph.add("Slice", value, np.int64([at]), np.int64([at + K]), np.int64([1])) for at in (0, K - 1))
+    return graph.add("Mul", graph.add("Sigmoid", first), second), []
 
 
 KEEPS = {read_twice: "not scaled: an output of the model reads it too", after_input: "it is an input", after_gelu: "does not scale with its channels",
          after_hard_swish: "does not scale with its channels", after_bare_norm: "not scaled",
-         after_fused_gate: "'split'"}  # fmt: skip
+         after_overlapping_slices: "is read elsewhere", after_scaled_gelu: "does not scale with its channels"}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FOLDS)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import qcc
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from test_algorithms import K, N, RNG, Graph, norm, report, weight
 
 ROWS, HEADS, GROUPS, SIZE, VOCABULARY = 12, 4, 2, 16, 40
@@ -35,7 +35,14 @@ class Decoder(Graph):
         onnx.save(model, path)
         return path
 
-    def attend(self, x, name, transposed=False):
+    def project(self, x, name):
+        """Queries, keys and values [1, ROWS, heads * SIZE]."""
+        q = self.add("MatMul", x, weight(K, HEADS * SIZE), name=f"{name}.q")
+        k = self.add("MatMul", x, weight(K, GROUPS * SIZE), name=f"{name}.k")
+        v = self.add("MatMul", x, weight(K, GROUPS * SIZE), name=f"{name}.v")
+        return q, k, self.add("Add", v, weight(GROUPS * SIZE))
+
+    def attend(self, x, name):
         def split(value, count):
             value = self.add("Reshape", value, np.int64([1, ROWS, count, SIZE]))
             return self.add("Transpose", value, perm=[0, 2, 1, 3])
@@ -45,10 +52,8 @@ class Decoder(Graph):
             value = self.add("Expand", value, np.int64([1, GROUPS, HEADS // GROUPS, ROWS, SIZE]))
             return self.add("Reshape", value, np.int64([1, HEADS, ROWS, SIZE]))
 
-        q = split(self.add("MatMul", x, weight(K, HEADS * SIZE), name=f"{name}.q"), HEADS)
-        k = spread(split(self.add("MatMul", x, weight(K, GROUPS * SIZE), name=f"{name}.k"), GROUPS))
-        v = self.add("Add", self.add("MatMul", x, weight(K, GROUPS * SIZE), name=f"{name}.v"), weight(GROUPS * SIZE))
-        v = spread(split(v, GROUPS))
+        q, k, v = self.project(x, name)
+        q, k, v = split(q, HEADS), spread(split(k, GROUPS)), spread(split(v, GROUPS))
         scores = self.add("MatMul", q, self.add("Transpose", k, perm=[0, 1, 3, 2]))
         scores = self.add("Softmax", self.add("Mul", scores, np.float32([SIZE**-0.5])), axis=-1)
         out = self.add("Transpose", self.add("MatMul", scores, v), perm=[0, 2, 1, 3])
@@ -71,8 +76,19 @@ class Decoder(Graph):
         return self.add("Add", self.add("Mul", h, np.float32([8])), weight(ROWS, K), name="positions")
 
 
-def decoder(tmp_path, spread=1.0, blocks=2):
-    graph = Decoder()
+class FusedDecoder(Decoder):
+    """One product makes queries, keys and values, as in Phi-3."""
+
+    def project(self, x, name):
+        sizes = [HEADS * SIZE, GROUPS * SIZE, GROUPS * SIZE]
+        value = self.add("Add", self.add("MatMul", x, weight(K, sum(sizes)), name=f"{name}.qkv"), weight(sum(sizes)))
+        parts = [f"{name}.{part}" for part in "qkv"]
+        self.nodes.append(helper.make_node("Split", [value, self.constant(np.int64(sizes))], parts, name=f"{name}.split", axis=2))
+        return parts
+
+
+def decoder(tmp_path, spread=1.0, blocks=2, kind=Decoder):
+    graph = kind()
     h = graph.embed()
     for i in range(blocks):
         h = graph.block(h, f"b{i}", spread)
@@ -93,15 +109,16 @@ def run(artifact, x):
     return np.concatenate([next(iter(model({"x": sample[None]}).values())) for sample in x])
 
 
-def test_rotations_cancel_in_float(tmp_path):
+@pytest.mark.parametrize("kind", [Decoder, FusedDecoder])
+def test_rotations_cancel_in_float(tmp_path, kind):
     """With all products in float, the rotated model computes what the model does."""
-    path, x = decoder(tmp_path), tokens()
+    path, x = decoder(tmp_path, kind=kind), tokens()
     exact = run(qcc.compile(path, tmp_path / "exact.qcc", target="avx2"), x)
     artifact = build(path, tmp_path, x, algo="rotate", keep=".*")
     assert np.abs(run(artifact, x) - exact).max() < 1e-5 * np.abs(exact).max()
     options = {"precision": "w4a16", "calib": tmp_path / "data", "algo": "rotate"}
     rotated = qcc.compile(path, tmp_path / "t.mlir", emit="transform", **options).read_text()
-    assert rotated.count(".rotated") >= 2 * 7 + 3
+    assert rotated.count(".rotated") >= 2 * (7 if kind is Decoder else 5) + 3
 
 
 def test_all_layers_of_a_decoder_are_rotated(tmp_path):
@@ -110,6 +127,13 @@ def test_all_layers_of_a_decoder_are_rotated(tmp_path):
         assert layers[f"b1.{name}"] == "rotate: inputs", layers
     assert layers["b0.o"] == "rotate: heads of its inputs"
     assert layers["head"] == "rotate: inputs"
+
+
+def test_heads_of_one_product_are_rotated(tmp_path):
+    """The columns of the values alone: queries and keys are compared with each other."""
+    path = decoder(tmp_path, kind=FusedDecoder)
+    layers = {op["node"]: op.get("transform") for op in report(build(path, tmp_path, tokens(), algo="rotate"))}
+    assert layers["b1.qkv"] == "rotate: inputs" and layers["b0.o"] == "rotate: heads of its inputs", layers
 
 
 def test_uneven_rows_round_better(tmp_path):

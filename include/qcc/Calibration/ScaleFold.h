@@ -88,8 +88,11 @@ private:
                  unsigned depth);
   bool fail(const llvm::Twine &why);
   void joinClasses(const Channels &channels);
+  static bool reads(mlir::OpOperand &use, const Channels &channels);
   static Channels remap(const Channels &channels,
                         llvm::ArrayRef<int64_t> newDims);
+  static Channels embed(const Channels &part, Channels place,
+                        llvm::ArrayRef<int64_t> starts);
 
   std::string obstacle;
   std::vector<int64_t> classes;

@@ -129,8 +129,8 @@ private:
       if (llvm::Error error = rotateRows(reader, *rotation, {}))
         return error;
       for (rotate::Heads::Maker maker : found->makers)
-        if (llvm::Error error =
-                rotateConstant(*maker.operand, maker.dim, *rotation))
+        if (llvm::Error error = rotateConstant(
+                *maker.operand, maker.dim, *rotation, maker.first, maker.count))
           return error;
     }
     return llvm::Error::success();
@@ -156,19 +156,26 @@ private:
     return llvm::Error::success();
   }
 
-  /// Rotates a constant along its first (of two) or last dimension.
+  /// Rotates a constant along its first (of two) or last dimension: `count`
+  /// channels from `first` on, or all of them.
   llvm::Error rotateConstant(OpOperand &operand, int64_t dim,
-                             const Rotation &rotation) {
+                             const Rotation &rotation, int64_t first = 0,
+                             int64_t count = -1) {
     auto type = cast<RankedTensorType>(operand.get().getType());
+    if (count < 0)
+      count = type.getDimSize(dim);
     auto values = workspace->evaluate(operand.get());
     if (!values)
       return values.takeError();
     int64_t last = type.getDimSize(type.getRank() - 1),
             rows = last ? type.getNumElements() / last : 0;
-    if (dim == type.getRank() - 1)
-      rotation.applyToRows(*values, rows, last);
+    MutableArrayRef<float> all(*values);
+    if (dim != type.getRank() - 1)
+      rotation.applyToColumns(all.slice(first * last, count * last), count,
+                              last);
     else
-      rotation.applyToColumns(*values, rows, last);
+      for (int64_t row = 0; row < rows; ++row)
+        rotation.applyToRows(all.slice(row * last + first, count), 1, count);
     Operation *owner = operand.getOwner();
     OpBuilder b(owner);
     auto param =

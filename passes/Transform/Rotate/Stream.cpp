@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Stream.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "qcc/Calibration/ReadExtent.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 
@@ -305,34 +306,47 @@ Stream rotate::findStream(Value value) { return Finder().run(value); }
 
 namespace {
 /// Follows the channels of an attention's values to what makes them. Positions
-/// are not followed: `channels` says how many, the last ones of a value, are
-/// whole heads in order, which reshapes and transposes of the leading
-/// dimensions keep.
+/// are not followed: the last dimension of a value is made of whole heads in
+/// order, which reshapes and transposes of the leading dimensions keep, or a
+/// part of it is, of which a slice is read.
 class HeadFinder {
 public:
   explicit HeadFinder(Heads &heads) : heads(heads) {}
 
   void trace(OpOperand &operand, unsigned depth) {
+    trace(operand, {0, getLastSize(operand.get())}, depth);
+  }
+
+private:
+  /// Channels of a last dimension.
+  struct Part {
+    int64_t first, count;
+  };
+
+  void trace(OpOperand &operand, Part part, unsigned depth) {
     Value value = operand.get();
     Operation *op = value.getDefiningOp();
     if (depth > kMaxDepth)
       return fail("too many operations make its values");
     if (!op)
       return fail("its values are an input");
-    if (!value.hasOneUse())
+    if (isReadElsewhere(operand, part))
       return fail(describe(op) + ", which makes its values, is read elsewhere");
     if (auto matmul = dyn_cast<MatMulOp>(op))
-      return traceMatMul(matmul);
+      return traceMatMul(matmul, part);
     if (auto reshape = dyn_cast<ReshapeOp>(op)) {
-      if (!hasWholeHeads(reshape.getInput()) ||
+      bool keepsPart = part.count == getLastSize(value) || keepsLast(reshape);
+      if (!keepsPart || !hasWholeHeads(reshape.getInput()) ||
           !hasWholeHeads(reshape.getResult()))
         return fail(describe(op) + " splits its heads");
-      return trace(reshape.getInputMutable(), depth + 1);
+      if (!keepsLast(reshape))
+        part = {0, getLastSize(reshape.getInput())};
+      return trace(reshape.getInputMutable(), part, depth + 1);
     }
     auto generic = dyn_cast<GenericOp>(op);
-    if (generic && generic.isCopy() &&
-        getLastRead(generic, 0) == LastRead::InOrder)
-      return trace(generic.getInputsMutable()[0], depth + 1);
+    if (generic && generic.isCopy())
+      if (std::optional<Part> read = getPart(generic, part))
+        return trace(generic.getInputsMutable()[0], *read, depth + 1);
     unsigned inputs[2];
     Operation *body = generic ? getBinary(generic, inputs) : nullptr;
     if (!body || !isa<arith::AddFOp>(body))
@@ -343,13 +357,13 @@ public:
         return fail(describe(op) + " does not commute with rotations");
       if (isConstantExpression(next.get()))
         addMaker(next,
-                 cast<RankedTensorType>(next.get().getType()).getRank() - 1);
+                 cast<RankedTensorType>(next.get().getType()).getRank() - 1,
+                 part);
       else
-        trace(next, depth + 1);
+        trace(next, part, depth + 1);
     }
   }
 
-private:
   void fail(const Twine &why) {
     if (heads.obstacle.empty())
       heads.obstacle = why.str();
@@ -360,20 +374,53 @@ private:
     return last > 0 && last % heads.size == 0;
   }
 
-  void traceMatMul(MatMulOp op) {
+  /// Where the input of a copy holds a part of its result: whole heads of its
+  /// last dimension, which is read in order; none if it does not.
+  std::optional<Part> getPart(GenericOp op, Part part) const {
+    if (getLastRead(op, 0) == LastRead::InOrder)
+      return part;
+    AffineMap map = op.getMap(0);
+    unsigned last = op.getNumParallel() - 1, uses = 0;
+    for (AffineExpr expr : map.getResults())
+      uses += expr.isFunctionOfDim(last);
+    Value input = op.getInputs()[0];
+    auto read = getReadExtent(op, map.getResult(map.getNumResults() - 1));
+    if (uses != 1 || !read || read->dim != int64_t(last) || read->start < 0 ||
+        read->start % heads.size != 0 || !hasWholeHeads(input) ||
+        read->size > getLastSize(input) - read->start)
+      return std::nullopt;
+    return Part{part.first + read->start, part.count};
+  }
+
+  /// True unless all other readers take slices beside the part.
+  static bool isReadElsewhere(OpOperand &operand, Part part) {
+    Value value = operand.get();
+    int64_t last = cast<RankedTensorType>(value.getType()).getRank() - 1;
+    if (llvm::hasNItemsOrMore(value.getUses(), kMaxReaders + 1))
+      return true;
+    return llvm::any_of(value.getUses(), [&](OpOperand &use) {
+      if (&use == &operand)
+        return false;
+      std::optional<ReadExtent> read = getReadExtent(use, last);
+      return !read || (read->start < part.first + part.count &&
+                       part.first < read->start + read->size);
+    });
+  }
+
+  void traceMatMul(MatMulOp op, Part part) {
     auto rhs = cast<RankedTensorType>(op.getRhs().getType());
     if (!isConstantExpression(op.getRhs()) || rhs.getRank() != 2)
       return fail(describe(op) + ", which makes its values, has no constant "
                                  "weight");
-    addMaker(op.getRhsMutable(), op.getTransB() ? 0 : 1);
+    addMaker(op.getRhsMutable(), op.getTransB() ? 0 : 1, part);
   }
 
-  void addMaker(OpOperand &operand, int64_t dim) {
+  void addMaker(OpOperand &operand, int64_t dim, Part part) {
     auto type = cast<RankedTensorType>(operand.get().getType());
     if (!type.getElementType().isF32() ||
         type.getDimSize(dim) % heads.size != 0)
       return fail("a weight of its values is not f32 of whole heads");
-    heads.makers.push_back({&operand, dim});
+    heads.makers.push_back({&operand, dim, part.first, part.count});
   }
 
   Heads &heads;

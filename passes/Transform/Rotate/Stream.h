@@ -33,10 +33,11 @@ Stream findStream(mlir::Value value);
 /// input in blocks of `size`, each a head's.
 struct Heads {
   MatMulOp reader;
-  /// Constant operands that make the values, blocks along dimension `dim`.
+  /// Constant operands that make the values: blocks along dimension `dim`,
+  /// `count` channels from `first` on.
   struct Maker {
     mlir::OpOperand *operand;
-    int64_t dim;
+    int64_t dim, first, count;
   };
   llvm::SmallVector<Maker> makers;
   int64_t size = 0;
