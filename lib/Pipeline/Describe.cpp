@@ -27,6 +27,33 @@ static unsigned countOperations(ModuleOp module) {
   return count;
 }
 
+/// In how many products each algorithm changed something, of those that it
+/// looked at: ", awq in 24 of 28 products".
+static std::string describeTransforms(ModuleOp module) {
+  struct Count {
+    unsigned changed = 0, all = 0;
+  };
+  std::map<StringRef, Count> counts;
+  module.walk([&](MatMulOp op) {
+    auto note = op->getAttrOfType<StringAttr>(kTransformAttr);
+    std::map<StringRef, bool> isChanged;
+    for (StringRef text : llvm::split(note ? note.getValue() : "", "; "))
+      if (auto [algorithm, what] = text.split(": "); !what.empty())
+        isChanged[algorithm] |=
+            !what.starts_with("not ") && !what.starts_with("heads not ");
+    for (auto [algorithm, changed] : isChanged) {
+      ++counts[algorithm].all;
+      counts[algorithm].changed += changed;
+    }
+  });
+  std::string text;
+  for (const auto &[algorithm, count] : counts)
+    text += (", " + algorithm + " in " + Twine(count.changed) + " of " +
+             Twine(count.all) + " products")
+                .str();
+  return text;
+}
+
 std::string Compilation::describeStage(Stage stage) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -40,7 +67,8 @@ std::string Compilation::describeStage(Stage stage) {
     break;
   }
   case Stage::Transform:
-    os << countOperations(*module) << " operations";
+    os << countOperations(*module) << " operations"
+       << describeTransforms(*module);
     break;
   case Stage::Assign:
   case Stage::Quantize: {

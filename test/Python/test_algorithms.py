@@ -232,9 +232,11 @@ def test_a_transform_that_changes_nothing_is_told(tmp_path, algorithm):
     words = [qcc._driver._find_driver(), path, f"--calib={tmp_path / 'c.npz'}", "--precision=int8", f"--algo={algorithm}"]
     done = subprocess.run([*words, "-o", tmp_path / "m.qcc"], capture_output=True, text=True)
     assert done.returncode == 0 and f"warning: --algo={algorithm} scaled nothing: node 'last': it is an input" in done.stderr, done.stderr
+    assert f", {algorithm} in 0 of 1 products " in done.stderr, done.stderr
     graph.add("MatMul", after_norm(graph), weight(K, N), name="second")
     path = graph.save(tmp_path / "m.onnx", graph.nodes[-1].output[0])
-    assert "scaled nothing" not in subprocess.run([*words, "-o", tmp_path / "m.qcc"], capture_output=True, text=True).stderr
+    told = subprocess.run([*words, "-o", tmp_path / "m.qcc"], capture_output=True, text=True).stderr
+    assert "scaled nothing" not in told and f", {algorithm} in 1 of 1 products " in told, told
 
 
 def test_inputs_that_are_always_0_are_told(tmp_path):
