@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Quantizes a model on several machines: runs the shards of each round of calibration by a launcher.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""usage: calibrate.py --shards=N [--launch=HOW] -- MODEL --calib=DATA --checkpoint=DIR [flags of qcc] -o ARTIFACT
+"""calibrate.py --shards=N [--launch=HOW] -- MODEL --calib=DATA --checkpoint=DIR [flags of qcc] -o ARTIFACT
 
 Sequential algorithms need statistics of each block's inputs once the blocks before it are quantized. `qcc --shards=N`
 goes as far as statistics are there, and leaves a file `wanted` in DIR when it needs those of N shards of the samples;
@@ -85,6 +85,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.rank:
         run_rank(args.flags, args.shards)
+    if args.shards < 1:
+        parser.error(f"expected --shards=1 or more, but got {args.shards}")
+    starter = args.launch.split()
+    if args.launch not in ("local", "ray") and not (starter and shutil.which(starter[0])):
+        parser.error(f"expected --launch=local, ray or a command, but found no program '{' '.join(starter[:1])}'")
     qcc = os.environ.get("QCC") or shutil.which("qcc") or sys.exit("found no program qcc: put it on the PATH, or its path into QCC")
     commands = [shard_command(qcc, args.flags, i + 1, args.shards) for i in range(args.shards)]
     folder = next((flag.split("=", 1)[1] for flag in args.flags if flag.startswith("--checkpoint=")), None)
@@ -103,7 +108,7 @@ def main() -> None:
         elif args.launch == "ray":
             launch_ray(commands)
         else:
-            launch_ranks(args.launch.split(), commands)
+            launch_ranks(starter, commands)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,15 @@ def test_what_shards_cannot_do(tmp_path, sequential):
     refuse([QCC, *flags, *correct, "--shards=2", *out], 2, "expected one process")
 
 
+@pytest.mark.parametrize(("flags", "text"), [
+    (["--shards=0"], "expected --shards=1 or more, but got 0"),
+    (["--shards=2", "--launch=nope"], "expected --launch=local, ray or a command, but found no program 'nope'"),
+    (["--shards=2", "--launch="], "found no program ''"),
+])  # fmt: skip
+def test_what_the_script_refuses(tmp_path, flags, text):
+    refuse([sys.executable, SCRIPT, *flags, "--", "m.onnx", f"--checkpoint={tmp_path}"], 2, text)
+
+
 def test_parts_of_others_are_refused(tmp_path, sequential):
     """A part with the sums of other shapes, or of other samples."""
     flags, _ = sequential(*GPTQ)
