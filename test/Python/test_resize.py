@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime as ort
 import pytest
 import qcc
 from onnx.reference import ReferenceEvaluator
@@ -55,6 +56,32 @@ def test_weights_that_are_divided(tmp_path, mode, outside, antialias):
 def test_regions(tmp_path, mode):
     attributes = f'mode = "{mode}", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 3.5'
     compare(tmp_path, graph(attributes, factors=[(2, 2), (0.5, 0.75), (3, 0.5)], region="0.0, 0.0, 0.2, -0.1, 1.0, 1.0, 0.7, 1.2"), (2, 5, 12, 16))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 1.1, 1.3333334, 1.7])
+def test_scales_whose_sizes_are_rounded(tmp_path, scale, mode):
+    """No binary fractions, and sizes that are known when it runs: sizes are ONNX Runtime's, which multiplies in f32."""
+    model, compiled = compile_text(tmp_path, graph(f'mode = "{mode}"', "1, 1, h, w", factors=[(scale, scale)]), opset=19)
+    runtime = ort.InferenceSession(model.SerializeToString())
+    for size in [(10, 10), (17, 30), (29, 100), (64, 43)]:
+        x = normal(1, 1, *size, seed=2)
+        (wanted,) = runtime.run(None, {"x": x})
+        got = compiled({"x": x})["y0"]
+        assert got.shape == wanted.shape
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.5, float("inf"), float("nan")])
+def test_scales_that_are_none(tmp_path, scale):
+    text = graph('mode = "nearest"', "1, 1, h, w", factors=[(1, 1)])
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 19]> {text}')
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            node.attribute[0].floats[3] = scale
+    onnx.save(model, tmp_path / "m.onnx")
+    done = subprocess.run([qcc._driver._find_driver(), tmp_path / "m.onnx", "-o", tmp_path / "m.qcc"], capture_output=True, text=True)
+    assert done.returncode == 3 and "expected finite scales above 0" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("factors, heights", [((2, 2), [12, 24]), ((0.5, 2), [6, 6]), ((0.5, 0.5), [6, 6])])

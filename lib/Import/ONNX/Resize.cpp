@@ -71,6 +71,24 @@ AffineExpr scaleDim(NodeContext &node, AffineExpr dim, double scale) {
   return {};
 }
 
+/// The same where no expression has its rounding: in f32 at run time, as ONNX
+/// Runtime and so most exporters' models expect.
+AffineExpr scaleDimAtRuntime(NodeContext &node, AffineExpr dim, double scale) {
+  Value size = node.computeInts(
+      {},
+      [&](Body &body, ValueRange) {
+        Type f32 = node.f32();
+        Value scaled = body.floor(body.mul(
+            body.fromIndex(body.extent(dim), f32), body.number(scale, f32)));
+        // What cannot be counted cannot be stored either.
+        scaled =
+            body.clamp(scaled, body.number(0, f32), body.number(0x1p40, f32));
+        return SmallVector<Value>{body.convert(scaled, f32, node.i64())};
+      },
+      1);
+  return size ? node.readElement(size, 0) : AffineExpr();
+}
+
 std::optional<SmallVector<ResizedAxis>>
 axesFromScales(NodeContext &node, ArrayRef<double> scales,
                ArrayRef<int64_t> positions) {
@@ -83,11 +101,15 @@ axesFromScales(NodeContext &node, ArrayRef<double> scales,
   }
   SmallVector<ResizedAxis> axes;
   for (auto [scale, position] : llvm::zip(scales, positions)) {
+    bool isScale = scale > 0 && std::isfinite(scale);
     AffineExpr out =
-        scale > 0 ? scaleDim(node, in[position], scale) : AffineExpr();
+        isScale ? scaleDim(node, in[position], scale) : AffineExpr();
+    if (!out && isScale && !getConstantSize(in[position]))
+      out = scaleDimAtRuntime(node, in[position], scale);
     if (!out) {
-      (void)node.refuse(scale > 0 ? Diag::UnsupportedShape : Diag::BadAttribute,
-                        "expected scales above 0 that give whole sizes");
+      (void)node.refuse(isScale ? Diag::LimitReached : Diag::BadAttribute,
+                        isScale ? "expected sizes of at most 2^40"
+                                : "expected finite scales above 0");
       return std::nullopt;
     }
     axes.push_back({position, out, scale});
