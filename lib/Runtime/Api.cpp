@@ -332,8 +332,12 @@ static char *dataOf(const DLTensor &tensor) {
 
 static qcc_status stateGet(qcc_context *context, uint32_t number,
                            DLTensor *value) {
-  if (!context || !value)
+  if (!context)
     return QCC_INVALID_ARGUMENT;
+  context->error.clear();
+  if (!value)
+    return context->error.fail(QCC_INVALID_ARGUMENT,
+                               "expected a tensor, but got NULL");
   const qcc_tensor_rec *rec;
   StateData *state = findState(*context, number, rec);
   if (!state)
@@ -359,8 +363,12 @@ static qcc_status stateGet(qcc_context *context, uint32_t number,
 
 static qcc_status stateSet(qcc_context *context, uint32_t number,
                            const DLTensor *value) {
-  if (!context || !value)
+  if (!context)
     return QCC_INVALID_ARGUMENT;
+  context->error.clear();
+  if (!value)
+    return context->error.fail(QCC_INVALID_ARGUMENT,
+                               "expected a tensor, but got NULL");
   const qcc_tensor_rec *rec;
   StateData *state = findState(*context, number, rec);
   if (!state)
@@ -375,8 +383,13 @@ static qcc_status stateSet(qcc_context *context, uint32_t number,
 
 static qcc_status setObserver(qcc_context *context,
                               const qcc_observer *observer) {
-  if (!context || !copyIn(&context->observer, sizeof(qcc_observer), observer))
+  if (!context)
     return QCC_INVALID_ARGUMENT;
+  context->error.clear();
+  if (!copyIn(&context->observer, sizeof(qcc_observer), observer))
+    return context->error.fail(
+        QCC_INVALID_ARGUMENT,
+        "expected an observer whose struct_size is that of its fields");
   return QCC_OK;
 }
 

@@ -150,6 +150,12 @@ qcc_status qcc::runtime::openModel(const qcc_open_options &options,
         QCC_INVALID_ARGUMENT,
         "expected a host with struct_size and both or none of allocate and "
         "deallocate");
+  constexpr uint32_t kKnown = QCC_OPEN_VERIFY_WEIGHTS | QCC_OPEN_PIN_THREADS;
+  if ((options.flags & ~kKnown) != 0)
+    return error.fail(QCC_INVALID_ARGUMENT,
+                      "expected qcc_open_flags that this library knows, but "
+                      "got 0x%x",
+                      options.flags);
   void *memory = Memory(host).allocate(sizeof(qcc_model));
   if (!memory)
     return error.fail(QCC_OUT_OF_MEMORY, "no memory to open the model");

@@ -44,6 +44,11 @@ qcc_status Weights::open(const ProgramView &program,
     return error.fail(
         QCC_INVALID_ARGUMENT,
         "expected weights by path, fd or pointer, but got %d of them", given);
+  if (options.weights_bytes != 0 && !options.weights_data)
+    return error.fail(QCC_INVALID_ARGUMENT,
+                      "expected weights_data for the %llu bytes of "
+                      "weights_bytes, but got NULL",
+                      (unsigned long long)options.weights_bytes);
   if (*name == 0) {
     if (given != 0)
       return error.fail(

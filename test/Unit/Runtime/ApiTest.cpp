@@ -269,6 +269,21 @@ TEST_F(ModelTest, ShowsSitesAndValues) {
   EXPECT_EQ(seen.sites.size(), 2u);
 }
 
+// Each call's error is its own: none keeps the words of one before.
+TEST_F(ModelTest, SaysWhatWasWrongLast) {
+  qcc_observer observer{};
+  observer.struct_size = 1;
+  EXPECT_EQ(api->set_observer(context, &observer), QCC_INVALID_ARGUMENT);
+  EXPECT_EQ(error(),
+            "expected an observer whose struct_size is that of its fields");
+  EXPECT_EQ(api->state_get(context, 0, nullptr), QCC_INVALID_ARGUMENT);
+  EXPECT_EQ(error(), "expected a tensor, but got NULL");
+  ASSERT_EQ(api->set_observer(context, nullptr), QCC_OK);
+  EXPECT_EQ(error(), "");
+  EXPECT_EQ(api->state_set(context, 0, nullptr), QCC_INVALID_ARGUMENT);
+  EXPECT_EQ(error(), "expected a tensor, but got NULL");
+}
+
 TEST_F(ModelTest, KernelsSeeTheirOwnRounding) {
   std::vector<int32_t> values(2);
   Tensor<int32_t> probed(kDLInt, {2}, {0, 0});

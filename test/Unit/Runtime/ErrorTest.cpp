@@ -269,4 +269,23 @@ TEST_F(ModelTest, EmbeddedWeightsNeedNoFile) {
   EXPECT_EQ(api->close(other), QCC_OK);
 }
 
+// A caller of a newer header learns what this library does not do.
+TEST_F(ModelTest, OptionsOfNoMeaning) {
+  char text[128] = "";
+  qcc_open_options options{};
+  options.struct_size = sizeof(options);
+  options.error_text = text;
+  options.error_text_size = sizeof(text);
+  options.flags = 0x80000001u;
+  qcc_model *other = nullptr;
+  EXPECT_EQ(api->open(&options, &other), QCC_INVALID_ARGUMENT);
+  EXPECT_STREQ(text, "expected qcc_open_flags that this library knows, but got "
+                     "0x80000001");
+  options.flags = 0;
+  options.weights_bytes = 8;
+  EXPECT_EQ(api->open(&options, &other), QCC_INVALID_ARGUMENT);
+  EXPECT_STREQ(text, "expected weights_data for the 8 bytes of weights_bytes, "
+                     "but got NULL");
+}
+
 } // namespace
