@@ -173,6 +173,11 @@ llvm::Error Compilation::makeWorkspace() {
     return error;
   if (!usesStatistics())
     warnOfTokens(*samples);
+  if (!options.statistics.empty() && statistics &&
+      hashSamples(*samples) != statistics->data)
+    result.warnings.push_back(
+        "--calib has other samples than --stats was made of: ranges are those "
+        "of --stats, and choices are tried on --calib");
   if (llvm::Error error = openCheckpoints(samples->size()))
     return error;
   takeShard(*samples, options.shard);
