@@ -52,6 +52,28 @@ def test_folders_that_are_not_there(folder, made, place, says):
     assert code == 8 and f"{place}: {says}" in text and PERMISSIONS not in text, text
 
 
+def test_statistics_lie_beside_the_model(folder):
+    """Each shard in a file of its own; what they make together has a name that someone gave."""
+    for words, name in (([], "m.stats"), (["--shard=1/2"], "m.1-of-2.stats"), (["--shard=2/2"], "m.2-of-2.stats")):
+        assert driver("calibrate", "m.onnx", "--calib=d.npz", "-q", *words, cwd=folder) == (0, "")
+        assert (folder / name).stat().st_size > 0
+    whole = (folder / "m.stats").read_bytes()
+    parts = ["merge-stats", "m.1-of-2.stats", "m.2-of-2.stats"]
+    code, text = driver(*parts, cwd=folder)
+    assert code == 2 and "expected -o FILE: where the statistics are written" in text, text
+    assert driver(*parts, "-o", "all.stats", cwd=folder)[0] == 0
+    assert (folder / "all.stats").read_bytes() == whole
+    assert subprocess.run([QCC, *parts, "-o", "-"], capture_output=True, cwd=folder).stdout == whole
+
+
+def test_samples_that_are_not_those_of_the_statistics(folder):
+    np.savez(folder / "e.npz", x=np.ones((8, K), np.float32))
+    assert driver("calibrate", "m.onnx", "--calib=d.npz", "-q", cwd=folder)[0] == 0
+    for data, warns in (("d", False), ("e", True)):
+        code, text = driver("m.onnx", "--precision=int8", "--stats=m.stats", f"--calib={data}.npz", cwd=folder)
+        assert code == 0 and ("--calib has other samples than --stats was made of" in text) == warns, text
+
+
 @pytest.mark.parametrize("place", [".", "/", "..", "./"])
 def test_artifacts_have_names(folder, place):
     code, text = driver("m.onnx", "-o", place, cwd=folder)

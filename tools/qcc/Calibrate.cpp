@@ -3,7 +3,7 @@
 #include "Commands.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/MappedFile.h"
-#include "llvm/Support/Process.h"
+#include "llvm/Support/Path.h"
 
 using namespace llvm;
 
@@ -43,7 +43,16 @@ Error runCalibrate(Session &session) {
       makeCompileOptions(session, *model, session.self);
   if (!options)
     return options.takeError();
-  if (Error error = checkResultPath(line, line.get(OPT_output)))
+  SmallString<128> output(line.get(OPT_output));
+  if (output.empty()) {
+    // Beside the model, each shard in a file of its own.
+    auto [number, count] = line.get(OPT_shard).split('/');
+    output = *model;
+    sys::path::replace_extension(
+        output, line.has(OPT_shard) ? number + "-of-" + count + ".stats"
+                                    : Twine("stats"));
+  }
+  if (Error error = checkResultPath(line, output))
     return error;
   session.sink.setFile(*model);
   if (!options->checkpoint.empty())
@@ -63,7 +72,7 @@ Error runCalibrate(Session &session) {
   if (!statistics)
     return statistics.takeError();
   session.sink.setFile("");
-  return writeResult(line, line.get(OPT_output), statistics->write());
+  return writeResult(line, output, statistics->write());
 }
 
 Error runMergeStats(Session &session) {
@@ -76,9 +85,10 @@ Error runMergeStats(Session &session) {
       readNonFinitePolicy("--calib-nan", line.get(OPT_calib_nan, "tolerate"));
   if (!policy)
     return policy.takeError();
-  if (!line.has(OPT_output) && sys::Process::StandardOutIsDisplayed())
+  // No name of one part is that of the whole; -o - is for pipes.
+  if (!line.has(OPT_output))
     return makeError(Diag::Usage, "",
-                     "expected -o FILE: statistics are no text for a terminal");
+                     "expected -o FILE: where the statistics are written");
   std::vector<Statistics> parts;
   for (const std::string &path : line.positionals) {
     Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);

@@ -71,7 +71,7 @@ constexpr VerbInfo kVerbs[] = {
     {Verb::Inspect, "inspect", "qcc inspect MODEL|ARTIFACT [flags]",
      "Show inputs, outputs, sizes and operators."},
     {Verb::Calibrate, "calibrate",
-     "qcc calibrate MODEL --calib=DATA -o FILE [flags]",
+     "qcc calibrate MODEL --calib=DATA [-o FILE] [flags]",
      "Write the statistics that quantization needs."},
     {Verb::MergeStats, "merge-stats", "qcc merge-stats FILE... -o FILE",
      "Join the statistics of `qcc calibrate --shard`."},
