@@ -402,8 +402,10 @@ Error checkAlgorithms(StringRef path, const Recipe &recipe) {
 Error applyRecipe(StringRef path, Session &session, CompileOptions &options) {
   Expected<std::shared_ptr<const MappedFile>> file = MappedFile::open(path);
   if (!file) {
-    consumeError(file.takeError());
-    return usage(path, "the recipe cannot be read");
+    // A flag names it, so the exit code is not that of a model's file.
+    return handleErrors(file.takeError(), [&](const CodedError &coded) {
+      return usage(path, "the recipe cannot be read: " + coded.getText());
+    });
   }
   ArrayRef<char> bytes = (*file)->getBytes();
   Expected<Recipe> recipe =
