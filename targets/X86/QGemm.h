@@ -20,8 +20,10 @@ public:
 
 private:
   static constexpr unsigned kColumns = kSchemeColumns;
-  /// Units and chunks of a group that are unrolled.
-  static constexpr int64_t kUnrolledUnits = 8, kUnrolledChunks = 2;
+  /// Units and chunks of a group that are unrolled; of one row, which waits for
+  /// memory and not for its code, a whole group of 128.
+  static constexpr int64_t kUnrolledUnits = 8, kUnrolledOfOneRow = 16,
+                           kUnrolledChunks = 2;
 
   /// An accumulator (or widened sums) per row and block.
   using Sums = llvm::SmallVector<llvm::SmallVector<mlir::Value>>;
