@@ -4,16 +4,19 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/Shape.h"
+#include <cfloat>
 
 using namespace mlir;
 using namespace qcc;
 
 namespace {
-/// What lies between the first product and the softmax: scores * scale + mask.
+/// What lies between the first product and the softmax: scores * scale + mask,
+/// or softcap * tanh(scores * scale / softcap) + mask.
 struct ScoreChain {
   MatMulOp product;
   double scale = 1.0;
-  Value mask; // as it is added; null if there is none
+  double softcap = 0; // 0: none
+  Value mask;         // as it is added; null if there is none
 };
 } // namespace
 
@@ -26,6 +29,14 @@ static std::optional<ScoreChain> followScores(Value scores) {
     if (auto product = scores.getDefiningOp<MatMulOp>()) {
       chain.product = product;
       return chain;
+    }
+    // What has been multiplied with so far is the cap.
+    if (Value capped = matchUnary(scores, "math.tanh")) {
+      if (chain.softcap != 0 || !(chain.scale > 0 && chain.scale <= FLT_MAX))
+        return std::nullopt;
+      chain.softcap = chain.scale;
+      scores = capped;
+      continue;
     }
     std::optional<BinaryElementwise> step = matchBinary(scores);
     if (!step)
@@ -45,7 +56,7 @@ static std::optional<ScoreChain> followScores(Value scores) {
     } else if (isa<arith::DivFOp>(step->op) && constant && at == 0) {
       chain.scale /= *constant;
     } else if (isa<arith::AddFOp>(step->op) && step->operands[1 - at] &&
-               !chain.mask && chain.scale == 1.0) {
+               !chain.mask && chain.scale == 1.0 && chain.softcap == 0) {
       // scale * (scores + mask) is not what qcc.attention computes, so a mask
       // is taken only before (in this walk: above) any scaling.
       Value mask = step->operands[1 - at];
@@ -180,9 +191,9 @@ struct RecognizeAttention : OpRewritePattern<MatMulOp> {
     Value mask = chain->mask ? toRank4(chain->mask, rewriter) : Value();
     Location loc =
         rewriter.getFusedLoc({op.getLoc(), softmax.getLoc(), product.getLoc()});
-    auto attention = AttentionOp::create(
-        rewriter, loc, type, product.getLhs(), key, op.getRhs(), mask,
-        APFloat(static_cast<float>(chain->scale)), /*causal=*/false);
+    auto attention = AttentionOp::create(rewriter, loc, type, product.getLhs(),
+                                         key, op.getRhs(), mask, chain->scale,
+                                         /*causal=*/false, chain->softcap);
     rewriter.replaceOp(op, attention);
     return success();
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "AttentionFrame.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -73,6 +74,13 @@ void AttentionFrame::startTask(Value task) {
 
 Value AttentionFrame::maskScores(Value score, Value row, Value keyBegin,
                                  Value keyCount, Value keyIndex) {
+  if (op.getSoftcap()) {
+    double cap = op.getSoftcap()->convertToFloat();
+    Value share =
+        arith::MulFOp::create(b, score, b.constant(1 / cap, score.getType()));
+    score = arith::MulFOp::create(b, math::TanhOp::create(b, share),
+                                  b.constant(cap, score.getType()));
+  }
   Value visible = b.sub(keyCount, keyIndex);
   Value position = b.add(queryBegin, row);
   if (op.getCausal()) {

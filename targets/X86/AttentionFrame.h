@@ -38,8 +38,8 @@ protected:
       int64_t size,
       llvm::function_ref<void(mlir::Value begin, mlir::Value count)> body);
   /// `lanes` scaled scores of the task's query `row` from key `keyIndex` of a
-  /// block of `keyCount` on, masked; minus infinity where there is nothing to
-  /// see.
+  /// block of `keyCount` on, capped and masked; minus infinity where there is
+  /// nothing to see.
   mlir::Value maskScores(mlir::Value score, mlir::Value row,
                          mlir::Value keyBegin, mlir::Value keyCount,
                          mlir::Value keyIndex);

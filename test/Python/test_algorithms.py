@@ -271,8 +271,8 @@ def test_alpha_is_fixed(tmp_path):
     assert layer["transform"].startswith("smoothquant: alpha 0.35")
 
 
-def attention(graph, heads, groups, size, rows=12):
-    """Attention over `x` [1, rows, K] whose value heads are shared, and the product behind it."""
+def attention(graph, heads, groups, size, rows=12, cap=0):
+    """Attention over `x` [1, rows, K] whose value heads are shared, its scores below a cap if there is one."""
 
     def split(value, count):
         value = graph.add("Reshape", value, np.int64([1, rows, count, size]))
@@ -289,16 +289,19 @@ def attention(graph, heads, groups, size, rows=12):
     k = spread(split(graph.add("MatMul", "x", weight(K, groups * size), name="k"), groups))
     v = spread(split(graph.add("MatMul", "x", weight(K, groups * size), name="v"), groups))
     scores = graph.add("MatMul", q, graph.add("Transpose", k, perm=[0, 1, 3, 2]))
-    scores = graph.add("Softmax", graph.add("Mul", scores, np.float32([size**-0.5])), axis=-1)
+    scores = graph.add("Mul", scores, np.float32([size**-0.5]))
+    if cap:
+        scores = graph.add("Mul", graph.add("Tanh", graph.add("Div", scores, np.float32([cap]))), np.float32([cap]))
+    scores = graph.add("Softmax", scores, axis=-1)
     out = graph.add("Transpose", graph.add("MatMul", scores, v), perm=[0, 2, 1, 3])
     return graph.add("Reshape", out, np.int64([1, rows, heads * size]))
 
 
-@pytest.mark.parametrize("groups", [4, 2, 1])
-def test_scales_go_through_attention(tmp_path, groups):
-    """The inputs of o_proj are scaled in the columns of v_proj, also where query heads share a value head."""
+@pytest.mark.parametrize("groups, cap", [(4, 0), (2, 0), (1, 0), (2, 50)])
+def test_scales_go_through_attention(tmp_path, groups, cap):
+    """The inputs of o_proj are scaled in the columns of v_proj, also where query heads share a value head, or scores have a cap."""
     graph = Graph((1, 12, K))
-    mixed = attention(graph, 4, groups, 16)
+    mixed = attention(graph, 4, groups, 16, cap=cap)
     last = graph.add("MatMul", mixed, weight(64, N), name="last")
     path = graph.save(tmp_path / "m.onnx", last)
     x = samples(rows=240).reshape(20, 1, 12, K)

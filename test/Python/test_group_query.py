@@ -1,6 +1,7 @@
 # GroupQueryAttention of com.microsoft, with each of its options, against ONNX Runtime.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import qcc
@@ -254,3 +255,12 @@ def test_refused(tmp_path, message):
     arrays, attributes, less = REFUSED[message]
     with pytest.raises(qcc.CompileError, match=message):
         compile_text(tmp_path, make_text(arrays, attributes).replace(less, ")" if less.endswith(")") else ""), opset=21, domain="com.microsoft")
+
+
+@pytest.mark.parametrize("softcap", [np.inf, np.nan])
+def test_a_cap_that_is_no_number(tmp_path, softcap):
+    model, _ = compile_text(tmp_path, make_text(make_inputs(1, 1, 6), ", softcap=0.5"), opset=21, domain="com.microsoft")
+    next(a for node in model.graph.node for a in node.attribute if a.name == "softcap").f = softcap
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(qcc.CompileError, match="expected a finite softcap"):
+        qcc.compile(tmp_path / "m.onnx", tmp_path / "m.qcc")

@@ -1,4 +1,5 @@
-# Attention as exporters write it: zeros for rows with nothing to see, one head of keys and values for all queries.
+# Attention as exporters write it: zeros for rows with nothing to see, one head of keys and values for all queries,
+# scores that tanh keeps below a cap.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 from __future__ import annotations
 
@@ -49,5 +50,40 @@ def test_nothing_to_see(tmp_path, heads, queries, target):
     assert not want[1, :, 0].any() and not got[1, :, 0].any()
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-6)
     if target == "native":  # the other one computes it in steps
+        ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
+        assert ["attention" in op["kernel"] for op in ops] == [True]
+
+
+CAPPED = f"""<ir_version: 10, opset_import: ["": 20]>
+    m (float[2,{HEADS},s,{DEPTH}] q, float[2,{HEADS},t,{DEPTH}] k, float[2,{HEADS},t,{DEPTH}] v, float[2,1,s,t] hidden)
+      => (float[2,{HEADS},s,{DEPTH}] y)
+    <float scale = {{0.5}}, float cap = {{CAP}}> {{
+      kt = Transpose<perm = [0, 1, 3, 2]>(k)
+      product = MatMul(q, kt)
+      scaled = Mul(product, scale)
+      shares = Div(scaled, cap)
+      bounded = Tanh(shares)
+      capped = Mul(bounded, cap)
+      scores = Add(capped, hidden)
+      p = Softmax<axis = -1>(scores)
+      y = MatMul(p, v)
+    }}"""
+
+
+@pytest.mark.parametrize("cap", [1.5, 50.0])
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_scores_below_a_cap(tmp_path, cap, target):
+    """As Gemma 2 has them: one kernel, of prompts and of single tokens."""
+    path = tmp_path / "m.onnx"
+    onnx.save(parser.parse_model(CAPPED.replace("CAP", str(cap))), path)
+    model = qcc.load(qcc.compile(path, tmp_path / "m.qcc", target=target), threads=1)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(6)
+    for queries, keys in ((TOKENS, TOKENS), (1, 90), (70, 200)):
+        arrays = {n: rng.standard_normal((2, HEADS, s, DEPTH)).astype(np.float32) for n, s in (("q", queries), ("k", keys), ("v", keys))}
+        arrays["hidden"] = np.where(rng.random((2, 1, queries, keys)) < 0.3, -1e9, 0).astype(np.float32)
+        want = session.run(None, arrays)[0]
+        np.testing.assert_allclose(model(arrays)["y"], want, rtol=1e-5, atol=1e-5)
+    if target == "native":
         ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
         assert ["attention" in op["kernel"] for op in ops] == [True]

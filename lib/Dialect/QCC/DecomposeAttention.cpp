@@ -22,7 +22,8 @@ struct AttentionSteps {
     rowType = makeTensorType({q[0], q[1], q[2]}, f32);
   }
 
-  /// scale * Q K^T + mask, minus infinity where the query must not look.
+  /// scale * Q K^T, capped, + mask, minus infinity where the query must not
+  /// look.
   /// `tops` of queries and of keys, if there are, give a further factor.
   using Factor = llvm::function_ref<Value(ImplicitLocOpBuilder &, ValueRange)>;
   Value scores(Value query, Value key, Factor factor = {},
@@ -77,6 +78,11 @@ Value AttentionSteps::scores(Value query, Value key, Factor factor,
         if (!tops.empty())
           score = arith::MulFOp::create(b, score, factor(b, args.slice(1, 2)));
         score = arith::MulFOp::create(b, score, scale);
+        if (op.getSoftcap()) {
+          Value cap = body.real(f32, op.getSoftcap()->convertToFloat());
+          Value share = arith::DivFOp::create(b, score, cap);
+          score = arith::MulFOp::create(b, math::TanhOp::create(b, share), cap);
+        }
         if (op.getMask())
           score = arith::AddFOp::create(b, score,
                                         body.widen(args.back(), false, f32));

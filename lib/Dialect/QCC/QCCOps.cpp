@@ -610,6 +610,10 @@ LogicalResult AttentionOp::verify() {
   if (getMask() && getMask().getType().getRank() != 4)
     return emitOpError("expected a mask of rank 4, but got rank ")
            << getMask().getType().getRank();
+  if (getSoftcap() &&
+      !(getSoftcap()->isFiniteNonZero() && !getSoftcap()->isNegative()))
+    return emitOpError("expected a finite softcap above 0, but got ")
+           << getSoftcapAttr();
   for (Value operand : {getQuery(), getKey(), getValue()})
     if (getInt8() &&
         !cast<RankedTensorType>(operand.getType()).getElementType().isF32())

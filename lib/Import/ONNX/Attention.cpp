@@ -33,6 +33,13 @@ Value joinHeads(NodeContext &node, Value input) {
                       {in[0], in[2], simplifyDim(in[1] * in[3])});
 }
 
+double readSoftcap(NodeContext &node) {
+  double softcap = node.attrFloat("softcap", 0);
+  if (!std::isfinite(softcap))
+    (void)node.refuse(Diag::BadAttribute, "expected a finite softcap");
+  return softcap;
+}
+
 Value repeatHeads(NodeContext &node, Value input, AffineExpr heads) {
   Dims in = node.dims(input);
   std::optional<int64_t> have = getConstantSize(in[1]),
@@ -369,15 +376,14 @@ LogicalResult convertAttention(NodeContext &node) {
                        "expected a head size that is known");
   double scale =
       node.attrFloat("scale", 1 / std::sqrt(static_cast<double>(*width)));
-  double softcap = node.attrFloat("softcap", 0);
+  double softcap = readSoftcap(node);
   Hiding hiding;
   hiding.causal = node.attrInt("is_causal", 0) != 0;
   hiding.left = node.attrInt("left_window_size", -1);
   hiding.right = node.attrInt("right_window_size", -1);
   hiding.mask = node.in(3);
   hiding.lengths = node.in(6);
-  bool named =
-      softcap <= 0 && !node.wants(3) && node.elem(heads->query).isF32();
+  bool named = !node.wants(3) && node.elem(heads->query).isF32();
   // The named operation aligns the triangle at the end of the keys.
   AffineExpr offset = simplifyDim(k[2] - q[2]);
   bool aligned =
@@ -394,8 +400,7 @@ LogicalResult convertAttention(NodeContext &node) {
     result = AttentionOp::create(
         node.b,
         makeTensorType({q[0], q[1], q[2], v[3]}, node.elem(heads->query)),
-        heads->query, heads->key, heads->value, bias,
-        llvm::APFloat(static_cast<float>(scale)), aligned);
+        heads->query, heads->key, heads->value, bias, scale, aligned, softcap);
   else
     result = emitSpelledOut(node, *heads, {scale, softcap, bias, {}});
   result = node.cast(result, type);

@@ -23,6 +23,10 @@ mlir::Value repeatHeads(NodeContext &node, mlir::Value input,
 mlir::Value writeRows(NodeContext &node, mlir::Value cache, mlir::Value update,
                       mlir::Value begins, int64_t axis, bool isCircular);
 
+/// The attribute `softcap`; BadAttribute, which is recorded, if it is infinite
+/// or NaN.
+double readSoftcap(NodeContext &node);
+
 /// What becomes of the products of queries and keys.
 struct ScoreOptions {
   double scale = 1;

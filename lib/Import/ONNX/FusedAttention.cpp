@@ -200,7 +200,7 @@ Value emitFused(NodeContext &node, FusedAttention &parts) {
   Value result = AttentionOp::create(
       node.b, makeTensorType({q[0], q[1], q[2], v[3]}, node.f32()),
       node.widen(parts.query), node.widen(parts.key), node.widen(parts.value),
-      addend, llvm::APFloat(static_cast<float>(scale)), aligned);
+      addend, scale, aligned);
   return joinHeads(node, node.cast(result, type));
 }
 

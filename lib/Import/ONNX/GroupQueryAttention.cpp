@@ -560,8 +560,9 @@ private:
   Value attend(Value query, Value key, Value value) {
     if (!query || !key || !value || node.getProblem())
       return {};
-    double scale = node.attrFloat("scale", 0),
-           softcap = node.attrFloat("softcap", 0);
+    double scale = node.attrFloat("scale", 0), softcap = readSoftcap(node);
+    if (node.getProblem())
+      return {};
     if (scale == 0)
       scale = 1 / std::sqrt(static_cast<double>(width));
     Value bias = emitBias(node.dims(key)[2]), sink = node.in(kSink);
@@ -575,10 +576,9 @@ private:
       (void)refuse(Diag::BadShape, "expected head_sink of rank 1");
       return {};
     }
-    if (!sink && softcap <= 0 && !node.wants(3))
+    if (!sink && !node.wants(3))
       return AttentionOp::create(node.b, query.getType(), query, key, value,
-                                 bias, llvm::APFloat(static_cast<float>(scale)),
-                                 /*causal=*/false);
+                                 bias, scale, /*causal=*/false, softcap);
     SpelledOut out =
         spellOut(node, query, key, value, {scale, softcap, bias, sink});
     if (out.result && node.wants(3) && failed(setScores(out)))

@@ -322,8 +322,7 @@ LogicalResult convertQAttention(NodeContext &node) {
     factor = 1 / std::sqrt(static_cast<double>(size));
   Value attended = AttentionOp::create(
       node.b, cast<RankedTensorType>(query.getType()), query, key, value, mask,
-      llvm::APFloat(static_cast<float>(factor)),
-      node.attrInt("unidirectional", 0) != 0);
+      factor, node.attrInt("unidirectional", 0) != 0);
   return node.set(0, node.reshape(node.transpose(attended, {0, 2, 1, 3}),
                                   {in[0], in[1], node.size(heads * size)}));
 }

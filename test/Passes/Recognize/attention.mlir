@@ -26,6 +26,48 @@ func.func @scaled_and_masked(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, 
   return %4 : tensor<2x3x5x8xf32>
 }
 
+// Scores that tanh keeps below a cap, as in Gemma 2: the product with the cap comes first in this walk.
+// CHECK-LABEL: func.func @capped
+// CHECK: qcc.attention %arg0, %arg1, %arg2 mask %arg3 {scale = 2.500000e-01 : f32, softcap = 5.000000e+01 : f32}
+// CHECK-NOT: qcc.softmax
+func.func @capped(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x5x8xf32>, %v: tensor<2x3x5x8xf32>,
+                  %m: tensor<2x1x1x5xf32>) -> tensor<2x3x5x8xf32> {
+  %fifty = qcc.constant dense<50.0> : tensor<f32> -> tensor<f32>
+  %quarter = qcc.constant dense<0.25> : tensor<f32> -> tensor<f32>
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x5xf32>
+  %1 = qcc.generic none ins(%0, %quarter : tensor<2x3x5x5xf32>, tensor<f32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.mulf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %2 = qcc.generic none ins(%1, %fifty : tensor<2x3x5x5xf32>, tensor<f32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.divf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %3 = qcc.generic none ins(%2 : tensor<2x3x5x5xf32>) maps [#id] {
+  ^bb0(%a: f32):
+    %c = math.tanh %a : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %4 = qcc.generic none ins(%3, %fifty : tensor<2x3x5x5xf32>, tensor<f32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.mulf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %5 = qcc.generic none ins(%4, %m : tensor<2x3x5x5xf32>, tensor<2x1x1x5xf32>) maps [#id, #mask] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.addf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x5xf32>
+  %6 = qcc.softmax %5 : tensor<2x3x5x5xf32> -> tensor<2x3x5x5xf32>
+  %7 = qcc.matmul %6, %v : (tensor<2x3x5x5xf32>, tensor<2x3x5x8xf32>) -> tensor<2x3x5x8xf32>
+  return %7 : tensor<2x3x5x8xf32>
+}
+
 // The weights of attention are an output of the model: left as it is.
 // CHECK-LABEL: func.func @weights_used
 // CHECK: qcc.softmax

@@ -18,6 +18,7 @@ struct Attention {
   bool int8 = false;
   bool doubled = false; ///< with `permuted`: the result is, behind it
   bool band = false;    ///< the mask lets each query see some keys in a row
+  float softcap = 0;    ///< 0: none
 
   std::vector<Dim> shape(int64_t h, Dim length, int64_t last) const {
     Dim b(batch, dynamic ? "s0" : "");
@@ -74,11 +75,13 @@ std::string Attention::text() const {
       names[i] = name;
     }
   std::string result = tensor(r(), "f32"), maskType = tensor(m(), "f32");
-  body += "  %a = qcc.attention " + names[0] + ", " + names[1] + ", " +
-          names[2] + (mask ? " mask %3" : "") + " {scale = 0.3 : f32" +
-          (causal ? ", causal" : "") + (int8 ? ", int8" : "") + "} : (" +
-          types[0] + ", " + types[1] + ", " + types[2] +
-          (mask ? ", " + maskType : "") + ") -> " + result + "\n";
+  body +=
+      "  %a = qcc.attention " + names[0] + ", " + names[1] + ", " + names[2] +
+      (mask ? " mask %3" : "") + " {scale = 0.3 : f32" +
+      (softcap > 0 ? ", softcap = " + std::to_string(softcap) + " : f32" : "") +
+      (causal ? ", causal" : "") + (int8 ? ", int8" : "") + "} : (" + types[0] +
+      ", " + types[1] + ", " + types[2] + (mask ? ", " + maskType : "") +
+      ") -> " + result + "\n";
   if (mask)
     operands.push_back(maskType);
   std::string yielded = "%a", yieldedType = result;
@@ -136,6 +139,7 @@ struct Inputs {
   int64_t group(int64_t h) const { return h / (c.heads / c.keyHeads); }
   double mask(int64_t b, int64_t h, int64_t s, int64_t t, double x) const;
   double product(int64_t b, int64_t h, int64_t s, int64_t t) const;
+  double score(int64_t b, int64_t h, int64_t s, int64_t t) const;
 
   const Attention &c;
   std::vector<float> q, k, v, m;
@@ -169,6 +173,12 @@ double Inputs::product(int64_t b, int64_t h, int64_t s, int64_t t) const {
   for (int64_t d = 0; d < c.depth; ++d)
     sum += double(q[query + d]) * k[key + d];
   return sum;
+}
+
+/// What the softmax reads.
+double Inputs::score(int64_t b, int64_t h, int64_t s, int64_t t) const {
+  double scaled = double(0.3f) * product(b, h, s, t), cap = c.softcap;
+  return mask(b, h, s, t, cap > 0 ? cap * std::tanh(scaled / cap) : scaled);
 }
 
 /// What one query gives, and how much of it is a matter of rounding.
@@ -253,8 +263,7 @@ void check(const X86 &x86, const std::string &levels, const Attention &c,
       for (int64_t s = 0; s < c.queries; ++s) {
         std::vector<double> score;
         for (int64_t t = 0; t < c.keys; ++t)
-          score.push_back(
-              in.mask(b, h, s, t, double(0.3f) * in.product(b, h, s, t)));
+          score.push_back(in.score(b, h, s, t));
         Expected expected =
             (c.int8 ? expectBytes : expectFloats)(in, score, b, h);
         for (int64_t e = 0; e < c.width; ++e) {
@@ -325,6 +334,20 @@ TEST(AttentionTest, AgreesWithTheOracleInInt8) {
   // Several tasks and blocks of keys, and widths of several tiles.
   Attention long_{1, 1, 1, 300, 300, 72, 100, 0, true, true, true, true};
   check(x86, x86.levels().back(), long_, 1);
+}
+
+TEST(AttentionTest, AgreesWithTheOracleForCappedScores) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  int seed = 0;
+  for (const std::string &levels : x86.levels())
+    for (float cap : {0.5f, 2.0f, 50.0f})
+      for (bool int8 : {false, true}) {
+        Attention c = makeRandom(++seed);
+        c.softcap = cap;
+        c.int8 = int8;
+        check(x86, levels, c, seed);
+      }
 }
 
 TEST(AttentionTest, LeavesOutBlocksThatNoQuerySees) {

@@ -359,7 +359,8 @@ def QCC_AttentionOp : QCC_Op<"attention", [Pure]> {
   let description = [{
     `softmax(scale * Q K^T + mask) V` with `Q [B, H, S, D]`, `K [B, G, T, D]`, `V [B, G, T, E]` (G divides H), and an
     additive mask of rank 4 whose dimensions are 1 or those of `[B, H, S, T]`. `causal`: query i sees key j iff
-    `j <= i + T - S`. A row with nothing to see gives zeros.
+    `j <= i + T - S`. A row with nothing to see gives zeros. With a `softcap` c > 0 scores s are `c tanh(s / c)` before
+    the mask is added (Gemma 2, Gemma Team 2024, section 2).
 
     `int8`: both products are exact sums of products of codes, over D and over blocks of 128 keys. A query, a key, and a
     column of a block of values have codes `rint(x * (127 / a))`, a their largest magnitude (0 for a < 2^-120); the
@@ -367,10 +368,13 @@ def QCC_AttentionOp : QCC_Op<"attention", [Pure]> {
     scales, are added in f32, and the sum of all weights is that of their codes.
   }];
   let arguments = (ins QCC_Tensor:$query, QCC_Tensor:$key, QCC_Tensor:$value, Optional<QCC_Tensor>:$mask,
-                       F32Attr:$scale, UnitAttr:$causal, UnitAttr:$int8);
+                       F32Attr:$scale, OptionalAttr<F32Attr>:$softcap, UnitAttr:$causal, UnitAttr:$int8);
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$query, "::mlir::Value":$key,
-                             "::mlir::Value":$value, "::mlir::Value":$mask, "::llvm::APFloat":$scale, "bool":$causal), [{
-    build($_builder, $_state, result, query, key, value, mask, scale, causal, /*int8=*/false);
+                             "::mlir::Value":$value, "::mlir::Value":$mask, "double":$scale, "bool":$causal,
+                             CArg<"double", "0">:$softcap), [{
+    FloatAttr cap = softcap > 0 ? $_builder.getF32FloatAttr(static_cast<float>(softcap)) : FloatAttr();
+    build($_builder, $_state, result, query, key, value, mask, $_builder.getF32FloatAttr(static_cast<float>(scale)), cap,
+          causal ? $_builder.getUnitAttr() : UnitAttr(), /*int8=*/UnitAttr());
   }]>];
   let extraClassDeclaration = [{
     /// Keys of a block of `int8`, and below which magnitude numbers have codes 0 there.
