@@ -115,6 +115,17 @@ static std::pair<double, double> getWindow(const ProductShape &shape,
           shape.taps > 1 ? getFigures(level).tapPointer * taps : 0};
 }
 
+/// What reading a weight once takes: few rows of a product wait for it. Bytes
+/// per nanosecond are those of weights that lie in L2 or L3 (Zen 4: 64 to 105,
+/// Zen 1: 42); from memory they come at half of that or less, in f32 as in
+/// codes.
+static double estimateWeight(const ProductShape &shape, bool inIntegers,
+                             const Capabilities &level) {
+  double bytes = double(shape.inputs) * double(shape.outputs) *
+                 (inIntegers ? 1 : sizeof(float));
+  return bytes / (level.hasAvx512 ? 64 : 42);
+}
+
 double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
                             const Capabilities &level) {
   if (shape.isDepthwise())
@@ -124,20 +135,21 @@ double x86::estimateProduct(const ProductShape &shape, bool inIntegers,
        groups = double(shape.groups);
   int64_t perGroup = shape.outputs / std::max<int64_t>(shape.groups, 1),
           terms = shape.inputs * shape.taps;
+  double weight = shape.isConv ? 0 : estimateWeight(shape, inIntegers, level);
   if (inIntegers) {
     double columns = roundUp(perGroup, 16);
     auto [bytes, pointers] = getWindow(shape, level);
-    return groups * rows *
-           (columns * bytes / figures.integerProducts +
-            double(terms) * figures.widen + pointers +
-            columns * figures.integerStore);
+    return std::max(weight, groups * rows *
+                                (columns * bytes / figures.integerProducts +
+                                 double(terms) * figures.widen + pointers +
+                                 columns * figures.integerStore));
   }
   if (shape.isConv)
     return std::min(estimateConvPanel(shape, level),
                     estimateConvRows(shape, level));
-  return groups * rows * roundUp(perGroup, 8) * double(terms) /
-             figures.floatProducts +
-         rows * outputs * figures.floatStore;
+  return std::max(weight, groups * rows * roundUp(perGroup, 8) * double(terms) /
+                                  figures.floatProducts +
+                              rows * outputs * figures.floatStore);
 }
 
 /// What a convolution's results take after their sums.
