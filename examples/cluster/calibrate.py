@@ -41,10 +41,12 @@ def shard_command(qcc: str, flags: list[str], number: int, count: int) -> list[s
 
 
 def launch_local(commands: list[list[str]]) -> None:
-    started = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for command in commands]
-    failed = [process.args for process in started if process.wait() != 0]
-    if failed:
-        sys.exit(f"failed: {' '.join(failed[0])}")
+    started = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") for command in commands]
+    problems = [process.communicate()[1] for process in started]
+    for process, problem in zip(started, problems):
+        # All say the same of what they share: the first is enough.
+        if process.returncode != 0:
+            sys.exit(f"{problem}failed: {' '.join(process.args)}")
 
 
 def launch_ray(commands: list[list[str]]) -> None:

@@ -180,6 +180,16 @@ def test_what_the_script_refuses(tmp_path, flags, text):
     refuse([sys.executable, SCRIPT, *flags, "--", "m.onnx", f"--checkpoint={tmp_path}"], 2, text)
 
 
+def test_what_all_shards_say_is_said_once(tmp_path, sequential):
+    flags, _ = sequential(*GPTQ)
+    lossy = tmp_path / "qcc"
+    lossy.write_text(f'#!/bin/sh\n[ "$1" = calibrate ] && echo "machine lost" >&2 && exit 9\nexec "{QCC}" "$@"\n')
+    lossy.chmod(0o755)
+    command = [sys.executable, SCRIPT, f"--shards={SHARDS}", "--", *flags, *GPTQ, f"--checkpoint={tmp_path / 'c'}", "-o", tmp_path / "out.qcc"]
+    done = subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "QCC": str(lossy)})
+    assert done.returncode == 1 and done.stderr.count("machine lost") == 1 and "failed: " in done.stderr, done.stderr
+
+
 def test_parts_of_others_are_refused(tmp_path, sequential):
     """A part with the sums of other shapes, or of other samples."""
     flags, _ = sequential(*GPTQ)
