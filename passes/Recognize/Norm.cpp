@@ -82,13 +82,10 @@ static Value matchCentred(Value value) {
                                                            : Value();
 }
 
-/// `s` and epsilon of `sqrt(mean(s^2) + epsilon)`; a null value if it is of
-/// another form.
-static std::pair<Value, double> matchRoot(Value value) {
-  Value root = matchUnary(skipViews(value), "math.sqrt");
-  if (!root)
-    return {};
-  std::optional<BinaryElementwise> shifted = matchBinary(skipViews(root));
+/// `s` and epsilon of `mean(s^2) + epsilon`; a null value if it is of another
+/// form.
+static std::pair<Value, double> matchMeanSquare(Value value) {
+  std::optional<BinaryElementwise> shifted = matchBinary(skipViews(value));
   if (!shifted || !isa<arith::AddFOp>(shifted->op))
     return {};
   unsigned at = shifted->operands[0] ? 0 : 1;
@@ -100,19 +97,29 @@ static std::pair<Value, double> matchRoot(Value value) {
   return {input, *epsilon};
 }
 
-/// The value whose reciprocal `value` is, as 1 / x.
-static Value matchReciprocal(Value value) {
-  std::optional<BinaryElementwise> quotient = matchBinary(skipViews(value));
-  return quotient && isa<arith::DivFOp>(quotient->op) &&
-                 quotient->constants[0] == 1.0 && quotient->operands[1] &&
-                 quotient->maps[1].isIdentity()
-             ? quotient->operands[1]
-             : Value();
+/// The same of the root of that, and of its reciprocal: `1 / root`, or a power
+/// of -1/2.
+static std::pair<Value, double> matchRoot(Value value) {
+  Value squared = matchUnary(skipViews(value), "math.sqrt");
+  return squared ? matchMeanSquare(squared) : std::pair<Value, double>();
+}
+static std::pair<Value, double> matchInverseRoot(Value value) {
+  std::optional<BinaryElementwise> step = matchBinary(skipViews(value));
+  if (!step)
+    return {};
+  if (isa<arith::DivFOp>(step->op) && step->constants[0] == 1.0 &&
+      step->operands[1] && step->maps[1].isIdentity())
+    return matchRoot(step->operands[1]);
+  if (isa<math::PowFOp>(step->op) && step->constants[1] == -0.5 &&
+      step->operands[0] && step->maps[0].isIdentity())
+    return matchMeanSquare(step->operands[0]);
+  return {};
 }
 
 namespace {
-/// x / sqrt(mean(x^2) + epsilon), also as a product with the reciprocal.
-struct RecognizeRmsNorm : OpRewritePattern<GenericOp> {
+/// x / sqrt(mean(x^2) + epsilon), also as a product with the reciprocal: a
+/// layer norm where x is y - mean(y), else an RMS norm.
+struct RecognizeNorm : OpRewritePattern<GenericOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(GenericOp op,
@@ -130,50 +137,23 @@ struct RecognizeRmsNorm : OpRewritePattern<GenericOp> {
       if (input.getType() != type || !scaled->maps[at].isIdentity() ||
           !readsRows(scaled->maps[1 - at], unsigned(type.getRank())))
         continue;
-      Value root = isQuotient ? factor : matchReciprocal(factor);
       auto [squared, epsilon] =
-          root ? matchRoot(root) : std::pair<Value, double>();
-      // What is centred is a layer norm.
-      if (!squared || squared != input || matchCentred(input))
+          isQuotient ? matchRoot(factor) : matchInverseRoot(factor);
+      if (!squared || squared != input)
         continue;
-      rewriter.replaceOpWithNewOp<NormOp>(op, type, NormKind::RMS, input,
-                                          APFloat(static_cast<float>(epsilon)));
+      Value whole = matchCentred(input);
+      if (whole && whole.getType() != type)
+        return failure();
+      rewriter.replaceOpWithNewOp<NormOp>(
+          op, type, whole ? NormKind::Layer : NormKind::RMS,
+          whole ? whole : input, APFloat(static_cast<float>(epsilon)));
       return success();
     }
     return failure();
   }
 };
-
-/// centred / sqrt(mean(centred^2) + epsilon).
-struct RecognizeLayerNorm : OpRewritePattern<GenericOp> {
-  using OpRewritePattern::OpRewritePattern;
-
-  LogicalResult matchAndRewrite(GenericOp op,
-                                PatternRewriter &rewriter) const override {
-    std::optional<BinaryElementwise> quotient = matchBinary(op.getResult());
-    if (!quotient || !isa<arith::DivFOp>(quotient->op) ||
-        !quotient->operands[0] || !quotient->operands[1] ||
-        !op.getResult().getType().getElementType().isF32())
-      return failure();
-    Value centred = quotient->operands[0];
-    if (centred.getType() != op.getResult().getType() ||
-        !quotient->maps[0].isIdentity() ||
-        !readsRows(quotient->maps[1], quotient->maps[0].getNumDims()))
-      return failure();
-    auto [squared, epsilon] = matchRoot(quotient->operands[1]);
-    if (!squared || squared != centred)
-      return failure();
-    Value input = matchCentred(centred);
-    if (!input || input.getType() != op.getResult().getType())
-      return failure();
-    rewriter.replaceOpWithNewOp<NormOp>(op, op.getResult().getType(),
-                                        NormKind::Layer, input,
-                                        APFloat(static_cast<float>(epsilon)));
-    return success();
-  }
-};
 } // namespace
 
 void qcc::populateNormPatterns(RewritePatternSet &patterns) {
-  patterns.add<RecognizeLayerNorm, RecognizeRmsNorm>(patterns.getContext());
+  patterns.add<RecognizeNorm>(patterns.getContext());
 }
