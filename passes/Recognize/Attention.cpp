@@ -1,89 +1,138 @@
 //===- Attention.cpp - attention from its parts -----------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Patterns.h"
+#include "Scores.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "qcc/Dialect/QCC/Decompose.h"
 #include "qcc/Dialect/QCC/Shape.h"
-#include <cfloat>
 
 using namespace mlir;
 using namespace qcc;
 
-namespace {
-/// What lies between the first product and the softmax: scores * scale + mask,
-/// or softcap * tanh(scores * scale / softcap) + mask.
-struct ScoreChain {
-  MatMulOp product;
-  double scale = 1.0;
-  double softcap = 0; // 0: none
-  Value mask;         // as it is added; null if there is none
-};
-} // namespace
+/// Batches and heads of an attention.
+using Heads = std::pair<AffineExpr, AffineExpr>;
 
-/// Follows the scores back to their product.
-static std::optional<ScoreChain> followScores(Value scores) {
-  ScoreChain chain;
-  while (true) {
-    if (!scores.hasOneUse())
-      return std::nullopt;
-    if (auto product = scores.getDefiningOp<MatMulOp>()) {
-      chain.product = product;
-      return chain;
-    }
-    // What has been multiplied with so far is the cap.
-    if (Value capped = matchUnary(scores, "math.tanh")) {
-      if (chain.softcap != 0 || !(chain.scale > 0 && chain.scale <= FLT_MAX))
-        return std::nullopt;
-      chain.softcap = chain.scale;
-      scores = capped;
-      continue;
-    }
-    std::optional<BinaryElementwise> step = matchBinary(scores);
-    if (!step)
-      return std::nullopt;
-    // Scores are the operand that has the shape of the result.
-    unsigned at = step->operands[0] && step->maps[0].isIdentity() &&
-                          step->operands[0].getType() == scores.getType()
-                      ? 0
-                      : 1;
-    Value next = step->operands[at];
-    if (!next || !step->maps[at].isIdentity() ||
-        next.getType() != scores.getType())
-      return std::nullopt;
-    std::optional<double> constant = step->constants[1 - at];
-    if (isa<arith::MulFOp>(step->op) && constant) {
-      chain.scale *= *constant;
-    } else if (isa<arith::DivFOp>(step->op) && constant && at == 0) {
-      chain.scale /= *constant;
-    } else if (isa<arith::AddFOp>(step->op) && step->operands[1 - at] &&
-               !chain.mask && chain.scale == 1.0 && chain.softcap == 0) {
-      // scale * (scores + mask) is not what qcc.attention computes, so a mask
-      // is taken only before (in this walk: above) any scaling.
-      Value mask = step->operands[1 - at];
-      // Kernels take a mask whose broadcast sizes are known to be 1.
-      if (step->maps[1 - at].getNumSymbols() != 0 ||
-          step->maps[1 - at] != getBroadcastMap(getDims(mask.getType()),
-                                                getDims(scores.getType()),
-                                                scores.getContext()))
-        return std::nullopt;
-      chain.mask = mask;
-    } else {
-      return std::nullopt;
-    }
-    scores = next;
-  }
+/// `value` with these dimensions.
+static Value reshapeTo(ArrayRef<AffineExpr> dims, Value value,
+                       PatternRewriter &rewriter) {
+  auto type = cast<RankedTensorType>(value.getType());
+  RankedTensorType wanted = makeTensorType(dims, type.getElementType());
+  return wanted == type
+             ? value
+             : ReshapeOp::create(rewriter, value.getLoc(), wanted, value);
 }
 
-/// `value` with leading dimensions of size 1 up to rank 4.
-static Value toRank4(Value value, PatternRewriter &rewriter) {
-  auto type = cast<RankedTensorType>(value.getType());
-  SmallVector<AffineExpr> dims(4 - type.getRank(),
+/// `value` of rank 4: all heads `[N, ...]` as batches and heads, else with
+/// leading dimensions of size 1.
+static Value toRank4(Value value, const Heads &heads,
+                     PatternRewriter &rewriter) {
+  SmallVector<AffineExpr> from = getDims(value.getType()),
+                          dims(4 - from.size(),
                                rewriter.getAffineConstantExpr(1));
-  llvm::append_range(dims, getDims(type));
-  if (type.getRank() == 4)
-    return value;
-  return ReshapeOp::create(rewriter, value.getLoc(),
-                           makeTensorType(dims, type.getElementType()), value);
+  if (from.size() == 3 && getConstantSize(from[0]) != 1) {
+    dims = {heads.first, heads.second, from[1], from[2]};
+    return reshapeTo(dims, value, rewriter);
+  }
+  llvm::append_range(dims, from);
+  return reshapeTo(dims, value, rewriter);
+}
+
+/// The tensor of batches and heads that `value` with all heads in one dimension
+/// was made of; `value` if there is none.
+static Value skipGrouping(Value value) {
+  Value other = matchRegrouped(value);
+  return other && cast<RankedTensorType>(other.getType()).getRank() == 4 &&
+                 cast<RankedTensorType>(value.getType()).getRank() == 3
+             ? other
+             : value;
+}
+
+/// Batches and heads: as the scores say, or an operand that was made of such;
+/// else one batch of all.
+static Heads findHeads(const ScoreChain &chain, Value values,
+                       PatternRewriter &rewriter) {
+  if (chain.heads)
+    return *chain.heads;
+  MatMulOp product = chain.product;
+  for (Value operand :
+       {Value(product.getLhs()), Value(product.getRhs()), values}) {
+    SmallVector<AffineExpr> dims = getDims(skipGrouping(operand).getType());
+    if (dims.size() == 4)
+      return {dims[0], dims[1]};
+  }
+  return {rewriter.getAffineConstantExpr(1),
+          getDims(product.getLhs().getType())[0]};
+}
+
+/// An operand with batches and heads.
+static Value getOperand(Value value, const Heads &heads,
+                        PatternRewriter &rewriter) {
+  Value whole = skipGrouping(value);
+  SmallVector<AffineExpr> dims = getDims(whole.getType());
+  if (dims.size() == 4 && Heads(dims[0], dims[1]) == heads)
+    return whole;
+  return cast<RankedTensorType>(value.getType()).getRank() == 4
+             ? value
+             : toRank4(value, heads, rewriter);
+}
+
+/// `[..., D, T]` as `[..., T, D]`; Fuse merges it with the transpose that made
+/// the former.
+static Value swapLast(Value value, PatternRewriter &rewriter) {
+  auto rank = cast<RankedTensorType>(value.getType()).getRank();
+  SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  std::swap(order[rank - 1], order[rank - 2]);
+  return permute(rewriter, value.getLoc(), value, order);
+}
+
+/// An addend as a tensor of floats of rank 4.
+static Value makeMask(const Addend &addend, const Heads &heads,
+                      PatternRewriter &rewriter) {
+  Value mask = addend.tensor;
+  if (addend.hidden != 0) {
+    auto type = cast<RankedTensorType>(mask.getType());
+    mask = createGeneric(
+        rewriter, mask.getLoc(),
+        makeTensorType(getDims(type), rewriter.getF32Type()), Combiner::None,
+        mask, rewriter.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
+        [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+          auto number = [&](double x) {
+            return arith::ConstantOp::create(b, b.getF32FloatAttr(float(x)));
+          };
+          Value hidden = number(addend.hidden), none = number(0);
+          return arith::SelectOp::create(b, args[0],
+                                         addend.hidesSet ? hidden : none,
+                                         addend.hidesSet ? none : hidden);
+        });
+  }
+  return toRank4(mask, heads, rewriter);
+}
+
+/// The sum of all addends, null if there are none; each dimension is that of
+/// the scores where one of them has it.
+static Value addMasks(const ScoreChain &chain, const Heads &heads,
+                      PatternRewriter &rewriter) {
+  Value sum;
+  for (const Addend &addend : chain.masks) {
+    Value mask = makeMask(addend, heads, rewriter);
+    if (!sum) {
+      sum = mask;
+      continue;
+    }
+    SmallVector<AffineExpr> a = getDims(sum.getType()),
+                            b = getDims(mask.getType()), dims;
+    for (auto [x, y] : llvm::zip_equal(a, b))
+      dims.push_back(getConstantSize(x) == 1 ? y : x);
+    MLIRContext *context = rewriter.getContext();
+    sum = createGeneric(
+        rewriter, mask.getLoc(), makeTensorType(dims, rewriter.getF32Type()),
+        Combiner::None, {mask, sum},
+        {getBroadcastMap(b, dims, context), getBroadcastMap(a, dims, context)},
+        {}, {}, [](ImplicitLocOpBuilder &builder, ValueRange args) -> Value {
+          return arith::AddFOp::create(builder, args[0], args[1]);
+        });
+  }
+  return sum;
 }
 
 /// The generic that computes `value` if it is elementwise, its operands all
@@ -92,10 +141,12 @@ static GenericOp getElementwise(Value value) {
   auto generic = value.getDefiningOp<GenericOp>();
   if (!generic || generic.isReduction() || !generic.getWhole().empty())
     return {};
-  for (unsigned i = 0; i < generic.getInputs().size(); ++i)
-    if (!generic.getMap(i).isIdentity() &&
-        generic.getMap(i).getNumResults() != 0)
+  for (auto [i, input] : llvm::enumerate(generic.getInputs())) {
+    auto type = cast<RankedTensorType>(input.getType());
+    bool isOne = type.hasStaticShape() && type.getNumElements() == 1;
+    if (!isOne && !generic.getMap(unsigned(i)).isIdentity())
       return {};
+  }
   return generic;
 }
 
@@ -138,14 +189,41 @@ static Value skipNanGuard(Value value) {
   return isOnlyGuarded && findTested(test, isNan) == guarded ? guarded : value;
 }
 
-/// True if an attention has what leading dimensions a product broadcasts: equal
+/// Leading dimensions that an operand has with batches and heads; none if it
+/// cannot have them.
+static std::optional<Heads> getLeading(Value value, const Heads &heads) {
+  SmallVector<AffineExpr> dims = getDims(skipGrouping(value).getType()),
+                          own = getDims(value.getType());
+  if (dims.size() == 4 && (own.size() == 4 || Heads(dims[0], dims[1]) == heads))
+    return Heads(dims[0], dims[1]);
+  if (own.size() == 3 && own[0] == simplifySize(heads.first * heads.second))
+    return heads;
+  return std::nullopt;
+}
+
+/// True if an attention has what leading dimensions products broadcast: equal
 /// ones, or one head of keys and values for all queries.
-static bool haveHeads(ArrayRef<AffineExpr> query, ArrayRef<AffineExpr> key,
-                      ArrayRef<AffineExpr> value) {
-  bool isShared =
-      getConstantSize(key[1]) == 1 && getConstantSize(value[1]) == 1;
-  return query[0] == key[0] && query[0] == value[0] && key[1] == value[1] &&
-         (isShared || query[1] == key[1]);
+static bool haveHeads(const Heads &heads, Value query, Value key, Value value) {
+  std::optional<Heads> q = getLeading(query, heads), k = getLeading(key, heads),
+                       v = getLeading(value, heads);
+  if (!q || !k || !v || *q != heads || k->first != heads.first || *k != *v)
+    return false;
+  return getConstantSize(k->second) == 1 || k->second == heads.second;
+}
+
+/// The softmax whose result are the weights that a product multiplies values
+/// with, if nothing else reads it.
+static SoftmaxOp findSoftmax(MatMulOp op) {
+  Value weights = op.getLhs();
+  if (Value other = matchRegrouped(weights)) {
+    if (!weights.hasOneUse())
+      return {};
+    weights = other;
+  }
+  Value guarded = skipNanGuard(weights);
+  auto softmax = guarded.getDefiningOp<SoftmaxOp>();
+  bool isOurs = softmax && (guarded != weights || softmax->hasOneUse());
+  return isOurs && !softmax.getLog() ? softmax : SoftmaxOp();
 }
 
 namespace {
@@ -154,47 +232,37 @@ struct RecognizeAttention : OpRewritePattern<MatMulOp> {
 
   LogicalResult matchAndRewrite(MatMulOp op,
                                 PatternRewriter &rewriter) const override {
-    Value weights = skipNanGuard(op.getLhs());
-    auto softmax = weights.getDefiningOp<SoftmaxOp>();
+    SoftmaxOp softmax = findSoftmax(op);
     RankedTensorType type = op.getResult().getType();
-    if (!softmax || softmax.getLog() ||
-        (weights == op.getLhs() && !softmax->hasOneUse()) || op.getTransA() ||
-        op.getTransB() || type.getRank() != 4 || !type.getElementType().isF32())
+    if (!softmax || op.getTransA() || op.getTransB() ||
+        !type.getElementType().isF32())
       return failure();
     std::optional<ScoreChain> chain = followScores(softmax.getInput());
     if (!chain || chain->product.getTransA())
       return failure();
     MatMulOp product = chain->product;
-    if (product.getLhs().getType().getRank() != 4 ||
-        product.getRhs().getType().getRank() != 4 ||
-        op.getRhs().getType().getRank() != 4)
-      return failure();
-    SmallVector<AffineExpr> q = getDims(product.getLhs().getType()),
-                            k = getDims(product.getRhs().getType()),
-                            v = getDims(op.getRhs().getType());
-    if (!haveHeads(q, k, v))
+    Heads heads = findHeads(*chain, op.getRhs(), rewriter);
+    if (!haveHeads(heads, product.getLhs(), product.getRhs(), op.getRhs()))
       return failure();
 
-    Value key = product.getRhs();
+    Value query = getOperand(product.getLhs(), heads, rewriter),
+          value = getOperand(op.getRhs(), heads, rewriter),
+          key = product.getRhs();
     if (!product.getTransB()) {
-      // [B, H, D, T] -> [B, H, T, D]; Fuse merges it with the transpose that
-      // made the former.
-      MLIRContext *context = op.getContext();
-      auto d = [&](unsigned i) { return getAffineDimExpr(i, context); };
-      AffineMap swap = AffineMap::get(4, 0, {d(0), d(1), d(3), d(2)}, context);
-      key = createGeneric(
-          rewriter, key.getLoc(),
-          makeTensorType({k[0], k[1], k[3], k[2]}, type.getElementType()),
-          Combiner::None, key, swap, {}, {},
-          [](ImplicitLocOpBuilder &, ValueRange args) { return args[0]; });
+      Value whole = skipGrouping(key);
+      key = swapLast(whole == key ? key : getOperand(key, heads, rewriter),
+                     rewriter);
     }
-    Value mask = chain->mask ? toRank4(chain->mask, rewriter) : Value();
+    key = getOperand(key, heads, rewriter);
     Location loc =
         rewriter.getFusedLoc({op.getLoc(), softmax.getLoc(), product.getLoc()});
-    auto attention = AttentionOp::create(rewriter, loc, type, product.getLhs(),
-                                         key, op.getRhs(), mask, chain->scale,
-                                         /*causal=*/false, chain->softcap);
-    rewriter.replaceOp(op, attention);
+    SmallVector<AffineExpr> dims = getDims(query.getType());
+    dims.back() = getDims(value.getType()).back();
+    auto attention = AttentionOp::create(
+        rewriter, loc, makeTensorType(dims, type.getElementType()), query, key,
+        value, addMasks(*chain, heads, rewriter), chain->scale,
+        /*causal=*/false, chain->softcap);
+    rewriter.replaceOp(op, reshapeTo(getDims(type), attention, rewriter));
     return success();
   }
 };

@@ -1,0 +1,40 @@
+//===- Scores.h - what lies before the softmax of attention -----*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef QCC_PASSES_RECOGNIZE_SCORES_H
+#define QCC_PASSES_RECOGNIZE_SCORES_H
+
+#include "qcc/Dialect/QCC/QCCDialect.h"
+
+namespace qcc {
+
+/// What is added to scores: a tensor, or where that is of bits a number where
+/// they do not let a score through.
+struct Addend {
+  mlir::Value tensor;
+  double hidden = 0;
+  bool hidesSet = false; ///< the number stands where a bit is set
+};
+
+/// What lies between the first product and the softmax: scores * scale + masks,
+/// or softcap * tanh(scores * scale / softcap) + masks, as `[B, H, S, T]`, as
+/// `[N, S, T]` for N = B * H, or first the one and then the other.
+struct ScoreChain {
+  MatMulOp product;
+  double scale = 1.0;
+  double softcap = 0;                 // 0: none
+  llvm::SmallVector<Addend, 2> masks; // all that is added
+  /// B and H, where the chain says them.
+  std::optional<std::pair<mlir::AffineExpr, mlir::AffineExpr>> heads;
+};
+
+/// Follows what a softmax reads back to the product of queries and keys; none
+/// if anything between is of another form, or is read by others.
+std::optional<ScoreChain> followScores(mlir::Value scores);
+
+/// The tensor whose leading dimensions, all but the last two, `value` is with:
+/// of rank 3 or 4 as `value` is; null if `value` is of another form.
+mlir::Value matchRegrouped(mlir::Value value);
+
+} // namespace qcc
+
+#endif // QCC_PASSES_RECOGNIZE_SCORES_H
