@@ -105,9 +105,11 @@ static void wrap(ArrayRef<Operation *> ops, Operation *root,
   rewriter.setInsertionPoint(last);
   llvm::SetVector<Value> inputs;
   llvm::SmallPtrSet<Operation *, 4> inside(ops.begin(), ops.end());
-  SmallVector<Location> locs;
+  // A dispatch has the root's name, its value that of the last node inside.
+  SmallVector<Location> locs{root->getLoc()};
   for (Operation *op : ops) {
-    locs.push_back(op->getLoc());
+    if (op != root)
+      locs.push_back(op->getLoc());
     for (Value operand : op->getOperands())
       if (!inside.contains(operand.getDefiningOp()))
         inputs.insert(operand);
@@ -117,7 +119,6 @@ static void wrap(ArrayRef<Operation *> ops, Operation *root,
                                      inputs.getArrayRef());
   // What passes before noted about the root (precision and its reason).
   dispatch->setDiscardableAttrs(root->getDiscardableAttrDictionary());
-  // A dispatch has the root's name, its value that of the last node inside.
   dispatch->setAttr("qcc.value",
                     rewriter.getStringAttr(getNodeName(last->getLoc())));
   Block *block = rewriter.createBlock(&dispatch.getBody());

@@ -89,6 +89,8 @@ def test_codes(folder, model):
     found = build(folder, model, f"codes-{model}", "avx512-vnni")
     assert (found["executed"], found["compute"], found["reason"]) == ("int8", "int8", "as asked")
     assert 0 < found["layer_error"] < 0.02
+    # The name that --keep knows it by, not that of a transpose before it.
+    assert found["node"] == "context"
 
 
 def test_not_faster(folder):
