@@ -15,6 +15,8 @@ static constexpr size_t kMaxValues = 100000;
 static constexpr unsigned kMaxDepth = 32;
 
 static std::string describe(Operation *op) {
+  if (isa<func::ReturnOp>(op))
+    return "an output of the model";
   return ("'" + getNodeName(op->getLoc()) + "' (" +
           op->getName().getStringRef() + ")")
       .str();
