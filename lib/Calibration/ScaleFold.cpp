@@ -354,8 +354,10 @@ bool ScaleFold::traceRead(GenericOp op, unsigned input,
     for (size_t j = 0; j < channels.dims.size(); ++j)
       if (expr.isFunctionOfDim(unsigned(channels.dims[j])))
         channel = j;
-    // An index into a dimension tells channels apart as well.
-    bool isIndex = extent && extent->dim < 0 && size > 1;
+    // An index into a dimension, or a slice of one, tells channels apart as
+    // well.
+    bool isIndex = channel == channels.dims.size() && extent &&
+                   extent->size == 1 && size > 1;
     if (channel == channels.dims.size() && !isIndex)
       continue;
     if (!extent || ShapedType::isDynamic(size) || extent->start < 0 ||

@@ -150,8 +150,16 @@ def after_index(graph):
     return graph.add("Mul", graph.add("Sigmoid", gate), value)
 
 
+def after_squeezed_slice(graph):
+    """The same by slices whose dimension is dropped, as torch's unbind is exported."""
+    value = graph.add("Reshape", graph.add("MatMul", "x", weight(K, 3 * K)), np.int64([-1, 3, K]))
+    parts = [graph.add("Slice", value, np.int64([i]), np.int64([i + 1]), np.int64([1])) for i in (0, 2)]
+    gate, value = (graph.add("Squeeze", part, np.int64([1])) for part in parts)
+    return graph.add("Mul", graph.add("Sigmoid", gate), value)
+
+
 FOLDS = [after_norm, after_norm_with_bias, after_layer_norm, after_layer_norm_without_bias, after_linear, after_linear_with_bias, after_relu, after_gate, after_rectified_norm,
-         after_fused_gate, after_halves, after_index]
+         after_fused_gate, after_halves, after_index, after_squeezed_slice]
 
 
 def read_twice(graph):
