@@ -22,17 +22,19 @@ static Value reshapeTo(ArrayRef<AffineExpr> dims, Value value,
              : ReshapeOp::create(rewriter, value.getLoc(), wanted, value);
 }
 
-/// `value` of rank 4: all heads `[N, ...]` as batches and heads, else with
-/// leading dimensions of size 1.
-static Value toRank4(Value value, const Heads &heads,
-                     PatternRewriter &rewriter) {
+/// `value [N, ...]`, of all heads in one dimension, with batches and heads.
+static Value splitHeads(Value value, const Heads &heads,
+                        PatternRewriter &rewriter) {
+  SmallVector<AffineExpr> from = getDims(value.getType());
+  return reshapeTo({heads.first, heads.second, from[1], from[2]}, value,
+                   rewriter);
+}
+
+/// `value` with leading dimensions of size 1 up to rank 4.
+static Value toRank4(Value value, PatternRewriter &rewriter) {
   SmallVector<AffineExpr> from = getDims(value.getType()),
                           dims(4 - from.size(),
                                rewriter.getAffineConstantExpr(1));
-  if (from.size() == 3 && getConstantSize(from[0]) != 1) {
-    dims = {heads.first, heads.second, from[1], from[2]};
-    return reshapeTo(dims, value, rewriter);
-  }
   llvm::append_range(dims, from);
   return reshapeTo(dims, value, rewriter);
 }
@@ -73,7 +75,7 @@ static Value getOperand(Value value, const Heads &heads,
     return whole;
   return cast<RankedTensorType>(value.getType()).getRank() == 4
              ? value
-             : toRank4(value, heads, rewriter);
+             : splitHeads(value, heads, rewriter);
 }
 
 /// `[..., D, T]` as `[..., T, D]`; Fuse merges it with the transpose that made
@@ -105,7 +107,11 @@ static Value makeMask(const Addend &addend, const Heads &heads,
                                          addend.hidesSet ? none : hidden);
         });
   }
-  return toRank4(mask, heads, rewriter);
+  // In scores of rank 3 the first dimension is that of all heads.
+  SmallVector<AffineExpr> dims = getDims(mask.getType());
+  return addend.rank == 3 && dims.size() == 3 && getConstantSize(dims[0]) != 1
+             ? splitHeads(mask, heads, rewriter)
+             : toRank4(mask, rewriter);
 }
 
 /// The sum of all addends, null if there are none; each dimension is that of

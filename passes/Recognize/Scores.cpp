@@ -89,7 +89,7 @@ bool ScoreWalk::takeStep(Value scores, const BinaryElementwise &step,
     chain.scale /= *constant;
   } else if (isa<arith::AddFOp>(step.op) && other &&
              mayAdd(other, step.maps[1 - at], scores)) {
-    chain.masks.push_back({other});
+    chain.masks.push_back({other, step.maps[at].getNumDims()});
   } else {
     return false;
   }
@@ -115,7 +115,9 @@ bool ScoreWalk::takeHidden(Value scores, GenericOp generic) {
         !generic.getMap(kept.getArgNumber()).isIdentity() ||
         !mayAdd(bits, generic.getMap(bit.getArgNumber()), scores))
       continue;
-    chain.masks.push_back({bits, *hidden, hidesSet});
+    chain.masks.push_back({bits,
+                           cast<RankedTensorType>(scores.getType()).getRank(),
+                           *hidden, hidesSet});
     return follow(generic.getInputs()[kept.getArgNumber()]);
   }
   return false;

@@ -11,6 +11,7 @@ namespace qcc {
 /// they do not let a score through.
 struct Addend {
   mlir::Value tensor;
+  int64_t rank = 0; ///< of the scores that it is added to
   double hidden = 0;
   bool hidesSet = false; ///< the number stands where a bit is set
 };

@@ -92,6 +92,7 @@ def test_scores_below_a_cap(tmp_path, cap, target):
 # What stands between `product` and `scores`.
 MASKS = {
     "two masks": "biased = Add(product, bias) scores = Add(biased, hidden)",
+    "a bias of rank 3": "biased = Add(product, bias3) scores = Add(biased, hidden)",
     "the mask first": "masked = Add(hidden, product) scores = Add(bias, masked)",
     "a mask of all sizes": "sizes = Shape(product) spread = Expand(hidden, sizes) scores = Add(spread, product)",
     "seen, else -1e9": "scores = Where(seen, product, big)",
@@ -102,6 +103,10 @@ FORMS = {
     "rank 4": "kt = Transpose<perm = [0, 1, 3, 2]>(k) q4 = Mul(q, scale) product = MatMul(q4, kt) {mask} p = Softmax<axis = -1>(scores) y = MatMul(p, v)",
     "rank 3": """q3 = Reshape(q, flat) k3 = Reshape(k, flat) v3 = Reshape(v, flat) kt = Transpose<perm = [0, 2, 1]>(k3) scaled = Mul(q3, scale)
                  all = MatMul(scaled, kt) product = Reshape(all, apart) {mask} p = Softmax<axis = -1>(scores) p3 = Reshape(p, together)
+                 y3 = MatMul(p3, v3) y = Reshape(y3, result)""",
+    "rank 3, alibi": """q3 = Reshape(q, flat) k3 = Reshape(k, flat) v3 = Reshape(v, flat) kt = Transpose<perm = [0, 2, 1]>(k3)
+                 all = MatMul(q3, kt) scaled = Mul(all, scale) twice = Concat<axis = 0>(bias3, bias3) shifted = Add(scaled, twice)
+                 product = Reshape(shifted, apart) {mask} p = Softmax<axis = -1>(scores) p3 = Reshape(p, together)
                  y3 = MatMul(p3, v3) y = Reshape(y3, result)""",
     "rank 3, softmax too": """q3 = Reshape(q, flat) k3 = Reshape(k, flat) v3 = Reshape(v, flat) kt = Transpose<perm = [0, 2, 1]>(k3)
                  all = MatMul(q3, kt) scaled = Mul(all, scale) product = Reshape(scaled, apart) {mask} scores3 = Reshape(scores, together)
@@ -116,8 +121,9 @@ def test_forms(tmp_path, form, mask):
     text = f"""<ir_version: 10, opset_import: ["": 20]>
     m (float[2,{HEADS},s,{DEPTH}] q, float[2,{HEADS},{TOKENS},{DEPTH}] k, float[2,{HEADS},{TOKENS},{DEPTH}] v, float[2,1,s,{TOKENS}] hidden,
        float[1,{HEADS},1,{TOKENS}] bias, bool[2,1,s,{TOKENS}] seen) => (float[2,{HEADS},s,{DEPTH}] y)
-    <float scale = {{0.5}}, float big = {{-1e9}}, int64[3] flat = {{{2 * HEADS}, -1, {DEPTH}}}, int64[4] apart = {{2, {HEADS}, -1, {TOKENS}}},
+    <float scale = {{0.5}}, float big = {{-1e9}}, int64[3] heads = {{{HEADS}, 1, {TOKENS}}}, int64[3] flat = {{{2 * HEADS}, -1, {DEPTH}}}, int64[4] apart = {{2, {HEADS}, -1, {TOKENS}}},
      int64[3] together = {{{2 * HEADS}, -1, {TOKENS}}}, int64[4] result = {{2, {HEADS}, -1, {DEPTH}}}> {{
+      bias3 = Reshape(bias, heads)
       {FORMS[form].format(mask=MASKS[mask])}
     }}"""
     model = parser.parse_model(text)
