@@ -7,6 +7,7 @@
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
 #include <cmath>
 #include <numeric>
 
@@ -203,6 +204,27 @@ bool ScaleFold::reads(OpOperand &use, const Channels &channels) {
   });
 }
 
+/// The operation on the way from an activation on that joins what another reads
+/// of all of it with it, a few elementwise steps on: a value times what is
+/// computed of it is no multiple of it. Null if there is none.
+Operation *ScaleFold::findJoin(OpOperand &use) const {
+  constexpr size_t kMaxSteps = 16;
+  auto reader = dyn_cast<GenericOp>(use.getOwner());
+  if (!reader || use.getOperandNumber() >= reader.getInputs().size() ||
+      !reader.getMap(use.getOperandNumber()).isIdentity() ||
+      getDims(reader.getResult().getType()) != getDims(use.get().getType()))
+    return nullptr;
+  llvm::SetVector<Operation *> work;
+  work.insert(reader);
+  for (size_t i = 0; i < work.size() && work.size() <= kMaxSteps; ++i) {
+    if (path.contains(work[i]))
+      return work[i];
+    if (isa<GenericOp, ReshapeOp>(work[i]))
+      work.insert(work[i]->user_begin(), work[i]->user_end());
+  }
+  return nullptr;
+}
+
 bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
                              unsigned depth) {
   Value value = operand.get();
@@ -217,8 +239,12 @@ bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
   if (llvm::hasNItemsOrMore(value.getUses(), kMaxReaders + 1))
     return fail(describeMaker(value) + ", which makes it, is read elsewhere");
   for (OpOperand &use : value.getUses())
-    if (&use != &operand && reads(use, channels))
-      return fail(describeMaker(value) + ", which makes it, is read elsewhere");
+    if (&use != &operand && reads(use, channels)) {
+      Operation *join = findJoin(use);
+      return join ? fail(describe(join) + kNotLinear)
+                  : fail(describeMaker(value) +
+                         ", which makes it, is read elsewhere");
+    }
   return trace(value, std::move(channels), depth);
 }
 
@@ -228,6 +254,7 @@ bool ScaleFold::trace(Value value, Channels channels, unsigned depth) {
   Operation *op = value.getDefiningOp();
   if (!op)
     return fail("it is an input");
+  path.insert(op);
   if (auto matmul = dyn_cast<MatMulOp>(op))
     return traceMatMul(matmul, std::move(channels), depth + 1);
   if (auto attention = dyn_cast<AttentionOp>(op))

@@ -190,6 +190,14 @@ def after_scaled_gelu(graph):
     return graph.add("Mul", graph.add("Tanh", value, name="tanh"), np.array(0.5, np.float32)), []
 
 
+def after_spelled_gelu(graph):
+    """As GPT-2 has it: what reads the product, too, is the activation itself."""
+    value = graph.add("MatMul", "x", weight(K, K))
+    cube = graph.add("Mul", graph.add("Mul", value, value), value)
+    inner = graph.add("Tanh", graph.add("Add", value, graph.add("Mul", cube, np.array(0.0447, np.float32))))
+    return graph.add("Mul", graph.add("Mul", value, np.array(0.5, np.float32)), graph.add("Add", inner, np.array(1, np.float32))), []
+
+
 def after_overlapping_slices(graph):
     value = graph.add("MatMul", "x", weight(K, 2 * K), name="both")
     first, second = (graph.add("Slice", value, np.int64([at]), np.int64([at + K]), np.int64([1])) for at in (0, K - 1))
@@ -198,7 +206,8 @@ def after_overlapping_slices(graph):
 
 KEEPS = {read_twice: "not scaled: an output of the model reads it too", after_input: "it is an input", after_gelu: "does not scale with its channels",
          after_hard_swish: "does not scale with its channels", after_bare_norm: "not scaled",
-         after_overlapping_slices: "is read elsewhere", after_scaled_gelu: "does not scale with its channels"}  # fmt: skip
+         after_overlapping_slices: "is read elsewhere", after_scaled_gelu: "does not scale with its channels",
+         after_spelled_gelu: "does not scale with its channels"}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FOLDS)

@@ -86,6 +86,7 @@ private:
                  unsigned depth, unsigned level);
   bool traceRead(GenericOp op, unsigned input, const Channels &channels,
                  unsigned depth);
+  mlir::Operation *findJoin(mlir::OpOperand &use) const;
   bool fail(const llvm::Twine &why);
   void joinClasses(const Channels &channels);
   static bool reads(mlir::OpOperand &use, const Channels &channels);
@@ -97,6 +98,7 @@ private:
   std::string obstacle;
   std::vector<int64_t> classes;
   std::vector<Sink> sinks;
+  llvm::SmallPtrSet<mlir::Operation *, 16> path; ///< that was gone back
 };
 
 /// What a transform has found for a group: scales (none: it is left as it is),
