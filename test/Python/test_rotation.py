@@ -127,6 +127,7 @@ def test_all_layers_of_a_decoder_are_rotated(tmp_path):
         assert layers[f"b1.{name}"] == "rotate: inputs", layers
     assert layers["b0.o"] == "rotate: heads of its inputs"
     assert layers["head"] == "rotate: inputs"
+    assert layers["b0.down"] == "rotate: not rotated: neither a norm nor an attention makes its inputs"
 
 
 def test_heads_of_one_product_are_rotated(tmp_path):

@@ -43,10 +43,22 @@ struct RotatePass : qcc::impl::RotateBase<RotatePass> {
     if (heads)
       if (llvm::Error error = rotateHeads(func, changed))
         return qcc::emitError(module.getLoc(), std::move(error));
-    return changed ? checkSameOutputs(*workspace, *before, module) : success();
+    if (!changed)
+      return success();
+    noteOthers(func);
+    return checkSameOutputs(*workspace, *before, module);
   }
 
 private:
+  /// Products that nothing was told of have inputs of another kind.
+  static void noteOthers(func::FuncOp func) {
+    func.walk([](MatMulOp op) {
+      if (!op->hasAttr(kTransformAttr) && isConstantExpression(op.getRhs()))
+        addTransformNote(op, "rotate: not rotated: neither a norm nor an "
+                             "attention makes its inputs");
+    });
+  }
+
   llvm::Error rotateStreams(func::FuncOp func, bool &changed) {
     llvm::DenseSet<Value> seen;
     llvm::DenseSet<Operation *> told;
