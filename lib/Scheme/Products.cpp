@@ -213,13 +213,43 @@ bool qcc::isDepthwise(Operation *layer) {
          cast<RankedTensorType>(conv.getWeight().getType()).getDimSize(1) == 1;
 }
 
+/// True for what indices that data tells pick from a constant, as the weights
+/// of experts that a router chooses, through reshapes and transposes.
+static bool isPicked(Value value) {
+  constexpr unsigned kMaxSteps = 8;
+  for (unsigned i = 0; i < kMaxSteps; ++i) {
+    if (auto reshape = value.getDefiningOp<ReshapeOp>()) {
+      value = reshape.getInput();
+      continue;
+    }
+    auto generic = value.getDefiningOp<GenericOp>();
+    if (!generic)
+      return false;
+    if (llvm::any_of(generic.getWhole(), isConstantExpression))
+      return true;
+    if (!generic.isCopy() || generic.getInputs().size() != 1)
+      return false;
+    value = generic.getInputs()[0];
+  }
+  return false;
+}
+
+std::string qcc::getWeightObstacle(Operation *op) {
+  Value left = op->getOperand(0), right = op->getOperand(1);
+  if (isConstantExpression(right))
+    return "";
+  if (isConstantExpression(left))
+    return "not supported: the weight is the left operand";
+  return isPicked(left) || isPicked(right)
+             ? "kept: its weights are picked at run time"
+             : "kept: both operands are activations";
+}
+
 std::string qcc::getObstacle(MatMulOp op, const Scheme &scheme) {
   auto weight = cast<RankedTensorType>(op.getRhs().getType());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType());
-  if (!isConstantExpression(op.getRhs()))
-    return isConstantExpression(op.getLhs())
-               ? "not supported: the weight is the left operand"
-               : "kept: both operands are activations";
+  if (std::string obstacle = getWeightObstacle(op); !obstacle.empty())
+    return obstacle;
   if (weight.getRank() != 2 || !weight.hasStaticShape())
     return "not supported: the weight is not a matrix";
   if (!weight.getElementType().isF32() || !lhs.getElementType().isF32())

@@ -138,6 +138,10 @@ std::optional<NormalFloats> findNormalFloats(mlir::Value value);
 /// each with a part in all of its results.
 bool isDepthwise(mlir::Operation *layer);
 
+/// Why the second operand of a product or convolution is no weight; empty if it
+/// is one. The weights of experts that a router picks are none here.
+std::string getWeightObstacle(mlir::Operation *op);
+
 /// Why a product cannot or should not be done in the scheme ("kept: ...", "not
 /// supported: ..."); empty if it can.
 std::string getObstacle(MatMulOp op, const Scheme &scheme);

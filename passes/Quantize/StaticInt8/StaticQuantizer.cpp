@@ -24,10 +24,8 @@ static std::string findObstacle(Operation *op) {
   Value weight = op->getOperand(1);
   auto type = cast<RankedTensorType>(weight.getType());
   auto matmul = dyn_cast<MatMulOp>(op);
-  if (!isConstantExpression(weight))
-    return isConstantExpression(op->getOperand(0))
-               ? "not supported: the weight is the left operand"
-               : "kept: both operands are activations";
+  if (std::string obstacle = getWeightObstacle(op); !obstacle.empty())
+    return obstacle;
   if (!isF32(weight) || !isF32(op->getOperand(0)))
     return "not supported: operands are not f32";
   if (!type.hasStaticShape() || type.getNumElements() == 0)

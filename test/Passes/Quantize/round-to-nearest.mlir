@@ -54,6 +54,26 @@ module attributes {qcc.symbols = ["batch"]} {
     return %r : tensor<3x20xf32>
   }
 
+  // A router picks an expert's weight for each token, as the left operand here.
+  // CHECK-LABEL: func @picked
+  // CHECK: qcc.matmul
+  // CHECK-SAME: qcc.reason = "kept: its weights are picked at run time"
+  func.func @picked(%x: tensor<3x64x1xf32>, %i: tensor<3xi64>) -> tensor<3x20x1xf32> {
+    %w = qcc.param "experts" : tensor<4x20x64xf32>
+    %p = qcc.generic none maps [] whole(%w, %i : tensor<4x20x64xf32>, tensor<3xi64>) {
+    ^bb0(%all: tensor<4x20x64xf32>, %chosen: tensor<3xi64>):
+      %t = qcc.index 0
+      %r = qcc.index 1
+      %c = qcc.index 2
+      %e = qcc.read %chosen[%t] : tensor<3xi64> -> i64
+      %at = arith.index_cast %e : i64 to index
+      %v = qcc.read %all[%at, %r, %c] : tensor<4x20x64xf32> -> f32
+      qcc.yield %v : f32
+    } -> tensor<3x20x64xf32>
+    %y = qcc.matmul %p, %x : (tensor<3x20x64xf32>, tensor<3x64x1xf32>) -> tensor<3x20x1xf32>
+    return %y : tensor<3x20x1xf32>
+  }
+
   // CHECK-LABEL: func @few_rows
   // CHECK: qcc.matmul
   // CHECK-SAME: qcc.reason = "kept: not faster"
