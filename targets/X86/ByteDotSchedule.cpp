@@ -346,5 +346,14 @@ x86::listByteDots(Block &body, ArrayRef<Capabilities> levels,
     work->cut.blocks = getTaskBlocks(work->sizes, work->cut);
     others.push_back(work->schedule());
   }
+  if (!others.empty() || work->cut.hasTiles)
+    return others;
+  // One task has all rows: columns are what is left to cut.
+  int64_t blocks = work->cut.blocks;
+  for (int64_t wanted : {blocks / 2, 2 * blocks})
+    if (wanted >= 1 && wanted <= work->sizes.blocks()) {
+      work->cut.blocks = wanted;
+      others.push_back(work->schedule());
+    }
   return others;
 }

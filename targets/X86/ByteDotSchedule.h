@@ -55,7 +55,8 @@ std::optional<KernelSchedule>
 scheduleByteDot(mlir::Block &body, llvm::ArrayRef<Capabilities> levels,
                 llvm::function_ref<bool(unsigned)> isConstant);
 
-/// Schedules with tasks of other numbers of rows.
+/// Schedules with tasks of other numbers of rows, or of columns where one task
+/// has all rows.
 llvm::SmallVector<KernelSchedule>
 listByteDots(mlir::Block &body, llvm::ArrayRef<Capabilities> levels,
              llvm::function_ref<bool(unsigned)> isConstant);
