@@ -110,20 +110,36 @@ llvm::Expected<std::vector<bool>>
 StaticQuantizer::keepWide(Measured &measured, size_t activations,
                           ArrayRef<Operation *> layers, double bound) {
   SwitchedModel &model = *measured.model;
-  // Twice the bits cost as much as the weight has elements.
+  // Twice the bits cost as much as the weight has elements. Some layers have no
+  // form of 4 bits.
   std::vector<double> sizes;
-  for (Operation *layer : layers)
+  SmallVector<size_t> asked;
+  for (auto [i, layer] : llvm::enumerate(layers)) {
+    if (!chosen.narrow.contains(layer))
+      continue;
+    asked.push_back(i);
     sizes.push_back(double(std::max<int64_t>(
         cast<RankedTensorType>(layer->getOperand(1).getType()).getNumElements(),
         1)));
-  return keepWorst(sizes, model.getNumSamples(), Closeness{bound},
-                   [&](const std::vector<bool> &on, size_t count) {
-                     std::vector<bool> switches(activations, true);
-                     // Of products it is this switch that says.
-                     for (auto [i, layer] : llvm::enumerate(layers))
-                       if (isa<MatMulOp>(layer))
-                         switches.push_back(on[i]);
-                     setWeights(measured, layers, on);
-                     return model.run(switches, count);
-                   });
+  }
+  auto spread = [&](const std::vector<bool> &some) {
+    std::vector<bool> all(layers.size());
+    for (auto [i, value] : llvm::zip_equal(asked, some))
+      all[i] = value;
+    return all;
+  };
+  auto kept = keepWorst(sizes, model.getNumSamples(), Closeness{bound},
+                        [&](const std::vector<bool> &some, size_t count) {
+                          std::vector<bool> on = spread(some),
+                                            switches(activations, true);
+                          // Of products it is this switch that says.
+                          for (auto [i, layer] : llvm::enumerate(layers))
+                            if (isa<MatMulOp>(layer))
+                              switches.push_back(on[i]);
+                          setWeights(measured, layers, on);
+                          return model.run(switches, count);
+                        });
+  if (!kept)
+    return kept.takeError();
+  return spread(*kept);
 }

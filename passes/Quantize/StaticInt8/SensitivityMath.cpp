@@ -169,16 +169,22 @@ llvm::Expected<std::vector<bool>> qcc::keepWorst(
     llvm::function_ref<llvm::Expected<Agreement>(const std::vector<bool> &on,
                                                  size_t samples)>
         run) {
-  // What each does to the outputs alone, for what it would cost to keep it.
+  // What each does to the outputs alone, beside what is done to them anyway,
+  // for what it would cost to keep it.
   std::vector<double> alone;
   size_t count = costs.size();
+  llvm::Expected<Agreement> none =
+      run(std::vector<bool>(count), kRankedSamples);
+  if (!none)
+    return none.takeError();
   for (size_t i = 0; i < count; ++i) {
     std::vector<bool> one(count);
     one[i] = true;
     llvm::Expected<Agreement> agreement = run(one, kRankedSamples);
     if (!agreement)
       return agreement.takeError();
-    alone.push_back(agreement->getMeanError() / costs[i]);
+    double harm = agreement->getMeanError() - none->getMeanError();
+    alone.push_back(std::max(harm, 0.0) / costs[i]);
   }
   auto holds = [&](const std::vector<bool> &on) -> llvm::Expected<bool> {
     llvm::Expected<Agreement> agreement = run(on, samples);
