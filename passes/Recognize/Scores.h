@@ -32,8 +32,8 @@ struct ScoreChain {
 /// if anything between is of another form, or is read by others.
 std::optional<ScoreChain> followScores(mlir::Value scores);
 
-/// The tensor whose leading dimensions, all but the last two, `value` is with:
-/// of rank 3 or 4 as `value` is; null if `value` is of another form.
+/// The tensor that `value` is a reshape of which groups other dimensions than
+/// the last two; both of rank 3 or 4. Null if `value` is of another form.
 mlir::Value matchRegrouped(mlir::Value value);
 
 } // namespace qcc

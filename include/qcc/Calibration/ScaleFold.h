@@ -98,7 +98,7 @@ private:
   std::string obstacle;
   std::vector<int64_t> classes;
   std::vector<Sink> sinks;
-  llvm::SmallPtrSet<mlir::Operation *, 16> path; ///< that was gone back
+  llvm::SmallPtrSet<mlir::Operation *, 16> path; ///< traced so far
 };
 
 /// What a transform has found for a group: scales (none: it is left as it is),

@@ -136,6 +136,27 @@ TEST(SensitivityMathTest, keepsWhatCostsLittle) {
   EXPECT_EQ(keep({1, 10, 1}), std::vector<bool>({true, false, false}));
 }
 
+TEST(SensitivityMathTest, ranksBesideWhatIsChangedAnyway) {
+  // What nobody asks for changes more than either.
+  const double others = 0.05;
+  const std::vector<double> errors{0.006, 0.001};
+  auto run = [&](const std::vector<bool> &on,
+                 size_t samples) -> llvm::Expected<Agreement> {
+    Agreement agreement(samples, 1);
+    for (std::vector<Products> &sample : agreement.parts) {
+      sample[0] = {1, 1, 1 + others};
+      for (size_t i = 0; i < on.size(); ++i)
+        sample[0].bb += on[i] ? errors[i] : 0;
+    }
+    return agreement;
+  };
+  // Keeping either is enough: that which changes most for its cost is kept.
+  auto kept = keepWorst(std::vector<double>{10, 5}, 8,
+                        Closeness{1 / std::sqrt(1.0565)}, run);
+  ASSERT_TRUE(bool(kept));
+  EXPECT_EQ(*kept, std::vector<bool>({true, false}));
+}
+
 TEST(SensitivityMathTest, judgesTokensByDivergence) {
   Agreement agreement(2, 1);
   for (std::vector<Products> &sample : agreement.parts)
