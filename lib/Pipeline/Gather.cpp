@@ -283,7 +283,7 @@ llvm::Error Compilation::checkWeights() {
   llvm::Error failure = llvm::Error::success();
   module->walk([&](Operation *op) {
     if (!isa<MatMulOp, ConvOp, ConvTransposeOp>(op) ||
-        !rules.match(getNodeName(op->getLoc())).empty())
+        !rules.getReason(op).empty())
       return WalkResult::advance();
     Value weight = op->getOperand(1);
     auto type = cast<RankedTensorType>(weight.getType());

@@ -124,11 +124,13 @@ LogicalResult KeepRules::parse(Location loc, ArrayRef<std::string> patterns) {
   return success();
 }
 
-StringRef KeepRules::match(StringRef name) const {
+std::string KeepRules::getReason(Operation *op) const {
+  std::string name = getNodeName(op->getLoc()).str();
   for (const auto &[rule, text] : rules)
     if (rule.match(name))
-      return text;
-  return "";
+      return "kept: matches --keep=" + text;
+  auto product = dyn_cast<MatMulOp>(op);
+  return product && isRouter(product) ? "kept: routes between experts" : "";
 }
 
 /// Integers of 8 bits with a scale for all, or one for each index of `axis`;

@@ -67,12 +67,29 @@ public:
   /// Parses regular expressions. On failure the diagnostic is emitted.
   mlir::LogicalResult parse(mlir::Location loc,
                             llvm::ArrayRef<std::string> patterns);
-  /// The first rule that matches a name; empty if none does.
-  llvm::StringRef match(llvm::StringRef name) const;
+  /// Why an operation stays float whatever format is asked for: a rule matches
+  /// its name, or it is a router; empty for others.
+  std::string getReason(mlir::Operation *op) const;
 
 private:
   llvm::SmallVector<std::pair<llvm::Regex, std::string>> rules;
 };
+
+/// Of a product: its node has several weights, which no QDQ graph can have.
+inline constexpr llvm::StringLiteral kPartAttr = "qcc.part";
+
+/// Calls `visit` for everything that reads `value`, through operations that are
+/// no products, branches or loops, until it returns true, which is the result;
+/// at most some thousand values.
+bool anyReader(
+    mlir::Value value,
+    llvm::function_ref<bool(mlir::Operation *, mlir::OpOperand &)> visit);
+
+/// True for a product of at most 512 columns whose result is sorted or listed
+/// for other products before any sees it, the choice of experts, and for those
+/// with "router" in their names. A few weights in front of many: what they are
+/// rounded to chooses other experts (quantization.md, pitfall 14).
+bool isRouter(MatMulOp op);
 
 /// Notes for the report what became of an operation: the precision that was
 /// asked for, the one that it runs in, and why.

@@ -19,48 +19,9 @@ static func::FuncOp getEntry(ModuleOp module) {
   return *module.getOps<func::FuncOp>().begin();
 }
 
-static bool isProduct(Operation *op) {
-  return isa<MatMulOp, ConvOp, ConvTransposeOp, AttentionOp>(op);
-}
-
 //===----------------------------------------------------------------------===//
 // Rules
 //===----------------------------------------------------------------------===//
-
-/// Calls `visit` for everything that reads `value`, through operations that are
-/// no products, until it returns true; at most some thousand operations.
-static bool
-anyReader(Value value,
-          llvm::function_ref<bool(Operation *, OpOperand &)> visit) {
-  llvm::SetVector<Value> reached;
-  reached.insert(value);
-  for (size_t i = 0; i < reached.size() && i < 4096; ++i)
-    for (OpOperand &use : reached[i].getUses()) {
-      Operation *user = use.getOwner();
-      if (visit(user, use))
-        return true;
-      if (!isProduct(user) && !isa<IfOp, LoopOp>(user))
-        reached.insert(user->result_begin(), user->result_end());
-    }
-  return false;
-}
-
-/// True for a product of few columns whose result is sorted (the choice of
-/// experts) before any other product sees it.
-static bool isRouter(MatMulOp op, int64_t columns) {
-  constexpr int64_t kMaxExperts = 512;
-  if (StringRef(getNodeName(op.getLoc())).contains_insensitive("router"))
-    return true;
-  return columns <= kMaxExperts &&
-         anyReader(op.getResult(), [](Operation *user, OpOperand &) {
-           auto program = dyn_cast<ProgramOp>(user);
-           // What is only handed out is no choice.
-           return program &&
-                  llvm::any_of(program->getUsers(), [](Operation *next) {
-                    return !isa<func::ReturnOp>(next);
-                  });
-         });
-}
 
 /// True if a constant is made of codes: rounding it again loses more than the
 /// format says.
@@ -132,11 +93,8 @@ std::vector<Layer> assign::collectLayers(ModuleOp module,
     layer.k = weight.getDimSize(op.getTransB() ? 1 : 0);
     layer.n = weight.getDimSize(op.getTransB() ? 0 : 1);
     std::string obstacle;
-    StringRef rule = keep.match(getNodeName(op.getLoc()));
-    if (!rule.empty())
-      layer.rule = ("kept: matches --keep=" + rule).str();
-    else if (isRouter(op, layer.n))
-      layer.rule = "kept: routes between experts";
+    if (std::string rule = keep.getReason(op); !rule.empty())
+      layer.rule = rule;
     else if (isQuantized(op.getRhs()))
       layer.rule = "kept: quantized in the model";
     else

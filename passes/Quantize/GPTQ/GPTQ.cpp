@@ -58,8 +58,7 @@ struct GPTQPass : qcc::impl::GPTQBase<GPTQPass> {
     if (!workspace)
       return failure();
     auto take = [&](MatMulOp op) {
-      return rules.match(getNodeName(op.getLoc())).empty() &&
-             getAssignedScheme(op, scheme_) &&
+      return rules.getReason(op).empty() && getAssignedScheme(op, scheme_) &&
              getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     groups = collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);

@@ -48,10 +48,11 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
 
   /// Why a product is not to be done in the scheme: a rule, or a pass before
   /// that had figures or samples to go by.
-  static std::string getKeepReason(Operation *op, const KeepRules &rules) {
-    StringRef rule = rules.match(getNodeName(op->getLoc()));
+  std::string getKeepReason(Operation *op, const KeepRules &rules) {
+    // Without a format there is nothing to keep it from.
+    std::string rule = scheme == "f32" ? "" : rules.getReason(op);
     if (!rule.empty())
-      return ("kept: matches --keep=" + rule).str();
+      return rule;
     auto reason = op->getAttrOfType<StringAttr>("qcc.reason");
     return reason && reason.getValue().starts_with("kept")
                ? reason.getValue().str()
@@ -103,9 +104,9 @@ struct RoundToNearestPass : qcc::impl::RoundToNearestBase<RoundToNearestPass> {
   }
 
   void visit(Operation *op, const Scheme &target, const KeepRules &rules) {
+    if (std::string rule = rules.getReason(op); !rule.empty())
+      return noteOutcome(op, scheme, "f32", rule);
     std::string kept = getKeepReason(op, rules);
-    if (StringRef(kept).starts_with("kept: matches"))
-      return noteOutcome(op, scheme, "f32", kept);
     bool isMixed = getOperation()->hasAttr(kAssignmentAttr);
     if (target.getKey().starts_with("int8") && !isMixed &&
         (isOfCodes(op) || isOfWideCodes(op)))

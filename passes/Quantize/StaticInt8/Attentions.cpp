@@ -24,8 +24,8 @@ LogicalResult StaticQuantizer::collectAttentions(const KeepRules &rules) {
     return success();
   SmallVector<AttentionOp> all;
   module.walk([&](AttentionOp op) {
-    if (StringRef rule = rules.match(getNodeName(op.getLoc())); !rule.empty())
-      noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
+    if (std::string reason = rules.getReason(op); !reason.empty())
+      noteOutcome(op, scheme, "f32", reason);
     else if (mayHaveCodes(op))
       all.push_back(op);
   });

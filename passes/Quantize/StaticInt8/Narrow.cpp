@@ -23,8 +23,7 @@ LogicalResult StaticQuantizer::narrowWeights(ArrayRef<Operation *> candidates,
   }
   SmallVector<MatMulOp> products;
   module.walk([&](MatMulOp op) {
-    if (!isConstantExpression(op.getResult()) &&
-        rules.match(getNodeName(op.getLoc())).empty() &&
+    if (!isConstantExpression(op.getResult()) && rules.getReason(op).empty() &&
         qcc::getObstacle(op, *format).empty())
       products.push_back(op);
   });

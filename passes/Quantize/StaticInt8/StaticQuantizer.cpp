@@ -26,6 +26,8 @@ static std::string findObstacle(Operation *op) {
   auto matmul = dyn_cast<MatMulOp>(op);
   if (std::string obstacle = getWeightObstacle(op); !obstacle.empty())
     return obstacle;
+  if (op->hasAttr(kPartAttr))
+    return "not supported: its node has several weights";
   if (!isF32(weight) || !isF32(op->getOperand(0)))
     return "not supported: operands are not f32";
   if (!type.hasStaticShape() || type.getNumElements() == 0)
@@ -96,9 +98,8 @@ LogicalResult StaticQuantizer::run() {
 }
 
 bool StaticQuantizer::choose(Operation *op, const KeepRules &rules) {
-  StringRef rule = rules.match(getNodeName(op->getLoc()));
-  if (!rule.empty()) {
-    noteOutcome(op, scheme, "f32", "kept: matches --keep=" + rule);
+  if (std::string reason = rules.getReason(op); !reason.empty()) {
+    noteOutcome(op, scheme, "f32", reason);
     return false;
   }
   // Within budgets there is no f32 to choose for them.

@@ -44,8 +44,7 @@ struct AWQPass : qcc::impl::AWQBase<AWQPass> {
     if (!workspace)
       return failure();
     auto take = [&](MatMulOp op) {
-      return rules.match(getNodeName(op.getLoc())).empty() &&
-             getAssignedScheme(op, scheme_) &&
+      return rules.getReason(op).empty() && getAssignedScheme(op, scheme_) &&
              getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     SmallVector<LinearGroup> groups =

@@ -49,8 +49,7 @@ struct SmoothQuantPass : qcc::impl::SmoothQuantBase<SmoothQuantPass> {
     if (!workspace)
       return failure();
     auto take = [&](MatMulOp op) {
-      return rules.match(getNodeName(op.getLoc())).empty() &&
-             getObstacle(op, *scheme_).empty();
+      return rules.getReason(op).empty() && getObstacle(op, *scheme_).empty();
     };
     SmallVector<LinearGroup> groups =
         collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
