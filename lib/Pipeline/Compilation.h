@@ -163,6 +163,8 @@ private:
   }
   /// Marks what the model itself rounds, before static int8 adds to it.
   void markOwnCodes();
+  /// Marks products of nodes that have several, with a warning for each node.
+  void markParts();
   /// The model with its scales as ONNX, after the decisions of static int8.
   llvm::Expected<std::string> writeQuantized();
   /// Reads the file of --tune, if there is one, so that what is wrong with it

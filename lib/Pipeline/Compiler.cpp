@@ -384,6 +384,7 @@ llvm::Error Compilation::quantize() {
   }
   if (options.emitQdq) {
     markOwnCodes();
+    markParts();
     unquantized = module->clone();
   } else {
     if (llvm::Error error = noteZeroPoints())

@@ -8,6 +8,7 @@
 #include "qcc/Import/ONNX/WriteQdq.h"
 #include "qcc/Scheme/Products.h"
 #include "qcc/Support/Diagnostics.h"
+#include "llvm/ADT/MapVector.h"
 #include <cmath>
 
 using namespace mlir;
@@ -126,6 +127,25 @@ void Compilation::markOwnCodes() {
   module->walk([&](QuantizeOp op) {
     op->setAttr(kOwnCodesAttr, UnitAttr::get(&context));
   });
+}
+
+void Compilation::markParts() {
+  llvm::MapVector<StringRef, SmallVector<MatMulOp>> byNode;
+  module->walk([&](MatMulOp op) {
+    if (isConstantExpression(op.getRhs()) &&
+        !isConstantExpression(op.getResult()))
+      byNode[getNodeName(op.getLoc())].push_back(op);
+  });
+  for (auto &[node, products] : byNode) {
+    if (products.size() == 1)
+      continue;
+    for (MatMulOp product : products)
+      product->setAttr(kPartAttr, UnitAttr::get(&context));
+    result.warnings.push_back(("--emit=qdq-onnx leaves node '" + node +
+                               "' in float: it has " + Twine(products.size()) +
+                               " weights, which no QDQ graph can have")
+                                  .str());
+  }
 }
 
 llvm::Expected<std::string> Compilation::writeQuantized() {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "MatMul.h"
 #include "Activation.h"
+#include "PickedProducts.h"
 #include "Registry.h"
 #include <map>
 
@@ -79,6 +80,9 @@ LogicalResult convertMatMul(NodeContext &node) {
   Type type = node.inElem(0);
   if (isa<IntegerType>(type) || type.isF64())
     return node.set(0, multiplyExactly(node, node.in(0), node.in(1), type));
+  if (std::optional<Value> product =
+          multiplyPicked(node, node.in(0), node.in(1)))
+    return node.set(0, *product);
   return node.set(0, node.matmul(node.in(0), node.in(1)));
 }
 
