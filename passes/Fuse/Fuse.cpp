@@ -77,8 +77,9 @@ static SmallVector<Operation *> getPermutedOperands(AttentionOp op) {
   SmallVector<Operation *> copies;
   for (Value operand : op->getOperands())
     if (auto copy = operand.getDefiningOp<GenericOp>())
-      if (copy->hasOneUse() && copy->getBlock() == op->getBlock() &&
-          copy.isCopy() && isHeadPermutation(copy))
+      if (operand != op.getSink() && copy->hasOneUse() &&
+          copy->getBlock() == op->getBlock() && copy.isCopy() &&
+          isHeadPermutation(copy))
         copies.push_back(copy);
   // Program order: one copy may not read another.
   llvm::sort(copies,

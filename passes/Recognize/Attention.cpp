@@ -238,17 +238,23 @@ struct RecognizeAttention : OpRewritePattern<MatMulOp> {
 
   LogicalResult matchAndRewrite(MatMulOp op,
                                 PatternRewriter &rewriter) const override {
-    SoftmaxOp softmax = findSoftmax(op);
     RankedTensorType type = op.getResult().getType();
-    if (!softmax || op.getTransA() || op.getTransB() ||
-        !type.getElementType().isF32())
+    if (op.getTransA() || op.getTransB() || !type.getElementType().isF32())
       return failure();
-    std::optional<ScoreChain> chain = followScores(softmax.getInput());
+    std::optional<SinkedScores> sinked = matchSink(op.getLhs());
+    SoftmaxOp softmax = sinked ? sinked->softmax : findSoftmax(op);
+    if (!softmax)
+      return failure();
+    std::optional<ScoreChain> chain =
+        followScores(sinked ? sinked->scores : softmax.getInput());
     if (!chain || chain->product.getTransA())
       return failure();
     MatMulOp product = chain->product;
     Heads heads = findHeads(*chain, op.getRhs(), rewriter);
     if (!haveHeads(heads, product.getLhs(), product.getRhs(), op.getRhs()))
+      return failure();
+
+    if (sinked && getDims(sinked->column.getType())[1] != heads.second)
       return failure();
 
     Value query = getOperand(product.getLhs(), heads, rewriter),
@@ -267,7 +273,8 @@ struct RecognizeAttention : OpRewritePattern<MatMulOp> {
     auto attention = AttentionOp::create(
         rewriter, loc, makeTensorType(dims, type.getElementType()), query, key,
         value, addMasks(*chain, heads, rewriter), chain->scale,
-        /*causal=*/false, chain->softcap);
+        /*causal=*/false, chain->softcap,
+        sinked ? makeSink(*sinked, rewriter) : Value());
     rewriter.replaceOp(op, reshapeTo(getDims(type), attention, rewriter));
     return success();
   }

@@ -3,6 +3,7 @@
 #ifndef QCC_PASSES_RECOGNIZE_SCORES_H
 #define QCC_PASSES_RECOGNIZE_SCORES_H
 
+#include "mlir/IR/PatternMatch.h"
 #include "qcc/Dialect/QCC/QCCDialect.h"
 
 namespace qcc {
@@ -35,6 +36,21 @@ std::optional<ScoreChain> followScores(mlir::Value scores);
 /// The tensor that `value` is a reshape of which groups other dimensions than
 /// the last two; both of rank 3 or 4. Null if `value` is of another form.
 mlir::Value matchRegrouped(mlir::Value value);
+
+/// Scores `[B, H, S, T]` that share a softmax with one more for each head.
+struct SinkedScores {
+  SoftmaxOp softmax;
+  mlir::Value scores;
+  mlir::Value column; ///< that score, `[B, H, S, 1]`
+};
+
+/// The parts of `softmax(concat(scores, sink))[..., :T]`, with or without the
+/// largest score of a row taken off before, as gpt-oss is exported; none if
+/// `weights` is something else, or others read what is between.
+std::optional<SinkedScores> matchSink(mlir::Value weights);
+/// The further score as qcc.attention takes it, `[H]`.
+mlir::Value makeSink(const SinkedScores &scores,
+                     mlir::PatternRewriter &rewriter);
 
 } // namespace qcc
 

@@ -142,10 +142,10 @@ void Attention::emitTask() {
   b.forLoop(b.idx(0), b.mul(queryCount, b.idx(layout.widthPadded)),
             b.idx(lanes),
             [&](Value at) { b.store(zero, part(layout.totals), f32, at); });
-  Value lowest = b.constant(-std::numeric_limits<double>::infinity(), f32);
-  b.forLoop(b.idx(0), queryCount, b.idx(1), [&](Value row) {
-    b.store(lowest, part(layout.largest), f32, row);
-    b.store(b.constant(0, f32), part(layout.sums), f32, row);
+  Value largest = getSinkScore(), sum = getSinkWeight();
+  b.forLoop(b.idx(0), queryCount, b.idx(lanes), [&](Value row) {
+    b.store(largest, part(layout.largest), f32, row);
+    b.store(sum, part(layout.sums), f32, row);
   });
   forBlocks(keyBlock, [&](Value keyBegin, Value keyCount) {
     emitKeyBlock(keyBegin, keyCount);

@@ -89,15 +89,15 @@ void ByteAttention::emitTask() {
       KernelBuilder::LoopHint::NoUnroll);
 }
 
-/// Nothing is seen so far.
+/// Nothing but the sink is seen so far.
 void ByteAttention::clear() {
-  Value zero = b.constant(0, vec),
-        lowest = b.constant(-std::numeric_limits<double>::infinity(), vec);
+  Value zero = b.constant(0, vec), largest = getSinkScore(),
+        sum = getSinkWeight(/*unit=*/255);
   b.forLoop(b.idx(0), b.mul(queryCount, b.idx(layout.columns)), b.idx(kLanes),
             [&](Value at) { b.store(zero, part(layout.totals), f32, at); });
   b.forLoop(b.idx(0), queryCount, b.idx(kLanes), [&](Value row) {
-    b.store(lowest, part(layout.largest), f32, row);
-    b.store(zero, part(layout.sums), f32, row);
+    b.store(largest, part(layout.largest), f32, row);
+    b.store(sum, part(layout.sums), f32, row);
   });
 }
 

@@ -74,7 +74,7 @@ public:
         dot(b.caps(), {/*codes=*/true, /*activations=*/false}), layout(op),
         blockKeys(layout.blockKeys) {
     std::optional<int64_t> known = getConstantSize(keys);
-    isOneBlock = known && *known <= kKeys;
+    isOneBlock = known && *known <= kKeys && !op.getSink();
     // Accumulators are all registers but those of codes and of a query.
     unsigned registers = b.caps().hasAvx512 ? 24 : 12;
     most = {std::clamp(registers / dot.getRegisters() / 4, 1u, 6u),

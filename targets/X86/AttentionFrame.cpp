@@ -43,6 +43,8 @@ AttentionFrame::AttentionFrame(KernelBuilder &b, const AttentionParts &parts,
   value = parts.getOperand(b, op.getValue());
   if (op.getMask())
     mask = parts.getOperand(b, op.getMask());
+  if (op.getSink())
+    sink = parts.getOperand(b, op.getSink());
   result = parts.getResult(b);
   numKeys = b.size(keys);
   numQueries = b.size(queries);
@@ -180,6 +182,16 @@ Value AttentionFrame::toFinite(Value largest) {
       b, arith::CmpFPredicate::OEQ, largest,
       b.constant(-std::numeric_limits<double>::infinity(), type));
   return arith::SelectOp::create(b, nothing, b.constant(0, type), largest);
+}
+
+Value AttentionFrame::getSinkScore() {
+  if (!sink.pointer)
+    return b.constant(-std::numeric_limits<double>::infinity(), vec);
+  return b.splat(b.load(sink.pointer, f32, head), lanes);
+}
+
+Value AttentionFrame::getSinkWeight(double unit) {
+  return b.constant(sink.pointer ? unit : 0, vec);
 }
 
 void AttentionFrame::emitResult(Value row, Value totals, int64_t stride,

@@ -43,6 +43,10 @@ protected:
   mlir::Value maskScores(mlir::Value score, mlir::Value row,
                          mlir::Value keyBegin, mlir::Value keyCount,
                          mlir::Value keyIndex);
+  /// The score of the head's sink, a vector of it; minus infinity without.
+  mlir::Value getSinkScore();
+  /// The weight of that relative to itself, a vector: 1, or 0 without.
+  mlir::Value getSinkWeight(double unit = 1);
   /// Divides a row of `totals` (f32, rows of `stride` elements) by its sum of
   /// weights and stores it; zeros if that is zero.
   void emitResult(mlir::Value row, mlir::Value totals, int64_t stride,
@@ -58,7 +62,7 @@ protected:
   mlir::VectorType vec;
   int64_t taskQueries, depth, width;
   mlir::AffineExpr heads, keyHeads, queries, keys;
-  Operand query, key, value, mask, result;
+  Operand query, key, value, mask, sink, result;
   mlir::Value numKeys, numQueries;
   // Of the current task.
   mlir::Value batch, head, keyHead, queryBegin, queryCount;

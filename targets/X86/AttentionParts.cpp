@@ -44,6 +44,8 @@ std::optional<AttentionParts> AttentionParts::find(Block &body) {
       return std::nullopt;
     if (isa<BlockArgument>(operand))
       continue;
+    if (operand == parts.op.getSink())
+      return std::nullopt;
     GenericOp copy = getCopy(operand);
     // Vectors run along the last dimension.
     if (!copy || !copy->hasOneUse() ||

@@ -64,6 +64,10 @@ module attributes {qcc.symbols = ["batch"]} {
     // CHECK: qcc.attention {{.*}} {scale = 5.000000e-01 : f32, softcap = 5.000000e+01 : f32}
     %capped = qcc.attention %q, %q, %q {scale = 0.5 : f32, softcap = 50.0 : f32} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>)
       -> tensor<1x2x4x8xf32>
+    // CHECK: qcc.attention {{.*}} mask %{{.*}} sink %{{.*}} {scale
+    %sink = qcc.constant dense<1.0> : tensor<2xf32> -> tensor<2xf32>
+    %sunk = qcc.attention %q, %q, %q mask %4 sink %sink {scale = 0.5 : f32} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>,
+        tensor<1x2x4x8xf32>, tensor<1x2x4x4xf32>, tensor<2xf32>) -> tensor<1x2x4x8xf32>
     // CHECK: qcc.attention {{.*}} {int8, scale
     %codes = qcc.attention %q, %q, %q {scale = 0.5 : f32, int8} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>)
         -> tensor<1x2x4x8xf32>

@@ -155,6 +155,14 @@ func.func @attention_cap(%q: tensor<1x1x4x8xf32>) -> tensor<1x1x4x8xf32> {
 
 // -----
 
+func.func @attention_sink(%q: tensor<1x2x4x8xf32>, %s: tensor<3xf32>) -> tensor<1x2x4x8xf32> {
+  // expected-error @+1 {{expected a sink with an element for each head, but got 'tensor<3xf32>'}}
+  %0 = qcc.attention %q, %q, %q sink %s {scale = 1.0 : f32} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<3xf32>) -> tensor<1x2x4x8xf32>
+  return %0 : tensor<1x2x4x8xf32>
+}
+
+// -----
+
 func.func @attention_codes(%q: tensor<1x1x4x8xf16>) -> tensor<1x1x4x8xf16> {
   // expected-error @+1 {{expected operands of f32 with int8, but got 'tensor<1x1x4x8xf16>'}}
   %0 = qcc.attention %q, %q, %q {scale = 1.0 : f32, int8} : (tensor<1x1x4x8xf16>, tensor<1x1x4x8xf16>, tensor<1x1x4x8xf16>) -> tensor<1x1x4x8xf16>

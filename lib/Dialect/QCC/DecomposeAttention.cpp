@@ -30,8 +30,10 @@ struct AttentionSteps {
                ArrayRef<Value> tops = {});
   /// `exp(score - top)`; 0, not NaN, for a row that sees nothing.
   Value weight(ImplicitLocOpBuilder &b, Value score, Value top);
-  /// The largest score of each row.
+  /// The largest score of each row, the sink among them.
   Value largest(Value scores);
+  /// The sum of the weights of each row, and `unit` times that of the sink.
+  Value addSink(Value sum, Value tops, float unit = 1);
   /// `product / sum`, 0 where the sum is, as the operation's result.
   void finish(Value product, Value sum);
 
@@ -105,10 +107,34 @@ Value AttentionSteps::weight(ImplicitLocOpBuilder &b, Value score, Value top) {
 }
 
 Value AttentionSteps::largest(Value scores) {
-  return createGeneric(
+  Value largest = createGeneric(
       rewriter, loc, rowType, Combiner::Max, scores,
       rewriter.getMultiDimIdentityMap(4), {}, k[2],
       [](ImplicitLocOpBuilder &, ValueRange args) { return args[0]; });
+  if (!op.getSink())
+    return largest;
+  return createGeneric(
+      rewriter, loc, rowType, Combiner::None, {largest, op.getSink()},
+      {rewriter.getMultiDimIdentityMap(3), makeMap(3, {d[1]}, context)}, {}, {},
+      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        return arith::MaximumFOp::create(b, args[0],
+                                         Body(b).widen(args[1], false, f32));
+      });
+}
+
+Value AttentionSteps::addSink(Value sum, Value tops, float unit) {
+  if (!op.getSink())
+    return sum;
+  AffineMap rows = rewriter.getMultiDimIdentityMap(3);
+  return createGeneric(
+      rewriter, loc, rowType, Combiner::None, {sum, tops, op.getSink()},
+      {rows, rows, makeMap(3, {d[1]}, context)}, {}, {},
+      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        Body body(b);
+        Value own = weight(b, body.widen(args[2], false, f32), args[1]);
+        own = arith::MulFOp::create(b, own, body.real(f32, unit));
+        return arith::AddFOp::create(b, args[0], own);
+      });
 }
 
 void AttentionSteps::finish(Value product, Value sum) {
@@ -261,6 +287,7 @@ void ByteAttentionSteps::run() {
       rewriter, loc, rowType, Combiner::Sum, weights,
       rewriter.getMultiDimIdentityMap(4), {}, k[2],
       [](ImplicitLocOpBuilder &, ValueRange args) { return args[0]; });
+  sum = addSink(sum, tops, /*unit=*/255);
   RankedTensorType type = op.getResult().getType();
   Value product = createGeneric(
       rewriter, loc, makeTensorType(getDims(type), f32), Combiner::Sum,
@@ -293,6 +320,7 @@ LogicalResult decomposition::decomposeProduct(AttentionOp op,
       steps.k[2], [&](ImplicitLocOpBuilder &b, ValueRange args) {
         return steps.weight(b, args[0], args[1]);
       });
+  sum = steps.addSink(sum, max);
   // Dimensions b, h, s, e and the reduction over t.
   AffineMap scoreMap = makeMap(5, {d[0], d[1], d[2], d[4]}, context);
   AffineMap valueMap = makeMap(5, {d[0], steps.head, d[4], d[3]}, context);

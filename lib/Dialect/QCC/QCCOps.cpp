@@ -610,6 +610,12 @@ LogicalResult AttentionOp::verify() {
   if (getMask() && getMask().getType().getRank() != 4)
     return emitOpError("expected a mask of rank 4, but got rank ")
            << getMask().getType().getRank();
+  if (getSink() && (getSink().getType().getRank() != 1 ||
+                    !mayEqual(getDims(getSink().getType())[0],
+                              getDims(getQuery().getType())[1])))
+    return emitOpError(
+               "expected a sink with an element for each head, but got ")
+           << getSink().getType();
   if (getSoftcap() &&
       !(getSoftcap()->isFiniteNonZero() && !getSoftcap()->isNegative()))
     return emitOpError("expected a finite softcap above 0, but got ")

@@ -576,9 +576,10 @@ private:
       (void)refuse(Diag::BadShape, "expected head_sink of rank 1");
       return {};
     }
-    if (!sink && !node.wants(3))
+    if (!node.wants(3))
       return AttentionOp::create(node.b, query.getType(), query, key, value,
-                                 bias, scale, /*causal=*/false, softcap);
+                                 bias, scale, /*causal=*/false, softcap,
+                                 sink ? node.cast(sink, node.f32()) : Value());
     SpelledOut out =
         spellOut(node, query, key, value, {scale, softcap, bias, sink});
     if (out.result && node.wants(3) && failed(setScores(out)))

@@ -174,3 +174,58 @@ func.func @one_key_head(%q: tensor<2x3x5x8xf32>, %k: tensor<2x1x5x8xf32>, %v: te
   %2 = qcc.matmul %1, %v : (tensor<2x3x5x5xf32>, tensor<2x1x5x8xf32>) -> tensor<2x3x5x8xf32>
   return %2 : tensor<2x3x5x8xf32>
 }
+
+// One more score for each head, as in gpt-oss.
+// CHECK-LABEL: func.func @sink
+// CHECK: %[[S:.*]] = qcc.generic none ins(%arg3 : tensor<1x3x1x1xf32>)
+// CHECK: } -> tensor<3xf32>
+// CHECK: qcc.attention %arg0, %arg1, %arg2 sink %[[S]] {scale = 1.000000e+00 : f32}
+// CHECK-NOT: qcc.softmax
+func.func @sink(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x7x8xf32>, %v: tensor<2x3x7x8xf32>,
+                %s: tensor<1x3x1x1xf32>) -> tensor<2x3x5x8xf32> {
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x3x7x8xf32>) -> tensor<2x3x5x7xf32>
+  %1 = qcc.generic none ins(%s : tensor<1x3x1x1xf32>) maps [affine_map<(d0, d1, d2, d3) -> (0, d1, 0, d3)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x5x1xf32>
+  %2 = qcc.concat 3, %0, %1 : (tensor<2x3x5x7xf32>, tensor<2x3x5x1xf32>) -> tensor<2x3x5x8xf32>
+  %3 = qcc.generic max ins(%2 : tensor<2x3x5x8xf32>) maps [#id] over affine_map<() -> (8)> {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x5xf32>
+  %4 = qcc.reshape %3 : tensor<2x3x5xf32> -> tensor<2x3x5x1xf32>
+  %5 = qcc.generic none ins(%2, %4 : tensor<2x3x5x8xf32>, tensor<2x3x5x1xf32>)
+      maps [#id, affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, 0)>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.subf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x3x5x8xf32>
+  %6 = qcc.softmax %5 : tensor<2x3x5x8xf32> -> tensor<2x3x5x8xf32>
+  %7 = qcc.generic none ins(%6 : tensor<2x3x5x8xf32>) maps [#id] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x5x7xf32>
+  %8 = qcc.matmul %7, %v : (tensor<2x3x5x7xf32>, tensor<2x3x7x8xf32>) -> tensor<2x3x5x8xf32>
+  return %8 : tensor<2x3x5x8xf32>
+}
+
+// Scores that differ from query to query are none of a head.
+// CHECK-LABEL: func.func @sink_of_queries
+// CHECK: qcc.softmax
+// CHECK-NOT: qcc.attention
+func.func @sink_of_queries(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x7x8xf32>, %v: tensor<2x3x7x8xf32>,
+                           %s: tensor<1x3x5x1xf32>) -> tensor<2x3x5x8xf32> {
+  %0 = qcc.matmul %q, %k {trans_b} : (tensor<2x3x5x8xf32>, tensor<2x3x7x8xf32>) -> tensor<2x3x5x7xf32>
+  %1 = qcc.generic none ins(%s : tensor<1x3x5x1xf32>) maps [affine_map<(d0, d1, d2, d3) -> (0, d1, d2, d3)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x5x1xf32>
+  %2 = qcc.concat 3, %0, %1 : (tensor<2x3x5x7xf32>, tensor<2x3x5x1xf32>) -> tensor<2x3x5x8xf32>
+  %6 = qcc.softmax %2 : tensor<2x3x5x8xf32> -> tensor<2x3x5x8xf32>
+  %7 = qcc.generic none ins(%6 : tensor<2x3x5x8xf32>) maps [#id] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x5x7xf32>
+  %8 = qcc.matmul %7, %v : (tensor<2x3x5x7xf32>, tensor<2x3x7x8xf32>) -> tensor<2x3x5x8xf32>
+  return %8 : tensor<2x3x5x8xf32>
+}

@@ -19,6 +19,7 @@ struct Attention {
   bool doubled = false; ///< with `permuted`: the result is, behind it
   bool band = false;    ///< the mask lets each query see some keys in a row
   float softcap = 0;    ///< 0: none
+  bool sink = false;    ///< one more score for each head
 
   std::vector<Dim> shape(int64_t h, Dim length, int64_t last) const {
     Dim b(batch, dynamic ? "s0" : "");
@@ -74,16 +75,21 @@ std::string Attention::text() const {
       copy(name, names[i], operands[i], types[i]);
       names[i] = name;
     }
-  std::string result = tensor(r(), "f32"), maskType = tensor(m(), "f32");
+  std::string result = tensor(r(), "f32"), maskType = tensor(m(), "f32"),
+              sinkType = tensor({heads}, "f32");
   body +=
       "  %a = qcc.attention " + names[0] + ", " + names[1] + ", " + names[2] +
-      (mask ? " mask %3" : "") + " {scale = 0.3 : f32" +
+      (mask ? " mask %3" : "") +
+      (sink ? std::string(" sink ") + (mask ? "%4" : "%3") : "") +
+      " {scale = 0.3 : f32" +
       (softcap > 0 ? ", softcap = " + std::to_string(softcap) + " : f32" : "") +
       (causal ? ", causal" : "") + (int8 ? ", int8" : "") + "} : (" + types[0] +
       ", " + types[1] + ", " + types[2] + (mask ? ", " + maskType : "") +
-      ") -> " + result + "\n";
+      (sink ? ", " + sinkType : "") + ") -> " + result + "\n";
   if (mask)
     operands.push_back(maskType);
+  if (sink)
+    operands.push_back(sinkType);
   std::string yielded = "%a", yieldedType = result;
   if (permuted) {
     yieldedType = tensor(stored(r()), "f32");
@@ -119,6 +125,7 @@ struct Inputs {
     k = random.floats(count(c.k()), -1, 1);
     v = random.floats(count(c.v()), -1, 1);
     m = random.floats(c.mask ? count(c.m()) : 0, -1, 1);
+    sinks = random.floats(c.sink ? c.heads : 0, -4, 4);
     for (float &x : m)
       x = x > 0.6f ? -INFINITY : x < -0.8f ? -1e9f : x;
     for (size_t i = 0; c.band && i < m.size(); ++i) {
@@ -142,7 +149,7 @@ struct Inputs {
   double score(int64_t b, int64_t h, int64_t s, int64_t t) const;
 
   const Attention &c;
-  std::vector<float> q, k, v, m;
+  std::vector<float> q, k, v, m, sinks;
 };
 
 /// A score after the mask.
@@ -191,6 +198,10 @@ Expected expectFloats(const Inputs &in, const std::vector<double> &score,
                       int64_t b, int64_t h) {
   const Attention &c = in.c;
   double top = *std::max_element(score.begin(), score.end()), total = 0;
+  if (c.sink) {
+    top = std::max(top, double(in.sinks[h]));
+    total = std::exp(in.sinks[h] - top);
+  }
   Expected result{std::vector<double>(c.width)};
   for (int64_t t = 0; t < c.keys; ++t) {
     double weight = std::isinf(top) ? 0 : std::exp(score[t] - top);
@@ -210,6 +221,10 @@ Expected expectBytes(const Inputs &in, const std::vector<double> &score,
   const Attention &c = in.c;
   double top = *std::max_element(score.begin(), score.end()), total = 0,
          unsure = 0;
+  if (c.sink) {
+    top = std::max(top, double(in.sinks[h]));
+    total = 255 * std::exp(in.sinks[h] - top);
+  }
   Expected result{std::vector<double>(c.width)};
   for (int64_t first = 0; first < c.keys; first += 128) {
     int64_t keys = std::min<int64_t>(128, c.keys - first);
@@ -255,6 +270,8 @@ void check(const X86 &x86, const std::string &levels, const Attention &c,
   std::vector<Bytes> inputs{toBytes(in.q), toBytes(in.k), toBytes(in.v)};
   if (c.mask)
     inputs.push_back(toBytes(in.m));
+  if (c.sink)
+    inputs.push_back(toBytes(in.sinks));
   std::vector<float> result = fromBytes<float>(
       kernel.run(inputs, {size_t(count(c.r())) * 4},
                  {c.batch, c.queries, c.keys}, seed % 2, 1 + seed % 2)[0]);
@@ -348,6 +365,20 @@ TEST(AttentionTest, AgreesWithTheOracleForCappedScores) {
         c.int8 = int8;
         check(x86, levels, c, seed);
       }
+}
+
+TEST(AttentionTest, AgreesWithTheOracleForSinks) {
+  X86 x86;
+  ASSERT_FALSE(x86.levels().empty()) << "this CPU has no AVX2";
+  int seed = 0;
+  for (const std::string &levels : x86.levels())
+    for (int i = 0; i < 8; ++i) {
+      Attention c = makeRandom(++seed);
+      c.sink = true;
+      c.int8 = i % 2 != 0;
+      c.softcap = i % 4 > 1 ? 2 : 0;
+      check(x86, levels, c, seed);
+    }
 }
 
 TEST(AttentionTest, LeavesOutBlocksThatNoQuerySees) {

@@ -354,26 +354,28 @@ def QCC_NormOp : QCC_Op<"norm", [Pure]> {
   let assemblyFormat = "$kind $input attr-dict `:` type($input) `->` type($result)";
 }
 
-def QCC_AttentionOp : QCC_Op<"attention", [Pure]> {
+def QCC_AttentionOp : QCC_Op<"attention", [Pure, AttrSizedOperandSegments]> {
   let summary = "scaled dot-product attention";
   let description = [{
     `softmax(scale * Q K^T + mask) V` with `Q [B, H, S, D]`, `K [B, G, T, D]`, `V [B, G, T, E]` (G divides H), and an
     additive mask of rank 4 whose dimensions are 1 or those of `[B, H, S, T]`. `causal`: query i sees key j iff
     `j <= i + T - S`. A row with nothing to see gives zeros. With a `softcap` c > 0 scores s are `c tanh(s / c)` before
-    the mask is added (Gemma 2, Gemma Team 2024, section 2).
+    the mask is added (Gemma 2, Gemma Team 2024, section 2). A `sink` `[H]` is one more score of every row, that of a key
+    whose value is 0 (gpt-oss; `head_sink` of com.microsoft.GroupQueryAttention).
 
     `int8`: both products are exact sums of products of codes, over D and over blocks of 128 keys. A query, a key, and a
     column of a block of values have codes `rint(x * (127 / a))`, a their largest magnitude (0 for a < 2^-120); the
     weights of a block are relative to the largest of them and have codes `rint(255 w)`. The blocks' sums, times the
-    scales, are added in f32, and the sum of all weights is that of their codes.
+    scales, are added in f32, and the sum of all weights is that of their codes; the weight of a sink is exact.
   }];
   let arguments = (ins QCC_Tensor:$query, QCC_Tensor:$key, QCC_Tensor:$value, Optional<QCC_Tensor>:$mask,
-                       F32Attr:$scale, OptionalAttr<F32Attr>:$softcap, UnitAttr:$causal, UnitAttr:$int8);
+                       Optional<QCC_Tensor>:$sink, F32Attr:$scale, OptionalAttr<F32Attr>:$softcap, UnitAttr:$causal, UnitAttr:$int8);
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$query, "::mlir::Value":$key,
                              "::mlir::Value":$value, "::mlir::Value":$mask, "double":$scale, "bool":$causal,
-                             CArg<"double", "0">:$softcap), [{
+                             CArg<"double", "0">:$softcap, CArg<"::mlir::Value", "{}">:$sink), [{
     FloatAttr cap = softcap > 0 ? $_builder.getF32FloatAttr(static_cast<float>(softcap)) : FloatAttr();
-    build($_builder, $_state, result, query, key, value, mask, $_builder.getF32FloatAttr(static_cast<float>(scale)), cap,
+    build($_builder, $_state, result, query, key, value, mask, sink,
+          $_builder.getF32FloatAttr(static_cast<float>(scale)), cap,
           causal ? $_builder.getUnitAttr() : UnitAttr(), /*int8=*/UnitAttr());
   }]>];
   let extraClassDeclaration = [{
@@ -382,7 +384,7 @@ def QCC_AttentionOp : QCC_Op<"attention", [Pure]> {
     static constexpr float kTiny = 0x1p-120f;
   }];
   let results = (outs QCC_Tensor:$result);
-  let assemblyFormat = [{$query `,` $key `,` $value (`mask` $mask^)? attr-dict `:` functional-type(operands, results)}];
+  let assemblyFormat = [{$query `,` $key `,` $value (`mask` $mask^)? (`sink` $sink^)? attr-dict `:` functional-type(operands, results)}];
   let hasVerifier = 1;
 }
 
