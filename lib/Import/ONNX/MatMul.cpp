@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "MatMul.h"
 #include "Activation.h"
+#include "BatchedProducts.h"
 #include "PickedProducts.h"
 #include "Registry.h"
 #include <map>
@@ -82,6 +83,9 @@ LogicalResult convertMatMul(NodeContext &node) {
     return node.set(0, multiplyExactly(node, node.in(0), node.in(1), type));
   if (std::optional<Value> product =
           multiplyPicked(node, node.in(0), node.in(1)))
+    return node.set(0, *product);
+  if (std::optional<Value> product =
+          multiplyBatches(node, node.in(0), node.in(1)))
     return node.set(0, *product);
   return node.set(0, node.matmul(node.in(0), node.in(1)));
 }

@@ -306,6 +306,19 @@ Value NodeContext::takePart(Value tensor, int64_t index) {
   return reshape(slice(tensor, 0, size(index), size(1)), rest);
 }
 
+Value NodeContext::concatMany(ArrayRef<Value> tensors, int64_t axis) {
+  constexpr size_t kMost = 32;
+  SmallVector<Value> parts(tensors);
+  while (parts.size() > 1) {
+    SmallVector<Value> joined;
+    for (size_t i = 0; i < parts.size(); i += kMost)
+      joined.push_back(concat(
+          ArrayRef(parts).slice(i, std::min(kMost, parts.size() - i)), axis));
+    parts = std::move(joined);
+  }
+  return parts[0];
+}
+
 void NodeContext::warn(const Twine &text) { importer.warn(b.getLoc(), text); }
 
 LogicalResult NodeContext::refuseDynamic(unsigned input, StringRef what) {

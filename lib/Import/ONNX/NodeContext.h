@@ -113,6 +113,10 @@ public:
   /// for null.
   mlir::Value takePart(mlir::Value tensor, int64_t index);
 
+  /// As concat, of many tensors: few at a time, for each is an operand of a
+  /// kernel.
+  mlir::Value concatMany(llvm::ArrayRef<mlir::Value> tensors, int64_t axis);
+
   /// Tells the user of the model what the import cannot know to be meant: a
   /// warning with the node's name.
   void warn(const llvm::Twine &text);

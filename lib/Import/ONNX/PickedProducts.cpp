@@ -300,20 +300,6 @@ Value multiplyOwn(NodeContext &node, const Picked &picked, bool transB,
   return branch.getResult(0);
 }
 
-/// Joins along the first dimension, few at a time: each is an operand of a
-/// kernel.
-Value joinRows(NodeContext &node, SmallVector<Value> parts) {
-  constexpr size_t kMost = 32;
-  while (parts.size() > 1) {
-    SmallVector<Value> joined;
-    for (size_t i = 0; i < parts.size(); i += kMost)
-      joined.push_back(node.concat(
-          ArrayRef(parts).slice(i, std::min(kMost, parts.size() - i)), 0));
-    parts = std::move(joined);
-  }
-  return parts[0];
-}
-
 } // namespace
 
 std::optional<Value> multiplyPicked(NodeContext &node, Value lhs, Value rhs) {
@@ -363,7 +349,7 @@ std::optional<Value> multiplyPicked(NodeContext &node, Value lhs, Value rhs) {
     if (!parts.back() || node.getProblem())
       return Value();
   }
-  Value joined = joinRows(node, parts);
+  Value joined = node.concatMany(parts, 0);
   if (!joined)
     return Value();
   AffineExpr n = node.dims(joined)[1];
