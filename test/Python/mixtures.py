@@ -1,5 +1,5 @@
-"""Mixtures of experts as frameworks export them, for tests and benchmarks."""
-
+# Mixtures of experts as frameworks export them, for tests and benchmarks.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper

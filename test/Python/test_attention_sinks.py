@@ -1,5 +1,5 @@
-"""Attention whose softmax has one more score for each head, as gpt-oss is exported."""
-
+# Attention whose softmax has one more score for each head, as gpt-oss is exported.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import json
 
 import numpy as np

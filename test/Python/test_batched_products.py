@@ -1,5 +1,5 @@
-"""Products with a constant weight for each batch: dense experts, projections of heads."""
-
+# Products with a constant weight for each batch: dense experts, projections of heads.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import json
 
 import numpy as np

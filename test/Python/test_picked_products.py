@@ -1,5 +1,5 @@
-"""Products whose weights data picks, as frameworks export experts: a matrix of a constant for each row."""
-
+# Products whose weights data picks, as frameworks export experts: a matrix of a constant for each row.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import json
 
 import numpy as np
