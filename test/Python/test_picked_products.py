@@ -8,6 +8,7 @@ import pytest
 import qcc
 from mixtures import NODE, Mixture, save
 from onnx import TensorProto
+from test_poor_data import driver
 
 EXPERTS, HIDDEN, INNER, CHOSEN = 5, 48, 32, 2
 
@@ -109,6 +110,36 @@ def test_what_stays_as_it_is_written(tmp_path, case):
     number = [6 if size == "a" else size for size in picks]
     arrays = {"picks": rng.integers(0, table[0], number), "x": rng.standard_normal(known).astype(np.float32)}
     compare(path, arrays, artifact, 2e-6)
+
+
+def make_chain(folder, products, number):
+    """Products one behind another by one input of indices, of a table of `number` matrices."""
+    nodes, last = [], "x"
+    for i in range(products):
+        nodes += [NODE("Gather", ["table", "picks"], [f"w{i}"], axis=0), NODE("MatMul", [last, f"w{i}"], [f"y{i}"])]
+        last = f"y{i}"
+    table = np.random.default_rng(7).standard_normal((number, 16, 16)).astype(np.float32) / 4
+    inputs = [("x", TensorProto.FLOAT, ["a", 1, 16]), ("picks", TensorProto.INT64, ["a"])]
+    return save(folder, nodes, {"table": table}, inputs, [(last, TensorProto.FLOAT, ["a", 1, 16])])
+
+
+def test_products_that_pick_alike(tmp_path):
+    path = make_chain(tmp_path, 3, 4)
+    artifact = qcc.compile(path, tmp_path / "m.qcc")
+    # Rows are sorted once.
+    assert sum(op["op"] == "qcc.program" for op in get_report(artifact)) == 1
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.standard_normal((9, 1, 16)).astype(np.float32), "picks": rng.integers(0, 4, 9)}
+    want = onnxruntime.InferenceSession(path).run(None, arrays)[0]
+    np.testing.assert_allclose(qcc.load(artifact)(arrays)["y2"], want, atol=1e-5)
+
+
+def test_more_products_than_a_model_may_have(tmp_path):
+    """32,768 in all: a node that would give more stays as it is written, however few bytes it has."""
+    path = make_chain(tmp_path, 70, 512)
+    code, said, _ = driver(path, "--emit=import", "-o", tmp_path / "m.mlir")
+    assert code == 0, said
+    assert (tmp_path / "m.mlir").read_text().count("= qcc.matmul ") == 64 * 512 + 6
 
 
 PRECISIONS = {

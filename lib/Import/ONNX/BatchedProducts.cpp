@@ -1,6 +1,7 @@
 //===- BatchedProducts.cpp - products with a weight per batch ---*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "BatchedProducts.h"
+#include "Importer.h"
 
 using namespace mlir;
 
@@ -32,7 +33,8 @@ std::optional<Value> multiplyBatches(NodeContext &node, Value lhs, Value rhs) {
   int64_t number = type.getDimSize(0);
   std::optional<int64_t> axis = findAxis(node, lhs, number);
   if (!axis || number < 2 || number > kMaxWeights ||
-      type.getNumElements() / number < kMinElements)
+      type.getNumElements() / number < kMinElements ||
+      !node.importer.countParts(number))
     return std::nullopt;
   // All batches but that of the weights.
   Dims dims = node.dims(lhs), rows = dims;

@@ -75,6 +75,16 @@ public:
   void warn(mlir::Location loc, const llvm::Twine &text);
   /// Where nodes are imported.
   mlir::OpBuilder &getBuilder() { return builder; }
+  /// Counts products that nodes are taken apart into; false, and nothing is
+  /// counted, where a model would have too many: a node names a weight of its
+  /// file in some bytes, and each product is compiled.
+  bool countParts(int64_t products) {
+    constexpr int64_t kMaxParts = 32768;
+    if (products > kMaxParts - parts)
+      return false;
+    parts += products;
+    return true;
+  }
 
 private:
   struct Fault {
@@ -155,6 +165,7 @@ private:
   std::string path;
 
   mlir::OpBuilder builder;
+  int64_t parts = 0; ///< products that nodes were taken apart into
   mlir::func::FuncOp function;
   ShapeTable shapes;
   SymbolContext symbolContext;

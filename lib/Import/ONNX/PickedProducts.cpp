@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "PickedProducts.h"
+#include "Importer.h"
 #include "Program.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
@@ -174,6 +175,31 @@ std::optional<SmallVector<Operation *>> slicePick(const Picked &picked) {
   return ordered;
 }
 
+/// True if two operations compute the same from the same.
+bool isSame(Operation *a, Operation *b) {
+  return a->getName() == b->getName() && a->getNumRegions() == 1 &&
+         llvm::equal(a->getOperands(), b->getOperands()) &&
+         llvm::equal(a->getResultTypes(), b->getResultTypes()) &&
+         a->getAttrDictionary() == b->getAttrDictionary() &&
+         OperationEquivalence::isRegionEquivalentTo(
+             &a->getRegion(0), &b->getRegion(0),
+             OperationEquivalence::IgnoreLocations);
+}
+
+/// An operation before `op`, which is erased, that computes the same, or `op`:
+/// what several products pick by is found once.
+Operation *reuse(Operation *op) {
+  if (op->getNumOperands() == 0)
+    return op;
+  for (Operation *user : op->getOperand(0).getUsers())
+    if (user != op && user->getBlock() == op->getBlock() &&
+        user->isBeforeInBlock(op) && isSame(user, op)) {
+      op->erase();
+      return user;
+    }
+  return op;
+}
+
 /// Which matrix each row has, i64 `[P]` for a batch of P; null with a problem.
 Value computePicks(NodeContext &node, const Picked &picked,
                    ArrayRef<Operation *> ops) {
@@ -211,7 +237,9 @@ Value computePicks(NodeContext &node, const Picked &picked,
         return body.fromIndex(map.lookup(picked.pick), node.i64());
       });
   AffineExpr rows = product(batch, node.b.getContext());
-  return node.reshape(picks, {rows});
+  if (!picks)
+    return {};
+  return node.reshape(reuse(picks.getDefiningOp())->getResult(0), {rows});
 }
 
 /// The rows by what they picked: row `order[starts[e] + i]` is the i-th of
@@ -257,7 +285,9 @@ std::optional<Order> sortRows(NodeContext &node, Value picks, int64_t number) {
       });
   if (results.empty())
     return std::nullopt;
-  return Order{results[0], results[1], results[2], results[3]};
+  Operation *program = reuse(results[0].getDefiningOp());
+  return Order{program->getResult(0), program->getResult(1),
+               program->getResult(2), program->getResult(3)};
 }
 
 /// The rows `[P, K]` that picked matrix `e`, times it: `[count, N]`, in a
@@ -332,19 +362,23 @@ std::optional<Value> multiplyPicked(NodeContext &node, Value lhs, Value rhs) {
       {batch, Dims(ArrayRef(dims).drop_back(2))}, /*assumeEqual=*/true);
   if (!broadcast)
     return Value();
-  if (*broadcast != batch)
+  int64_t number = picked->getSize(0);
+  if (*broadcast != batch || !node.importer.countParts(number))
     return std::nullopt;
   Value picks = computePicks(node, *picked, *ops);
   AffineExpr all = product(batch, node.b.getContext());
   Value rows = node.reshape(node.broadcastTo(node.widen(vectors), full),
                             {all, matrixDims[isRight ? rank - 2 : rank - 1]});
-  std::optional<Order> sorted = sortRows(node, picks, picked->getSize(0));
+  std::optional<Order> sorted = sortRows(node, picks, number);
   if (!rows || !sorted)
     return Value();
+  bool isNew = !node.traceKnown(sorted->counts, 0);
+  if (isNew && node.symbols.names.size() + number > kMaxModuleSymbols)
+    return std::nullopt;
   // A column on the right is multiplied by its matrix's rows.
   bool transB = isRight == picked->isTransposed;
   SmallVector<Value> parts;
-  for (int64_t e = 0; e < picked->getSize(0); ++e) {
+  for (int64_t e = 0; e < number; ++e) {
     parts.push_back(multiplyOwn(node, *picked, transB, rows, *sorted, e));
     if (!parts.back() || node.getProblem())
       return Value();
