@@ -90,6 +90,7 @@ struct RecognizePass : qcc::impl::RecognizeBase<RecognizePass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateAttentionPatterns(patterns);
+    populateAttentionOperandPatterns(patterns);
     populateNormPatterns(patterns);
     populateChannelScalePatterns(patterns);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))

@@ -229,3 +229,75 @@ func.func @sink_of_queries(%q: tensor<2x3x5x8xf32>, %k: tensor<2x3x7x8xf32>, %v:
   %8 = qcc.matmul %7, %v : (tensor<2x3x5x7xf32>, tensor<2x3x7x8xf32>) -> tensor<2x3x5x8xf32>
   return %8 : tensor<2x3x5x8xf32>
 }
+
+// Queries and keys times the root of the scale, keys and values repeated for the queries' heads, the transpose of keys with
+// all heads in one dimension: torch's scaled_dot_product_attention.
+// CHECK-LABEL: func.func @shared_heads
+// CHECK: qcc.attention %arg0, %arg1, %arg2 {scale = 2.500000e-01 : f32} : (tensor<2x6x5x8xf32>, tensor<2x3x7x8xf32>, tensor<2x3x7x8xf32>)
+func.func @shared_heads(%q: tensor<2x6x5x8xf32>, %k: tensor<2x3x7x8xf32>, %v: tensor<2x3x7x8xf32>) -> tensor<2x6x5x8xf32> {
+  %half = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.generic none ins(%q, %half : tensor<2x6x5x8xf32>, tensor<f32>) maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.mulf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x6x5x8xf32>
+  %1 = qcc.reshape %k : tensor<2x3x7x8xf32> -> tensor<2x3x1x7x8xf32>
+  %2 = qcc.generic none ins(%1 : tensor<2x3x1x7x8xf32>) maps [affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, 0, d3, d4)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x2x7x8xf32>
+  %3 = qcc.reshape %2 : tensor<2x3x2x7x8xf32> -> tensor<12x7x8xf32>
+  %4 = qcc.generic none ins(%3 : tensor<12x7x8xf32>) maps [affine_map<(d0, d1, d2) -> (d0, d2, d1)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<12x8x7xf32>
+  %5 = qcc.reshape %4 : tensor<12x8x7xf32> -> tensor<2x6x8x7xf32>
+  %6 = qcc.generic none ins(%5, %half : tensor<2x6x8x7xf32>, tensor<f32>) maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.mulf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x6x8x7xf32>
+  %7 = qcc.reshape %v : tensor<2x3x7x8xf32> -> tensor<2x3x1x7x8xf32>
+  %8 = qcc.generic none ins(%7 : tensor<2x3x1x7x8xf32>) maps [affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, 0, d3, d4)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x3x2x7x8xf32>
+  %9 = qcc.reshape %8 : tensor<2x3x2x7x8xf32> -> tensor<2x6x7x8xf32>
+  %10 = qcc.matmul %0, %6 : (tensor<2x6x5x8xf32>, tensor<2x6x8x7xf32>) -> tensor<2x6x5x7xf32>
+  %11 = qcc.softmax %10 : tensor<2x6x5x7xf32> -> tensor<2x6x5x7xf32>
+  %12 = qcc.matmul %11, %9 : (tensor<2x6x5x7xf32>, tensor<2x6x7x8xf32>) -> tensor<2x6x5x8xf32>
+  return %12 : tensor<2x6x5x8xf32>
+}
+
+// Heads that are repeated as a whole (0, 1, 2, 0, 1, 2) are other ones.
+// CHECK-LABEL: func.func @heads_in_turns
+// CHECK: qcc.attention %arg0, %{{.*}}, %{{.*}} {scale = 1.000000e+00 : f32} : (tensor<2x6x5x8xf32>, tensor<2x6x7x8xf32>, tensor<2x6x7x8xf32>)
+func.func @heads_in_turns(%q: tensor<2x6x5x8xf32>, %k: tensor<2x3x7x8xf32>) -> tensor<2x6x5x8xf32> {
+  %1 = qcc.reshape %k : tensor<2x3x7x8xf32> -> tensor<2x1x3x7x8xf32>
+  %2 = qcc.generic none ins(%1 : tensor<2x1x3x7x8xf32>) maps [affine_map<(d0, d1, d2, d3, d4) -> (d0, 0, d2, d3, d4)>] {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<2x2x3x7x8xf32>
+  %3 = qcc.reshape %2 : tensor<2x2x3x7x8xf32> -> tensor<2x6x7x8xf32>
+  %4 = qcc.matmul %q, %3 {trans_b} : (tensor<2x6x5x8xf32>, tensor<2x6x7x8xf32>) -> tensor<2x6x5x7xf32>
+  %5 = qcc.softmax %4 : tensor<2x6x5x7xf32> -> tensor<2x6x5x7xf32>
+  %6 = qcc.matmul %5, %3 : (tensor<2x6x5x7xf32>, tensor<2x6x7x8xf32>) -> tensor<2x6x5x8xf32>
+  return %6 : tensor<2x6x5x8xf32>
+}
+
+// Values times a number stay so: it is no part of the scale.
+// CHECK-LABEL: func.func @scaled_values
+// CHECK: %[[V:.*]] = qcc.generic none ins(%arg2
+// CHECK: qcc.attention %arg0, %arg1, %[[V]] {scale = 1.000000e+00 : f32}
+func.func @scaled_values(%q: tensor<2x6x5x8xf32>, %k: tensor<2x6x7x8xf32>, %v: tensor<2x6x7x8xf32>) -> tensor<2x6x5x8xf32> {
+  %half = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %0 = qcc.generic none ins(%v, %half : tensor<2x6x7x8xf32>, tensor<f32>) maps [#id, affine_map<(d0, d1, d2, d3) -> ()>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.mulf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<2x6x7x8xf32>
+  %1 = qcc.matmul %q, %k {trans_b} : (tensor<2x6x5x8xf32>, tensor<2x6x7x8xf32>) -> tensor<2x6x5x7xf32>
+  %2 = qcc.softmax %1 : tensor<2x6x5x7xf32> -> tensor<2x6x5x7xf32>
+  %3 = qcc.matmul %2, %0 : (tensor<2x6x5x7xf32>, tensor<2x6x7x8xf32>) -> tensor<2x6x5x8xf32>
+  return %3 : tensor<2x6x5x8xf32>
+}
