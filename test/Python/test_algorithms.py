@@ -15,6 +15,13 @@ from onnx import TensorProto, helper
 
 K, N = 64, 48
 RNG = np.random.default_rng(5)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """Whatever ran before."""
+    RNG.bit_generator.state = START
 
 
 def weight(*shape, scale=0.1):
