@@ -30,6 +30,7 @@ std::optional<double> getSplat(mlir::Value value);
 std::optional<double> getNumber(GenericOp generic, mlir::Value value);
 
 void populateAttentionPatterns(mlir::RewritePatternSet &patterns);
+void populateSoftmaxPatterns(mlir::RewritePatternSet &patterns);
 void populateAttentionOperandPatterns(mlir::RewritePatternSet &patterns);
 void populateNormPatterns(mlir::RewritePatternSet &patterns);
 void populateChannelScalePatterns(mlir::RewritePatternSet &patterns);

@@ -91,6 +91,7 @@ struct RecognizePass : qcc::impl::RecognizeBase<RecognizePass> {
     RewritePatternSet patterns(&getContext());
     populateAttentionPatterns(patterns);
     populateAttentionOperandPatterns(patterns);
+    populateSoftmaxPatterns(patterns);
     populateNormPatterns(patterns);
     populateChannelScalePatterns(patterns);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))

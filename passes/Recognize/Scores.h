@@ -44,9 +44,9 @@ struct SinkedScores {
   mlir::Value column; ///< that score, `[B, H, S, 1]`
 };
 
-/// The parts of `softmax(concat(scores, sink))[..., :T]`, with or without the
-/// largest score of a row taken off before, as gpt-oss is exported; none if
-/// `weights` is something else, or others read what is between.
+/// The parts of `softmax(concat(scores, sink))[..., :T]`, as gpt-oss is
+/// exported; none if `weights` is something else, or others read what is
+/// between.
 std::optional<SinkedScores> matchSink(mlir::Value weights);
 /// The further score as qcc.attention takes it, `[H]`.
 mlir::Value makeSink(const SinkedScores &scores,

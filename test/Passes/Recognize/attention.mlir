@@ -301,3 +301,32 @@ func.func @scaled_values(%q: tensor<2x6x5x8xf32>, %k: tensor<2x6x7x8xf32>, %v: t
   %3 = qcc.matmul %2, %0 : (tensor<2x6x5x7xf32>, tensor<2x6x7x8xf32>) -> tensor<2x6x5x8xf32>
   return %3 : tensor<2x6x5x8xf32>
 }
+
+// A softmax takes the largest of a row off itself; that of other rows it does not.
+// CHECK-LABEL: func.func @shifted
+// CHECK-NOT: arith.subf
+// CHECK: %[[S:.*]] = qcc.softmax %arg0
+// CHECK: arith.subf
+// CHECK: qcc.softmax %{{[0-9]+}}
+func.func @shifted(%x: tensor<4x8xf32>, %y: tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+  %0 = qcc.generic max ins(%x : tensor<4x8xf32>) maps [affine_map<(d0, d1) -> (d0, d1)>] over affine_map<() -> (8)> {
+  ^bb0(%a: f32):
+    qcc.yield %a : f32
+  } -> tensor<4xf32>
+  %1 = qcc.reshape %0 : tensor<4xf32> -> tensor<4x1xf32>
+  %2 = qcc.generic none ins(%x, %1 : tensor<4x8xf32>, tensor<4x1xf32>)
+      maps [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, 0)>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.subf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<4x8xf32>
+  %3 = qcc.softmax %2 : tensor<4x8xf32> -> tensor<4x8xf32>
+  %4 = qcc.generic none ins(%y, %1 : tensor<4x8xf32>, tensor<4x1xf32>)
+      maps [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, 0)>] {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.subf %a, %b : f32
+    qcc.yield %c : f32
+  } -> tensor<4x8xf32>
+  %5 = qcc.softmax %4 : tensor<4x8xf32> -> tensor<4x8xf32>
+  return %3, %5 : tensor<4x8xf32>, tensor<4x8xf32>
+}
