@@ -1,5 +1,4 @@
-//===- PickedProducts.cpp - products with weights picked by data -*- C++
-//-*-===//
+//===- PickedProducts.cpp - weights that data picks -------------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // As it is written, such a product copies a matrix for each row. Here one
@@ -330,71 +329,100 @@ Value multiplyOwn(NodeContext &node, const Picked &picked, bool transB,
   return branch.getResult(0);
 }
 
-} // namespace
+/// A product of picked matrices and vectors, one for each: a row on the left
+/// of it, or a column on the right.
+struct PickedProduct {
+  Picked picked;
+  SmallVector<Operation *> ops; ///< of the gather's body, that pick
+  Value vectors;
+  bool isRow;
+  Dims batch; ///< of the matrices
+  AffineExpr k;
+};
 
-std::optional<Value> multiplyPicked(NodeContext &node, Value lhs, Value rhs) {
-  if (node.rank(lhs) < 3 || node.rank(rhs) < 3)
+/// The product that is such; none if it is something else or a check fails.
+std::optional<PickedProduct> matchProduct(NodeContext &node, Value lhs,
+                                          Value rhs) {
+  if (node.rank(lhs) < 3 || node.rank(rhs) != node.rank(lhs))
     return std::nullopt;
-  bool isRight = true;
   std::optional<Picked> picked = findPicked(rhs);
-  if (!picked) {
+  bool isRow = picked.has_value();
+  if (!picked)
     picked = findPicked(lhs);
-    isRight = false;
-  }
   std::optional<SmallVector<Operation *>> ops;
   if (picked)
     ops = slicePick(*picked);
-  // One vector per matrix: a row on the left, a column on the right.
-  Value vectors = isRight ? lhs : rhs, matrices = isRight ? rhs : lhs;
-  Dims dims = node.dims(vectors), matrixDims = node.dims(matrices);
-  size_t rank = dims.size(), one = isRight ? rank - 2 : rank - 1;
-  if (!ops || rank != matrixDims.size() || getConstantSize(dims[one]) != 1)
+  Dims left = node.dims(lhs), right = node.dims(rhs);
+  size_t rank = left.size();
+  if (!ops || getConstantSize(isRow ? left[rank - 2] : right[rank - 1]) != 1)
     return std::nullopt;
-  Dims batch(ArrayRef(matrixDims).drop_back(2));
-  AffineExpr k = dims[isRight ? rank - 1 : rank - 2];
-  if (!node.requireEqual(k, matrixDims[isRight ? rank - 2 : rank - 1],
-                         "the inner dimensions of a matrix product"))
-    return Value();
-  // Vectors that several matrices share are repeated.
-  Dims full = batch;
-  llvm::append_values(full, dims[rank - 2], dims[rank - 1]);
-  std::optional<Dims> broadcast = node.broadcastDims(
-      {batch, Dims(ArrayRef(dims).drop_back(2))}, /*assumeEqual=*/true);
-  if (!broadcast)
-    return Value();
-  int64_t number = picked->getSize(0);
-  if (*broadcast != batch || !node.importer.countParts(number))
-    return std::nullopt;
-  Value picks = computePicks(node, *picked, *ops);
-  AffineExpr all = product(batch, node.b.getContext());
-  Value rows = node.reshape(node.broadcastTo(node.widen(vectors), full),
-                            {all, matrixDims[isRight ? rank - 2 : rank - 1]});
-  std::optional<Order> sorted = sortRows(node, picks, number);
-  if (!rows || !sorted)
-    return Value();
+  PickedProduct found{*picked, *ops, isRow ? lhs : rhs, isRow, {}, {}};
+  found.batch.assign(isRow ? right.begin() : left.begin(),
+                     isRow ? right.end() - 2 : left.end() - 2);
+  found.k = isRow ? right[rank - 2] : left[rank - 1];
+  // Vectors may be shared by several matrices, not the other way round.
+  Dims others(ArrayRef(isRow ? left : right).drop_back(2));
+  std::optional<Dims> all =
+      node.broadcastDims({found.batch, others}, /*assumeEqual=*/true);
+  bool fits = all && *all == found.batch &&
+              node.requireEqual(left[rank - 1], right[rank - 2],
+                                "the inner dimensions of a matrix product");
+  return fits ? std::optional(found) : std::nullopt;
+}
+
+/// The results `[P, N]` of a product, in the order of its rows; null if there
+/// are too many symbols, or with a problem recorded.
+Value emitProduct(NodeContext &node, const PickedProduct &product) {
+  int64_t number = product.picked.getSize(0);
+  std::optional<Order> sorted =
+      sortRows(node, computePicks(node, product.picked, product.ops), number);
+  if (!sorted)
+    return {};
   bool isNew = !node.traceKnown(sorted->counts, 0);
   if (isNew && node.symbols.names.size() + number > kMaxModuleSymbols)
-    return std::nullopt;
+    return {};
+  Dims full = product.batch;
+  llvm::append_values(full, product.isRow ? node.size(1) : product.k,
+                      product.isRow ? product.k : node.size(1));
+  AffineExpr all = qcc::product(product.batch, node.b.getContext());
+  Value rows = node.reshape(node.broadcastTo(node.widen(product.vectors), full),
+                            {all, product.k});
+  if (!rows)
+    return {};
   // A column on the right is multiplied by its matrix's rows.
-  bool transB = isRight == picked->isTransposed;
+  bool transB = product.isRow == product.picked.isTransposed;
   SmallVector<Value> parts;
   for (int64_t e = 0; e < number; ++e) {
-    parts.push_back(multiplyOwn(node, *picked, transB, rows, *sorted, e));
+    parts.push_back(
+        multiplyOwn(node, product.picked, transB, rows, *sorted, e));
     if (!parts.back() || node.getProblem())
-      return Value();
+      return {};
   }
   Value joined = node.concatMany(parts, 0);
   if (!joined)
-    return Value();
-  AffineExpr n = node.dims(joined)[1];
-  Value result = node.generic(
-      {all, n}, node.f32(), sorted->places, node.makeMap(2, node.d(0)), joined,
-      [&](Body &body, ValueRange x) {
+    return {};
+  return node.generic(
+      {all, node.dims(joined)[1]}, node.f32(), sorted->places,
+      node.makeMap(2, node.d(0)), joined, [&](Body &body, ValueRange x) {
         return body.read(x[1], {body.toIndex(x[0]), body.dim(1)});
       });
-  Dims shape = batch;
-  llvm::append_values(shape, isRight ? node.size(1) : n,
-                      isRight ? n : node.size(1));
+}
+
+} // namespace
+
+std::optional<Value> multiplyPicked(NodeContext &node, Value lhs, Value rhs) {
+  std::optional<PickedProduct> product = matchProduct(node, lhs, rhs);
+  if (node.getProblem())
+    return Value();
+  if (!product || !node.importer.countParts(product->picked.getSize(0)))
+    return std::nullopt;
+  Value result = emitProduct(node, *product);
+  if (!result)
+    return node.getProblem() ? std::optional(Value()) : std::nullopt;
+  Dims shape = product->batch;
+  AffineExpr n = node.dims(result)[1], one = node.size(1);
+  llvm::append_values(shape, product->isRow ? one : n,
+                      product->isRow ? n : one);
   return node.cast(node.reshape(result, shape), node.elem(lhs));
 }
 
