@@ -17,7 +17,8 @@ static GenericOp getHeadCopy(Value column) {
     return {};
   AffineMap map = copy.getMap(0);
   // Of the last dimension there is one index.
-  bool isPerHead = !map.isFunctionOfDim(0) && !map.isFunctionOfDim(2);
+  bool isPerHead = map.getNumSymbols() == 0 && !map.isFunctionOfDim(0) &&
+                   !map.isFunctionOfDim(2);
   return isPerHead ? copy : GenericOp();
 }
 

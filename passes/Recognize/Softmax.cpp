@@ -19,7 +19,7 @@ static bool isLargestOfRows(Value top, Value rows, AffineMap column) {
       largest.getInputs().size() != 1 || largest.getInputs()[0] != rows ||
       !largest.getMap(0).isIdentity() || largest.getNumParallel() + 1 != rank ||
       largest.getYielded() != largest.getBlock()->getArgument(0) ||
-      column.getNumResults() != rank)
+      column.getNumResults() != rank || column.getNumSymbols() != 0)
     return false;
   for (unsigned i = 0; i + 1 < rank; ++i)
     if (column.getResult(i) != getAffineDimExpr(i, rows.getContext()) &&

@@ -140,7 +140,8 @@ bool isOfBatch(const Picked &picked, BlockArgument argument) {
   if (number >= gather.getInputs().size())
     return gather->getOperand(number) != picked.table;
   AffineMap map = gather.getMap(number);
-  return !map.isFunctionOfDim(numBatch) && !map.isFunctionOfDim(numBatch + 1);
+  return map.getNumSymbols() == 0 && !map.isFunctionOfDim(numBatch) &&
+         !map.isFunctionOfDim(numBatch + 1);
 }
 
 /// The operations of the body that `pick` is computed by, in their order; none
