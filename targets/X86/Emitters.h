@@ -27,6 +27,8 @@ std::unique_ptr<KernelEmitter> createQuantizeRowsEmitter();
 /// `qcc.int_matmul` with a constant i8 weight and `qcc.int_conv` with the
 /// channels last and more than one input channel per group.
 std::unique_ptr<KernelEmitter> createByteDotEmitter();
+/// `qcc.int_matmul` of two activations, of 8 bits with a zero point each.
+std::unique_ptr<KernelEmitter> createBatchByteEmitter();
 /// `qcc.int_conv` with the channels last and one input channel per group.
 std::unique_ptr<KernelEmitter> createDepthwiseByteEmitter();
 /// The maximum of windows of bytes with the channels last.

@@ -203,8 +203,9 @@ LogicalResult TileStore::store(const Tile &tile, ArrayRef<Value> sums,
     if (!buffer)
       buffer = b.stackBuffer(kMaxSums * 4);
     for (auto [i, sum] : llvm::enumerate(sums))
-      b.store(sum, buffer, b.getF32Type(), b.idx(int64_t(i) * tile.lanes));
-    return storeRows(tile, target);
+      b.store(sum, buffer, getElementTypeOrSelf(sum),
+              b.idx(int64_t(i) * tile.lanes));
+    return storeRows(tile, getElementTypeOrSelf(sums[0]), target);
   }
   for (unsigned r = 0; r < tile.rows; ++r)
     for (unsigned v = 0; v < tile.vectors; ++v) {
@@ -220,7 +221,8 @@ LogicalResult TileStore::store(const Tile &tile, ArrayRef<Value> sums,
   return success();
 }
 
-LogicalResult TileStore::storeRows(const Tile &tile, const TileTarget &target) {
+LogicalResult TileStore::storeRows(const Tile &tile, Type element,
+                                   const TileTarget &target) {
   LogicalResult status = success();
   int64_t width = int64_t(tile.vectors) * tile.lanes;
   b.forLoop(
@@ -233,7 +235,7 @@ LogicalResult TileStore::storeRows(const Tile &tile, const TileTarget &target) {
           Value count, at = b.add(b.mul(row, b.idx(width)), b.idx(lane));
           if (v == tile.vectors && target.lastCount)
             count = b.add(target.lastCount, b.idx((vectors - 1) * tile.lanes));
-          Value sums = b.load(buffer, b.getF32Type(), at, vectors * tile.lanes);
+          Value sums = b.load(buffer, element, at, vectors * tile.lanes);
           if (failed(storeWithEpilogue(b, epilogue, sums,
                                        target.indices(row, lane),
                                        vectors * tile.lanes, count, pointer,

@@ -135,12 +135,13 @@ public:
   TileStore(KernelBuilder &b, const Epilogue &epilogue, mlir::Value pointer,
             mlir::Type stored)
       : b(b), epilogue(epilogue), pointer(pointer), stored(stored) {}
-  /// `sums` are row-major. Errors: as storeWithEpilogue.
+  /// `sums` are row-major, of f32 or i32. Errors: as storeWithEpilogue.
   mlir::LogicalResult store(const Tile &tile, llvm::ArrayRef<mlir::Value> sums,
                             const TileTarget &target);
 
 private:
-  mlir::LogicalResult storeRows(const Tile &tile, const TileTarget &target);
+  mlir::LogicalResult storeRows(const Tile &tile, mlir::Type element,
+                                const TileTarget &target);
 
   KernelBuilder &b;
   const Epilogue &epilogue;

@@ -22,6 +22,7 @@ public:
     emitters.push_back(x86::createDecodeMatMulEmitter());
     emitters.push_back(x86::createQuantizeRowsEmitter());
     emitters.push_back(x86::createByteDotEmitter());
+    emitters.push_back(x86::createBatchByteEmitter());
     emitters.push_back(x86::createDepthwiseByteEmitter());
     emitters.push_back(x86::createPoolByteEmitter());
     emitters.push_back(createRowEmitter());

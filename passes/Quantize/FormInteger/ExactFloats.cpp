@@ -13,9 +13,6 @@ using namespace qcc;
 /// products that add up to no more, in any order.
 static constexpr int64_t kExact = int64_t(1) << 24;
 
-/// Most parts of the inner dimension: each is a product of its own.
-static constexpr int64_t kMaxParts = 16;
-
 /// The largest magnitude of codes of `type`, at most 8 bits, less their zero
 /// point.
 static int64_t getBound(Type type, Value zero) {
@@ -35,21 +32,16 @@ static bool isOfBytes(Value value) {
          type.getElementTypeBitWidth() <= 8;
 }
 
-/// `count` codes from `first` on along `axis` less their zero point, one for
-/// all or one per index of the first dimension, as f32.
+/// Codes less their zero point, one for all or one per index of the first
+/// dimension, as f32.
 static Value convertCodes(PatternRewriter &b,
-                          TypedValue<RankedTensorType> codes, Value zero,
-                          unsigned axis, int64_t first, int64_t count) {
+                          TypedValue<RankedTensorType> codes, Value zero) {
   Location loc = codes.getLoc();
   MLIRContext *context = b.getContext();
-  SmallVector<AffineExpr> dims = getDims(codes.getType()), reads;
-  unsigned rank = dims.size();
-  for (unsigned i = 0; i < rank; ++i)
-    reads.push_back(getAffineDimExpr(i, context));
-  reads[axis] = reads[axis] + first;
-  dims[axis] = getAffineConstantExpr(count, context);
+  SmallVector<AffineExpr> dims = getDims(codes.getType());
+  auto rank = unsigned(dims.size());
   SmallVector<Value> inputs{codes};
-  SmallVector<AffineMap> maps{AffineMap::get(rank, 0, reads, context)};
+  SmallVector<AffineMap> maps{b.getMultiDimIdentityMap(rank)};
   if (zero && hasOneElement(zero)) {
     inputs.push_back(toScalar(b, loc, zero));
     maps.push_back(AffineMap::get(rank, 0, context));
@@ -72,80 +64,21 @@ static Value convertCodes(PatternRewriter &b,
       .getResult();
 }
 
-/// The whole numbers of `values`, f32, and of `sums` of i32 (may be null)
-/// together.
-static Value addWhole(PatternRewriter &b, Location loc, Value values,
-                      Value sums) {
+/// Whole numbers of f32 as i32.
+static Value toIntegers(PatternRewriter &b, Location loc, Value values) {
   auto type = cast<RankedTensorType>(values.getType());
-  AffineMap same = b.getMultiDimIdentityMap(type.getRank());
-  SmallVector<Value> inputs{values};
-  if (sums)
-    inputs.push_back(sums);
   return createGeneric(
              b, loc, makeTensorType(getDims(type), b.getI32Type()),
-             Combiner::None, inputs,
-             SmallVector<AffineMap>(inputs.size(), same), {}, {},
+             Combiner::None, values,
+             b.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
              [](ImplicitLocOpBuilder &inner, ValueRange args) -> Value {
-               Value sum =
-                   arith::FPToSIOp::create(inner, inner.getI32Type(), args[0]);
-               if (args.size() == 1)
-                 return sum;
-               return arith::AddIOp::create(inner, sum, args[1]);
+               return arith::FPToSIOp::create(inner, inner.getI32Type(),
+                                              args[0]);
              })
       .getResult();
 }
 
 namespace {
-/// Multiplies codes that kernels for bytes do not take, two activations or a
-/// weight of several matrices, as floats: in so short parts of the inner
-/// dimension that every partial sum is exact.
-struct MultiplyAsFloats : OpRewritePattern<IntMatMulOp> {
-  using OpRewritePattern::OpRewritePattern;
-
-  LogicalResult matchAndRewrite(IntMatMulOp op,
-                                PatternRewriter &rewriter) const override {
-    auto lhs = op.getLhs().getType(), rhs = op.getRhs().getType();
-    if (isConstantExpression(op.getRhs()) && rhs.getRank() <= 2)
-      return failure();
-    if (!isOfBytes(op.getLhs()) || !isOfBytes(op.getRhs()))
-      return failure();
-    for (Value zero : {op.getLhsZero(), op.getRhsZero()})
-      if (zero && !hasOneElement(zero))
-        return failure();
-    std::optional<int64_t> rows = getConstantSize(getDims(lhs).back());
-    if (!rows || *rows == 0)
-      return failure();
-    int64_t part = kExact / (getBound(lhs.getElementType(), op.getLhsZero()) *
-                             getBound(rhs.getElementType(), op.getRhsZero()));
-    if (llvm::divideCeil(*rows, part) > kMaxParts)
-      return failure();
-    Value sums;
-    for (int64_t first = 0; first < *rows; first += part)
-      sums = addPart(rewriter, op, first, std::min(part, *rows - first), sums);
-    rewriter.replaceOp(op, sums);
-    return success();
-  }
-
-private:
-  /// `sums`, which may be null, plus the products of `count` rows.
-  static Value addPart(PatternRewriter &b, IntMatMulOp op, int64_t first,
-                       int64_t count, Value sums) {
-    unsigned lhsRank = op.getLhs().getType().getRank(),
-             rhsRank = op.getRhs().getType().getRank();
-    Value lhs = convertCodes(b, op.getLhs(), op.getLhsZero(), lhsRank - 1,
-                             first, count),
-          rhs = convertCodes(b, op.getRhs(), op.getRhsZero(), rhsRank - 2,
-                             first, count);
-    RankedTensorType type = op.getResult().getType();
-    auto product = MatMulOp::create(
-        b, op.getLoc(), makeTensorType(getDims(type), b.getF32Type()), lhs, rhs,
-        /*trans_a=*/false, /*trans_b=*/false);
-    noteOutcome(product, "int8", "f32",
-                "exact in f32: the weight is not a constant matrix");
-    return addWhole(b, op.getLoc(), product, sums);
-  }
-};
-
 /// Convolves codes in groups of one channel with several outputs each, which no
 /// kernel for bytes takes, as floats.
 struct ConvolveAsFloats : OpRewritePattern<IntConvOp> {
@@ -165,10 +98,8 @@ struct ConvolveAsFloats : OpRewritePattern<IntConvOp> {
                    getBound(weight.getElementType(), op.getWeightZero());
     if (taps > kExact / most)
       return failure();
-    Value input = convertCodes(rewriter, op.getInput(), op.getInputZero(),
-                               /*axis=*/1, 0, int64_t(op.getGroups())),
-          kernel = convertCodes(rewriter, op.getWeight(), op.getWeightZero(),
-                                /*axis=*/1, 0, 1);
+    Value input = convertCodes(rewriter, op.getInput(), op.getInputZero()),
+          kernel = convertCodes(rewriter, op.getWeight(), op.getWeightZero());
     RankedTensorType result = op.getResult().getType();
     auto sums = ConvOp::create(
         rewriter, op.getLoc(),
@@ -176,13 +107,13 @@ struct ConvolveAsFloats : OpRewritePattern<IntConvOp> {
         op.getStrides(), op.getPads(), op.getDilations(), op.getGroups());
     noteOutcome(sums, "int8", "f32",
                 "exact in f32: depthwise with several outputs per channel");
-    rewriter.replaceOp(op, addWhole(rewriter, op.getLoc(), sums, {}));
+    rewriter.replaceOp(op, toIntegers(rewriter, op.getLoc(), sums));
     return success();
   }
 };
 } // namespace
 
 void qcc::populateExactFloatPatterns(RewritePatternSet &patterns) {
-  patterns.add<MultiplyAsFloats, ConvolveAsFloats>(patterns.getContext(),
-                                                   /*benefit=*/2);
+  patterns.add<ConvolveAsFloats>(patterns.getContext(),
+                                 /*benefit=*/2);
 }

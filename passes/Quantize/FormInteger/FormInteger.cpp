@@ -23,6 +23,11 @@ using namespace qcc;
 /// point, still fit 32 bits.
 static constexpr int64_t kMaxRows = 33025;
 
+/// The smallest scale of a softmax's codes for which sums over all keys fit 32
+/// bits, whatever their number: a row's codes add up to the inverse and a half
+/// per key at most, which times 255 stays below 2^31 up to 16 million keys.
+static constexpr double kLeastScale = 1.0 / 512;
+
 /// Elementwise operations between a sum and where it is quantized again.
 static constexpr unsigned kMaxEpilogue = 32;
 
@@ -178,29 +183,55 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
     if (!input || !weight)
       return refuseCodes(rewriter, op);
     auto type = weight->codes.getType();
-    int64_t columns = op.getTransB() ? 0 : 1;
-    if (!isConstantExpression(op.getRhs()) || !type.hasStaticShape() ||
-        type.getRank() != 2 || op.getTransA())
-      return refuse(rewriter, op, "the weight is not a constant matrix");
+    int64_t columns = type.getRank() - (op.getTransB() ? 2 : 1);
     if (input->axis != -1)
       return refuse(rewriter, op, "the input has a scale per column");
     if (weight->axis != -1 && weight->axis != columns)
       return refuse(rewriter, op, "the weight has a scale along its rows");
-    if (type.getDimSize(1 - columns) > kMaxRows)
+    bool isWeight = isConstantExpression(op.getRhs()) &&
+                    type.hasStaticShape() && type.getRank() == 2 &&
+                    !op.getTransA();
+    if (!isWeight && weight->zero && !hasOneElement(weight->zero))
+      return refuse(rewriter, op, "the second operand has zero points");
+    SmallVector<AffineExpr> dims = getDims(type);
+    std::optional<int64_t> rows =
+        getConstantSize(dims[dims.size() - (op.getTransB() ? 1 : 2)]);
+    if (rows ? *rows > kMaxRows : op.getTransA() || !isSoftmax(*input))
       return refuse(rewriter, op, "a sum may not fit 32 bits");
     Location loc = op.getLoc();
-    Value codes = weight->codes;
-    if (op.getTransB())
-      codes = permute(rewriter, loc, codes, {1, 0}).getResult();
     Value zero = input->zero ? toScalar(rewriter, loc, input->zero) : Value();
     auto result = op.getResult().getType();
     auto sums = IntMatMulOp::create(
         rewriter, loc, makeTensorType(getDims(result), rewriter.getI32Type()),
-        input->codes, codes, zero, shapeZero(rewriter, loc, *weight, 2));
+        swapLast(rewriter, loc, input->codes, op.getTransA()),
+        swapLast(rewriter, loc, weight->codes, op.getTransB()), zero,
+        shapeZero(rewriter, loc, *weight, 2));
     Value scale = multiplyScales(rewriter, loc, *input, *weight);
     replaceWithSums(rewriter, op, sums.getResult(), scale,
                     result.getRank() - 1);
     return success();
+  }
+
+private:
+  /// A matrix, or each of several, transposed if that is asked for.
+  static Value swapLast(PatternRewriter &rewriter, Location loc, Value codes,
+                        bool isAsked) {
+    if (!isAsked)
+      return codes;
+    int64_t rank = cast<RankedTensorType>(codes.getType()).getRank();
+    SmallVector<int64_t> order = llvm::to_vector(llvm::seq(rank));
+    std::swap(order[size_t(rank) - 1], order[size_t(rank) - 2]);
+    return permute(rewriter, loc, codes, order).getResult();
+  }
+
+  /// True for codes of weights that add up to 1 along the last dimension.
+  static bool isSoftmax(const Codes &input) {
+    auto codes = input.codes.getDefiningOp<QuantizeOp>();
+    auto softmax =
+        codes ? codes.getInput().getDefiningOp<SoftmaxOp>() : SoftmaxOp();
+    std::optional<double> scale = getSplatFloat(input.scale);
+    return softmax && !softmax.getLog() && !input.zero && scale &&
+           *scale >= kLeastScale;
   }
 };
 
@@ -221,16 +252,20 @@ template <typename OpT> struct NoteLoops : OpRewritePattern<OpT> {
   }
 
   static StringRef getObstacle(OpT op) {
-    if (!isConstantExpression(op->getOperand(1)))
-      return "the weight is not constant";
     for (Value operand : op->getOperands().take_front(2))
       if (cast<RankedTensorType>(operand.getType()).getElementTypeBitWidth() >
           8)
         return "codes of more than 8 bits";
-    auto type = cast<RankedTensorType>(op->getOperand(1).getType());
-    if (isa<IntConvOp>(op) ? type.getRank() > 4 : type.getRank() > 2)
-      return isa<IntConvOp>(op) ? "three spatial dimensions"
-                                : "the weight is not a matrix";
+    if constexpr (std::is_same_v<OpT, IntMatMulOp>) {
+      for (Value zero : {op.getLhsZero(), op.getRhsZero()})
+        if (zero && !hasOneElement(zero))
+          return "a zero point per row or column";
+    } else {
+      if (!isConstantExpression(op->getOperand(1)))
+        return "the weight is not constant";
+      if (op.getWeight().getType().getRank() > 4)
+        return "three spatial dimensions";
+    }
     return "";
   }
 };

@@ -5,7 +5,7 @@ include "mlir/Pass/PassBase.td"
 def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
   let summary = "computes products and convolutions of dequantized codes in integers";
   let description = [{
-    A float product or convolution of `qcc.dequantize` results with a constant weight becomes `qcc.int_matmul` or
+    A float product of `qcc.dequantize` results, or a convolution with a constant weight, becomes `qcc.int_matmul` or
     `qcc.int_conv` of the codes and one `qcc.dequantize` of its sums, whose scale is the product of both scales: exact
     sums and one rounding in place of one per addition.
 
@@ -23,9 +23,11 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     `qcc.zeros_fit` the codes less their zero points fit signed bytes and are the weight; of a depthwise convolution they are, in
     i16, in any case.
 
-    A product of two activations, or with a weight of several matrices, has no kernel for bytes: its codes less their zero
-    points are multiplied as f32, in parts of the inner dimension whose sums stay below 2^24 and are exact. So are those
-    of a depthwise convolution with several outputs per channel.
+    Of two activations, or with a weight of several matrices, both operands keep their zero points. Where the inner
+    dimension is not known the left operand has to be codes of a softmax, which add up to 1: sums of others may not fit.
+
+    A depthwise convolution with several outputs per channel has no kernel for bytes: its codes less their zero points are
+    convolved as f32, where sums stay below 2^24 and are exact.
 
     Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
     of one scale moves their codes.

@@ -1,6 +1,9 @@
 // RUN: qcc-opt %s --qcc-form-integer --canonicalize | FileCheck %s
 // Products and convolutions of dequantized codes are computed in integers.
 
+#keys = affine_map<()[s0] -> (5, s0)>
+#values = affine_map<()[s0] -> (s0, 8)>
+
 // CHECK-LABEL: func @conv
 // CHECK: %[[SUMS:.*]] = qcc.int_conv %{{.*}}, %{{.*}} input_zero %{{.*}} {{.*}}qcc.executed = "int8"{{.*}} -> tensor<1x4x6x6xi32>
 // CHECK: qcc.dequantize %[[SUMS]], %{{.*}} {axis = 1 : i64} : (tensor<1x4x6x6xi32>, tensor<4xf32>) -> tensor<1x4x6x6xf32>
@@ -49,20 +52,58 @@ func.func @unsigned_weight(%x: tensor<5x16xui8>) -> tensor<5x8xf32> {
   return %2 : tensor<5x8xf32>
 }
 
+// Two activations, whose codes keep their zero points; a matrix of several is transposed as codes.
+// CHECK-LABEL: func @activations
+// CHECK: %[[SUMS:.*]] = qcc.int_matmul %arg0, %arg1 lhs_zero %{{.*}} rhs_zero %{{.*}}qcc.executed = "int8", qcc.reason = "as in the model"{{.*}} : (tensor<3x5x16xui8>, tensor<3x16x8xui8>, tensor<ui8>, tensor<ui8>) -> tensor<3x5x8xi32>
+// CHECK: qcc.dequantize %[[SUMS]], %{{.*}} : (tensor<3x5x8xi32>, tensor<f32>) -> tensor<3x5x8xf32>
+// CHECK: %[[TURNED:.*]] = qcc.generic none ins(%arg1 : tensor<3x16x8xui8>)
+// CHECK: qcc.int_matmul %{{.*}}, %[[TURNED]] {{.*}} : (tensor<3x5x8xi8>, tensor<3x8x16xui8>, tensor<ui8>) -> tensor<3x5x16xi32>
+// CHECK-NOT: qcc.matmul
+func.func @activations(%x: tensor<3x5x16xui8>, %v: tensor<3x16x8xui8>) -> (tensor<3x5x8xf32>, tensor<3x5x16xf32>) {
+  %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
+  %zx = qcc.constant dense<7> : tensor<ui8> -> tensor<ui8>
+  %zv = qcc.constant dense<128> : tensor<ui8> -> tensor<ui8>
+  %0 = qcc.dequantize %x, %s zero %zx : (tensor<3x5x16xui8>, tensor<f32>, tensor<ui8>) -> tensor<3x5x16xf32>
+  %1 = qcc.dequantize %v, %s zero %zv : (tensor<3x16x8xui8>, tensor<f32>, tensor<ui8>) -> tensor<3x16x8xf32>
+  %2 = qcc.matmul %0, %1 : (tensor<3x5x16xf32>, tensor<3x16x8xf32>) -> tensor<3x5x8xf32>
+  %3 = qcc.quantize %2, %s : (tensor<3x5x8xf32>, tensor<f32>) -> tensor<3x5x8xi8>
+  %4 = qcc.dequantize %3, %s : (tensor<3x5x8xi8>, tensor<f32>) -> tensor<3x5x8xf32>
+  %5 = qcc.matmul %4, %1 {trans_b} : (tensor<3x5x8xf32>, tensor<3x16x8xf32>) -> tensor<3x5x16xf32>
+  return %2, %5 : tensor<3x5x8xf32>, tensor<3x5x16xf32>
+}
+
+// With as many keys as the model is given: weights add up to 1, other codes may be too large together.
+// CHECK-LABEL: func @keys
+// CHECK: qcc.int_matmul {{.*}} -> tensor<5x8xi32>
+// CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: a sum may not fit 32 bits"
+func.func @keys(%x: tensor<5x?xf32, #keys>, %v: tensor<?x8xi8, #values>) -> (tensor<5x8xf32>, tensor<5x8xf32>) {
+  %s = qcc.constant dense<0.00787401571> : tensor<f32> -> tensor<f32>
+  %0 = qcc.softmax %x : tensor<5x?xf32, #keys> -> tensor<5x?xf32, #keys>
+  %1 = qcc.quantize %0, %s : (tensor<5x?xf32, #keys>, tensor<f32>) -> tensor<5x?xi8, #keys>
+  %2 = qcc.dequantize %1, %s : (tensor<5x?xi8, #keys>, tensor<f32>) -> tensor<5x?xf32, #keys>
+  %3 = qcc.dequantize %v, %s : (tensor<?x8xi8, #values>, tensor<f32>) -> tensor<?x8xf32, #values>
+  %4 = qcc.matmul %2, %3 : (tensor<5x?xf32, #keys>, tensor<?x8xf32, #values>) -> tensor<5x8xf32>
+  %5 = qcc.quantize %x, %s : (tensor<5x?xf32, #keys>, tensor<f32>) -> tensor<5x?xi8, #keys>
+  %6 = qcc.dequantize %5, %s : (tensor<5x?xi8, #keys>, tensor<f32>) -> tensor<5x?xf32, #keys>
+  %7 = qcc.matmul %6, %3 : (tensor<5x?xf32, #keys>, tensor<?x8xf32, #values>) -> tensor<5x8xf32>
+  return %4, %7 : tensor<5x8xf32>, tensor<5x8xf32>
+}
+
 // What stays in f32 says why.
 // CHECK-LABEL: func @refused
-func.func @refused(%x: tensor<5x16xi8>, %v: tensor<16x8xi8>) -> (tensor<5x8xf32>, tensor<5x8xf32>) {
+func.func @refused(%x: tensor<5x16xi8>, %long: tensor<1x40000xui8>, %v: tensor<40000x1xui8>) -> (tensor<5x8xf32>, tensor<1x1xf32>) {
   %s = qcc.constant dense<0.5> : tensor<f32> -> tensor<f32>
   %rows = qcc.param "r" : tensor<16xf32>
   %w = qcc.param "w" : tensor<16x8xi8>
   %0 = qcc.dequantize %x, %s : (tensor<5x16xi8>, tensor<f32>) -> tensor<5x16xf32>
-  %1 = qcc.dequantize %v, %s : (tensor<16x8xi8>, tensor<f32>) -> tensor<16x8xf32>
-  // CHECK: qcc.matmul {{.*}}qcc.executed = "f32", qcc.reason = "not supported: the weight is not a constant matrix"
-  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
-  %3 = qcc.dequantize %w, %rows {axis = 0 : i64} : (tensor<16x8xi8>, tensor<16xf32>) -> tensor<16x8xf32>
+  %1 = qcc.dequantize %w, %rows {axis = 0 : i64} : (tensor<16x8xi8>, tensor<16xf32>) -> tensor<16x8xf32>
   // CHECK: qcc.matmul {{.*}}qcc.reason = "not supported: the weight has a scale along its rows"
-  %4 = qcc.matmul %0, %3 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
-  return %2, %4 : tensor<5x8xf32>, tensor<5x8xf32>
+  %2 = qcc.matmul %0, %1 : (tensor<5x16xf32>, tensor<16x8xf32>) -> tensor<5x8xf32>
+  %3 = qcc.dequantize %long, %s : (tensor<1x40000xui8>, tensor<f32>) -> tensor<1x40000xf32>
+  %4 = qcc.dequantize %v, %s : (tensor<40000x1xui8>, tensor<f32>) -> tensor<40000x1xf32>
+  // CHECK: qcc.matmul {{.*}}qcc.executed = "f32", qcc.reason = "not supported: a sum may not fit 32 bits"
+  %5 = qcc.matmul %3, %4 : (tensor<1x40000xf32>, tensor<40000x1xf32>) -> tensor<1x1xf32>
+  return %2, %5 : tensor<5x8xf32>, tensor<1x1xf32>
 }
 
 // Other zero points: less their difference to 128 (0 of signed codes) times the sums of the inputs.
