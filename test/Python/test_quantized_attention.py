@@ -18,17 +18,18 @@ SCALES = {"q": 0.031, "k": 0.027, "v": 0.04, "s": 0.3137, "d": 0.0711, "p": 1 / 
 ZEROS = {"q": 126, "k": 131, "v": 120, "s": 128, "d": 129, "p": 0, "y": 130}
 
 
-def points(kind: type) -> tuple[dict[str, float], dict[str, int]]:
-    """As calibration chooses them: symmetric for signed codes."""
-    if kind is np.uint8:
-        return SCALES, ZEROS
-    return SCALES | {"p": 1 / 127}, dict.fromkeys(ZEROS, 0)
+# The type of all codes, scales and zero points, as calibration chooses them.
+KINDS = {
+    "ui8": (np.uint8, SCALES, ZEROS),
+    "i8": (np.int8, SCALES | {"p": 1 / 127}, dict.fromkeys(ZEROS, 0)),
+    "i8 with zero points": (np.int8, SCALES, {name: zero - 128 for name, zero in ZEROS.items()}),
+}
 
 
-def save(path: pathlib.Path, kind: type, length: int | str, transposed: bool) -> None:
+def save(path: pathlib.Path, codes: str, length: int | str, transposed: bool) -> None:
     """y = quantized(softmax(q k^T / 4) v) of codes [1, length, HEADS, DEPTH]."""
     nodes, initializers = [], [numpy_helper.from_array(np.float32(4), "four")]
-    scales, zeros = points(kind)
+    kind, scales, zeros = KINDS[codes]
     for name in scales:
         initializers += [numpy_helper.from_array(np.float32(scales[name]), f"{name}s"), numpy_helper.from_array(kind(zeros[name]), f"{name}z")]
 
@@ -37,8 +38,8 @@ def save(path: pathlib.Path, kind: type, length: int | str, transposed: bool) ->
         return output
 
     def twice(value: str, name: str) -> str:
-        codes = add("QuantizeLinear", [value, f"{name}s", f"{name}z"], f"{name}_codes")
-        return add("DequantizeLinear", [codes, f"{name}s", f"{name}z"], f"{name}_floats")
+        steps = add("QuantizeLinear", [value, f"{name}s", f"{name}z"], f"{name}_codes")
+        return add("DequantizeLinear", [steps, f"{name}s", f"{name}z"], f"{name}_floats")
 
     heads = {}
     for name in "qkv":
@@ -57,14 +58,14 @@ def save(path: pathlib.Path, kind: type, length: int | str, transposed: bool) ->
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
-def define(kind: type, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def define(codes: str, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The codes of the result in f64, before they are rounded, and how far a step of one code before them moves them."""
-    scales, zeros = points(kind)
+    kind, scales, zeros = KINDS[codes]
     limits = np.iinfo(kind)
 
     def twice(x: np.ndarray, name: str) -> np.ndarray:
-        codes = np.clip(np.rint(x / np.float64(np.float32(scales[name]))) + zeros[name], limits.min, limits.max)
-        return (codes - zeros[name]) * np.float64(np.float32(scales[name]))
+        steps = np.clip(np.rint(x / np.float64(np.float32(scales[name]))) + zeros[name], limits.min, limits.max)
+        return (steps - zeros[name]) * np.float64(np.float32(scales[name]))
 
     floats = {n: (x.astype(np.float64) - zeros[n]) * np.float64(np.float32(scales[n])) for n, x in zip("qkv", (q, k, v))}
     q, k, v = (floats[n].transpose(0, 2, 1, 3) for n in "qkv")
@@ -77,14 +78,14 @@ def define(kind: type, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.
 @pytest.mark.parametrize("target", ["native", "avx2", "reference"])
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed floats"])
 @pytest.mark.parametrize("dynamic", [False, True], ids=["known", "dynamic"])
-@pytest.mark.parametrize("kind", [np.uint8, np.int8], ids=["ui8", "i8"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_attention(tmp_path, kind, dynamic, transposed, target):
     length = 37
     save(tmp_path / "m.onnx", kind, "n" if dynamic else length, transposed)
     qcc.compile(tmp_path / "m.onnx", tmp_path / "artifact", target=target)
     rng = np.random.default_rng(5)
-    limits = np.iinfo(kind)
-    codes = [rng.integers(limits.min, limits.max + 1, (1, length, HEADS, DEPTH)).astype(kind) for _ in range(3)]
+    limits = np.iinfo(KINDS[kind][0])
+    codes = [rng.integers(limits.min, limits.max + 1, (1, length, HEADS, DEPTH)).astype(limits.dtype) for _ in range(3)]
     got = qcc.load(tmp_path / "artifact")(dict(zip("qkv", codes)))["y"].astype(np.float64)
     exact, step = define(kind, *codes)
     errors = np.abs(got - exact)

@@ -25,8 +25,8 @@ static constexpr int64_t kMaxRows = 33025;
 
 /// The smallest scale of a softmax's codes for which sums over all keys fit 32
 /// bits, whatever their number: a row's codes add up to the inverse and a half
-/// per key at most, which times 255 stays below 2^31 up to 16 million keys.
-static constexpr double kLeastScale = 1.0 / 512;
+/// per key at most, which times 255 stays below 2^31 up to 14 million keys.
+static constexpr double kLeastScale = 0x1p-20;
 
 /// Elementwise operations between a sum and where it is quantized again.
 static constexpr unsigned kMaxEpilogue = 32;
@@ -224,14 +224,21 @@ private:
     return permute(rewriter, loc, codes, order).getResult();
   }
 
-  /// True for codes of weights that add up to 1 along the last dimension.
+  /// True for codes of weights that add up to 1 along the last dimension: less
+  /// their zero point none is negative.
   static bool isSoftmax(const Codes &input) {
     auto codes = input.codes.getDefiningOp<QuantizeOp>();
     auto softmax =
         codes ? codes.getInput().getDefiningOp<SoftmaxOp>() : SoftmaxOp();
-    std::optional<double> scale = getSplatFloat(input.scale);
-    return softmax && !softmax.getLog() && !input.zero && scale &&
-           *scale >= kLeastScale;
+    if (!softmax || softmax.getLog())
+      return false;
+    std::optional<double> scale = getSplatFloat(codes.getScale());
+    auto getZero = [](Value zero) {
+      return zero ? getSplatInteger(zero) : std::optional<int64_t>(0);
+    };
+    std::optional<int64_t> zero = getZero(input.zero);
+    return scale && *scale >= kLeastScale && zero &&
+           zero == getZero(codes.getZero());
   }
 };
 
@@ -257,9 +264,12 @@ template <typename OpT> struct NoteLoops : OpRewritePattern<OpT> {
           8)
         return "codes of more than 8 bits";
     if constexpr (std::is_same_v<OpT, IntMatMulOp>) {
-      for (Value zero : {op.getLhsZero(), op.getRhsZero()})
-        if (zero && !hasOneElement(zero))
-          return "a zero point per row or column";
+      auto hasMany = [](Value zero) { return zero && !hasOneElement(zero); };
+      // Those of a constant matrix are taken out of the sum.
+      bool isWeight = isConstantExpression(op.getRhs()) &&
+                      op.getRhs().getType().getRank() == 2;
+      if (hasMany(op.getLhsZero()) || (!isWeight && hasMany(op.getRhsZero())))
+        return "a zero point per row or column";
     } else {
       if (!isConstantExpression(op->getOperand(1)))
         return "the weight is not constant";
