@@ -52,6 +52,17 @@ std::optional<Codes> qcc::getCodes(Value value) {
   return ::getCodes(value, 8);
 }
 
+std::optional<Codes> qcc::getWeightCodes(MatMulOp op) {
+  std::optional<Codes> codes = ::getCodes(op.getRhs(), 4);
+  if (!codes)
+    return ::getCodes(op.getRhs(), 8);
+  auto type = codes->codes.getType();
+  if (!isConstantExpression(op.getRhs()) || type.getRank() != 2 ||
+      codes->zero || !type.getElementType().isSignlessInteger())
+    return std::nullopt;
+  return codes;
+}
+
 std::optional<Codes> qcc::getWeightCodes(ConvOp op) {
   std::optional<Codes> codes = ::getCodes(op.getWeight(), 4);
   if (!codes)

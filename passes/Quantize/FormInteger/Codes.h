@@ -20,9 +20,11 @@ struct Codes {
 /// and a zero point of their own type. None if it is made otherwise.
 std::optional<Codes> getCodes(mlir::Value value);
 
-/// The same of the weight of a convolution, which may also have signed codes of
-/// 4 bits without a zero point: kernels have a layout for them.
+/// The same of the weight of a convolution or product, which if it is constant
+/// may also have signed codes of 4 bits without a zero point: kernels have a
+/// layout for them.
 std::optional<Codes> getWeightCodes(ConvOp op);
+std::optional<Codes> getWeightCodes(MatMulOp op);
 
 /// The one number that all elements of an integer constant have.
 std::optional<int64_t> getSplatInteger(mlir::Value value);
@@ -59,6 +61,9 @@ void populateZeroPointPatterns(mlir::RewritePatternSet &patterns);
 /// Products of integers that no kernel takes, in floats that hold their sums
 /// exactly.
 void populateExactFloatPatterns(mlir::RewritePatternSet &patterns);
+
+/// Weights of fewer than 8 bits in the forms that kernels take.
+void populateFewBitsPatterns(mlir::RewritePatternSet &patterns);
 
 /// Codes in place of floats in what copies, gathers, concatenates and reshapes.
 void populateMovePatterns(mlir::RewritePatternSet &patterns);

@@ -179,7 +179,7 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
   LogicalResult matchAndRewrite(MatMulOp op,
                                 PatternRewriter &rewriter) const override {
     std::optional<Codes> input = getCodes(op.getLhs()),
-                         weight = getCodes(op.getRhs());
+                         weight = getWeightCodes(op);
     if (!input || !weight)
       return refuseCodes(rewriter, op);
     auto type = weight->codes.getType();
@@ -482,6 +482,7 @@ struct FormIntegerPass : qcc::impl::FormIntegerBase<FormIntegerPass> {
                  NoteLoops<IntMatMulOp>, MultiplyByReciprocal>(&getContext());
     populateZeroPointPatterns(patterns);
     populateExactFloatPatterns(patterns);
+    populateFewBitsPatterns(patterns);
     populateAveragePatterns(patterns);
     populateMovePatterns(patterns);
     // Before a product with the reciprocal stands between.

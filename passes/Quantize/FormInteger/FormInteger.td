@@ -29,6 +29,9 @@ def FormInteger : Pass<"qcc-form-integer", "::mlir::ModuleOp"> {
     A depthwise convolution with several outputs per channel has no kernel for bytes: its codes less their zero points are
     convolved as f32, where sums stay below 2^24 and are exact.
 
+    A constant weight may have signed codes of 4 bits, or 8 as the zero point of those without a sign, which are stored so.
+    Others of fewer than 8 bits are 8 bits wide here if they are of a convolution; products have formats for them.
+
     Codes of what a copy, a concatenation or a reshape gives are found before it, and what slices, gathers or joins floats
     of one scale moves their codes.
 
