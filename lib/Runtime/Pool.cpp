@@ -36,14 +36,20 @@ static void pauseOnce(uint32_t i) {
 /// between the dispatches of a run.
 static constexpr uint32_t spinSteps = 1024;
 
+/// CPU_COUNT, of which a C library has a function of its own.
+static uint32_t count(const cpu_set_t &set) {
+  uint32_t result = 0;
+  for (uint32_t i = 0; i < CPU_SETSIZE; ++i)
+    result += CPU_ISSET(i, &set) ? 1 : 0;
+  return result;
+}
+
 uint32_t Pool::allowedCpus() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) != 0)
     return 1;
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < CPU_SETSIZE; ++i)
-    count += CPU_ISSET(i, &set) ? 1 : 0;
-  return count == 0 ? 1 : count;
+  uint32_t cpus = count(set);
+  return cpus == 0 ? 1 : cpus;
 }
 
 bool Pool::configure(uint32_t count, bool pin, const Memory &from) {
@@ -118,8 +124,29 @@ void Pool::start(uint32_t pid, uint32_t wanted) {
     if (pinned)
       pinTo(worker.thread, worker.number);
     ++started;
+    callerCpu = -1;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+/// Lets workers that are about to wake run on any CPU but the caller's. Linux
+/// may wake a thread on the CPU of who wakes it though others are idle: in a
+/// virtual machine those that have slept for some time count as taken by the
+/// host. It then waits there for several milliseconds, as long as the caller
+/// works.
+void Pool::keepOffCaller() {
+  int cpu = sched_getcpu();
+  cpu_set_t set;
+  if (pinned || cpu < 0 || cpu == callerCpu ||
+      sched_getaffinity(0, sizeof(set), &set) != 0)
+    return;
+  // With more threads than CPUs each has its share of all of them.
+  if (!CPU_ISSET(cpu, &set) || count(set) < threads)
+    return;
+  CPU_CLR(cpu, &set);
+  for (uint32_t i = 0; i < started; ++i)
+    pthread_setaffinity_np(workers[i].thread, sizeof(set), &set);
+  callerCpu = cpu;
 }
 
 void Pool::run(int64_t tasks, qcc_task_fn fn, void *arg, uint32_t maxWorkers,
@@ -135,8 +162,10 @@ void Pool::run(int64_t tasks, qcc_task_fn fn, void *arg, uint32_t maxWorkers,
   next.store(0, std::memory_order_relaxed);
   ticket.store(openBit, std::memory_order_release);
   signal.fetch_add(1, std::memory_order_seq_cst);
-  if (sleepers.load(std::memory_order_seq_cst) != 0)
+  if (sleepers.load(std::memory_order_seq_cst) != 0) {
+    keepOffCaller();
     futexWake(&signal, INT_MAX);
+  }
   work(0);
   waitForWorkers();
   owner.store(0, std::memory_order_release);

@@ -55,6 +55,7 @@ private:
 
   bool tryLock(uint32_t pid);
   void start(uint32_t pid, uint32_t wanted);
+  void keepOffCaller();
   void work(uint32_t worker);
   void join(uint32_t worker);
   uint32_t waitForSignal(uint32_t seen);
@@ -73,6 +74,7 @@ private:
   std::atomic<uint32_t> owner{0};
   uint32_t startedPid = 0;
   uint32_t started = 0; // workers[0 .. started) run
+  int callerCpu = -1;   // which they may not run on; -1: none
   Loop loop{};
 
   alignas(64) std::atomic<int64_t> next{0};

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <memory>
+#include <sched.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -70,6 +71,63 @@ TEST_F(PoolTest, WakesSleepers) {
     ASSERT_TRUE(runOnce(50));
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+}
+
+/// CPUs that the worker of the only task that waits may run on.
+cpu_set_t workersCpus(Pool &pool, int &callersCpu) {
+  struct Loop {
+    std::atomic<bool> done{false};
+    cpu_set_t set;
+    int callersCpu;
+  } loop;
+  CPU_ZERO(&loop.set);
+  // The caller waits in its task until the worker has done the other one.
+  auto fn = [](void *arg, int64_t, uint32_t worker) {
+    auto &l = *static_cast<Loop *>(arg);
+    if (worker == 0) {
+      l.callersCpu = sched_getcpu();
+      for (int i = 0; i < 2000 && !l.done; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return;
+    }
+    if (!l.done)
+      sched_getaffinity(0, sizeof(l.set), &l.set);
+    l.done = true;
+  };
+  callersCpu = sched_getcpu();
+  pool.run(2, fn, &loop, 2, uint32_t(getpid()));
+  // It may have moved before it woke the worker.
+  callersCpu = callersCpu == loop.callersCpu ? callersCpu : -1;
+  return loop.set;
+}
+
+TEST_F(PoolTest, WakesWorkersOnOtherCpus) {
+  if (Pool::allowedCpus() < 2)
+    GTEST_SKIP() << "one CPU";
+  start(2);
+  ASSERT_TRUE(runOnce(50));
+  int seen = 0;
+  for (int i = 0; i < 20 && seen < 3; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    int cpu = -1;
+    cpu_set_t set = workersCpus(*pool, cpu);
+    if (cpu < 0 || CPU_COUNT(&set) == 0)
+      continue;
+    EXPECT_FALSE(CPU_ISSET(cpu, &set));
+    EXPECT_EQ(uint32_t(CPU_COUNT(&set)), Pool::allowedCpus() - 1);
+    ++seen;
+  }
+  EXPECT_GT(seen, 0);
+}
+
+TEST_F(PoolTest, LeavesMoreThreadsThanCpusAsTheyAre) {
+  start(Pool::allowedCpus() + 1);
+  ASSERT_TRUE(runOnce(50));
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  int cpu = -1;
+  cpu_set_t set = workersCpus(*pool, cpu);
+  if (CPU_COUNT(&set) != 0)
+    EXPECT_EQ(uint32_t(CPU_COUNT(&set)), Pool::allowedCpus());
 }
 
 TEST_F(PoolTest, KeepsTheLimitOfWorkers) {
