@@ -106,6 +106,22 @@ static Value makeMask(const Addend &addend, const Heads &heads,
                                          addend.hidesSet ? hidden : none,
                                          addend.hidesSet ? none : hidden);
         });
+  } else if (addend.factor != 1 || addend.least != 0) {
+    auto type = cast<RankedTensorType>(mask.getType());
+    mask = createGeneric(
+        rewriter, mask.getLoc(), type, Combiner::None, mask,
+        rewriter.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
+        [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+          auto number = [&](double x) {
+            return arith::ConstantOp::create(b, b.getF32FloatAttr(float(x)));
+          };
+          Value value = args[0];
+          if (addend.factor != 1)
+            value = arith::MulFOp::create(b, value, number(addend.factor));
+          if (addend.least != 0)
+            value = arith::MaximumFOp::create(b, value, number(addend.least));
+          return value;
+        });
   }
   // In scores of rank 3 the first dimension is that of all heads.
   SmallVector<AffineExpr> dims = getDims(mask.getType());

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include <cfloat>
+#include <cmath>
 
 using namespace mlir;
 using namespace qcc;
@@ -39,6 +40,7 @@ private:
   bool takeHidden(Value scores, GenericOp choice);
   bool mayAdd(Value mask, AffineMap map, Value scores) const;
 
+  double least = 0;   ///< what masked scores are not below; 0: none
   unsigned left = 20; ///< steps
 };
 } // namespace
@@ -55,12 +57,12 @@ bool ScoreWalk::noteHeads(Value scores) {
   return chain.heads == heads;
 }
 
-/// True if what is read so may be added here: scale * (scores + mask) is not
-/// what qcc.attention computes, so a mask is taken only before (in this walk:
-/// above) any scaling. Kernels take a mask whose broadcast sizes are known to
-/// be 1.
+/// True if what is read so may be added here: what is added is multiplied with
+/// what multiplies the sum, but a cap of the sum is another function. Kernels
+/// take a mask whose broadcast sizes are known to be 1.
 bool ScoreWalk::mayAdd(Value mask, AffineMap map, Value scores) const {
-  return chain.scale == 1.0 && chain.softcap == 0 && map.getNumSymbols() == 0 &&
+  return chain.scale > 0 && chain.scale <= FLT_MAX && chain.softcap == 0 &&
+         map.getNumSymbols() == 0 &&
          map == getBroadcastMap(getDims(mask.getType()),
                                 getDims(scores.getType()), scores.getContext());
 }
@@ -89,7 +91,13 @@ bool ScoreWalk::takeStep(Value scores, const BinaryElementwise &step,
     chain.scale /= *constant;
   } else if (isa<arith::AddFOp>(step.op) && other &&
              mayAdd(other, step.maps[1 - at], scores)) {
-    chain.masks.push_back({other, step.maps[at].getNumDims()});
+    chain.masks.push_back({other, step.maps[at].getNumDims(), /*hidden=*/0,
+                           /*hidesSet=*/false, chain.scale, least});
+  } else if (isa<arith::MaximumFOp, arith::MaxNumFOp>(step.op) && constant &&
+             *constant <= -FLT_MAX && std::isfinite(*constant) &&
+             chain.scale > 0 && chain.softcap == 0) {
+    // No score is below it but one that a mask has made infinite.
+    least = std::max(*constant * chain.scale, double(-FLT_MAX));
   } else {
     return false;
   }
@@ -115,9 +123,12 @@ bool ScoreWalk::takeHidden(Value scores, GenericOp generic) {
         !generic.getMap(kept.getArgNumber()).isIdentity() ||
         !mayAdd(bits, generic.getMap(bit.getArgNumber()), scores))
       continue;
+    double number = *hidden * chain.scale;
+    if (least != 0)
+      number = std::max(number, least);
     chain.masks.push_back({bits,
                            cast<RankedTensorType>(scores.getType()).getRank(),
-                           *hidden, hidesSet});
+                           number, hidesSet});
     return follow(generic.getInputs()[kept.getArgNumber()]);
   }
   return false;
@@ -141,9 +152,11 @@ bool ScoreWalk::follow(Value scores) {
   }
   // A mask may have the shape of the scores as well.
   ScoreChain before = chain;
+  double leastBefore = least;
   if (takeStep(scores, *step, 0))
     return true;
   chain = std::move(before);
+  least = leastBefore;
   return takeStep(scores, *step, 1);
 }
 

@@ -15,6 +15,8 @@ struct Addend {
   int64_t rank = 0; ///< of the scores that it is added to
   double hidden = 0;
   bool hidesSet = false; ///< the number stands where a bit is set
+  double factor = 1;     ///< what a tensor of floats is multiplied with
+  double least = 0;      ///< and what it is not below then; 0: none
 };
 
 /// What lies between the first product and the softmax: scores * scale + masks,

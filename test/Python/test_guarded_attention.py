@@ -98,6 +98,9 @@ MASKS = {
     "seen, else -1e9": "scores = Where(seen, product, big)",
     "unseen, then infinite": "unseen = Not(seen) scores = Where(unseen, infinite, product)",
     "seen and biased": "biased = Add(product, bias) scores = Where(seen, biased, big)",
+    "biased, then scaled": "biased = Add(product, bias) masked = Add(biased, hidden) scores = Div(masked, scale)",
+    "seen, then scaled": "biased = Add(product, bias) masked = Where(seen, biased, big) scores = Mul(masked, scale)",
+    "not below the lowest": "masked = Add(product, hidden) biased = Add(masked, bias) scores = Max(biased, lowest)",
 }
 FORMS = {
     "rank 4": "kt = Transpose<perm = [0, 1, 3, 2]>(k) q4 = Mul(q, scale) product = MatMul(q4, kt) {mask} p = Softmax<axis = -1>(scores) y = MatMul(p, v)",
@@ -127,7 +130,8 @@ def test_forms(tmp_path, form, mask):
       {FORMS[form].format(mask=MASKS[mask])}
     }}"""
     model = parser.parse_model(text)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(-np.inf), "infinite"))
+    numbers = {"infinite": np.float32(-np.inf), "lowest": np.finfo(np.float32).min}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(number), name) for name, number in numbers.items())
     onnx.save(model, path)
     compiled = qcc.load(qcc.compile(path, tmp_path / "m.qcc"), threads=1)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -141,3 +145,26 @@ def test_forms(tmp_path, form, mask):
         np.testing.assert_allclose(compiled(arrays)["y"], want, rtol=1e-5, atol=2e-6)
     ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
     assert [op["op"] for op in ops].count("qcc.attention") == 1 and not any("softmax" in op["op"] for op in ops), ops
+
+
+@pytest.mark.parametrize("order", ["masked = Add(product, hidden) low = Max(masked, lowest) scores = Mul(low, scale)", "masked = Add(product, hidden) twice = Div(masked, scale) scores = Max(twice, lowest)"])
+def test_keys_that_all_are_lowest_count_alike(tmp_path, order):
+    """As OPT has it: where a mask leaves a row nothing, its result is the mean of all values and not zeros."""
+    path = tmp_path / "m.onnx"
+    model = parser.parse_model(f"""<ir_version: 10, opset_import: ["": 20]>
+    m (float[2,{HEADS},s,{DEPTH}] q, float[2,{HEADS},{TOKENS},{DEPTH}] k, float[2,{HEADS},{TOKENS},{DEPTH}] v, float[2,1,s,{TOKENS}] hidden)
+      => (float[2,{HEADS},s,{DEPTH}] y) <float scale = {{0.5}}> {{
+      kt = Transpose<perm = [0, 1, 3, 2]>(k) product = MatMul(q, kt) {order} p = Softmax<axis = -1>(scores) y = MatMul(p, v)
+    }}""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(np.finfo(np.float32).min), "lowest"))
+    onnx.save(model, path)
+    compiled = qcc.load(qcc.compile(path, tmp_path / "m.qcc"), threads=1)
+    rng = np.random.default_rng(8)
+    arrays = {n: rng.standard_normal((2, HEADS, TOKENS, DEPTH)).astype(np.float32) for n in "qkv"}
+    arrays["hidden"] = np.where(rng.random((2, 1, TOKENS, TOKENS)) < 0.5, 0, -np.inf).astype(np.float32)
+    arrays["hidden"][:, :, :3] = -np.inf
+    want = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, arrays)[0]
+    np.testing.assert_allclose(want[:, :, 0], arrays["v"].mean(axis=2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(compiled(arrays)["y"], want, rtol=1e-5, atol=2e-6)
+    ops = json.loads((tmp_path / "m.qcc" / "report.json").read_text())["ops"]
+    assert not any("softmax" in op["op"] for op in ops)

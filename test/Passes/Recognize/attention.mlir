@@ -80,10 +80,12 @@ func.func @weights_used(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, %v: t
   return %2, %1 : tensor<2x3x5x8xf32>, tensor<2x3x5x5xf32>
 }
 
-// scale * (scores + mask) is something else.
+// scale * (scores + mask) is scale * scores + scale * mask.
 // CHECK-LABEL: func.func @mask_before_scale
-// CHECK: qcc.softmax
-// CHECK-NOT: qcc.attention
+// CHECK-NOT: qcc.softmax
+// CHECK: %[[M:.*]] = qcc.generic none ins(%arg3 : tensor<2x1x1x5xf32>)
+// CHECK: arith.mulf
+// CHECK: qcc.attention %arg0, %{{.*}}, %arg2 mask %[[M]] {scale = 2.000000e+00 : f32}
 func.func @mask_before_scale(%q: tensor<2x3x5x8xf32>, %kt: tensor<2x3x8x5xf32>, %v: tensor<2x3x5x8xf32>,
                              %m: tensor<2x1x1x5xf32>) -> tensor<2x3x5x8xf32> {
   %two = qcc.constant dense<2.0> : tensor<f32> -> tensor<f32>
