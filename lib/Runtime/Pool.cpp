@@ -130,10 +130,9 @@ void Pool::start(uint32_t pid, uint32_t wanted) {
 }
 
 /// Lets workers that are about to wake run on any CPU but the caller's. Linux
-/// may wake a thread on the CPU of who wakes it though others are idle: in a
-/// virtual machine those that have slept for some time count as taken by the
-/// host. It then waits there for several milliseconds, as long as the caller
-/// works.
+/// may wake a thread on the CPU of who wakes it though another one is idle, as
+/// seen in a virtual machine after 0.1 s without work. It then waits there for
+/// several milliseconds, as long as the caller works.
 void Pool::keepOffCaller() {
   int cpu = sched_getcpu();
   cpu_set_t set;
