@@ -87,41 +87,42 @@ static Value swapLast(Value value, PatternRewriter &rewriter) {
   return permute(rewriter, value.getLoc(), value, order);
 }
 
+/// A tensor of f32 made of each element of another one.
+static Value
+mapElements(Value value, PatternRewriter &rewriter,
+            function_ref<Value(ImplicitLocOpBuilder &, Value)> make) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return createGeneric(
+      rewriter, value.getLoc(),
+      makeTensorType(getDims(type), rewriter.getF32Type()), Combiner::None,
+      value, rewriter.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
+      [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+        return make(b, args[0]);
+      });
+}
+
 /// An addend as a tensor of floats of rank 4.
 static Value makeMask(const Addend &addend, const Heads &heads,
                       PatternRewriter &rewriter) {
   Value mask = addend.tensor;
   if (addend.hidden != 0) {
-    auto type = cast<RankedTensorType>(mask.getType());
-    mask = createGeneric(
-        rewriter, mask.getLoc(),
-        makeTensorType(getDims(type), rewriter.getF32Type()), Combiner::None,
-        mask, rewriter.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
-        [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
+    mask = mapElements(
+        mask, rewriter, [&](ImplicitLocOpBuilder &b, Value bit) -> Value {
           auto number = [&](double x) {
             return arith::ConstantOp::create(b, b.getF32FloatAttr(float(x)));
           };
           Value hidden = number(addend.hidden), none = number(0);
-          return arith::SelectOp::create(b, args[0],
+          return arith::SelectOp::create(b, bit,
                                          addend.hidesSet ? hidden : none,
                                          addend.hidesSet ? none : hidden);
         });
-  } else if (addend.factor != 1 || addend.least != 0) {
-    auto type = cast<RankedTensorType>(mask.getType());
-    mask = createGeneric(
-        rewriter, mask.getLoc(), type, Combiner::None, mask,
-        rewriter.getMultiDimIdentityMap(unsigned(type.getRank())), {}, {},
-        [&](ImplicitLocOpBuilder &b, ValueRange args) -> Value {
-          auto number = [&](double x) {
-            return arith::ConstantOp::create(b, b.getF32FloatAttr(float(x)));
-          };
-          Value value = args[0];
-          if (addend.factor != 1)
-            value = arith::MulFOp::create(b, value, number(addend.factor));
-          if (addend.least != 0)
-            value = arith::MaximumFOp::create(b, value, number(addend.least));
-          return value;
-        });
+  } else if (addend.factor != 1) {
+    mask = mapElements(mask, rewriter,
+                       [&](ImplicitLocOpBuilder &b, Value x) -> Value {
+                         Value factor = arith::ConstantOp::create(
+                             b, b.getF32FloatAttr(float(addend.factor)));
+                         return arith::MulFOp::create(b, x, factor);
+                       });
   }
   // In scores of rank 3 the first dimension is that of all heads.
   SmallVector<AffineExpr> dims = getDims(mask.getType());
@@ -154,7 +155,14 @@ static Value addMasks(const ScoreChain &chain, const Heads &heads,
           return arith::AddFOp::create(builder, args[0], args[1]);
         });
   }
-  return sum;
+  if (!sum || chain.least == 0)
+    return sum;
+  return mapElements(
+      sum, rewriter, [&](ImplicitLocOpBuilder &b, Value x) -> Value {
+        Value least =
+            arith::ConstantOp::create(b, b.getF32FloatAttr(float(chain.least)));
+        return arith::MaximumFOp::create(b, x, least);
+      });
 }
 
 /// The generic that computes `value` if it is elementwise, its operands all

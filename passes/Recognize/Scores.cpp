@@ -40,7 +40,6 @@ private:
   bool takeHidden(Value scores, GenericOp choice);
   bool mayAdd(Value mask, AffineMap map, Value scores) const;
 
-  double least = 0;   ///< what masked scores are not below; 0: none
   unsigned left = 20; ///< steps
 };
 } // namespace
@@ -92,12 +91,13 @@ bool ScoreWalk::takeStep(Value scores, const BinaryElementwise &step,
   } else if (isa<arith::AddFOp>(step.op) && other &&
              mayAdd(other, step.maps[1 - at], scores)) {
     chain.masks.push_back({other, step.maps[at].getNumDims(), /*hidden=*/0,
-                           /*hidesSet=*/false, chain.scale, least});
+                           /*hidesSet=*/false, chain.scale});
   } else if (isa<arith::MaximumFOp, arith::MaxNumFOp>(step.op) && constant &&
              *constant <= -FLT_MAX && std::isfinite(*constant) &&
-             chain.scale > 0 && chain.softcap == 0) {
-    // No score is below it but one that a mask has made infinite.
-    least = std::max(*constant * chain.scale, double(-FLT_MAX));
+             chain.scale > 0 && chain.softcap == 0 && chain.masks.empty()) {
+    // No score is below it but one that masks, all further down, have made
+    // infinite.
+    chain.least = std::max(*constant * chain.scale, double(-FLT_MAX));
   } else {
     return false;
   }
@@ -123,12 +123,9 @@ bool ScoreWalk::takeHidden(Value scores, GenericOp generic) {
         !generic.getMap(kept.getArgNumber()).isIdentity() ||
         !mayAdd(bits, generic.getMap(bit.getArgNumber()), scores))
       continue;
-    double number = *hidden * chain.scale;
-    if (least != 0)
-      number = std::max(number, least);
     chain.masks.push_back({bits,
                            cast<RankedTensorType>(scores.getType()).getRank(),
-                           number, hidesSet});
+                           *hidden * chain.scale, hidesSet});
     return follow(generic.getInputs()[kept.getArgNumber()]);
   }
   return false;
@@ -152,11 +149,9 @@ bool ScoreWalk::follow(Value scores) {
   }
   // A mask may have the shape of the scores as well.
   ScoreChain before = chain;
-  double leastBefore = least;
   if (takeStep(scores, *step, 0))
     return true;
   chain = std::move(before);
-  least = leastBefore;
   return takeStep(scores, *step, 1);
 }
 

@@ -16,7 +16,6 @@ struct Addend {
   double hidden = 0;
   bool hidesSet = false; ///< the number stands where a bit is set
   double factor = 1;     ///< what a tensor of floats is multiplied with
-  double least = 0;      ///< and what it is not below then; 0: none
 };
 
 /// What lies between the first product and the softmax: scores * scale + masks,
@@ -27,6 +26,7 @@ struct ScoreChain {
   double scale = 1.0;
   double softcap = 0;                 // 0: none
   llvm::SmallVector<Addend, 2> masks; // all that is added
+  double least = 0;                   // the sum of masks is not below; 0: none
   /// B and H, where the chain says them.
   std::optional<std::pair<mlir::AffineExpr, mlir::AffineExpr>> heads;
 };

@@ -147,14 +147,14 @@ def test_forms(tmp_path, form, mask):
     assert [op["op"] for op in ops].count("qcc.attention") == 1 and not any("softmax" in op["op"] for op in ops), ops
 
 
-@pytest.mark.parametrize("order", ["masked = Add(product, hidden) low = Max(masked, lowest) scores = Mul(low, scale)", "masked = Add(product, hidden) twice = Div(masked, scale) scores = Max(twice, lowest)"])
+@pytest.mark.parametrize("order", ["masked = Add(product, hidden) bounded = Max(masked, lowest) scores = Mul(bounded, scale)", "masked = Add(product, hidden) twice = Div(masked, scale) scores = Max(twice, lowest)", "once = Add(product, low) masked = Add(once, low) scores = Max(masked, lowest)"])
 def test_keys_that_all_are_lowest_count_alike(tmp_path, order):
     """As OPT has it: where a mask leaves a row nothing, its result is the mean of all values and not zeros."""
     path = tmp_path / "m.onnx"
     model = parser.parse_model(f"""<ir_version: 10, opset_import: ["": 20]>
     m (float[2,{HEADS},s,{DEPTH}] q, float[2,{HEADS},{TOKENS},{DEPTH}] k, float[2,{HEADS},{TOKENS},{DEPTH}] v, float[2,1,s,{TOKENS}] hidden)
       => (float[2,{HEADS},s,{DEPTH}] y) <float scale = {{0.5}}> {{
-      kt = Transpose<perm = [0, 1, 3, 2]>(k) product = MatMul(q, kt) {order} p = Softmax<axis = -1>(scores) y = MatMul(p, v)
+      low = Max(hidden, lowest) kt = Transpose<perm = [0, 1, 3, 2]>(k) product = MatMul(q, kt) {order} p = Softmax<axis = -1>(scores) y = MatMul(p, v)
     }}""")
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(np.finfo(np.float32).min), "lowest"))
     onnx.save(model, path)
