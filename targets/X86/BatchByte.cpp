@@ -15,11 +15,11 @@
 // in integers that wrap, so the result is exact for all levels and shapes.
 //
 //===----------------------------------------------------------------------===//
+#include "ByteRows.h"
 #include "Emitters.h"
 #include "IntegerDot.h"
 #include "Tiles.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -104,8 +104,6 @@ public:
 
 private:
   void emitTask(Value task);
-  Value loadZero(Value zero);
-  Value batchOffset(Type type);
   void emitRowTerms();
   Value sumRow(Value row);
   void packBlock(Value kBegin, Value kCount);
@@ -127,9 +125,6 @@ private:
   Value part(int64_t offset) {
     return b.elementPointer(b.scratch(), i8, b.idx(offset));
   }
-  /// Runs `then` or `otherwise` by `condition`.
-  void either(Value condition, function_ref<void()> then,
-              function_ref<void()> otherwise);
   /// K is a multiple of a step.
   bool hasWholeSteps() const {
     std::optional<int64_t> known = getConstantSize(sizes.k);
@@ -207,29 +202,11 @@ BatchByte::BatchByte(KernelBuilder &b, IntMatMulOp op, int64_t columns,
   tileStore.emplace(b, this->epilogue, out, stored);
 }
 
-void BatchByte::either(Value condition, function_ref<void()> then,
-                       function_ref<void()> otherwise) {
-  auto branch = scf::IfOp::create(b, condition, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard restore(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  then();
-  b.setInsertionPointToStart(branch.elseBlock());
-  otherwise();
-}
-
-/// A zero point as i32, or null.
-Value BatchByte::loadZero(Value zero) {
-  if (!zero)
-    return {};
-  Value byte = b.load(b.pointer(cast<BlockArgument>(zero)), i8, b.idx(0));
-  if (isSigned(zero))
-    return arith::ExtSIOp::create(b, i32, byte);
-  return arith::ExtUIOp::create(b, i32, byte);
-}
-
 LogicalResult BatchByte::emit() {
-  leftZero = loadZero(op.getLhsZero());
-  rightZero = loadZero(op.getRhsZero());
+  if (op.getLhsZero())
+    leftZero = loadZeroPoint(b, op.getLhsZero());
+  if (op.getRhsZero())
+    rightZero = loadZeroPoint(b, op.getRhsZero());
   if (turns) {
     Value moved = b.constantInt(leftSigned ? 128 : -128, i32);
     rightZero =
@@ -239,19 +216,6 @@ LogicalResult BatchByte::emit() {
       b.taskBegin(), b.taskEnd(), b.idx(1), [&](Value task) { emitTask(task); },
       KernelBuilder::LoopHint::NoUnroll);
   return status;
-}
-
-/// Offset of the operand's matrix in the current product of the batch: leading
-/// dimensions of size 1 broadcast.
-Value BatchByte::batchOffset(Type type) {
-  SmallVector<AffineExpr> dims = getDims(type);
-  SmallVector<Value> strides = b.strides(type);
-  size_t leading = dims.size() - 2, skip = batchIndex.size() - leading;
-  Value result = b.idx(0);
-  for (size_t i = 0; i < leading; ++i)
-    if (getConstantSize(dims[i]) != 1)
-      result = b.add(result, b.mul(batchIndex[skip + i], strides[i]));
-  return result;
 }
 
 void BatchByte::emitTask(Value task) {
@@ -267,8 +231,10 @@ void BatchByte::emitTask(Value task) {
   live = b.minIdx(b.sub(n, column), b.idx(columns));
   product = task;
   batchIndex = splitIndex(b, product, sizes.batch);
-  left = b.elementPointer(lhs, i8, batchOffset(op.getLhs().getType()));
-  right = b.elementPointer(rhs, i8, batchOffset(op.getRhs().getType()));
+  left = b.elementPointer(
+      lhs, i8, getMatrixOffset(b, op.getLhs().getType(), batchIndex));
+  right = b.elementPointer(
+      rhs, i8, getMatrixOffset(b, op.getRhs().getType(), batchIndex));
 
   emitRowTerms();
   Value zero = b.constantInt(0, ints);
@@ -306,8 +272,8 @@ void BatchByte::emitRowTerms() {
   };
   Value isNeeded =
       arith::CmpIOp::create(b, arith::CmpIPredicate::ne, rightZero, zero);
-  either(
-      isNeeded,
+  emitEither(
+      b, isNeeded,
       [&] {
         store([&](Value row) -> Value {
           return arith::MulIOp::create(b, sumRow(row), rightZero);
@@ -553,9 +519,8 @@ SmallVector<Value> BatchByte::multiply(Value row, const Tile &tile, Value first,
   SmallVector<Value> sums = b.forLoop(
       b.idx(0), whole, b.idx(kStep), init,
       [&](Value at, ArrayRef<Value> carried) {
-        auto load = [&](Value pointer) -> Value {
-          return LLVM::LoadOp::create(b, i32, b.elementPointer(pointer, i8, at),
-                                      /*alignment=*/1);
+        auto load = [&](Value pointer) {
+          return loadWord(b, pointer, at, kStep);
         };
         return step(at, load, carried);
       },
@@ -598,8 +563,8 @@ void BatchByte::emitTile(Value row, const Tile &tile, Value first,
       Value before = b.load(part(layout.sums), i32, place(r, v), kLanes, mask);
       sum = arith::AddIOp::create(b, sum, before);
     }
-  either(
-      b.less(b.sub(k, kBegin), b.idx(kBlock + 1)),
+  emitEither(
+      b, b.less(b.sub(k, kBegin), b.idx(kBlock + 1)),
       [&] { finish(row, tile, first, lastCount, sums); },
       [&] {
         for (unsigned r = 0; r < tile.rows; ++r)

@@ -55,7 +55,6 @@ private:
   void emitRows(std::optional<int64_t> columns, Value kBegin, Value kCount);
   void emitTile(std::optional<int64_t> columns, Value row, unsigned rows,
                 Value kBegin, Value kCount);
-  Value batchOffset(Type type);
   Value liveLanes(std::optional<int64_t> columns, unsigned v);
   Value maskOf(Value count) {
     return count ? b.firstLanes(count, lanes) : Value();
@@ -133,19 +132,6 @@ LogicalResult BatchGemm::emit() {
   return status;
 }
 
-/// Offset of the operand's matrix in the current product of the batch: leading
-/// dimensions of size 1 broadcast.
-Value BatchGemm::batchOffset(Type type) {
-  SmallVector<AffineExpr> dims = getDims(type);
-  SmallVector<Value> strides = b.strides(type);
-  size_t leading = dims.size() - 2, skip = batchIndex.size() - leading;
-  Value result = b.idx(0);
-  for (size_t i = 0; i < leading; ++i)
-    if (getConstantSize(dims[i]) != 1)
-      result = b.add(result, b.mul(batchIndex[skip + i], strides[i]));
-  return result;
-}
-
 void BatchGemm::emitTask(Value task) {
   auto split = [&](AffineExpr size) {
     Value count = b.size(size);
@@ -158,8 +144,10 @@ void BatchGemm::emitTask(Value task) {
   column = b.mul(split(sizes.n.ceilDiv(nr)), b.idx(nr));
   product = task;
   batchIndex = splitIndex(b, product, sizes.batch);
-  left = b.elementPointer(lhs, f32, batchOffset(op.getLhs().getType()));
-  right = b.elementPointer(rhs, f32, batchOffset(op.getRhs().getType()));
+  left = b.elementPointer(
+      lhs, f32, getMatrixOffset(b, op.getLhs().getType(), batchIndex));
+  right = b.elementPointer(
+      rhs, f32, getMatrixOffset(b, op.getRhs().getType(), batchIndex));
   live = b.minIdx(b.sub(b.size(sizes.n), column), b.idx(nr));
 
   std::optional<int64_t> n = getConstantSize(sizes.n);

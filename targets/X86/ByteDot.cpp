@@ -292,24 +292,17 @@ void ByteDot::emitRows(Value total, Value endRow) {
       sweep(firstRow, endRow, known);
     return;
   }
-  auto either = [&](Value isMany, auto many, auto few) {
-    auto branch = scf::IfOp::create(b, isMany, /*withElseRegion=*/true);
-    OpBuilder::InsertionGuard restore(b);
-    b.setInsertionPointToStart(branch.thenBlock());
-    many();
-    b.setInsertionPointToStart(branch.elseBlock());
-    few();
-  };
   auto withoutTiles = [&] {
-    either(
-        b.less(b.idx(1), total), [&] { sweep(firstRow, endRow, std::nullopt); },
+    emitEither(
+        b, b.less(b.idx(1), total),
+        [&] { sweep(firstRow, endRow, std::nullopt); },
         [&] { sweep(firstRow, endRow, 1); });
   };
   if (!tiles)
     return withoutTiles();
-  either(
-      b.less(b.idx(ByteTiles::kRows - 1), total), [&] { sweepTiles(endRow); },
-      withoutTiles);
+  emitEither(
+      b, b.less(b.idx(ByteTiles::kRows - 1), total),
+      [&] { sweepTiles(endRow); }, withoutTiles);
 }
 
 /// A pair of tiles of columns meets all rows of the task while it is in L2.

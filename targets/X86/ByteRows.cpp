@@ -19,27 +19,31 @@ int64_t ByteRows::getScratchBytes(int64_t inputs, int64_t entries) {
   return 2 * llvm::alignTo(inputs, kLine) + entries * int64_t(sizeof(void *));
 }
 
+static bool isUnsigned(Value tensor) {
+  return cast<RankedTensorType>(tensor.getType())
+      .getElementType()
+      .isUnsignedInteger();
+}
+
+Value x86::loadZeroPoint(KernelBuilder &b, Value point) {
+  Type i32 = b.getI32Type();
+  Value byte =
+      b.load(b.pointer(cast<BlockArgument>(point)), b.getI8Type(), b.idx(0));
+  if (isUnsigned(point))
+    return arith::ExtUIOp::create(b, i32, byte);
+  return arith::ExtSIOp::create(b, i32, byte);
+}
+
 /// What stands in the padding, as i32.
 static Value loadZero(KernelBuilder &b, Operation *op) {
   Type i32 = b.getI32Type();
-  auto isUnsigned = [](Value tensor) {
-    return cast<RankedTensorType>(tensor.getType())
-        .getElementType()
-        .isUnsignedInteger();
-  };
   if (isa<PoolOp>(op))
     return b.constantInt(isUnsigned(op->getOperand(0)) ? 0 : -128, i32);
   if (isa<QMatMulOp>(op))
     return b.constantInt(0, i32);
   Value point = isa<IntConvOp>(op) ? Value(cast<IntConvOp>(op).getInputZero())
                                    : cast<IntMatMulOp>(op).getLhsZero();
-  if (!point)
-    return b.constantInt(0, i32);
-  Value byte =
-      b.load(b.pointer(cast<BlockArgument>(point)), b.getI8Type(), b.idx(0));
-  if (isUnsigned(point))
-    return arith::ExtUIOp::create(b, i32, byte);
-  return arith::ExtSIOp::create(b, i32, byte);
+  return point ? loadZeroPoint(b, point) : b.constantInt(0, i32);
 }
 
 ByteRows::ByteRows(KernelBuilder &b, Operation *op,

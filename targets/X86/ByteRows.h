@@ -97,6 +97,9 @@ private:
   mlir::Value last, lastCopy; ///< null where no row is read beyond its end
 };
 
+/// A zero point, an argument of the kernel with one byte, as i32.
+mlir::Value loadZeroPoint(KernelBuilder &b, mlir::Value point);
+
 /// Four bytes as an i32; of the last ones only `live`, zero beyond.
 mlir::Value loadWord(KernelBuilder &b, mlir::Value pointer, mlir::Value offset,
                      int64_t live);

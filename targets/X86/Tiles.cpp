@@ -247,6 +247,29 @@ LogicalResult TileStore::storeRows(const Tile &tile, Type element,
   return status;
 }
 
+void x86::emitEither(KernelBuilder &b, Value condition,
+                     function_ref<void()> then,
+                     function_ref<void()> otherwise) {
+  auto branch = scf::IfOp::create(b, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard restore(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  then();
+  b.setInsertionPointToStart(branch.elseBlock());
+  otherwise();
+}
+
+Value x86::getMatrixOffset(KernelBuilder &b, Type type,
+                           ArrayRef<Value> batchIndex) {
+  SmallVector<AffineExpr> dims = getDims(type);
+  SmallVector<Value> strides = b.strides(type);
+  size_t leading = dims.size() - 2, skip = batchIndex.size() - leading;
+  Value result = b.idx(0);
+  for (size_t i = 0; i < leading; ++i)
+    if (getConstantSize(dims[i]) != 1)
+      result = b.add(result, b.mul(batchIndex[skip + i], strides[i]));
+  return result;
+}
+
 SmallVector<Value> x86::splitIndex(KernelBuilder &b, Value flat,
                                    ArrayRef<AffineExpr> dims) {
   SmallVector<Value> indices(dims.size());

@@ -33,8 +33,8 @@ LAYERS = {
 SCALE, ZERO = np.float32(0.02), np.uint8(97)
 
 
-def save(path: pathlib.Path, kind: str, layer: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A layer of codes x; returns the weight in f64 and the scales."""
+def save(path: pathlib.Path, kind: str, layer: str, rng: np.random.Generator) -> np.ndarray:
+    """A layer of codes x; returns the weight in f64."""
     code, least, most, zero = KINDS[kind]
     shape, axis, given, groups = LAYERS[layer]
     outputs = shape[axis]
@@ -59,7 +59,7 @@ def save(path: pathlib.Path, kind: str, layer: str, rng: np.random.Generator) ->
     ]
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.UINT8, given)], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 25)], ir_version=13), path)
-    return weight, scales
+    return weight
 
 
 def define(layer: str, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def define(layer: str, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_layer(tmp_path, kind, layer, target):
     rng = np.random.default_rng(3)
-    weight, _ = save(tmp_path / "m.onnx", kind, layer, rng)
+    weight = save(tmp_path / "m.onnx", kind, layer, rng)
     qcc.compile(tmp_path / "m.onnx", tmp_path / "artifact", target=target)
     x = rng.integers(0, 256, LAYERS[layer][2]).astype(np.uint8)
     exact = define(layer, (x.astype(np.float64) - ZERO) * np.float64(SCALE), weight)

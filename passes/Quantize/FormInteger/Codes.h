@@ -58,8 +58,8 @@ void populateAveragePatterns(mlir::RewritePatternSet &patterns);
 /// Weights of integer operations as signed codes without a zero point.
 void populateZeroPointPatterns(mlir::RewritePatternSet &patterns);
 
-/// Products of integers that no kernel takes, in floats that hold their sums
-/// exactly.
+/// Convolutions of integers that no kernel takes, in floats that hold their
+/// sums exactly.
 void populateExactFloatPatterns(mlir::RewritePatternSet &patterns);
 
 /// Weights of fewer than 8 bits in the forms that kernels take.

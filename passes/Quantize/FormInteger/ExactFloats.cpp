@@ -1,4 +1,4 @@
-//===- ExactFloats.cpp - integer products in floats -------------*- C++ -*-===//
+//===- ExactFloats.cpp - integer convolutions in floats ---------*- C++ -*-===//
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Codes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"

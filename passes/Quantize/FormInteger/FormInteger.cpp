@@ -192,7 +192,8 @@ struct FormIntMatMul : OpRewritePattern<MatMulOp> {
                     type.hasStaticShape() && type.getRank() == 2 &&
                     !op.getTransA();
     if (!isWeight && weight->zero && !hasOneElement(weight->zero))
-      return refuse(rewriter, op, "the second operand has zero points");
+      return refuse(rewriter, op,
+                    "the second operand has a zero point per column");
     SmallVector<AffineExpr> dims = getDims(type);
     std::optional<int64_t> rows =
         getConstantSize(dims[dims.size() - (op.getTransB() ? 1 : 2)]);

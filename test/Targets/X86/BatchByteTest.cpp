@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "X86Kernel.h"
 #include "gtest/gtest.h"
+#include <cmath>
 
 using namespace qcc;
 using namespace qcc::test;
@@ -19,15 +20,9 @@ struct Product {
   bool lhsUnsigned, rhsUnsigned, lhsZero, rhsZero, dynamic;
   After after;
 
-  std::vector<Dim> operand(int batch, Dim rows, Dim columns) const {
-    std::vector<Dim> dims;
-    if (batch < 2)
-      dims = {batch == 1 ? 1 : outer, inner};
-    if (!dynamic)
-      rows.symbol = columns.symbol = "";
-    dims.push_back(rows);
-    dims.push_back(columns);
-    return dims;
+  std::vector<Dim> operand(int batch, const Dim &rows,
+                           const Dim &columns) const {
+    return batchDims({outer, inner}, batch, rows, columns, dynamic);
   }
   Dim dm() const { return {m, "s0"}; }
   Dim dn() const { return {n, "s1"}; }
@@ -80,19 +75,6 @@ std::string Product::text() const {
   return kernelText(operands, body, "%e", y);
 }
 
-/// Bytes of the whole range, the extremes more often.
-Bytes randomBytes(Random &random, int64_t count) {
-  Bytes bytes(static_cast<size_t>(count));
-  for (char &byte : bytes) {
-    int64_t kind = random.range(0, 7);
-    byte = kind == 0   ? char(0x80)
-           : kind == 1 ? char(0x7f)
-           : kind == 2 ? char(0xff)
-                       : char(random.range(0, 255));
-  }
-  return bytes;
-}
-
 int64_t read(char byte, bool isUnsigned) {
   return isUnsigned ? int64_t(uint8_t(byte)) : int64_t(int8_t(byte));
 }
@@ -104,8 +86,8 @@ void check(const X86 &x86, const std::string &levels, const Product &g,
   ASSERT_TRUE(kernel.ok());
   EXPECT_EQ(kernel.getEmitter(), "batch_dot.int8");
   Random random(seed + 1);
-  Bytes a = randomBytes(random, count(g.lhs())),
-        b = randomBytes(random, count(g.rhs())),
+  Bytes a = randomBytes(random, size_t(count(g.lhs()))),
+        b = randomBytes(random, size_t(count(g.rhs()))),
         points = randomBytes(random, 2);
   std::vector<Bytes> inputs{a, b};
   if (g.lhsZero)

@@ -33,19 +33,6 @@ Operands randomOperands(Random &random) {
   return result;
 }
 
-/// Bytes of the whole range, the extremes more often.
-Bytes randomBytes(Random &random, size_t count) {
-  Bytes bytes(count);
-  for (char &byte : bytes) {
-    int64_t kind = random.range(0, 7);
-    byte = kind == 0   ? char(0x80)
-           : kind == 1 ? char(0x7f)
-           : kind == 2 ? char(0xff)
-                       : char(random.range(0, 255));
-  }
-  return bytes;
-}
-
 /// The code that a weight's byte holds: i4 in its lowest bits.
 int64_t readWeight(char byte, bool isNibble) {
   return isNibble ? ((byte & 15) ^ 8) - 8 : int64_t(int8_t(byte));

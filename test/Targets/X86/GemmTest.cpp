@@ -146,15 +146,9 @@ struct BatchGemm {
   int lhsBatch, rhsBatch; ///< 0: [outer, inner], 1: [1, inner], 2: none
   bool transposeA, transposeB, dynamic;
 
-  std::vector<Dim> operand(int batch, Dim rows, Dim columns) const {
-    std::vector<Dim> dims;
-    if (batch < 2)
-      dims = {batch == 1 ? 1 : outer, inner};
-    if (!dynamic)
-      rows.symbol = columns.symbol = "";
-    dims.push_back(rows);
-    dims.push_back(columns);
-    return dims;
+  std::vector<Dim> operand(int batch, const Dim &rows,
+                           const Dim &columns) const {
+    return batchDims({outer, inner}, batch, rows, columns, dynamic);
   }
   Dim dm() const { return {m, "s0"}; }
   Dim dn() const { return {n, "s1"}; }

@@ -43,6 +43,31 @@ int64_t test::count(const std::vector<Dim> &dims) {
   return product;
 }
 
+std::vector<Dim> test::batchDims(std::vector<Dim> batch, int mode, Dim rows,
+                                 Dim columns, bool dynamic) {
+  if (mode == 1)
+    batch.front() = 1;
+  if (mode == 2)
+    batch.clear();
+  if (!dynamic)
+    rows.symbol = columns.symbol = "";
+  batch.push_back(rows);
+  batch.push_back(columns);
+  return batch;
+}
+
+Bytes test::randomBytes(Random &random, size_t count) {
+  Bytes bytes(count);
+  for (char &byte : bytes) {
+    int64_t kind = random.range(0, 7);
+    byte = kind == 0   ? char(0x80)
+           : kind == 1 ? char(0x7f)
+           : kind == 2 ? char(0xff)
+                       : char(random.range(0, 255));
+  }
+  return bytes;
+}
+
 std::string test::kernelText(const std::vector<std::string> &operands,
                              const std::string &body, const std::string &result,
                              const std::string &type) {

@@ -32,6 +32,13 @@ struct Dim {
 std::string tensor(const std::vector<Dim> &dims, const std::string &element,
                    unsigned symbols = 3);
 int64_t count(const std::vector<Dim> &dims);
+/// The dimensions of an operand of a batch of matrix products: those of `batch`
+/// (mode 0), the last of these behind a 1 (1) or none of them (2), and the
+/// matrix's, as symbols if it is `dynamic`.
+std::vector<Dim> batchDims(std::vector<Dim> batch, int mode, Dim rows,
+                           Dim columns, bool dynamic);
+/// Bytes of the whole range, the extremes more often.
+Bytes randomBytes(Random &random, size_t count);
 
 /// The module text of a kernel with these operands (%0, %1, ...) whose body
 /// yields `result`.

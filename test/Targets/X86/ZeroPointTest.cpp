@@ -114,13 +114,6 @@ int64_t Shape::exact(const Bytes &x, const Bytes &w, int64_t zero,
   return total;
 }
 
-Bytes randomBytes(Random &random, int64_t count) {
-  Bytes bytes(count);
-  for (char &byte : bytes)
-    byte = random.range(0, 3) ? char(random.range(0, 255)) : char(0x80);
-  return bytes;
-}
-
 /// Runs the kernel of a weight of words, or both kernels.
 Bytes run(const X86 &x86, const std::string &levels, const Shape &shape,
           const Bytes &x, const Bytes &w, const Bytes &zero,
