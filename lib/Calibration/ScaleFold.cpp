@@ -6,7 +6,6 @@
 #include "qcc/Calibration/Sequence.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include <cmath>
 #include <numeric>
@@ -22,52 +21,6 @@ static constexpr double kTolerance = 1e-3;
 static constexpr StringLiteral kNotLinear = " does not scale with its channels";
 /// How the reason of a factor such as the half of GELU ends.
 static constexpr StringLiteral kOneWeight = " has one weight for all channels";
-
-SmallVector<LinearGroup>
-qcc::collectLinearGroups(func::FuncOp func,
-                         llvm::function_ref<bool(MatMulOp)> take) {
-  llvm::MapVector<Value, LinearGroup> groups;
-  func.walk([&](MatMulOp op) {
-    if (isConstantExpression(op.getResult()) || !take(op))
-      return;
-    LinearGroup &group = groups[op.getLhs()];
-    group.input = op.getLhs();
-    group.layers.push_back(op);
-  });
-  return llvm::map_to_vector(groups.takeVector(),
-                             [](auto &entry) { return entry.second; });
-}
-
-int64_t qcc::getWeightRows(MatMulOp layer) {
-  return cast<RankedTensorType>(layer.getRhs().getType())
-      .getDimSize(layer.getTransB() ? 1 : 0);
-}
-
-int64_t qcc::getWeightColumns(MatMulOp layer) {
-  return cast<RankedTensorType>(layer.getRhs().getType())
-      .getDimSize(layer.getTransB() ? 0 : 1);
-}
-
-llvm::Expected<std::vector<float>> qcc::readWeight(Workspace &workspace,
-                                                   MatMulOp layer) {
-  auto values = workspace.evaluate(layer.getRhs());
-  if (!values)
-    return values;
-  // Algorithms take what is not finite as 0, which would hide a broken model.
-  for (float value : *values)
-    if (!std::isfinite(value))
-      return makeError(Diag::BadTensor, describeNode(layer.getLoc()),
-                       "expected finite weights, but got " +
-                           llvm::Twine(std::isnan(value) ? "NaN" : "infinity"));
-  if (!layer.getTransB())
-    return values;
-  int64_t k = getWeightRows(layer), n = getWeightColumns(layer);
-  std::vector<float> turned(values->size());
-  for (int64_t i = 0; i < k; ++i)
-    for (int64_t j = 0; j < n; ++j)
-      turned[size_t(i * n + j)] = (*values)[size_t(j * k + i)];
-  return std::move(turned);
-}
 
 LogicalResult qcc::checkSameOutputs(Workspace &workspace, ModuleOp before,
                                     ModuleOp after) {
@@ -502,35 +455,6 @@ bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
 // Applying
 //===----------------------------------------------------------------------===//
 
-/// `value` times or over a constant of `sizes` along its dimensions `dims`.
-static Value combine(OpBuilder &b, Value value, ArrayRef<int64_t> dims,
-                     ArrayRef<int64_t> sizes, ArrayRef<float> factors,
-                     bool divide) {
-  MLIRContext *context = b.getContext();
-  auto type = cast<RankedTensorType>(value.getType());
-  auto factorType = RankedTensorType::get(sizes, b.getF32Type());
-  Location loc = value.getLoc();
-  Value factor = ConstantOp::create(
-      b, loc, factorType, DenseElementsAttr::get(factorType, factors));
-  unsigned rank = unsigned(type.getRank());
-  SmallVector<AffineExpr> read;
-  for (int64_t dim : dims)
-    read.push_back(getAffineDimExpr(unsigned(dim), context));
-  auto generic = GenericOp::create(
-      b, loc, type, Combiner::None, ValueRange{value, factor},
-      b.getAffineMapArrayAttr({AffineMap::getMultiDimIdentityMap(rank, context),
-                               AffineMap::get(rank, 0, read, context)}),
-      ValueRange{}, AffineMapAttr());
-  OpBuilder::InsertionGuard guard(b);
-  Block *block = b.createBlock(&generic.getBody());
-  Value x = block->addArgument(b.getF32Type(), loc),
-        y = block->addArgument(b.getF32Type(), loc);
-  Value result = divide ? Value(arith::DivFOp::create(b, loc, x, y))
-                        : Value(arith::MulFOp::create(b, loc, x, y));
-  YieldOp::create(b, loc, result);
-  return generic.getResult();
-}
-
 void ScaleFold::apply(ArrayRef<float> scales) const {
   for (const Sink &sink : sinks) {
     int64_t count =
@@ -540,26 +464,10 @@ void ScaleFold::apply(ArrayRef<float> scales) const {
     for (auto [channel, at] : llvm::enumerate(sink.channels.at))
       factors[size_t(at)] = scales[channel];
     OpBuilder b(sink.operand->getOwner());
-    sink.operand->set(combine(b, sink.operand->get(), sink.channels.dims,
-                              sink.channels.sizes, factors, /*divide=*/true));
+    sink.operand->set(scaleChannels(b, sink.operand->get(), sink.channels.dims,
+                                    sink.channels.sizes, factors,
+                                    /*divide=*/true));
   }
-}
-
-void qcc::scaleWeightRows(MatMulOp layer, ArrayRef<float> scales) {
-  OpBuilder b(layer);
-  layer.getRhsMutable().set(combine(b, layer.getRhs(),
-                                    {layer.getTransB() ? 1 : 0},
-                                    {int64_t(scales.size())}, scales,
-                                    /*divide=*/false));
-}
-
-void qcc::divideInput(const LinearGroup &group, ArrayRef<float> scales) {
-  OpBuilder b(group.layers.front());
-  auto type = cast<RankedTensorType>(group.input.getType());
-  Value divided = combine(b, group.input, {type.getRank() - 1},
-                          {int64_t(scales.size())}, scales, /*divide=*/true);
-  for (MatMulOp layer : group.layers)
-    layer.getLhsMutable().set(divided);
 }
 
 //===----------------------------------------------------------------------===//

@@ -11,34 +11,11 @@
 #ifndef QCC_CALIBRATION_SCALEFOLD_H
 #define QCC_CALIBRATION_SCALEFOLD_H
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "qcc/Calibration/Workspace.h"
-#include "qcc/Dialect/QCC/QCCDialect.h"
+#include "qcc/Calibration/LinearGroup.h"
 #include <string>
 #include <vector>
 
 namespace qcc {
-
-/// Products with constant weights that read the same activation.
-struct LinearGroup {
-  mlir::Value input;
-  llvm::SmallVector<MatMulOp> layers;
-};
-
-/// The groups of a function, in the order of its first products, of those that
-/// `take` takes.
-llvm::SmallVector<LinearGroup>
-collectLinearGroups(mlir::func::FuncOp func,
-                    llvm::function_ref<bool(MatMulOp)> take);
-
-/// The rows and columns of a layer's weight, whichever way it is stored.
-int64_t getWeightRows(MatMulOp layer);
-int64_t getWeightColumns(MatMulOp layer);
-
-/// The weight of a layer, [K, N] row-major. Errors: as Workspace::evaluate;
-/// BadTensor for weights that are not finite.
-llvm::Expected<std::vector<float>> readWeight(Workspace &workspace,
-                                              MatMulOp layer);
 
 /// Fails with a diagnostic (Internal) if `after`, whose weights were rewritten,
 /// does not compute in float what `before` does: to 1e-3 of the largest output
@@ -124,12 +101,6 @@ llvm::Error scaleGroups(
                                                    InputData &)>
         find,
     llvm::function_ref<void(const LinearGroup &, const ScaleChoice &)> apply);
-
-/// Multiplies the rows of a layer's weight.
-void scaleWeightRows(MatMulOp layer, llvm::ArrayRef<float> scales);
-/// Divides the group's input in an operation of its own, which only the group
-/// reads.
-void divideInput(const LinearGroup &group, llvm::ArrayRef<float> scales);
 
 } // namespace qcc
 

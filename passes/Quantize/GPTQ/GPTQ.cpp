@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Pass/Pass.h"
-#include "qcc/Calibration/ScaleFold.h"
+#include "qcc/Calibration/LinearGroup.h"
 #include "qcc/Calibration/Sequence.h"
 #include "qcc/Calibration/Workspace.h"
 #include "qcc/Scheme/LayerChoice.h"

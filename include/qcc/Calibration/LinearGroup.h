@@ -1,0 +1,53 @@
+//===- LinearGroup.h - products of the same activation ----------*- C++ -*-===//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What algorithms work on: products with constant weights that read the same
+// activation, whose data are gathered once for all.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QCC_CALIBRATION_LINEARGROUP_H
+#define QCC_CALIBRATION_LINEARGROUP_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "qcc/Calibration/Workspace.h"
+#include "qcc/Dialect/QCC/QCCDialect.h"
+#include <vector>
+
+namespace qcc {
+
+/// Products with constant weights that read the same activation.
+struct LinearGroup {
+  mlir::Value input;
+  llvm::SmallVector<MatMulOp> layers;
+};
+
+/// The groups of a function, in the order of its first products, of those that
+/// `take` takes.
+llvm::SmallVector<LinearGroup>
+collectLinearGroups(mlir::func::FuncOp func,
+                    llvm::function_ref<bool(MatMulOp)> take);
+
+/// The rows and columns of a layer's weight, whichever way it is stored.
+int64_t getWeightRows(MatMulOp layer);
+int64_t getWeightColumns(MatMulOp layer);
+
+/// The weight of a layer, [K, N] row-major. Errors: as Workspace::evaluate;
+/// BadTensor for weights that are not finite.
+llvm::Expected<std::vector<float>> readWeight(Workspace &workspace,
+                                              MatMulOp layer);
+
+/// Multiplies the rows of a layer's weight.
+void scaleWeightRows(MatMulOp layer, llvm::ArrayRef<float> scales);
+/// Divides the group's input in an operation of its own, which only the group
+/// reads.
+void divideInput(const LinearGroup &group, llvm::ArrayRef<float> scales);
+
+/// `value` times or over a constant of `sizes` along its dimensions `dims`.
+mlir::Value scaleChannels(mlir::OpBuilder &b, mlir::Value value,
+                          llvm::ArrayRef<int64_t> dims,
+                          llvm::ArrayRef<int64_t> sizes,
+                          llvm::ArrayRef<float> factors, bool divide);
+
+} // namespace qcc
+
+#endif // QCC_CALIBRATION_LINEARGROUP_H
