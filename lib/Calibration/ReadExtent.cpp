@@ -17,6 +17,13 @@ std::optional<ReadExtent> qcc::getReadExtent(GenericOp op, AffineExpr expr) {
     extent.start += constant.getValue();
     return extent;
   }
+  if (auto product = dyn_cast<AffineBinaryOpExpr>(expr);
+      product && product.getKind() == AffineExprKind::Mul)
+    if (auto stride = dyn_cast<AffineConstantExpr>(product.getRHS());
+        stride && stride.getValue() > 0) {
+      extent.stride = stride.getValue();
+      expr = product.getLHS();
+    }
   auto dim = dyn_cast<AffineDimExpr>(expr);
   auto result = cast<RankedTensorType>(op.getResult().getType());
   // The loops of a reduction are more than the dimensions of its result.

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "qcc/Calibration/ScaleFold.h"
 #include "mlir/IR/IRMapping.h"
-#include "qcc/Calibration/ReadExtent.h"
 #include "qcc/Calibration/Sequence.h"
 #include "qcc/Dialect/QCC/Shape.h"
 #include "qcc/Support/Diagnostics.h"
@@ -52,6 +51,28 @@ static std::string describeMaker(Value value) {
   return op ? describe(op) : "an input";
 }
 
+/// The input that a value of a body is; none if it is computed.
+static std::optional<unsigned> getInput(GenericOp op, Value value) {
+  auto arg = dyn_cast<BlockArgument>(value);
+  return arg && arg.getArgNumber() < op.getInputs().size()
+             ? std::optional<unsigned>(arg.getArgNumber())
+             : std::nullopt;
+}
+
+/// True for a value of a body that is 0 wherever it is read.
+static bool isZero(GenericOp op, Value value) {
+  if (std::optional<unsigned> input = getInput(op, value)) {
+    auto constant = op.getInputs()[*input].getDefiningOp<ConstantOp>();
+    auto dense =
+        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
+    return dense && dense.isSplat() && isa<FloatType>(dense.getElementType()) &&
+           dense.getSplatValue<APFloat>().isZero();
+  }
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto real = constant ? dyn_cast<FloatAttr>(constant.getValue()) : nullptr;
+  return real && real.getValue().isZero();
+}
+
 ScaleFold::ScaleFold(const LinearGroup &group) {
   auto type = cast<RankedTensorType>(group.input.getType());
   int64_t last = type.getRank() - 1, k = type.getDimSize(last);
@@ -59,8 +80,7 @@ ScaleFold::ScaleFold(const LinearGroup &group) {
   std::iota(channels.at.begin(), channels.at.end(), 0);
   classes = channels.at;
   for (OpOperand &use : group.input.getUses())
-    if (!llvm::is_contained(group.layers, use.getOwner()) ||
-        use.getOperandNumber() != 0) {
+    if (!group.reads(use)) {
       fail(describe(use.getOwner()) + " reads it too");
       return;
     }
@@ -121,16 +141,17 @@ ScaleFold::Channels ScaleFold::remap(const Channels &channels,
 }
 
 /// The same channels in a tensor of which a part is read: `place` has the
-/// dimensions of the channels and maybe more, `starts` where the part is.
+/// dimensions of the channels and maybe more, `extents` where the part is.
 ScaleFold::Channels ScaleFold::embed(const Channels &part, Channels place,
-                                     ArrayRef<int64_t> starts) {
+                                     ArrayRef<ReadExtent> extents) {
   for (int64_t at : part.at) {
-    SmallVector<int64_t> index(starts);
+    SmallVector<int64_t> index = llvm::map_to_vector(
+        extents, [](const ReadExtent &extent) { return extent.start; });
     for (size_t i = part.dims.size(), j = index.size(); i-- > 0;
          at /= part.sizes[i]) {
       while (place.dims[--j] != part.dims[i])
         ;
-      index[j] += at % part.sizes[i];
+      index[j] += at % part.sizes[i] * extents[j].stride;
     }
     int64_t result = 0;
     for (auto [i, size] : llvm::enumerate(place.sizes))
@@ -151,7 +172,8 @@ bool ScaleFold::reads(OpOperand &use, const Channels &channels) {
     bool isRead = true;
     for (size_t i = extents.size(); i-- > 0; at /= channels.sizes[i]) {
       int64_t index = at % channels.sizes[i] - extents[i].start;
-      isRead &= index >= 0 && index < extents[i].size;
+      isRead &= index >= 0 && index % extents[i].stride == 0 &&
+                index / extents[i].stride < extents[i].size;
     }
     return isRead;
   });
@@ -181,6 +203,11 @@ Operation *ScaleFold::findJoin(OpOperand &use) const {
 bool ScaleFold::traceOperand(OpOperand &operand, Channels channels,
                              unsigned depth) {
   Value value = operand.get();
+  // What stands for an expert without tokens.
+  if (auto generic = value.getDefiningOp<GenericOp>();
+      generic && !generic.isReduction() &&
+      isZero(generic, generic.getYielded()))
+    return true;
   if (isConstantExpression(value)) {
     auto type = cast<RankedTensorType>(value.getType());
     if (!type.getElementType().isF32())
@@ -216,6 +243,11 @@ bool ScaleFold::trace(Value value, Channels channels, unsigned depth) {
     return traceReshape(reshape, std::move(channels), depth + 1);
   if (auto generic = dyn_cast<GenericOp>(op))
     return traceGeneric(generic, channels, depth + 1);
+  if (auto concat = dyn_cast<ConcatOp>(op))
+    return traceConcat(concat, channels, depth + 1);
+  if (auto branch = dyn_cast<IfOp>(op))
+    return traceIf(branch, cast<OpResult>(value).getResultNumber(), channels,
+                   depth + 1);
   return fail(describe(op) + " (" + op->getName().getStringRef() +
               ") has no weight to fold into");
 }
@@ -238,6 +270,23 @@ bool ScaleFold::traceMatMul(MatMulOp op, Channels channels, unsigned depth) {
     if (rhs.getDimSize(dim) != size)
       return fail(describe(op) + " broadcasts its channels");
   return traceOperand(op.getRhsMutable(), std::move(channels), depth);
+}
+
+/// Rows of several tensors, as those of all experts, one after the other.
+bool ScaleFold::traceConcat(ConcatOp op, const Channels &channels,
+                            unsigned depth) {
+  if (llvm::is_contained(channels.dims, int64_t(op.getAxis())))
+    return fail(describe(op) + " joins its channels with others");
+  return llvm::all_of(op->getOpOperands(), [&](OpOperand &input) {
+    return traceOperand(input, channels, depth);
+  });
+}
+
+/// What an expert computes where it has tokens.
+bool ScaleFold::traceIf(IfOp op, unsigned result, const Channels &channels,
+                        unsigned depth) {
+  return traceOperand(op.getYield(0)->getOpOperand(result), channels, depth) &&
+         traceOperand(op.getYield(1)->getOpOperand(result), channels, depth);
 }
 
 bool ScaleFold::traceAttention(AttentionOp op, Channels channels,
@@ -326,7 +375,7 @@ bool ScaleFold::traceRead(GenericOp op, unsigned input,
     return fail(describe(op) + " reads a part of its channels");
   };
   Channels place; // what is read of the dimensions that channels are in
-  SmallVector<int64_t> starts;
+  SmallVector<ReadExtent> extents;
   for (auto [i, expr] : llvm::enumerate(map.getResults())) {
     std::optional<ReadExtent> extent = getReadExtent(op, expr);
     int64_t size = type.getDimSize(unsigned(i));
@@ -340,8 +389,7 @@ bool ScaleFold::traceRead(GenericOp op, unsigned input,
                    extent->size == 1 && size > 1;
     if (channel == channels.dims.size() && !isIndex)
       continue;
-    if (!extent || ShapedType::isDynamic(size) || extent->start < 0 ||
-        extent->size > size - extent->start)
+    if (!extent || ShapedType::isDynamic(size) || !extent->isWithin(size))
       return refuse();
     if (!isIndex && newDims[channel] >= 0)
       return refuse();
@@ -349,35 +397,13 @@ bool ScaleFold::traceRead(GenericOp op, unsigned input,
       newDims[channel] = int64_t(i);
     place.dims.push_back(int64_t(i));
     place.sizes.push_back(size);
-    starts.push_back(extent->start);
+    extents.push_back(*extent);
   }
   Channels part = remap(channels, newDims);
   if (part.dims.empty())
     return fail(describe(op) + kOneWeight);
-  Channels read = embed(part, std::move(place), starts);
+  Channels read = embed(part, std::move(place), extents);
   return traceOperand(op.getInputsMutable()[input], std::move(read), depth);
-}
-
-/// The input that a value of a body is; none if it is computed.
-static std::optional<unsigned> getInput(GenericOp op, Value value) {
-  auto arg = dyn_cast<BlockArgument>(value);
-  return arg && arg.getArgNumber() < op.getInputs().size()
-             ? std::optional<unsigned>(arg.getArgNumber())
-             : std::nullopt;
-}
-
-/// True for a value of a body that is 0 wherever it is read.
-static bool isZero(GenericOp op, Value value) {
-  if (std::optional<unsigned> input = getInput(op, value)) {
-    auto constant = op.getInputs()[*input].getDefiningOp<ConstantOp>();
-    auto dense =
-        constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
-    return dense && dense.isSplat() && isa<FloatType>(dense.getElementType()) &&
-           dense.getSplatValue<APFloat>().isZero();
-  }
-  auto constant = value.getDefiningOp<arith::ConstantOp>();
-  auto real = constant ? dyn_cast<FloatAttr>(constant.getValue()) : nullptr;
-  return real && real.getValue().isZero();
 }
 
 /// True for a product of an input with what is computed of that input.
@@ -393,8 +419,17 @@ static bool isOfItself(GenericOp op, Operation *product) {
 
 bool ScaleFold::traceGeneric(GenericOp op, const Channels &channels,
                              unsigned depth) {
-  if (op.isReduction() || !op.getWhole().empty())
+  if (op.isReduction())
     return fail(describe(op) + kNotLinear);
+  if (!op.getWhole().empty()) {
+    OpOperand *rows = getMovedRows(op);
+    if (!rows || channels.dims != SmallVector<int64_t>{op.getNumParallel() - 1})
+      return fail(describe(op) + kNotLinear);
+    Channels picked = channels;
+    auto type = cast<RankedTensorType>(rows->get().getType());
+    picked.dims = {type.getRank() - 1};
+    return traceOperand(*rows, std::move(picked), depth);
+  }
   return traceBody(op, op.getYielded(), channels, depth, /*level=*/0);
 }
 
@@ -420,6 +455,10 @@ bool ScaleFold::traceBody(GenericOp op, Value value, const Channels &channels,
     return trace(0);
   // A rectifier scales with positive factors.
   if (isa<arith::MaximumFOp, arith::MaxNumFOp>(body))
+    for (unsigned i = 0; i < 2; ++i)
+      if (isZero(op, body->getOperand(1 - i)))
+        return trace(i);
+  if (isa<arith::AddFOp>(body))
     for (unsigned i = 0; i < 2; ++i)
       if (isZero(op, body->getOperand(1 - i)))
         return trace(i);

@@ -20,13 +20,20 @@ namespace qcc {
 inline constexpr unsigned kMaxReaders = 64;
 
 /// Where an operation reads a dimension of an input: `size` elements from
-/// `start` on, along dimension `dim` of its result, or one if that is -1.
+/// `start` on, each `stride` behind the one before, along dimension `dim` of
+/// its result, or one if that is -1.
 struct ReadExtent {
-  int64_t start = 0, size = 1, dim = -1;
+  int64_t start = 0, size = 1, dim = -1, stride = 1;
+
+  /// True if all of it is within `size` elements.
+  bool isWithin(int64_t all) const {
+    return start >= 0 && start < all &&
+           (size - 1) <= (all - 1 - start) / stride;
+  }
 };
 
 /// The extent of result `expr` of an input's map; none for what is not a
-/// constant or a dimension of known size, shifted by a constant.
+/// constant or a dimension of known size, times and shifted by constants.
 std::optional<ReadExtent> getReadExtent(GenericOp op, mlir::AffineExpr expr);
 
 /// The extent of a use along dimension `dim` of its tensor; none if it may be

@@ -12,6 +12,7 @@
 #define QCC_CALIBRATION_SCALEFOLD_H
 
 #include "qcc/Calibration/LinearGroup.h"
+#include "qcc/Calibration/ReadExtent.h"
 #include <string>
 #include <vector>
 
@@ -56,6 +57,9 @@ private:
   bool traceOperand(mlir::OpOperand &operand, Channels channels,
                     unsigned depth);
   bool traceMatMul(MatMulOp op, Channels channels, unsigned depth);
+  bool traceConcat(ConcatOp op, const Channels &channels, unsigned depth);
+  bool traceIf(IfOp op, unsigned result, const Channels &channels,
+               unsigned depth);
   bool traceAttention(AttentionOp op, Channels channels, unsigned depth);
   bool traceReshape(ReshapeOp op, Channels channels, unsigned depth);
   bool traceGeneric(GenericOp op, const Channels &channels, unsigned depth);
@@ -70,7 +74,7 @@ private:
   static Channels remap(const Channels &channels,
                         llvm::ArrayRef<int64_t> newDims);
   static Channels embed(const Channels &part, Channels place,
-                        llvm::ArrayRef<int64_t> starts);
+                        llvm::ArrayRef<ReadExtent> extents);
 
   std::string obstacle;
   std::vector<int64_t> classes;

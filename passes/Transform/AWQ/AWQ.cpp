@@ -48,7 +48,7 @@ struct AWQPass : qcc::impl::AWQBase<AWQPass> {
              getObstacle(op, *getAssignedScheme(op, scheme_)).empty();
     };
     SmallVector<LinearGroup> groups =
-        collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
+        collectScaledGroups(*module.getOps<func::FuncOp>().begin(), take);
     if (onlyChanged)
       llvm::erase_if(groups, [&](const LinearGroup &group) {
         return llvm::all_of(group.layers, [&](MatMulOp layer) {
@@ -75,8 +75,7 @@ private:
     if (choice.scales.empty())
       return;
     ScaleFold(group).apply(choice.scales);
-    for (MatMulOp layer : group.layers)
-      scaleWeightRows(layer, choice.scales);
+    scaleWeightRows(group, choice.scales);
   }
 
   llvm::Expected<ScaleChoice> find(const LinearGroup &group, InputData &data) {
@@ -94,9 +93,11 @@ private:
       if (const Scheme *scheme = getAssignedScheme(layer, scheme_);
           scheme->getWeightBits() < narrowest->getWeightBits())
         narrowest = scheme;
-    for (MatMulOp layer : group.layers) {
-      if (getAssignedScheme(layer, scheme_) != narrowest)
-        continue;
+    LinearGroup judged = group;
+    llvm::erase_if(judged.layers, [&](MatMulOp layer) {
+      return getAssignedScheme(layer, scheme_) != narrowest;
+    });
+    for (MatMulOp layer : getJudgedLayers(judged)) {
       auto weights = readWeight(*workspace, layer);
       if (!weights)
         return weights.takeError();

@@ -387,9 +387,9 @@ private:
       uses += expr.isFunctionOfDim(last);
     Value input = op.getInputs()[0];
     auto read = getReadExtent(op, map.getResult(map.getNumResults() - 1));
-    if (uses != 1 || !read || read->dim != int64_t(last) || read->start < 0 ||
-        read->start % heads.size != 0 || !hasWholeHeads(input) ||
-        read->size > getLastSize(input) - read->start)
+    if (uses != 1 || !read || read->dim != int64_t(last) || read->stride != 1 ||
+        !read->isWithin(getLastSize(input)) || read->start % heads.size != 0 ||
+        !hasWholeHeads(input))
       return std::nullopt;
     return Part{part.first + read->start, part.count};
   }
@@ -404,8 +404,9 @@ private:
       if (&use == &operand)
         return false;
       std::optional<ReadExtent> read = getReadExtent(use, last);
-      return !read || (read->start < part.first + part.count &&
-                       part.first < read->start + read->size);
+      return !read || read->stride != 1 ||
+             (read->start < part.first + part.count &&
+              part.first < read->start + read->size);
     });
   }
 

@@ -52,7 +52,7 @@ struct SmoothQuantPass : qcc::impl::SmoothQuantBase<SmoothQuantPass> {
       return rules.getReason(op).empty() && getObstacle(op, *scheme_).empty();
     };
     SmallVector<LinearGroup> groups =
-        collectLinearGroups(*module.getOps<func::FuncOp>().begin(), take);
+        collectScaledGroups(*module.getOps<func::FuncOp>().begin(), take);
     OwningOpRef<ModuleOp> before = module.clone();
     if (llvm::Error error = scaleGroups(
             *workspace, *this, module, groups,
@@ -77,8 +77,7 @@ private:
       fold.apply(choice.scales);
     else
       divideInput(group, choice.scales);
-    for (MatMulOp layer : group.layers)
-      scaleWeightRows(layer, choice.scales);
+    scaleWeightRows(group, choice.scales);
   }
 
   llvm::Expected<ScaleChoice> find(const LinearGroup &group,
@@ -92,7 +91,7 @@ private:
       return leave(fold.getObstacle());
     std::vector<std::vector<float>> values;
     std::vector<LayerWeights> layers;
-    for (MatMulOp layer : group.layers) {
+    for (MatMulOp layer : getJudgedLayers(group)) {
       auto weights = readWeight(*workspace, layer);
       if (!weights)
         return weights.takeError();
