@@ -7,6 +7,7 @@
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/Hash.h"
 #include "qcc/Support/Parallel.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include <cmath>
@@ -155,6 +156,7 @@ static llvm::Error makeEmptyError(StringRef what) {
 }
 
 llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
+                                  llvm::ArrayRef<SampleInput> inputs,
                                   NonFinitePolicy policy,
                                   std::vector<std::string> &warnings) {
   for (const Sample &sample : samples)
@@ -163,6 +165,9 @@ llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
           return array.getBytes().empty();
         }))
       return makeEmptyError(sample.name);
+  llvm::StringSet<> names;
+  for (const SampleInput &input : inputs)
+    names.insert(input.name);
   std::vector<std::string> problems;
   std::vector<Sample> good;
   std::string where, what;
@@ -170,8 +175,8 @@ llvm::Error qcc::removeBadSamples(std::vector<Sample> &samples,
     size_t count = 0;
     std::string input;
     for (const SampleArray &array : sample.arrays)
-      if (size_t nans = countNaN(array); nans && !count) {
-        count = nans;
+      if (!count && names.contains(array.name)) {
+        count = countNaN(array);
         input = array.name;
       }
     if (!count) {

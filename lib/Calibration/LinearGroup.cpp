@@ -47,9 +47,12 @@ static OpOperand *getPickedRows(GenericOp op) {
   if (!column || column.getDim() != last || !column->hasOneUse())
     return nullptr;
   // Which row it is does not depend on the place in the row.
-  for (IndexOp index : op.getBody().getOps<IndexOp>())
-    if (index != column && index.getDim() == last)
-      return nullptr;
+  WalkResult others = op.getBody().walk([&](IndexOp index) {
+    return index != column && index.getDim() == last ? WalkResult::interrupt()
+                                                     : WalkResult::advance();
+  });
+  if (others.wasInterrupted())
+    return nullptr;
   for (unsigned i = 0; i < op.getInputs().size(); ++i)
     if (op.getMap(i).isFunctionOfDim(last))
       return nullptr;

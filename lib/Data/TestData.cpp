@@ -194,10 +194,12 @@ static std::vector<Array> readAll(const std::filesystem::path &folder,
   std::vector<Array> arrays;
   for (int i = 0; i < 65536; ++i) {
     std::filesystem::path path = folder / (prefix + std::to_string(i) + ".pb");
-    if (!std::filesystem::exists(path))
+    std::error_code error;
+    if (std::filesystem::symlink_status(path, error).type() ==
+        std::filesystem::file_type::not_found)
       break;
     // To open a pipe would be to wait for its writer.
-    if (!std::filesystem::is_regular_file(path) ||
+    if (!std::filesystem::is_regular_file(path, error) ||
         std::filesystem::file_size(path) > maxFileBytes)
       throw RunError(BadData, path.string() +
                                   ": expected a regular file of at most 2 GiB");
@@ -215,7 +217,8 @@ static std::vector<Array> readAll(const std::filesystem::path &folder,
 }
 
 static void checkFolder(const std::filesystem::path &folder) {
-  if (!std::filesystem::is_directory(folder))
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error))
     throw RunError(Usage, "expected a folder of test data, but got " +
                               folder.string());
 }

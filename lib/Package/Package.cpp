@@ -318,7 +318,7 @@ bool isArtifact(StringRef folder) {
   return !errorToBool(checkArtifact(folder));
 }
 
-Expected<unsigned> verifyArtifact(StringRef folder) {
+Expected<unsigned> verifyArtifact(StringRef folder, bool allowsOthers) {
   Expected<json::Object> manifest = readManifest(folder);
   if (!manifest)
     return manifest.takeError();
@@ -348,8 +348,8 @@ Expected<unsigned> verifyArtifact(StringRef folder) {
     }
   }
   std::error_code error;
-  for (sys::fs::directory_iterator it(folder, error), end; !error && it != end;
-       it.increment(error)) {
+  for (sys::fs::directory_iterator it(folder, error), end;
+       !allowsOthers && !error && it != end; it.increment(error)) {
     StringRef name = sys::path::filename(it->path());
     if (name != kManifest && name != kProfile && !files->get(name))
       report(name, "is not in manifest.json");

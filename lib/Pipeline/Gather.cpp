@@ -111,11 +111,12 @@ llvm::Error Compilation::nameObserved() {
 
 llvm::Expected<Statistics> Compilation::gatherStatistics(
     llvm::function_ref<void(size_t, size_t)> progress) {
-  auto samples = readSamples(options.calibration, getSampleInputs(*module));
+  std::vector<SampleInput> inputs = getSampleInputs(*module);
+  auto samples = readSamples(options.calibration, inputs);
   if (!samples)
     return samples.takeError();
-  if (llvm::Error error =
-          removeBadSamples(*samples, options.nonFinite, result.warnings))
+  if (llvm::Error error = removeBadSamples(*samples, inputs, options.nonFinite,
+                                           result.warnings))
     return std::move(error);
   warnOfTokens(*samples);
   if (llvm::Error error = openCheckpoints(samples->size()))
@@ -163,12 +164,13 @@ llvm::Error Compilation::makeWorkspace() {
     return llvm::Error::success();
   if (options.calibration.empty())
     return llvm::Error::success(); // `rtn` needs none
-  auto samples = readSamples(options.calibration, getSampleInputs(*module));
+  std::vector<SampleInput> inputs = getSampleInputs(*module);
+  auto samples = readSamples(options.calibration, inputs);
   if (!samples)
     return samples.takeError();
   std::vector<std::string> seen; // told by the calibrator already
   if (llvm::Error error =
-          removeBadSamples(*samples, options.nonFinite,
+          removeBadSamples(*samples, inputs, options.nonFinite,
                            usesStatistics() ? seen : result.warnings))
     return error;
   if (!usesStatistics())

@@ -76,6 +76,11 @@ void removeStale(StringRef prefix) {
 
 /// What stays is removed by the next one who makes a folder here.
 void removeFolder(StringRef path) {
+  // What a link leads to is somebody else's, and may be the new folder.
+  if (sys::fs::is_symlink_file(path)) {
+    (void)sys::fs::remove(path);
+    return;
+  }
   std::error_code ignored = sys::fs::remove_directories(path);
   (void)ignored;
 }

@@ -57,9 +57,10 @@ static void logToStderr(void *, int32_t level, const char *text) {
 
 Artifact::Artifact(const std::filesystem::path &path,
                    const OpenOptions &options) {
+  std::error_code error;
   std::filesystem::path file =
-      std::filesystem::is_directory(path) ? path / "libmodel.so" : path;
-  if (!std::filesystem::exists(file))
+      std::filesystem::is_directory(path, error) ? path / "libmodel.so" : path;
+  if (!std::filesystem::exists(file, error))
     throw RunError(BadModel,
                    "expected an artifact with libmodel.so, but found none in " +
                        path.string());

@@ -60,7 +60,8 @@ Times qcc::run::bench(Runner &runner, int warmup, int runs) {
 
 std::string qcc::run::findLibraryHash(const std::filesystem::path &artifact) {
   constexpr const char *kLibrary = "libmodel.so";
-  bool isFolder = std::filesystem::is_directory(artifact);
+  std::error_code error;
+  bool isFolder = std::filesystem::is_directory(artifact, error);
   if (!isFolder && artifact.filename() != kLibrary)
     return "";
   std::ifstream in((isFolder ? artifact : artifact.parent_path()) /

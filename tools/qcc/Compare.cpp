@@ -60,6 +60,8 @@ Error runCompare(Session &session) {
   CompileOptions base = *options;
   base.target = line.get(OPT_reference, "reference").str();
   base.precision = "f32";
+  base.algorithms.clear();
+  base.budgets = Budgets();
   base.outputDir = reference;
   options->outputDir = candidate;
   for (const CompileOptions &each : {base, *options}) {
@@ -100,6 +102,10 @@ Error runCompare(Session &session) {
                      "the targets differ by more than allowed");
   case 7:
     return makeError(Diag::LimitReached, "", "qcc-run reached a limit");
+  case 8:
+    return makeError(Diag::CannotWrite, "",
+                     "qcc-run could not write; what it says above is the "
+                     "reason");
   default:
     return makeError(Diag::BadCalibration, "",
                      "qcc-run ended with status " + Twine(*status) +

@@ -8,6 +8,7 @@
 #include "Commands.h"
 #include "EvalReport.h"
 #include "Report.h"
+#include "qcc/Package/Package.h"
 #include "qcc/Pipeline/LoadedModel.h"
 #include "qcc/Support/Budget.h"
 #include "qcc/Support/Diagnostics.h"
@@ -89,6 +90,21 @@ static Expected<EvalOptions> readOptions(const CommandLine &line) {
 // Models
 //===----------------------------------------------------------------------===//
 
+/// Opens an artifact whose files are as its manifest says, if it has one:
+/// damaged weights would be measured, and a damaged library might crash.
+static Expected<std::unique_ptr<LoadedModel>> openVerified(StringRef path) {
+  StringRef folder = path;
+  if (sys::path::filename(path) == "libmodel.so") {
+    folder = sys::path::parent_path(path);
+    if (folder.empty())
+      folder = ".";
+  }
+  if (isArtifact(folder))
+    if (Error error = verifyArtifact(folder, /*allowsOthers=*/true).takeError())
+      return std::move(error);
+  return LoadedModel::open(path);
+}
+
 /// Compiles a model in fp32 for this machine, and opens it; nothing is left on
 /// disk. Artifacts are opened as they are. `checkTokens` is asked of the inputs
 /// that may have token ids, before the model is compiled; of an artifact
@@ -97,7 +113,13 @@ static Expected<std::unique_ptr<LoadedModel>>
 openReference(Session &session, StringRef path,
               const std::function<Error(ArrayRef<std::string>)> &checkTokens) {
   if (sys::fs::is_directory(path) || path.ends_with(".so")) {
-    auto opened = LoadedModel::open(path);
+    for (auto [id, flag] :
+         {std::pair(OPT_dim, "--dim"), std::pair(OPT_state, "--state")})
+      if (session.line.has(id))
+        return makeError(Diag::Usage, flag,
+                         "expected a model as --reference, which it is "
+                         "compiled with, but got an artifact");
+    auto opened = openVerified(path);
     if (opened)
       if (Error error = checkTokens((*opened)->findIntegerInputs(/*rank=*/2)))
         return std::move(error);
@@ -453,7 +475,7 @@ Error runEval(Session &session) {
   // Artifacts first: a wrong path is known before the reference is compiled.
   std::vector<std::unique_ptr<LoadedModel>> models(1);
   for (const std::string &path : options->artifacts) {
-    auto opened = LoadedModel::open(path);
+    auto opened = openVerified(path);
     if (!opened)
       return opened.takeError();
     models.push_back(std::move(*opened));

@@ -137,6 +137,21 @@ static StringRef getName(const Arg &arg) {
   return arg.getSpelling().rtrim('=');
 }
 
+/// An empty value is that of a variable of a script that is not set.
+static Error checkNoneEmpty(const CommandLine &line) {
+  for (const Arg *arg : line.args) {
+    unsigned id = arg->getOption().getID();
+    if (id == OPT_INPUT || arg->getNumValues() != 1 || *arg->getValue())
+      continue;
+    bool isWritten = id == OPT_output || id == OPT_report_file;
+    return usage(getName(*arg),
+                 isWritten ? "expected the name of what is written, but got an "
+                             "empty word"
+                           : "expected a value, but got an empty word");
+  }
+  return Error::success();
+}
+
 /// Flags of data and of results have one value: the last of two would win, and
 /// nobody would miss the other's.
 static Error checkOnce(const CommandLine &line) {
@@ -201,12 +216,8 @@ Expected<CommandLine> parseCommandLine(ArrayRef<const char *> argv) {
                          StringRef(argv[missingIndex]) + "'");
   if (Error error = checkKnown(*line.table, line.args, line.verb))
     return std::move(error);
-  // As of a variable of a script that is not set.
-  for (OptionID id : {OPT_output, OPT_report_file})
-    if (line.has(id) && line.get(id).empty())
-      return usage(line.args.getLastArg(id)->getSpelling(),
-                   "expected the name of what is written, but got an empty "
-                   "word");
+  if (Error error = checkNoneEmpty(line))
+    return std::move(error);
   if (Error error = checkOnce(line))
     return std::move(error);
   warnOfRepeated(line);

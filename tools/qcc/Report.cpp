@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Report.h"
 #include "Commands.h"
+#include "qcc/Package/Package.h"
 #include "qcc/Package/Report.h"
 #include "qcc/Support/Diagnostics.h"
 #include "qcc/Support/MappedFile.h"
@@ -98,7 +99,9 @@ static Error checkOutside(StringRef path, ArrayRef<std::string> artifacts) {
     SmallString<128> own(artifact);
     if (artifact.ends_with(".so"))
       sys::path::remove_filename(own);
-    if (sys::fs::equivalent(folder.empty() ? "." : folder,
+    // A library alone is verified by nobody.
+    if (isArtifact(own.empty() ? StringRef(".") : StringRef(own)) &&
+        sys::fs::equivalent(folder.empty() ? "." : folder,
                             own.empty() ? StringRef(".") : StringRef(own)))
       return makeError(Diag::CannotWrite, path,
                        "it would be a part of the artifact '" + artifact +
@@ -173,6 +176,11 @@ Error runReport(Session &session) {
         readText(measurement.first, "name what `qcc eval --json` printed");
     if (!text)
       return text.takeError();
+    if (text->empty())
+      return makeError(
+          Diag::BadArtifact, measurement.first,
+          "expected what `qcc eval --json` prints, but the file is "
+          "empty; run it again");
     measurement.second = std::move(*text);
   }
   if (Error error = checkPagePath(line, line.get(OPT_output, "report.html"),

@@ -5,6 +5,7 @@
 
 #include "qcc/Calibration/HostExecutor.h"
 #include "qcc/Calibration/Observations.h"
+#include "qcc/Calibration/Samples.h"
 #include "qcc/Calibration/Statistics.h"
 #include <chrono>
 #include <optional>
@@ -79,10 +80,11 @@ llvm::Error checkStatistics(const Statistics &statistics,
 /// "sha256:..." of samples: names, types, shapes and elements.
 std::string hashSamples(llvm::ArrayRef<Sample> samples);
 
-/// Removes samples whose inputs hold NaN, as the policy says; `warnings` gets a
-/// line for each that is left out. Errors: BadCalibration, with sample and
-/// input, or the first input where no sample has an element.
+/// Removes samples of which one of `inputs` holds NaN, as the policy says;
+/// `warnings` gets a line for each that is left out. Errors: BadCalibration,
+/// with sample and input, or the first input where no sample has an element.
 llvm::Error removeBadSamples(std::vector<Sample> &samples,
+                             llvm::ArrayRef<SampleInput> inputs,
                              NonFinitePolicy policy,
                              std::vector<std::string> &warnings);
 

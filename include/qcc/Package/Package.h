@@ -117,9 +117,10 @@ bool isArtifact(llvm::StringRef folder);
 llvm::Error checkArtifact(llvm::StringRef folder);
 
 /// Compares every file with the manifest's hashes. Errors: BadArtifact, with
-/// each file that differs, is missing or is too much. Returns the number of
-/// files compared.
-llvm::Expected<unsigned> verifyArtifact(llvm::StringRef folder);
+/// each file that differs, is missing or, unless `allowsOthers`, is too much.
+/// Returns the number of files compared.
+llvm::Expected<unsigned> verifyArtifact(llvm::StringRef folder,
+                                        bool allowsOthers = false);
 
 } // namespace qcc
 
