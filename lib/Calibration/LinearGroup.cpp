@@ -150,7 +150,7 @@ qcc::collectScaledGroups(func::FuncOp func,
     if (isConstantExpression(op.getResult()))
       return;
     bool isTaken = take(op);
-    bool canScale = isConstantExpression(op.getRhs()) &&
+    bool canScale = isConstantExpression(op.getRhs()) && !op.getTransA() &&
                     weight.getRank() == 2 && weight.getElementType().isF32();
     if (!isTaken && !canScale)
       return;

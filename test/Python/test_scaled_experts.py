@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import qcc
-from mixtures import NODE, Mixture
+from mixtures import NODE, Mixture, save
 from onnx import numpy_helper
 
 EXPERTS, HIDDEN, INNER, CHOSEN = 4, 64, 48, 2
@@ -93,6 +93,27 @@ def test_what_experts_share_is_scaled_with_them(tmp_path, algo):
     assert all(op["transform"] == beside for op in products if op["node"] == "gates_up")
     plain, _ = compile_with(path, precision, "clip" if algo == "awq" else "rtn")
     assert errors["beside"] < bound * plain["beside"]
+
+
+def test_products_that_read_columns(tmp_path):
+    """A Gemm with transA reads the same activation, but other sums: neither it nor what reads rows is scaled."""
+    rng = np.random.default_rng(0)
+    gain, weight, other = (rng.standard_normal(shape).astype(np.float32) for shape in (HIDDEN, (HIDDEN, 32), (HIDDEN, 16)))
+    nodes = [
+        NODE("Mul", ["x", "gain"], ["loud"], name="gain"),
+        NODE("MatMul", ["loud", "weight"], ["y"], name="rows"),
+        NODE("Gemm", ["loud", "other"], ["z"], name="columns", transA=1),
+    ]
+    constants = {"gain": gain, "weight": weight, "other": other}
+    ends = [("y", onnx.TensorProto.FLOAT, [HIDDEN, 32]), ("z", onnx.TensorProto.FLOAT, [HIDDEN, 16])]
+    path = save(tmp_path, nodes, constants, [("x", onnx.TensorProto.FLOAT, [HIDDEN, HIDDEN])], ends)
+    np.savez(tmp_path / "samples.npz", **call(HIDDEN))
+    options = dict(precision="w4a16:g16", algo="awq", calib=[tmp_path / "samples.npz"])
+    with pytest.warns(qcc.CompileWarning, match="scaled nothing: node 'rows': 'columns' reads it too"):
+        artifact = qcc.compile(path, tmp_path / "m.qcc", **options)
+    want = onnxruntime.InferenceSession(path).run(["z"], call(HIDDEN))[0]
+    got = qcc.load(artifact)(call(HIDDEN))["z"]
+    assert np.linalg.norm(got - want) < 1e-5 * np.linalg.norm(want)
 
 
 @pytest.mark.parametrize("algo", PASSES)
