@@ -129,6 +129,21 @@ std::vector<SampleInput> LoadedModel::getInputs() const {
   return inputs;
 }
 
+std::vector<SampleInput> LoadedModel::getCommonInputs() const {
+  std::vector<SampleInput> inputs = getInputs();
+  qcc_model_info all = {};
+  all.struct_size = sizeof(all);
+  api->model_info(model, &all);
+  for (uint32_t entry = 1; entry < all.num_entries; ++entry)
+    for (uint32_t i = 0; i < inputs.size(); ++i) {
+      qcc_tensor_info info = getTensor(api, model, entry, QCC_INPUT, i);
+      for (auto [d, size] : llvm::enumerate(inputs[i].shape))
+        if (size != info.dims[d])
+          size = -1;
+    }
+  return inputs;
+}
+
 std::vector<std::string> LoadedModel::getOutputs() const {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < getEntry(api, model, 0).num_outputs; ++i)

@@ -72,6 +72,17 @@ def test_flags_of_a_reference_that_is_compiled_already(made, flag):
     assert code == 2 and "expected a model as --reference" in said
 
 
+def test_sizes_that_only_some_artifacts_have(made, tmp_path):
+    """Samples are cut to rows that all take, whichever comes first and whichever is the reference."""
+    qcc.compile(made / "m.onnx", tmp_path / "four.qcc", dim="n=4")
+    qcc.compile(made / "m.onnx", tmp_path / "both.qcc", dim="n=1,4")
+    for names in (["four", "both"], ["both", "four"]):
+        paths = [tmp_path / f"{name}.qcc" for name in names]
+        for words in ([*paths, f"--reference={made / 'f32.qcc'}"], [paths[0], f"--reference={paths[1]}"]):
+            code, said, _ = driver("eval", *words, f"--data={made / 'x.npz'}")
+            assert code == 0, said
+
+
 def test_measurement_of_no_bytes(made, tmp_path):
     (tmp_path / "e.json").write_text("")
     code, said, _ = driver("report", made / "int8.qcc", f"--eval={tmp_path / 'e.json'}", "-o", tmp_path / "r.html")

@@ -163,17 +163,25 @@ static Error checkInputs(StringRef path, const LoadedModel &artifact,
                        "--state flags that the artifact was compiled with");
 }
 
-/// Inputs of the first model, with the sizes that any model fixes.
+/// Takes the sizes that are known of others.
+static void takeSizes(ArrayRef<SampleInput> others,
+                      std::vector<SampleInput> &inputs) {
+  for (const SampleInput &other : others)
+    for (SampleInput &input : inputs)
+      if (input.name == other.name && input.shape.size() == other.shape.size())
+        for (auto [size, fixed] : zip_equal(input.shape, other.shape))
+          size = fixed >= 0 ? fixed : size;
+}
+
+/// Inputs of the first model, with the sizes that any model fixes: those that a
+/// model has with every entry before one of several.
 static std::vector<SampleInput>
 joinInputs(ArrayRef<std::unique_ptr<LoadedModel>> models) {
   std::vector<SampleInput> inputs = models[0]->getInputs();
-  for (const std::unique_ptr<LoadedModel> &model : models.drop_front())
-    for (const SampleInput &other : model->getInputs())
-      for (SampleInput &input : inputs)
-        if (input.name == other.name &&
-            input.shape.size() == other.shape.size())
-          for (auto [size, fixed] : zip_equal(input.shape, other.shape))
-            size = fixed >= 0 ? fixed : size;
+  for (const std::unique_ptr<LoadedModel> &model : models)
+    takeSizes(model->getInputs(), inputs);
+  for (const std::unique_ptr<LoadedModel> &model : models)
+    takeSizes(model->getCommonInputs(), inputs);
   return inputs;
 }
 

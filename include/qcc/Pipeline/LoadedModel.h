@@ -39,8 +39,10 @@ public:
        llvm::function_ref<void()> before) const;
   static constexpr unsigned kLeastRounds = 11, kMostRounds = 101;
 
-  /// Inputs of the first entry, and the types of their elements.
+  /// Inputs of the first entry.
   std::vector<SampleInput> getInputs() const;
+  /// The same with the sizes alone that all entries have; others are -1.
+  std::vector<SampleInput> getCommonInputs() const;
   /// Names of the outputs of the first entry.
   std::vector<std::string> getOutputs() const;
   /// Names of the inputs that have integers and as many dimensions.
