@@ -247,8 +247,7 @@ Error runCompile(Session &session) {
     return result.takeError();
   if (options->stopAfter != Stage::Package) {
     session.sink.setFile("");
-    if (!line.has(OPT_quiet))
-      printWarnings(session, *result);
+    printWarnings(session, *result);
     return writeResult(line, output, result->text);
   }
   if (line.has(OPT_json))

@@ -15,8 +15,9 @@ namespace qcc::driver {
 /// [QCC-E301]`, and knows the exit code: that of the first error.
 class ErrorSink {
 public:
-  /// Colours are used if `useColor`.
-  explicit ErrorSink(bool useColor) : useColor(useColor) {}
+  /// Colours are used if `useColor`; nothing is warned of if `isQuiet`.
+  ErrorSink(bool useColor, bool isQuiet)
+      : useColor(useColor), isQuiet(isQuiet) {}
 
   /// The file that errors are about, unless they name one.
   void setFile(llvm::StringRef path) { file = path.str(); }
@@ -42,7 +43,7 @@ private:
   void handle(mlir::Diagnostic &diagnostic);
   void print(llvm::StringRef where, llvm::StringRef text, llvm::StringRef code);
 
-  bool useColor;
+  bool useColor, isQuiet;
   std::string file, first;
   int exitCode = 0;
 };
