@@ -101,6 +101,16 @@ def test_nan_that_no_input_reads(made, tmp_path):
     assert code == 5 and "input 'x' has 512 NaN" in said
 
 
+@pytest.mark.parametrize("state", ["x=y", "x=nope", "nope=y", "x"])
+def test_states_that_cannot_be(made, state):
+    """`check` says of states what compiling says: here y has no rows before the first run."""
+    said = [driver(*words, made / "m.onnx", f"--state={state}", *rest)[:2] for words, rest in ((["check"], []), ([], ["--emit=import", "-o", "-"]))]
+    assert said[0][0] == said[1][0] == 2 and "--state" in said[0][1]
+    assert said[0][1].splitlines()[-1] == said[1][1].splitlines()[-1]
+    code, said, printed = driver("check", made / "m.onnx", "--dim=n=4", "--state=x=y")
+    assert (code, said, printed) == (0, "", "supported: 1 operations\n")
+
+
 def test_quiet(made, tmp_path):
     """Errors only, whatever is done; without the flag the warning is there."""
     (tmp_path / "data").mkdir()

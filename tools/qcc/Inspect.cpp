@@ -265,6 +265,19 @@ Error runInspect(Session &session) {
   });
 }
 
+/// Makes states of a model that can be imported.
+static Error checkStates(Session &session) {
+  Expected<CompileOptions> options = makeCompileOptions(
+      session, session.line.positionals.front(), session.self);
+  if (!options)
+    return options.takeError();
+  options->stopAfter = Stage::Import;
+  options->extensions = &session.extensions;
+  DialectRegistry registry = makeRegistry(session);
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  return compile(*options, context, [](Stage, bool, StringRef) {}).takeError();
+}
+
 Error runCheck(Session &session) {
   if (session.line.has(OPT_list_ops)) {
     printSupportedOps(llvm::outs());
@@ -278,6 +291,9 @@ Error runCheck(Session &session) {
       });
   Problems problems;
   error = problems.add(std::move(error));
+  if (!error && problems.empty() && session.line.has(OPT_state))
+    if (Error failure = checkStates(session))
+      return failure;
   if (session.line.has(OPT_json)) {
     llvm::json::OStream json(llvm::outs(), /*IndentSize=*/1);
     json.object([&] {
