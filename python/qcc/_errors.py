@@ -32,6 +32,10 @@ class QccError(RuntimeError):
         super().__init__(text)
         self.status: int = Status(status) if status in Status._value2member_map_ else status
 
+    def __reduce__(self):
+        # As pools of processes hand errors on: what Exception has for it knows the text alone.
+        return QccError, (int(self.status), str(self))
+
 
 class CompileWarning(UserWarning):
     """What the driver found worth telling of a model that it compiled."""
@@ -49,3 +53,6 @@ class CompileError(RuntimeError):
         self.exit_code = exit_code
         self.code = code
         self.text = text
+
+    def __reduce__(self):
+        return CompileError, (self.exit_code, self.code, self.text)

@@ -372,3 +372,16 @@ def test_packing(name, low, high):
         back = _arrays.unpack(packed, (count,), element)
         np.testing.assert_array_equal(back.astype(np.int64), values.astype(np.int64))
     assert _arrays.pack(np.array([1, 2], np.uint8), 4).tolist() == [0x21]
+
+
+@pytest.mark.parametrize("move", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_errors_reach_other_processes(move):
+    """A pool of processes waits forever for a result that cannot be unpickled."""
+    error = move(qcc.QccError(3, "expected 2, but got 3"))
+    assert type(error) is qcc.QccError and error.status is qcc.Status.BAD_SHAPE and str(error) == "expected 2, but got 3"
+    assert move(qcc.QccError(99, "x")).status == 99
+    for text in ("qcc: error: no", ""):
+        want = qcc.CompileError(3, "QCC-E101", text)
+        error = move(want)
+        assert type(error) is qcc.CompileError and str(error) == str(want)
+        assert (error.exit_code, error.code, error.text) == (3, "QCC-E101", text)

@@ -139,9 +139,13 @@ static StringRef getName(const Arg &arg) {
 
 /// An empty value is that of a variable of a script that is not set.
 static Error checkNoneEmpty(const CommandLine &line) {
+  // What reads these says what it expects.
+  constexpr OptionID kCheckedLater[] = {OPT_INPUT, OPT_algo, OPT_checkpoint,
+                                        OPT_load_plugin, OPT_tune};
   for (const Arg *arg : line.args) {
     unsigned id = arg->getOption().getID();
-    if (id == OPT_INPUT || arg->getNumValues() != 1 || *arg->getValue())
+    if (is_contained(kCheckedLater, id) || arg->getNumValues() != 1 ||
+        *arg->getValue())
       continue;
     bool isWritten = id == OPT_output || id == OPT_report_file;
     return usage(getName(*arg),
