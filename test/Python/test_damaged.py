@@ -111,17 +111,6 @@ def test_states_that_cannot_be(made, state):
     assert (code, said, printed) == (0, "", "supported: 1 operations\n")
 
 
-def test_quiet(made, tmp_path):
-    """Errors only, whatever is done; without the flag the warning is there."""
-    (tmp_path / "data").mkdir()
-    for i in range(200):
-        x = np.full((1, 64), np.nan if i == 7 else i, np.float32)
-        np.savez(tmp_path / "data" / f"{i:03}.npz", x=x)
-    words = ["calibrate", made / "m.onnx", f"--calib={tmp_path / 'data'}", "-o", tmp_path / "s.stats"]
-    assert "NaN; the sample is left out" in driver(*words)[1]
-    assert driver(*words, "-q") == (0, "", "")
-
-
 def test_compare_takes_the_recipe_of_mixed_precision(made, tmp_path):
     words = [made / "m.onnx", f"--calib={made / 'x.npz'}"]
     code, said, _ = driver(*words, "--max-size=0.6x", "-o", tmp_path / "m.qcc")

@@ -70,7 +70,7 @@ static Expected<std::vector<Item>> readItems(StringRef path) {
   for (int signal : {SIGINT, SIGTERM, SIGHUP})
     ::signal(signal, SIG_DFL);
   alarm(kSecondsPerItem);
-  ErrorSink sink(/*useColor=*/false, session.line.has(OPT_quiet));
+  ErrorSink sink(/*useColor=*/false);
   sink.attach(context);
   sink.setFile(item.model);
   options.model = item.model;

@@ -247,7 +247,8 @@ Error runCompile(Session &session) {
     return result.takeError();
   if (options->stopAfter != Stage::Package) {
     session.sink.setFile("");
-    printWarnings(session, *result);
+    if (!line.has(OPT_quiet))
+      printWarnings(session, *result);
     return writeResult(line, output, result->text);
   }
   if (line.has(OPT_json))

@@ -37,8 +37,6 @@ void ErrorSink::print(StringRef where, StringRef text, StringRef code) {
 }
 
 void ErrorSink::warn(StringRef text) {
-  if (isQuiet)
-    return;
   auto mode = useColor ? llvm::ColorMode::Enable : llvm::ColorMode::Disable;
   llvm::errs() << "qcc: ";
   llvm::WithColor(llvm::errs(), llvm::HighlightColor::Warning, mode)

@@ -15,9 +15,8 @@ namespace qcc::driver {
 /// [QCC-E301]`, and knows the exit code: that of the first error.
 class ErrorSink {
 public:
-  /// Colours are used if `useColor`; nothing is warned of if `isQuiet`.
-  ErrorSink(bool useColor, bool isQuiet)
-      : useColor(useColor), isQuiet(isQuiet) {}
+  /// Colours are used if `useColor`.
+  explicit ErrorSink(bool useColor) : useColor(useColor) {}
 
   /// The file that errors are about, unless they name one.
   void setFile(llvm::StringRef path) { file = path.str(); }
@@ -43,7 +42,7 @@ private:
   void handle(mlir::Diagnostic &diagnostic);
   void print(llvm::StringRef where, llvm::StringRef text, llvm::StringRef code);
 
-  bool useColor, isQuiet;
+  bool useColor;
   std::string file, first;
   int exitCode = 0;
 };

@@ -89,7 +89,7 @@ static Error loadPlugins(Session &session) {
 }
 
 static int fail(Error error) {
-  ErrorSink sink(/*useColor=*/false, /*isQuiet=*/false);
+  ErrorSink sink(/*useColor=*/false);
   sink.report(std::move(error));
   return sink.getExitCode();
 }
@@ -154,9 +154,10 @@ int main(int argc, char **argv) {
       return fail(std::move(error));
   }
 
-  ErrorSink sink(*color, line->has(OPT_quiet));
-  for (const std::string &warning : line->warnings)
-    sink.warn(warning);
+  ErrorSink sink(*color);
+  if (!line->has(OPT_quiet))
+    for (const std::string &warning : line->warnings)
+      sink.warn(warning);
   Session session{*line, sink, self, {}, *progress};
   if (Error error = loadPlugins(session))
     sink.report(std::move(error));
