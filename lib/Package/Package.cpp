@@ -268,11 +268,32 @@ Expected<PackageResult> Packager::run() {
   return facts.result;
 }
 
+/// Refuses a folder within an artifact, whose files are verified.
+static Error checkOutside(StringRef outputDir) {
+  SmallString<256> real;
+  // Where a link leads is where the artifact comes to be.
+  StringRef path = outputDir.size() > 1 ? outputDir.rtrim('/') : outputDir;
+  if (!sys::fs::real_path(path, real))
+    path = real;
+  StringRef outer = sys::path::parent_path(path);
+  if (outer.empty())
+    outer = ".";
+  if (!isArtifact(outer))
+    return Error::success();
+  return makeError(Diag::CannotWrite, outputDir,
+                   "it would be a part of the artifact '" + outer +
+                       "', whose files are verified; expected another folder");
+}
+
 Error checkArtifactPath(StringRef outputDir) {
+  if (Error error = checkOutside(outputDir))
+    return error;
   return AtomicDirectory::create(outputDir, isArtifact).takeError();
 }
 
 Expected<PackageResult> writePackage(const PackageRequest &request) {
+  if (Error error = checkOutside(request.outputDir))
+    return std::move(error);
   Expected<std::unique_ptr<AtomicDirectory>> directory =
       AtomicDirectory::create(request.outputDir, isArtifact);
   if (!directory)

@@ -99,11 +99,6 @@ AtomicDirectory::create(StringRef requested,
                      "not be replaced");
   if (Error error = checkParent(finalPath))
     return std::move(error);
-  if (std::string outer = folderOf(finalPath); isReplaceable(outer))
-    return makeError(Diag::CannotWrite, requested,
-                     "it would be a part of the artifact '" + outer +
-                         "', whose files are verified; expected another "
-                         "folder");
   SmallString<256> prefix(folderOf(finalPath));
   sys::path::append(prefix, "." + name + ".tmp-");
   auto folder = TemporaryFolder::create(prefix, 0777, requested);
