@@ -272,8 +272,8 @@ void BatchByte::emitRowTerms() {
   };
   Value isNeeded =
       arith::CmpIOp::create(b, arith::CmpIPredicate::ne, rightZero, zero);
-  emitEither(
-      b, isNeeded,
+  b.emitEither(
+      isNeeded,
       [&] {
         store([&](Value row) -> Value {
           return arith::MulIOp::create(b, sumRow(row), rightZero);
@@ -563,8 +563,8 @@ void BatchByte::emitTile(Value row, const Tile &tile, Value first,
       Value before = b.load(part(layout.sums), i32, place(r, v), kLanes, mask);
       sum = arith::AddIOp::create(b, sum, before);
     }
-  emitEither(
-      b, b.less(b.sub(k, kBegin), b.idx(kBlock + 1)),
+  b.emitEither(
+      b.less(b.sub(k, kBegin), b.idx(kBlock + 1)),
       [&] { finish(row, tile, first, lastCount, sums); },
       [&] {
         for (unsigned r = 0; r < tile.rows; ++r)

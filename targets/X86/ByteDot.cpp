@@ -293,16 +293,15 @@ void ByteDot::emitRows(Value total, Value endRow) {
     return;
   }
   auto withoutTiles = [&] {
-    emitEither(
-        b, b.less(b.idx(1), total),
-        [&] { sweep(firstRow, endRow, std::nullopt); },
+    b.emitEither(
+        b.less(b.idx(1), total), [&] { sweep(firstRow, endRow, std::nullopt); },
         [&] { sweep(firstRow, endRow, 1); });
   };
   if (!tiles)
     return withoutTiles();
-  emitEither(
-      b, b.less(b.idx(ByteTiles::kRows - 1), total),
-      [&] { sweepTiles(endRow); }, withoutTiles);
+  b.emitEither(
+      b.less(b.idx(ByteTiles::kRows - 1), total), [&] { sweepTiles(endRow); },
+      withoutTiles);
 }
 
 /// A pair of tiles of columns meets all rows of the task while it is in L2.

@@ -247,17 +247,6 @@ LogicalResult TileStore::storeRows(const Tile &tile, Type element,
   return status;
 }
 
-void x86::emitEither(KernelBuilder &b, Value condition,
-                     function_ref<void()> then,
-                     function_ref<void()> otherwise) {
-  auto branch = scf::IfOp::create(b, condition, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard restore(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  then();
-  b.setInsertionPointToStart(branch.elseBlock());
-  otherwise();
-}
-
 Value x86::getMatrixOffset(KernelBuilder &b, Type type,
                            ArrayRef<Value> batchIndex) {
   SmallVector<AffineExpr> dims = getDims(type);

@@ -149,11 +149,6 @@ private:
   mlir::Type stored;
 };
 
-/// Runs `then` or `otherwise`, as `condition` (i1) says.
-void emitEither(KernelBuilder &b, mlir::Value condition,
-                llvm::function_ref<void()> then,
-                llvm::function_ref<void()> otherwise);
-
 /// Offset, in elements, of the matrix of an operand of type `type` in the
 /// product of a batch at `batchIndex`: leading dimensions of size 1 broadcast.
 mlir::Value getMatrixOffset(KernelBuilder &b, mlir::Type type,

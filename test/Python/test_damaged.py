@@ -2,6 +2,7 @@
 # changed byte.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -81,6 +82,32 @@ def test_sizes_that_only_some_artifacts_have(made, tmp_path):
         for words in ([*paths, f"--reference={made / 'f32.qcc'}"], [paths[0], f"--reference={paths[1]}"]):
             code, said, _ = driver("eval", *words, f"--data={made / 'x.npz'}")
             assert code == 0, said
+
+
+def test_links_to_themselves(made, tmp_path, runner):
+    """As data and as a library: what is wrong with the file, and no internal error."""
+    (tmp_path / "x.npz").symlink_to("x.npz")
+    (tmp_path / "a.qcc").mkdir()
+    (tmp_path / "a.qcc" / "libmodel.so").symlink_to("libmodel.so")
+    for code, words in ((5, [made / "f32.qcc", f"--inputs={tmp_path / 'x.npz'}"]), (3, [tmp_path / "a.qcc"])):
+        done = subprocess.run([runner, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == code and "QCC-E901" not in done.stderr, done.stderr
+
+
+def test_compare_without_room_for_results(made):
+    with open("/dev/full", "w") as full:
+        words = [qcc._driver._find_driver(), "compare", made / "m.onnx", f"--inputs={made / 'x.npz'}"]
+        done = subprocess.run([*map(str, words)], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 8 and "qcc-run could not write" in done.stderr
+
+
+def test_page_beside_a_library_alone(made, tmp_path):
+    """No manifest lists what lies beside it, so that a page would be in nobody's way; it has no report, though."""
+    shutil.copy(made / "int8.qcc" / "libmodel.so", tmp_path / "alone.so")
+    words = ["eval", tmp_path / "alone.so", f"--reference={made / 'f32.qcc'}", f"--data={made / 'x.npz'}"]
+    code, said, _ = driver(*words, f"--report={tmp_path / 'r.html'}")
+    assert code == 9 and "there is no report.json" in said and "would be a part" not in said
+    assert driver(*words)[0] == 0
 
 
 def test_measurement_of_no_bytes(made, tmp_path):

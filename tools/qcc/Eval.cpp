@@ -106,7 +106,7 @@ static Expected<std::unique_ptr<LoadedModel>> openVerified(StringRef path) {
 }
 
 /// Compiles a model in fp32 for this machine, and opens it; nothing is left on
-/// disk. Artifacts are opened as they are. `checkTokens` is asked of the inputs
+/// disk. Artifacts must be whole. `checkTokens` is asked of the inputs
 /// that may have token ids, before the model is compiled; of an artifact
 /// nothing is known but their types.
 static Expected<std::unique_ptr<LoadedModel>>

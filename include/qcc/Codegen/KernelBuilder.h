@@ -122,6 +122,10 @@ public:
                llvm::function_ref<void(mlir::Value)> body,
                LoopHint hint = LoopHint::None);
 
+  /// Runs `then` or `otherwise`, as `condition` (i1) says.
+  void emitEither(mlir::Value condition, llvm::function_ref<void()> then,
+                  llvm::function_ref<void()> otherwise);
+
   /// Clones the body of a generic on given argument values. `args` are the
   /// scalars (or vectors of `lanes`) of the inputs; `indices` the iteration
   /// indices for qcc.index (that of `laneDim`, by default the last one, is the

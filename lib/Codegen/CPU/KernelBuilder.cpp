@@ -471,3 +471,13 @@ void KernelBuilder::forLoop(Value lower, Value upper, Value step,
       },
       hint);
 }
+
+void KernelBuilder::emitEither(Value condition, llvm::function_ref<void()> then,
+                               llvm::function_ref<void()> otherwise) {
+  auto branch = scf::IfOp::create(*this, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(branch.thenBlock());
+  then();
+  setInsertionPointToStart(branch.elseBlock());
+  otherwise();
+}

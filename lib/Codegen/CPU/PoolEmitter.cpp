@@ -64,8 +64,6 @@ private:
   int64_t getNarrowColumns() const;
   SmallVector<Value> joinVectors(ArrayRef<Value> at, ArrayRef<Value> masks,
                                  bool isWhole);
-  void emitEither(Value condition, function_ref<void()> then,
-                  function_ref<void()> otherwise);
   void emitRest(Value whole, Value count, function_ref<void()> again,
                 function_ref<void()> alone);
   /// Vectors that are parted together.
@@ -296,18 +294,8 @@ void PoolKernel::joinRows(Value start, Value places) {
   if (rows.kernel > unrolled)
     return join(false);
   Value missing = b.sub(b.idx(rows.kernel), b.sub(window.end, window.begin));
-  emitEither(
+  b.emitEither(
       b.less(missing, b.idx(1)), [&] { join(true); }, [&] { join(false); });
-}
-
-void PoolKernel::emitEither(Value condition, function_ref<void()> then,
-                            function_ref<void()> otherwise) {
-  auto branch = scf::IfOp::create(b, condition, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  then();
-  b.setInsertionPointToStart(branch.elseBlock());
-  otherwise();
 }
 
 /// What `whole` of `count` elements leave: made with those before them once
@@ -317,7 +305,7 @@ void PoolKernel::emitRest(Value whole, Value count, function_ref<void()> again,
   auto branch = scf::IfOp::create(b, b.less(whole, count));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(branch.thenBlock());
-  emitEither(b.less(b.idx(0), whole), again, alone);
+  b.emitEither(b.less(b.idx(0), whole), again, alone);
 }
 
 /// A tap of the windows of `lanes` results, in the row that was made.
@@ -393,7 +381,7 @@ void PoolKernel::emitVector(Value first, Value column, Value count) {
     return store(b.firstLanes(count, lanes));
   // What lies behind the row is written later, but for the last one; storing
   // some lanes is slow below AVX-512.
-  emitEither(
+  b.emitEither(
       b.less(b.add(outputOffset, b.idx(lanes - 1)), outputEnd),
       [&] { store({}); }, [&] { store(b.firstLanes(count, lanes)); });
 }
